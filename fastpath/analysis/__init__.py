@@ -1,0 +1,1 @@
+"""Pure functions on tables of (id, group, label, logit)."""

@@ -1,0 +1,46 @@
+"""Options that several commands share, so that they read and behave alike everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+PATH = click.Path(path_type=Path)
+
+
+def common(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--json`, `-v`, `-q` and `--debug`. Passes `as_json: bool` and `verbosity: int` to the command."""
+    for option in (
+        click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."),
+        click.option("-q", "--quiet", "verbosity", flag_value=-1, type=int, help="No progress, only results."),
+        click.option("-v", "--verbose", "verbosity", flag_value=1, type=int, default=0, help="Say more."),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."),
+    ):
+        function = option(function)
+    return function
+
+
+def seed(default: int | None = None) -> Decorator:
+    """Add `--seed`; with no default, None means the configuration's."""
+    return click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=default, show_default=default is not None)
+
+
+def device() -> Decorator:
+    """Add `--device auto|cpu|cuda`."""
+    kinds = click.Choice(["auto", "cpu", "cuda"])
+    return click.option("--device", type=kinds, default="auto", show_default=True, help="Where to compute.")
+
+
+def store_argument() -> Decorator:
+    """Add the `STORE` argument: `store: Path`."""
+    return click.argument("store", type=PATH)
+
+
+def output(help_text: str, *, required: bool = True) -> Decorator:
+    """Add `-o/--output`: `output: Path | None`."""
+    return click.option("-o", "--output", type=PATH, required=required, help=help_text)

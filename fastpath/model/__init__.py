@@ -1,0 +1,1 @@
+"""Networks that emit one logit a patch."""

@@ -1,0 +1,51 @@
+"""The values that pass between stages. No logic here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Split(StrEnum):
+    """The part of a data set that a patch belongs to."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class PatchRecord:
+    """One patch file as a source lists it, before any pixel is read.
+
+    Attributes:
+        path: The image file.
+        id: The patch's name, unique within a source; in the Kaggle set the SHA-1 of the raw RGB bytes.
+        label: 1 where the centre 32×32 pixels hold tumour, 0 where not, None where unknown.
+        group: The slide (or patient) the patch was cut from, None where unknown.
+    """
+
+    path: Path
+    id: str
+    label: int | None
+    group: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a loader yields and the engine consumes. All tensors are on the run's device.
+
+    Attributes:
+        images_NCHW: float32 [N, 3, H, W], normalised, channels-last in memory.
+        labels_N: float32 [N], 0 or 1; NaN where the label is unknown.
+        indices_N: int64 [N], rows of the store.
+    """
+
+    images_NCHW: Tensor
+    labels_N: Tensor
+    indices_N: Tensor
