@@ -49,3 +49,11 @@ class Batch:
     images_NCHW: Tensor
     labels_N: Tensor
     indices_N: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStats:
+    """Per-channel mean and standard deviation of pixels, red green blue, in units of 0 to 1."""
+
+    mean_3: tuple[float, float, float]
+    std_3: tuple[float, float, float]
