@@ -1,0 +1,257 @@
+"""Decide who is trained on: random and stratified, or by slide; kept in the store as one atomic file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from fastpath.errors import DataError, StoreError
+from fastpath.shards import format as fmt
+from fastpath.shards.reader import Store
+from fastpath.shards.writer import channel_moments
+from fastpath.types import Split
+
+Kind = Literal["random", "group", "csv"]
+_CODES = {Split.TRAIN: "t", Split.VAL: "v", Split.TEST: "s"}
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+MAX_FOLDS = len(_DIGITS)
+
+
+class SplitDocument(fmt.Strict):
+    """`split.json`: one character a row of the store, so a table of any reader's liking is one loop away."""
+
+    format_version: int = fmt.FORMAT_VERSION
+    """The store format's version."""
+    store: str
+    """Fingerprint of the store it was made for."""
+    kind: Literal["random", "group", "csv"]
+    """How rows were dealt."""
+    seed: int
+    """Seed of the deal."""
+    val: float
+    """Share of patches asked for as validation."""
+    fold: int
+    """Which of `folds` is validation; 0 where there are none."""
+    num_folds: int
+    """Folds dealt; 0 where only one division was asked for."""
+    mean_3: tuple[float, float, float]
+    """Exact channel means over the training rows, in units of 0 to 1."""
+    std_3: tuple[float, float, float]
+    """Exact channel standard deviations over the training rows, in units of 0 to 1."""
+    rows: str
+    """A character a row: t train, v validation, s test, - left out."""
+    folds: str
+    """A base-36 digit a row: its fold; - left out. Empty where there are no folds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTable:
+    """A split, ready to use.
+
+    Attributes:
+        kind: `random`, `group` or `csv`.
+        seed: Seed of the deal.
+        fold: The fold that is validation.
+        num_folds: Folds dealt, 0 for a single division.
+        mean_3: Exact channel means over the training rows, units of 0 to 1.
+        std_3: Exact channel standard deviations over the training rows, units of 0 to 1.
+        codes_N: uint8, the ASCII codes of `SplitDocument.rows`.
+    """
+
+    kind: str
+    seed: int
+    fold: int
+    num_folds: int
+    mean_3: tuple[float, float, float]
+    std_3: tuple[float, float, float]
+    codes_N: np.ndarray
+
+    def rows(self, split: Split) -> np.ndarray:
+        """Return the store's rows of one part, int64, ascending."""
+        return np.flatnonzero(self.codes_N == ord(_CODES[split])).astype(np.int64)
+
+
+def read_split(store: Store, fold: int | None = None) -> SplitTable:
+    """Read a store's split.
+
+    Args:
+        store: The store.
+        fold: Which fold is validation; None takes the one the split was written with.
+
+    Raises:
+        StoreError: There is none, it is damaged, it belongs to another store, or it has no such fold.
+    """
+    path = store.path / fmt.SPLIT
+    if not path.exists():
+        problem = "found no split.json, wanted a division into training and validation"
+        raise StoreError(store.path, problem, f"run 'fastpath split {store.path}'")
+    document = fmt.load_document(path, SplitDocument, "a packed store")
+    if document.store != store.fingerprint or len(document.rows) != len(store):
+        problem = f"found a split of store {document.store}, wanted one of {store.fingerprint}"
+        raise StoreError(path, problem, f"run 'fastpath split {store.path}'")
+    if fold is not None and fold != document.fold:
+        if not 0 <= fold < document.num_folds:
+            problem = f"found {document.num_folds} folds, wanted fold {fold}"
+            raise StoreError(path, problem, f"run 'fastpath split {store.path} --folds K'")
+        folds_N = np.array([_DIGITS.find(digit) for digit in document.folds])
+        document = _document(store, document.kind, document.seed, document.val, fold=fold, folds_N=folds_N)
+    return SplitTable(
+        kind=document.kind,
+        seed=document.seed,
+        fold=document.fold,
+        num_folds=document.num_folds,
+        mean_3=document.mean_3,
+        std_3=document.std_3,
+        codes_N=np.frombuffer(document.rows.encode("ascii"), dtype=np.uint8),
+    )
+
+
+def write_split(
+    store: Store, kind: Kind | None = None, *, val: float = 0.2, folds: int = 0, fold: int = 0, seed: int = 42
+) -> SplitTable:
+    """Deal a store's rows and keep the result in the store.
+
+    Args:
+        store: A store whose every patch is labelled.
+        kind: `random` (stratified by label) or `group` (whole slides, balanced by label); None takes `group`
+            where slides are known.
+        val: Share of patches for validation; read where `folds` is 0.
+        folds: Number of folds; 0 makes one division.
+        fold: The fold that is validation to begin with.
+        seed: Decides the deal.
+
+    Raises:
+        DataError: Patches are unlabelled, groups unknown or too few, or a class too small to divide.
+    """
+    chosen: Kind = kind or ("group" if store.groups_N is not None else "random")
+    unlabelled = int((store.labels_N == fmt.UNLABELLED).sum())
+    if unlabelled:
+        problem = f"found {unlabelled} unlabelled patches of {len(store)}, wanted labels for all"
+        raise DataError(store.path, problem, "pack with --labels, or give a division with --kind csv")
+    if not 0 <= fold < max(folds, 1):
+        raise DataError("--fold", f"found {fold}, wanted 0 to {max(folds, 1) - 1}", "choose one of the folds")
+    deal: Callable[[Store, float, int, int], np.ndarray] = _deal_groups if chosen == "group" else _deal_rows
+    try:
+        folds_N = deal(store, val, folds, seed)
+    except ValueError as error:  # scikit-learn says what is wrong, and nothing more can be added
+        problem = f"cannot be divided ({error})"
+        raise DataError(store.path, problem, "use fewer folds, another --val or more patches") from None
+    document = _document(store, chosen, seed, val, fold=fold, folds_N=folds_N, single=not folds)
+    return _keep(store, document)
+
+
+def write_split_from_csv(store: Store, table: Path) -> SplitTable:
+    """Take the division from a CSV of `id,split` (train, val or test); rows it does not name are left out.
+
+    Raises:
+        DataError: The table cannot be read, or names an unknown id, an id twice, or another part.
+    """
+    row_of = {str(name): row for row, name in enumerate(store.ids_N)}
+    codes_N = np.full(len(store), ord("-"), np.uint8)
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            for line, values in enumerate(csv.DictReader(file), start=2):
+                name, part = values.get("id"), values.get("split")
+                where = f"{table} line {line}"
+                if name not in row_of or part not in set(Split):
+                    wanted = "wanted an id of the store and train, val or test"
+                    raise DataError(where, f"found id {name!r}, split {part!r}; {wanted}", "correct that line")
+                if codes_N[row_of[name]] != ord("-"):
+                    raise DataError(where, f"found id {name!r} a second time", "keep one of the two")
+                codes_N[row_of[name]] = ord(_CODES[Split(part)])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(table, f"cannot be read as CSV ({error})", "give a CSV with columns id,split") from None
+    return _keep(store, _from_codes(store, "csv", codes_N, seed=0, val=0.0))
+
+
+def leak_notice(store: Store, table: SplitTable) -> str:
+    """Return one line on what a validation score of this split cannot be trusted for; empty where all is well."""
+    if table.kind == "group":
+        return ""
+    groups_N = store.groups_N
+    if groups_N is None:
+        return (
+            "slides are unknown, so patches of one slide may be on both sides and validation scores are optimistic; "
+            "give --groups to divide by slide"
+        )
+    both = set(groups_N[table.rows(Split.TRAIN)]) & set(groups_N[table.rows(Split.VAL)])
+    if not both:
+        return ""
+    return (
+        f"this split leaks: {len(both)} of {store.manifest.num_groups} groups have patches in both training and "
+        "validation, so validation scores are optimistic; use --kind group"
+    )
+
+
+def _deal_rows(store: Store, val: float, folds: int, seed: int) -> np.ndarray:
+    """Fold of each row, stratified by label; 0 is validation. One division is scikit-learn's train_test_split."""
+    from sklearn.model_selection import StratifiedKFold, train_test_split
+
+    rows_N, folds_N = np.arange(len(store)), np.ones(len(store), np.int64)
+    if not folds:
+        # The same draw as splitting the ids themselves: the function permutes positions only.
+        _, held = train_test_split(rows_N, test_size=val, stratify=store.labels_N, random_state=seed)
+        folds_N[held] = 0
+        return folds_N
+    dealer = StratifiedKFold(n_splits=folds, shuffle=True, random_state=seed)
+    for number, (_, held) in enumerate(dealer.split(rows_N, store.labels_N)):
+        folds_N[held] = number
+    return folds_N
+
+
+def _deal_groups(store: Store, val: float, folds: int, seed: int) -> np.ndarray:
+    """Fold of each row, whole groups at a time, class shares balanced; 0 is validation."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    if store.groups_N is None:
+        raise DataError(store.path, "found no groups, wanted each patch's slide", "pack with --groups CSV (id,wsi)")
+    number_of = folds or max(2, round(1 / val))
+    if store.manifest.num_groups < number_of:
+        raise ValueError(f"{store.manifest.num_groups} groups for {number_of} folds")
+    dealer = StratifiedGroupKFold(n_splits=number_of, shuffle=True, random_state=seed)
+    rows_N, folds_N = np.arange(len(store)), np.zeros(len(store), np.int64)
+    for number, (_, held) in enumerate(dealer.split(rows_N, store.labels_N, store.groups_N)):
+        folds_N[held] = number
+    return folds_N
+
+
+def _document(
+    store: Store, kind: Kind, seed: int, val: float, *, fold: int, folds_N: np.ndarray, single: bool = False
+) -> SplitDocument:
+    codes_N = np.where(folds_N == fold, ord("v"), ord("t")).astype(np.uint8)
+    codes_N[folds_N < 0] = ord("-")
+    document = _from_codes(store, kind, codes_N, seed=seed, val=val)
+    if single:
+        return document
+    digits = "".join(_DIGITS[number] if number >= 0 else "-" for number in folds_N.tolist())
+    return document.model_copy(update={"fold": fold, "num_folds": int(folds_N.max()) + 1, "folds": digits})
+
+
+def _from_codes(store: Store, kind: Kind, codes_N: np.ndarray, *, seed: int, val: float) -> SplitDocument:
+    train = store.index.iloc[np.flatnonzero(codes_N == ord("t"))]
+    pixels = store.manifest.patch_shape[0] * store.manifest.patch_shape[1]
+    sums = train[["sum_r", "sum_g", "sum_b"]].to_numpy(dtype=np.int64)
+    squares = train[["squares_r", "squares_g", "squares_b"]].to_numpy(dtype=np.int64)
+    mean_3, std_3 = channel_moments(sums, squares, pixels)
+    return SplitDocument(
+        store=store.fingerprint,
+        kind=kind,
+        seed=seed,
+        val=val,
+        fold=0,
+        num_folds=0,
+        mean_3=mean_3,
+        std_3=std_3,
+        rows=codes_N.tobytes().decode("ascii"),
+        folds="",
+    )
+
+
+def _keep(store: Store, document: SplitDocument) -> SplitTable:
+    fmt.write_durably(store.path / fmt.SPLIT, fmt.dump_document(document))
+    return read_split(store)

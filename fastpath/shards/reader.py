@@ -1,0 +1,139 @@
+"""Read a packed store: memory-mapped pixels without a copy, and the index beside them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastpath.errors import StoreError
+from fastpath.shards import format as fmt
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Store:
+    """A packed store, opened for reading. Safe to use from several threads.
+
+    Attributes:
+        path: The store's directory.
+        manifest: What the store says of itself.
+    """
+
+    def __init__(self, path: Path, manifest: fmt.Manifest) -> None:
+        self.path, self.manifest = path, manifest
+        self._shards: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self.manifest.num_patches
+
+    @property
+    def patch_size_px(self) -> int:
+        """Height and width of every patch, in pixels."""
+        return self.manifest.patch_shape[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits that name the content: ids, labels, groups and pixels in row order."""
+        return self.manifest.fingerprint
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """The index, one row a patch, in row order; columns as docs/shard-format.md lists them."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.path / fmt.INDEX
+        try:
+            frame: pd.DataFrame = pq.read_table(path).to_pandas()
+        except (OSError, pa.ArrowException) as error:
+            problem = f"cannot be read ({str(error).splitlines()[0]})"
+            raise StoreError(path, problem, "run 'fastpath verify', then pack again") from None
+        if len(frame) != len(self):
+            raise StoreError(path, f"found {len(frame)} rows, wanted {len(self)}", "run 'fastpath verify'")
+        return frame
+
+    @cached_property
+    def ids_N(self) -> np.ndarray:
+        """Names, an object array of str."""
+        return self.index["id"].to_numpy(dtype=object)
+
+    @cached_property
+    def labels_N(self) -> np.ndarray:
+        """Labels, int8; -1 where unknown."""
+        return self.index["label"].to_numpy(dtype=np.int8)
+
+    @cached_property
+    def groups_N(self) -> np.ndarray | None:
+        """Slides, an object array of str, or None where they are unknown."""
+        return self.index["group"].to_numpy(dtype=object) if self.manifest.num_groups else None
+
+    @cached_property
+    def mean_rgb_N3(self) -> np.ndarray:
+        """Each patch's channel means, float32 [N, 3], 0 to 255."""
+        sums_N3 = self.index[["sum_r", "sum_g", "sum_b"]].to_numpy(dtype=np.float64)
+        return (sums_N3 / (self.manifest.patch_shape[0] * self.manifest.patch_shape[1])).astype(np.float32)
+
+    @cached_property
+    def _places(self) -> tuple[list[int], list[int]]:
+        """Shard and row of each patch, as lists: indexing one by one is several times faster than in NumPy."""
+        return self.index["shard"].tolist(), self.index["row"].tolist()
+
+    def shard(self, number: int) -> np.ndarray:
+        """Return one shard, uint8 [n, H, W, 3], memory-mapped and read-only.
+
+        Raises:
+            StoreError: The file is missing or not of the shape the manifest gives.
+        """
+        if number not in self._shards:
+            entry = self.manifest.shards[number]
+            path, wanted = self.path / entry.file, (entry.rows, *self.manifest.patch_shape)
+            try:
+                # A plain view of the map: np.memmap's own indexing costs more than copying a patch does.
+                shard = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+            except (OSError, ValueError) as error:
+                raise StoreError(path, f"cannot be read ({error})", "run 'fastpath verify'") from None
+            if shard.shape != wanted or shard.dtype != np.uint8:
+                problem = f"found {shard.dtype} {list(shard.shape)}, wanted uint8 {list(wanted)}"
+                raise StoreError(path, problem, "run 'fastpath verify'")
+            self._shards[number] = shard
+        return self._shards[number]
+
+    def gather(self, indices_N: np.ndarray, out_NHWC: np.ndarray | None = None) -> np.ndarray:
+        """Copy patches out of the shards.
+
+        Args:
+            indices_N: Rows of the store, in any order, repeats allowed.
+            out_NHWC: Where to write, uint8 [N, H, W, 3], strided or not; None makes a new array.
+
+        Returns:
+            uint8 [N, H, W, 3].
+
+        Raises:
+            IndexError: A row is out of range.
+        """
+        rows = np.asarray(indices_N, dtype=np.int64)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise IndexError(f"row {rows.min() if rows.min() < 0 else rows.max()} of a store of {len(self)}")
+        if out_NHWC is None:
+            out_NHWC = np.empty((len(rows), *self.manifest.patch_shape), np.uint8)
+        shard_of, row_of = self._places
+        for position, row in enumerate(rows.tolist()):
+            out_NHWC[position] = self.shard(shard_of[row])[row_of[row]]
+        return out_NHWC
+
+
+def open_store(path: Path) -> Store:
+    """Open a packed store.
+
+    Raises:
+        StoreError: The directory is not a store, is damaged, or is of a newer format.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        found = "a file" if path.exists() else "nothing"
+        raise StoreError(path, f"found {found}, wanted the directory of a packed store", "run 'fastpath pack' first")
+    return Store(path, fmt.load_document(path / fmt.MANIFEST, fmt.Manifest, "a packed store"))

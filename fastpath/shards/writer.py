@@ -1,0 +1,161 @@
+"""Write the files of a store: shards as they are filled, index and manifest once all are there."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from fastpath import __version__
+from fastpath.shards import format as fmt
+
+
+def write_shard(path: Path, patch_shape: tuple[int, int, int], num_rows: int, blocks: Iterable[np.ndarray]) -> str:
+    """Write one shard durably, under its name only when it is whole.
+
+    Args:
+        path: The shard's final name; its directory exists.
+        patch_shape: Height, width, channels.
+        num_rows: Patches expected; fewer may come, where some were skipped.
+        blocks: uint8 [n, H, W, C] arrays, C-order, in row order.
+
+    Returns:
+        The xxh3-128 of the file, 32 hex digits.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    header, written = fmt.npy_header((num_rows, *patch_shape)), 0
+    digest = xxhash.xxh3_128(header)
+    with temporary.open("wb", buffering=0) as file:
+        file.write(header)
+        for block in blocks:
+            view = memoryview(block.data).cast("B")
+            digest.update(view)
+            while view:  # a raw write may be cut short, by a full disk first of all
+                view = view[file.write(view) :]
+            written += len(block)
+        if written != num_rows:
+            file.seek(0)
+            file.write(fmt.npy_header((written, *patch_shape)))
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    fmt.sync_directory(path.parent)
+    return digest.hexdigest() if written == num_rows else fmt.hash_file(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Everything about a store's patches but their pixels, in row order.
+
+    Attributes:
+        ids: Names, unique.
+        labels_N: int8, -1 where unknown.
+        groups: Slides, or None where unknown for all.
+        shard_N: int32, the shard of each row.
+        row_N: int32, the row within that shard.
+        rows_N: What was learned from the pixels (`format.ROW`).
+    """
+
+    ids: Sequence[str]
+    labels_N: np.ndarray
+    groups: Sequence[str] | None
+    shard_N: np.ndarray
+    row_N: np.ndarray
+    rows_N: np.ndarray
+
+    @property
+    def fingerprint(self) -> str:
+        """The store's fingerprint: what it holds, however it is cut into shards."""
+        return fmt.fingerprint(self.ids, self.labels_N, self.groups, self.rows_N["hash"].tobytes())
+
+
+def write_index(path: Path, contents: Contents) -> str:
+    """Write `index.parquet` durably and return its hash."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = contents.rows_N
+    hashes = pa.Array.from_buffers(pa.binary(16), len(rows), [None, pa.py_buffer(rows["hash"].tobytes())])
+    groups: Sequence[str | None] = contents.groups or [None] * len(rows)
+    columns = {
+        "id": pa.array(contents.ids, pa.string()),
+        "label": pa.array(contents.labels_N, pa.int8()),
+        "group": pa.array(groups, pa.string()),
+        "shard": pa.array(contents.shard_N, pa.int32()),
+        "row": pa.array(contents.row_N, pa.int32()),
+        "hash": hashes,
+    }
+    for position, channel in enumerate("rgb"):
+        columns[f"sum_{channel}"] = pa.array(rows["sums"][:, position], pa.int64())
+    for position, channel in enumerate("rgb"):
+        columns[f"squares_{channel}"] = pa.array(rows["squares"][:, position], pa.int64())
+    columns["sharpness"] = pa.array(rows["sharpness"], pa.float32())
+    columns["phash"] = pa.array(rows["phash"], pa.uint64())
+    columns["flags"] = pa.array(rows["flags"], pa.int32())
+    temporary = path.with_name(path.name + ".tmp")
+    pq.write_table(pa.table(columns), temporary, compression="zstd", row_group_size=1 << 17)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    return fmt.hash_file(path)
+
+
+def write_manifest(
+    folder: Path,
+    contents: Contents,
+    *,
+    patch_shape: tuple[int, int, int],
+    shards: Sequence[fmt.ShardEntry],
+    source: dict[str, str | int],
+    index_hash: str,
+) -> fmt.Manifest:
+    """Write `manifest.json`, the file that makes a directory a store, and return what it says."""
+    rows, counts = contents.rows_N, Counter(contents.labels_N.tolist())
+    pixels = patch_shape[0] * patch_shape[1]
+    mean_3, std_3 = channel_moments(rows["sums"], rows["squares"], pixels)
+    manifest = fmt.Manifest(
+        patch_shape=patch_shape,
+        num_patches=len(rows),
+        class_counts={"0": counts[0], "1": counts[1], "unlabelled": counts[fmt.UNLABELLED]},
+        num_groups=len(set(contents.groups)) if contents.groups is not None else 0,
+        mean_3=mean_3,
+        std_3=std_3,
+        fingerprint=contents.fingerprint,
+        source=source,
+        index_hash=index_hash,
+        shards=list(shards),
+        software=_software(),
+    )
+    fmt.write_durably(folder / fmt.MANIFEST, fmt.dump_document(manifest))
+    return manifest
+
+
+Triple = tuple[float, float, float]
+
+
+def channel_moments(sums_N3: np.ndarray, squares_N3: np.ndarray, pixels: int) -> tuple[Triple, Triple]:
+    """Return exact channel means and population standard deviations, in units of 0 to 1.
+
+    Args:
+        sums_N3: int64, each patch's sum of pixel values by channel.
+        squares_N3: int64, each patch's sum of squared pixel values by channel.
+        pixels: Pixels of a patch.
+    """
+    count = len(sums_N3) * pixels
+    means, deviations = [], []
+    for channel in range(3):
+        # Python integers: no rounding before the one division, and no overflow at any size.
+        total, squares = sum(sums_N3[:, channel].tolist()), sum(squares_N3[:, channel].tolist())
+        means.append(total / (count * 255) if count else 0.0)
+        deviations.append(((squares * count - total * total) / (count * count)) ** 0.5 / 255 if count else 0.0)
+    return (means[0], means[1], means[2]), (deviations[0], deviations[1], deviations[2])
+
+
+def _software() -> dict[str, str]:
+    names = ("numpy", "pillow", "pyarrow", "tifffile", "xxhash")
+    return {"fastpath": __version__} | {name: importlib.metadata.version(name) for name in names}
