@@ -18,6 +18,7 @@ from torch import nn
 from fastpath.errors import UsageError
 
 Precision = Literal["float32", "bfloat16", "float16"]
+GradScaler = torch.amp.GradScaler  # for annotations elsewhere
 _DTYPES: dict[Precision, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -59,9 +60,9 @@ class Runtime:
         """Return the mixed-precision context; disabled, not absent, in float32."""
         return torch.autocast(self.device.type, _DTYPES[self.precision], enabled=self.precision != "float32")
 
-    def grad_scaler(self) -> torch.amp.GradScaler:
+    def grad_scaler(self) -> GradScaler:
         """Return the loss scaler; enabled for float16 only (bfloat16 has float32's exponent range)."""
-        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
+        return GradScaler(self.device.type, enabled=self.precision == "float16")
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Move a model to the device, channels-last in memory."""

@@ -1,0 +1,89 @@
+"""Which parts of a network are trained, and how the frozen part's BatchNorm behaves."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from fastpath.errors import ConfigError
+
+
+class LogitNetwork(nn.Module):
+    """A network with one output a patch, seen as logits [N], that remembers what of it is frozen.
+
+    Frozen parameters do not require gradients. Since images do not either, autograd records nothing before the
+    first trained layer: the frozen trunk costs a forward pass only, and keeps no activations.
+
+    Attributes:
+        trunk: The whole timm (or baseline) network, its one-output classifier included.
+        evaluated: Frozen modules that stay in evaluation mode while the rest trains.
+    """
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.evaluated: list[nn.Module] = []
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        """Return logits [N] of normalised images float [N, 3, H, W]."""
+        return self.trunk(images_NCHW).squeeze(1)  # type: ignore[no-any-return]
+
+    def train(self, mode: bool = True) -> LogitNetwork:
+        """Switch to training mode, except for the modules that are frozen altogether."""
+        super().train(mode)
+        for module in self.evaluated:
+            module.eval()
+        return self
+
+    @property
+    def head(self) -> nn.Module:
+        """The layer that emits the logit."""
+        return self.trunk.get_classifier()  # type: ignore[operator,no-any-return]
+
+
+def freeze(model: LogitNetwork, trainable: str, batchnorm: Literal["adapt", "frozen"]) -> None:
+    """Leave only the head and the named part trainable.
+
+    Args:
+        model: Changed in place.
+        trainable: `head`, `all`, or a child module of the trunk, such as `layer4`.
+        batchnorm: In the frozen part, `adapt` keeps training mode (running statistics move and batches are
+            normalised by their own, as in the notebook); `frozen` holds it in evaluation mode, dropout included.
+
+    Raises:
+        ConfigError: The trunk has no such child.
+    """
+    children = dict(model.trunk.named_children())
+    if trainable not in {"head", "all", *children}:
+        raise ConfigError(
+            "model.trainable",
+            f"found '{trainable}', wanted head, all or one of {', '.join(children)}",
+            "choose one of these",
+        )
+    model.requires_grad_(trainable == "all")
+    model.head.requires_grad_(True)
+    if trainable in children:
+        children[trainable].requires_grad_(True)
+    model.evaluated = [] if batchnorm == "adapt" else _frozen_modules(model.trunk)
+    model.train(model.training)
+
+
+def parameter_groups(model: LogitNetwork) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Return the head's parameters and the trained ones of the trunk, each in the network's order."""
+    head = list(model.head.parameters())
+    in_head = {id(parameter) for parameter in head}
+    trunk = [p for p in model.parameters() if p.requires_grad and id(p) not in in_head]
+    return head, trunk
+
+
+def _frozen_modules(module: nn.Module) -> list[nn.Module]:
+    """List the largest modules below `module` that hold parameters of which none is trained."""
+    frozen: list[nn.Module] = []
+    for child in module.children():
+        parameters = list(child.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            frozen.append(child)
+        else:
+            frozen += _frozen_modules(child)
+    return frozen
