@@ -1,0 +1,141 @@
+"""Batches on the run's device, from a packed store through the DALI graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.dlpack import from_dlpack
+
+from fastpath.config import Config
+from fastpath.data import graph, plan, source
+from fastpath.data.source import Patches
+from fastpath.runtime import Runtime
+from fastpath.types import Batch, ChannelStats
+
+
+class Stream:
+    """An endless, seekable sequence of batches; one pipeline as long as it is read in order.
+
+    Args:
+        build: From the first step to a pipeline that starts there.
+        labels_N: int8, label of every row of the store, -1 where unknown.
+        runtime: Where batches go.
+    """
+
+    def __init__(self, build: Callable[[int], Any], labels_N: NDArray[np.int8], runtime: Runtime) -> None:
+        self._build, self._runtime = build, runtime
+        self._labels_N = np.where(labels_N < 0, np.nan, labels_N).astype(np.float32)
+        self._pipeline: Any = None
+        self._next_step = -1
+
+    def read(self, first_step: int, count: int) -> Iterator[Batch]:
+        """Yield `count` batches from `first_step` on."""
+        if self._pipeline is None or self._next_step != first_step:
+            self._pipeline = self._build(first_step)
+            self._next_step = first_step
+        for _ in range(count):
+            images, rows = self._pipeline.run()
+            self._next_step += 1
+            yield self._batch(images, rows)
+
+    def _batch(self, images: Any, rows: Any) -> Batch:  # noqa: ANN401 (DALI's TensorList)
+        # NHWC memory seen as NCHW is what torch calls channels-last: no copy.
+        images_NCHW = from_dlpack(images.as_tensor()).permute(0, 3, 1, 2)
+        indices_N = from_dlpack(rows.as_tensor())
+        labels_N = torch.from_numpy(self._labels_N[indices_N.numpy()])
+        device = self._runtime.device
+        return Batch(images_NCHW, labels_N.to(device, non_blocking=True), indices_N.to(device, non_blocking=True))
+
+    def close(self) -> None:
+        """Release the pipeline, its threads and its buffers."""
+        self._pipeline = None
+
+
+class TrainLoader:
+    """Training batches of any epoch from any step; the same for the same (seed, epoch, step), always.
+
+    Attributes:
+        num_steps: Steps an epoch; the last batch may be short.
+        num_patches: Samples an epoch, over all ranks.
+    """
+
+    def __init__(self, stream: Stream, num_steps: int, num_patches: int) -> None:
+        self._stream, self.num_steps, self.num_patches = stream, num_steps, num_patches
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch, from `first_step` to its end."""
+        return self._stream.read(epoch * self.num_steps + first_step, self.num_steps - first_step)
+
+    def close(self) -> None:
+        """Release the pipeline."""
+        self._stream.close()
+
+
+class EvalLoader:
+    """Patches in a fixed order, without augmentation, as often as it is iterated.
+
+    Attributes:
+        num_patches: Patches a pass, over all ranks.
+    """
+
+    def __init__(self, stream: Stream, num_steps: int, num_patches: int) -> None:
+        self._stream, self._num_steps, self.num_patches = stream, num_steps, num_patches
+
+    def __len__(self) -> int:
+        return self._num_steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._stream.read(0, self._num_steps)
+
+    def close(self) -> None:
+        """Release the pipeline."""
+        self._stream.close()
+
+
+def train_loader(
+    store: Patches, rows_N: NDArray[np.int64], stats: ChannelStats, config: Config, runtime: Runtime
+) -> TrainLoader:
+    """Return the loader of these rows of a store in the order and augmentation of `config`.
+
+    Args:
+        store: An open packed store.
+        rows_N: int64 [N], rows of the training split.
+        stats: Channel statistics to normalise with.
+        config: `data` and `seed` are read.
+        runtime: Device, threads, rank and world size.
+    """
+    layout = source.training_layout(store.patch_size_px, config)
+    feed = source.training_feed(store, rows_N, stats, config, runtime)
+    share = -(-config.data.batch_size // runtime.world_size)
+    steps = plan.num_steps(len(rows_N), config.data.batch_size)
+
+    def build(first_step: int) -> Any:  # noqa: ANN401 (DALI is untyped)
+        return graph.training_graph(feed, first_step, layout, share, runtime)
+
+    return TrainLoader(Stream(build, store.labels_N, runtime), steps, len(rows_N))
+
+
+def eval_loader(
+    store: Patches, rows_N: NDArray[np.int64], stats: ChannelStats, config: Config, runtime: Runtime
+) -> EvalLoader:
+    """Return the loader of these rows of a store as they are.
+
+    Args:
+        store: An open packed store.
+        rows_N: int64 [N], rows in the order wanted.
+        stats: Channel statistics to normalise with.
+        config: `data.image_size_px` and `data.batch_size` are read.
+        runtime: Device, threads, rank and world size.
+    """
+    feed = source.evaluation_feed(store, rows_N, config.data.batch_size, runtime)
+    share = -(-config.data.batch_size // runtime.world_size)
+    steps = plan.num_steps(len(rows_N), config.data.batch_size)
+
+    def build(first_step: int) -> Any:  # noqa: ANN401 (DALI is untyped)
+        return graph.evaluation_graph(feed, first_step, config.data.image_size_px, stats, share, runtime)
+
+    return EvalLoader(Stream(build, store.labels_N, runtime), steps, len(rows_N))
