@@ -1,0 +1,148 @@
+"""Fill one shard from a source: read, check, measure and write its patches. Runs in a worker process."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import xxhash
+
+from fastpath.errors import DataError
+from fastpath.ingest.readers import Stamp, open_reader
+from fastpath.ingest.stats import channel_sums
+from fastpath.shards import format as fmt
+from fastpath.shards.staging import Finished, Staging
+from fastpath.shards.writer import write_shard
+
+OnError = Literal["fail", "skip"]
+BLOCK_BYTES = 2 << 20  # patches are handled this many at a time, which keeps them in the core's cache
+
+
+@dataclass(frozen=True, slots=True)
+class ShardJob:
+    """One shard to fill.
+
+    Attributes:
+        number: The shard's number.
+        target: The store it belongs to.
+        root: Root of the source.
+        reader: How to read the source.
+        names: Where its patches are, relative to `root`.
+        ids: Their ids.
+        first: Position of the first of them in the whole listing.
+        patch_shape: Height, width, channels that every patch must have.
+        on_error: `fail` at a patch that cannot be read, or `skip` and record it.
+    """
+
+    number: int
+    target: Path
+    root: Path
+    reader: str
+    names: Sequence[str]
+    ids: Sequence[str]
+    first: int
+    patch_shape: tuple[int, int, int]
+    on_error: OnError = "fail"
+
+
+@dataclass(slots=True)
+class _Filling:
+    """What accumulates while a shard is filled."""
+
+    rows: list[np.ndarray] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+
+
+def fill_shard(job: ShardJob) -> int:
+    """Write one shard and its record; return how many source patches it dealt with.
+
+    Raises:
+        DataError: A patch is not as it should be and `on_error` is `fail`, or a file changed meanwhile.
+    """
+    _, stamp = open_reader(job.reader, job.root)
+    before, filling = stamp_all(stamp, job.names), _Filling()
+    staging = Staging(job.target)
+    path = staging.store / fmt.shard_name(job.number)
+    digest = write_shard(path, job.patch_shape, len(job.names), _blocks(job, filling))
+    if stamp_all(stamp, job.names) != before:
+        where = job.root / job.names[0]
+        problem = f"this file or one of the {len(job.names)} from here changed while they were being read"
+        raise DataError(where, problem, "pack when nothing writes to the source")
+    rows_N = np.concatenate([np.zeros(0, fmt.ROW), *filling.rows])
+    finished = Finished(
+        rows=len(rows_N), hash=digest, stamp=before, skipped=filling.skipped, notes=dict(sorted(filling.notes.items()))
+    )
+    staging.record(job.number, finished, rows_N)
+    return len(job.names)
+
+
+def stamp_all(stamp: Stamp, names: Sequence[str]) -> str:
+    """Return 32 hex digits that differ when any of the named files was written again."""
+    return xxhash.xxh3_128_hexdigest("\n".join(map(stamp, names)).encode())
+
+
+def _blocks(job: ShardJob, filling: _Filling) -> Iterator[np.ndarray]:
+    """Yield a shard's patches in blocks, noting what each block teaches; the array is used again."""
+    read, _ = open_reader(job.reader, job.root)
+    size = max(1, BLOCK_BYTES // int(np.prod(job.patch_shape)))
+    buffer = np.empty((size, *job.patch_shape), np.uint8)
+    held: list[int] = []
+    for position, name in enumerate(job.names):
+        try:
+            patch = read(name, filling.notes)
+            if patch.shape != job.patch_shape:
+                raise _other_size(job.root / name, patch.shape, job.patch_shape)
+        except DataError as error:
+            if job.on_error == "fail":
+                raise
+            filling.skipped.append((name, error.problem))
+            continue
+        buffer[len(held)] = patch
+        held.append(position)
+        if len(held) == size:
+            filling.rows.append(measure(buffer, [job.ids[row] for row in held], job.first + np.array(held)))
+            yield buffer
+            held = []
+    if held:
+        block = buffer[: len(held)]
+        filling.rows.append(measure(block, [job.ids[row] for row in held], job.first + np.array(held)))
+        yield block
+
+
+def _other_size(where: object, found: tuple[int, ...], wanted: tuple[int, ...]) -> DataError:
+    problem = f"found {found[1]} by {found[0]} pixels, wanted {wanted[1]} by {wanted[0]} like the first patch"
+    return DataError(where, problem, "remove it, or leave it out with --on-error skip")
+
+
+def measure(images_NHWC: np.ndarray, ids: Sequence[str], positions_N: np.ndarray) -> np.ndarray:
+    """Return what the index keeps of each patch.
+
+    Args:
+        images_NHWC: uint8 [N, H, W, 3], C-order.
+        ids: Their ids: where one is 40 hex digits, the SHA-1 of the pixels is compared with it.
+        positions_N: Their positions in the listing.
+
+    Returns:
+        `format.ROW` [N].
+    """
+    rows = np.zeros(len(images_NHWC), fmt.ROW)
+    rows["position"] = positions_N
+    rows["sums"], rows["squares"] = channel_sums(images_NHWC)
+    digests = [xxhash.xxh3_128_digest(patch.data) for patch in images_NHWC]
+    rows["hash"] = np.frombuffer(b"".join(digests), "V16")
+    return rows
+
+
+SHA1_ID = re.compile(r"[0-9a-f]{40}")
+
+
+def id_matches(patch: np.ndarray, name: str) -> bool:
+    """Whether an id that looks like a SHA-1 is that of the patch's raw bytes; True where it does not look so."""
+    return SHA1_ID.fullmatch(name) is None or hashlib.sha1(patch.data, usedforsecurity=False).hexdigest() == name

@@ -1,0 +1,311 @@
+"""Pack a source into a store: list, fill shards in parallel, describe them, rename."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from fastpath.errors import DataError, FastpathError, UsageError
+from fastpath.ingest.fill import OnError, ShardJob, fill_shard, stamp_all
+from fastpath.ingest.readers import open_reader
+from fastpath.ingest.sources import Listing, Orphans, list_source
+from fastpath.ingest.split import leak_notice, write_split
+from fastpath.shards import format as fmt
+from fastpath.shards.reader import Store, open_store
+from fastpath.shards.staging import Staging, stage
+from fastpath.shards.writer import Contents, write_index, write_manifest
+
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PackOptions:
+    """What decides a store's content besides the source.
+
+    Attributes:
+        kind: Kind of source; None looks.
+        labels: Table of `id,label`; None takes the source's own.
+        groups: Table of `id,wsi`; None takes the source's own.
+        orphans: What to do with patches the group table does not name.
+        on_error: What to do with patches that cannot be read.
+        shard_bytes: Size of a shard; None follows from the number of patches.
+    """
+
+    kind: str | None = None
+    labels: Path | None = None
+    groups: Path | None = None
+    orphans: Orphans = "refuse"
+    on_error: OnError = "fail"
+    shard_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PackResult:
+    """What was packed.
+
+    Attributes:
+        store: Where it is.
+        kind: Kind of source.
+        num_patches: Patches in the store.
+        class_counts: Patches by label.
+        num_groups: Distinct groups, 0 where unknown.
+        num_shards: Shard files.
+        num_resumed: Patches in shards that an earlier run had finished.
+        skipped: Files left out, each with the reason.
+        split: Kind of the split that was written; empty where there is none.
+        notices: What the user should know.
+        fingerprint: Names the store's content.
+    """
+
+    store: Path
+    kind: str
+    num_patches: int
+    class_counts: dict[str, int]
+    num_groups: int
+    num_shards: int
+    num_resumed: int
+    skipped: list[tuple[str, str]]
+    split: str
+    notices: list[str]
+    fingerprint: str
+
+
+def run(
+    source: Path,
+    output: Path,
+    options: PackOptions | None = None,
+    *,
+    workers: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    advance: Advance | None = None,
+) -> PackResult:
+    """Pack a source into a store.
+
+    The store appears under its name only when it is whole. The same source and options give the same bytes,
+    whatever the number of workers and however often the work was interrupted.
+
+    Args:
+        source: A folder of patches, in the Kaggle layout or not.
+        output: The store to write.
+        options: What decides its content.
+        workers: Worker processes; None takes a process a core.
+        resume: Insist on continuing an interrupted run of the same plan.
+        overwrite: Replace a store that is there.
+        advance: Called with patches done and in all.
+
+    Raises:
+        UsageError: Source, tables, patches or target are not as they should be.
+        FastpathError: The disk is full, or a worker died.
+    """
+    options = options or PackOptions()
+    source, output = Path(source), Path(os.path.abspath(output))  # noqa: PTH100 (resolve would follow a link)
+    _check_target(source, output, overwrite=overwrite)
+    listing = list_source(
+        source, kind=options.kind, labels=options.labels, groups=options.groups, orphans=options.orphans
+    )
+    patch_shape = _first_shape(listing, options.on_error)
+    rows = fmt.rows_per_shard(len(listing), int(np.prod(patch_shape)), options.shard_bytes)
+    plan = xxhash.xxh3_128_hexdigest(f"{fmt.FORMAT_VERSION} {listing.fingerprint()} {patch_shape} {rows}".encode())
+    with stage(output, plan, resume=resume) as staging:
+        jobs = _jobs(listing, output, rows, patch_shape, options.on_error)
+        finished = _reusable(jobs, staging)
+        _check_space(jobs, finished, staging)
+        _fill([job for job in jobs if job.number not in finished], workers or default_workers(), finished, advance)
+        skipped, notes = _describe(listing, jobs, staging, patch_shape)
+        split, notices = _default_split(staging.store)
+        staging.commit()
+    return _result(open_store(output), listing.kind, sum(finished.values()), skipped, split, notices + notes)
+
+
+def default_workers() -> int:
+    """Return a process for each core this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _check_target(source: Path, output: Path, *, overwrite: bool) -> None:
+    if output.is_dir() and not any(output.iterdir()):
+        return
+    if output.exists() and not (overwrite and (output / fmt.MANIFEST).exists()):
+        found = "a store" if (output / fmt.MANIFEST).exists() else "other files"
+        remedy = "use --overwrite, or another -o" if found == "a store" else "choose another -o"
+        raise UsageError(output, f"found {found} there, wanted a free name", remedy)
+    if source.exists() and source.resolve() in [output.resolve(), *output.resolve().parents]:
+        raise UsageError(output, "lies within the source", "choose an -o outside it")
+
+
+def _first_shape(listing: Listing, on_error: OnError) -> tuple[int, int, int]:
+    """Shape of the first patch that can be read; every other must have it."""
+    read, _ = open_reader(listing.reader, listing.root)
+    for name in listing.names:
+        try:
+            height, width, channels = read(name, Counter()).shape
+        except DataError:
+            if on_error == "fail":
+                raise
+            continue
+        if height != width:
+            where = listing.root / name
+            raise DataError(where, f"found {width} by {height} pixels, wanted a square", "cut square patches")
+        return height, width, channels
+    raise DataError(listing.root, "found no patch that can be read", "check the files")
+
+
+def _jobs(
+    listing: Listing, target: Path, rows: int, patch_shape: tuple[int, int, int], on_error: OnError
+) -> list[ShardJob]:
+    return [
+        ShardJob(
+            number=number,
+            target=target,
+            root=listing.root,
+            reader=listing.reader,
+            names=listing.names[first : first + rows],
+            ids=listing.ids[first : first + rows],
+            first=first,
+            patch_shape=patch_shape,
+            on_error=on_error,
+        )
+        for number, first in enumerate(range(0, len(listing), rows))
+    ]
+
+
+def _reusable(jobs: Sequence[ShardJob], staging: Staging) -> dict[int, int]:
+    """Patches of each shard that an earlier run finished and whose source files have not been touched since."""
+    reusable = {}
+    for job in jobs:
+        found = staging.finished(job.number)
+        if found is None or (found.skipped and job.on_error == "fail"):
+            continue
+        _, stamp = open_reader(job.reader, job.root)
+        if found.stamp == stamp_all(stamp, job.names):
+            reusable[job.number] = len(job.names)
+    return reusable
+
+
+def _check_space(jobs: Sequence[ShardJob], finished: dict[int, int], staging: Staging) -> None:
+    rows = sum(len(job.names) for job in jobs if job.number not in finished)
+    needed = rows * int(np.prod(jobs[0].patch_shape))
+    free = shutil.disk_usage(staging.root).free
+    if needed > free:
+        problem = f"found {free / 1e6:.0f} MB free, wanted {needed / 1e6:.0f} MB"
+        raise UsageError(staging.target, problem, "make room, or choose another -o")
+
+
+def _fill(jobs: Sequence[ShardJob], workers: int, finished: dict[int, int], advance: Advance | None) -> None:
+    """Fill shards on local processes; the first error ends it, after the shards in hand are written."""
+    done = sum(finished.values())
+    total = done + sum(len(job.names) for job in jobs)
+    if advance:
+        advance(done, total)
+    if not jobs:
+        return
+    if min(workers, len(jobs)) == 1:
+        for job in jobs:
+            done += fill_shard(job)
+            if advance:
+                advance(done, total)
+        return
+    with local_engine(min(workers, len(jobs))) as engine:
+        futures = [engine.submit(fill_shard, job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                done += future.result()
+                if advance:
+                    advance(done, total)
+        except BrokenProcessPool:
+            problem = "a worker process was killed (out of memory?)"
+            raise FastpathError(jobs[0].target, problem, "use fewer --workers, then --resume") from None
+        finally:
+            engine.shutdown(cancel_futures=True)
+
+
+def local_engine(workers: int) -> Executor:
+    """Return a pool of processes that dies with this one and leaves Ctrl-C to it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(ctypes.CDLL(None), "prctl"):
+        # Pool workers wait on a queue that they keep open themselves: without this, a killed run leaves them
+        # behind for ever. The fork server, their parent, ends as soon as its owner does.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _describe(
+    listing: Listing, jobs: Sequence[ShardJob], staging: Staging, patch_shape: tuple[int, int, int]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Write index and manifest from the records of all shards; return what was skipped and what to tell."""
+    shards, skipped, notes, tables = [], [], Counter[str](), []
+    for job in jobs:
+        record = staging.finished(job.number)
+        assert record is not None
+        shards.append(fmt.ShardEntry(file=fmt.shard_name(job.number), rows=record.rows, hash=record.hash))
+        skipped += record.skipped
+        notes.update(record.notes)
+        tables.append(staging.rows(job.number))
+    rows_N = np.concatenate(tables)
+    if not len(rows_N):
+        raise DataError(listing.root, "found no patch that can be read", "check the files")
+    kept = listing if not skipped else listing.take(rows_N["position"].tolist())
+    contents = Contents(
+        ids=kept.ids,
+        labels_N=kept.labels_N,
+        groups=kept.groups,
+        shard_N=np.repeat(np.arange(len(tables)), [len(table) for table in tables]),
+        row_N=np.concatenate([np.arange(len(table)) for table in tables]),
+        rows_N=rows_N,
+    )
+    index_hash = write_index(staging.store / fmt.INDEX, contents)
+    source: dict[str, str | int] = {"kind": listing.kind, **dict(sorted(notes.items())), "skipped": len(skipped)}
+    write_manifest(
+        staging.store, contents, patch_shape=patch_shape, shards=shards, source=source, index_hash=index_hash
+    )
+    return skipped, [f"{count} files: {name.replace('_', ' ')}" for name, count in sorted(notes.items())]
+
+
+def _default_split(path: Path) -> tuple[str, list[str]]:
+    """Write the split a store starts with, where labels allow one."""
+    store = open_store(path)
+    if store.manifest.class_counts["unlabelled"]:
+        return "", []
+    try:
+        table = write_split(store)
+    except DataError as error:
+        return "", [f"no split was written: {error.problem}"]
+    notice = leak_notice(store, table)
+    return table.kind, [notice] if notice else []
+
+
+def _result(
+    store: Store, kind: str, num_resumed: int, skipped: list[tuple[str, str]], split: str, notices: list[str]
+) -> PackResult:
+    manifest = store.manifest
+    return PackResult(
+        store=store.path,
+        kind=kind,
+        num_patches=len(store),
+        class_counts=manifest.class_counts,
+        num_groups=manifest.num_groups,
+        num_shards=len(manifest.shards),
+        num_resumed=num_resumed,
+        skipped=skipped,
+        split=split,
+        notices=notices,
+        fingerprint=store.fingerprint,
+    )
