@@ -30,7 +30,7 @@ _NUM_CELLS = PATCH_SIZE_PX // _CELL_PX
 # Optical density of red, green, blue per unit of haematoxylin and of eosin.
 _STAINS_23 = np.array([[0.64, 0.72, 0.30], [0.12, 0.80, 0.26]], np.float32)
 _LARGE_SHARE = 0.3  # of patches that have large nuclei in the ring, whatever their label
-_QUADRANT_SHARE = 0.75  # of the centre's four quadrants that hold nuclei
+_QUADRANT_SHARE = 0.5  # of the centre's four quadrants that hold nuclei
 _SMALL_PER_LARGE = (0.25, 0.55, 0.2)  # odds of 1, 2, 3 small nuclei where a positive patch has one large
 
 
@@ -211,28 +211,33 @@ def _textures() -> Floats:
 
 @lru_cache(maxsize=1)
 def _stamps() -> tuple[Floats, Floats]:
-    """Return haematoxylin of large irregular nuclei [64, 17, 17] and of small round ones [64, 11, 11]."""
+    """Return haematoxylin of large irregular nuclei [64, 17, 17] and of small round ones [64, 11, 11].
+
+    Either kind may be pale or dense, and the largest of the small reach the smallest of the large: it takes size
+    and outline together to tell them apart, not darkness.
+    """
     rng = np.random.default_rng(21)
-    large = [_nucleus(rng, _LARGE_HALF_PX, rng.uniform(5.4, 6.9), wobble=0.16) for _ in range(_NUM_STAMPS)]
-    small = [_nucleus(rng, _SMALL_HALF_PX, rng.uniform(3.1, 3.9), wobble=0.03) for _ in range(_NUM_STAMPS)]
+    large, small = [], []
+    for number in range(_NUM_STAMPS):
+        large.append(_nucleus(rng, _LARGE_HALF_PX, rng.uniform(4.4, 6.9), wobble=0.16, pale=number % 4 > 0))
+        small.append(_nucleus(rng, _SMALL_HALF_PX, rng.uniform(2.9, 4.6), wobble=0.04, pale=number % 3 == 0))
     return np.array(large, np.float32), np.array(small, np.float32)
 
 
-def _nucleus(rng: np.random.Generator, half_px: int, radius_px: float, wobble: float) -> Floats:
-    """Draw one nucleus with a wobbly outline: pale with a dark membrane and nucleoli if large, dense if small."""
+def _nucleus(rng: np.random.Generator, half_px: int, radius_px: float, wobble: float, pale: bool) -> Floats:
+    """Draw one nucleus with a wobbly outline: evenly dense, or pale with a dark membrane and nucleoli."""
     y, x = np.mgrid[-half_px : half_px + 1, -half_px : half_px + 1]
     angle, distance = np.arctan2(y, x), np.hypot(y, x)
     outline = np.full(angle.shape, radius_px)
     for waves in (2, 3, 5):
         outline += radius_px * wobble * rng.normal(0, 2 / (1 + waves)) * np.cos(waves * angle + rng.uniform(0, 6.3))
     depth = np.minimum(outline, half_px - 0.7) - distance  # px from the membrane, positive inside
-    cover = np.clip(depth + 0.5, 0.0, 1.0)
-    if radius_px < 4.5:
-        dense: Floats = cover * (1.5 + 0.2 * rng.normal(size=cover.shape)) * rng.uniform(0.85, 1.1)
-        return dense
-    inside = 0.55 + 0.45 * np.exp(-(((depth - 0.6) / 0.9) ** 2)) + 0.12 * rng.normal(size=cover.shape)
-    for _ in range(rng.integers(1, 4)):
-        at = rng.uniform(-0.45, 0.45, 2) * radius_px
-        inside += 0.9 * np.exp(-((y - at[0]) ** 2 + (x - at[1]) ** 2) / 1.8)
-    vesicular: Floats = cover * inside * rng.uniform(0.85, 1.2)
-    return vesicular
+    inside = np.full(depth.shape, 1.25)
+    if pale:
+        inside = 0.55 + 0.45 * np.exp(-(((depth - 0.6) / 0.9) ** 2))
+        for _ in range(rng.integers(1, 4)):
+            at = rng.uniform(-0.45, 0.45, 2) * radius_px
+            inside += 0.9 * np.exp(-((y - at[0]) ** 2 + (x - at[1]) ** 2) / 1.8)
+    inside += 0.12 * rng.normal(size=depth.shape)
+    haematoxylin: Floats = np.clip(depth + 0.5, 0.0, 1.0) * inside * rng.uniform(0.75, 1.3)
+    return haematoxylin
