@@ -48,6 +48,8 @@ class Store:
 
         path = self.path / fmt.INDEX
         try:
+            if fmt.hash_file(path) != self.manifest.index_hash:  # cheap, and a damaged index mislabels patches
+                raise StoreError(path, "found other bytes than the manifest's hash", "pack again")
             frame: pd.DataFrame = pq.read_table(path).to_pandas()
         except (OSError, pa.ArrowException) as error:
             problem = f"cannot be read ({str(error).splitlines()[0]})"

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
 import os
 import shutil
-import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
 from fastpath.shards.staging import Staging, stage
 from fastpath.shards.writer import Contents, write_index, write_manifest
+from fastpath.workflows.pool import default_workers, local_engine
 
 Advance = Callable[[int, int], None]
 
@@ -130,11 +128,6 @@ def run(
     return _result(open_store(output), listing.kind, sum(finished.values()), skipped, split, notices + notes)
 
 
-def default_workers() -> int:
-    """Return a process for each core this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def _check_target(source: Path, output: Path, *, overwrite: bool) -> None:
     if output.is_dir() and not any(output.iterdir()):
         return
@@ -230,21 +223,6 @@ def _fill(jobs: Sequence[ShardJob], workers: int, finished: dict[int, int], adva
             raise FastpathError(jobs[0].target, problem, "use fewer --workers, then --resume") from None
         finally:
             engine.shutdown(cancel_futures=True)
-
-
-def local_engine(workers: int) -> Executor:
-    """Return a pool of processes that dies with this one and leaves Ctrl-C to it."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(ctypes.CDLL(None), "prctl"):
-        # Pool workers wait on a queue that they keep open themselves: without this, a killed run leaves them
-        # behind for ever. The fork server, their parent, ends as soon as its owner does.
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _describe(

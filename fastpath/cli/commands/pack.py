@@ -1,0 +1,94 @@
+"""`fastpath pack`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from fastpath.cli import options, render
+
+
+@click.command(name="pack")
+@click.argument("source", type=options.PATH)
+@options.output("The store to write (a directory).")
+@click.option("--source-kind", type=click.Choice(["kaggle", "folder"]), help="What SOURCE is. Default: look.")
+@click.option("--labels", type=options.PATH, help="CSV of id,label. Default: the one in SOURCE, if any.")
+@click.option("--groups", type=options.PATH, help="CSV of id,wsi. Default: SOURCE/groups.csv, if any.")
+@click.option(
+    "--orphans",
+    type=click.Choice(["refuse", "own-group", "drop"]),
+    default="refuse",
+    show_default=True,
+    help="Patches that the group table does not name.",
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="At a patch that cannot be read.",
+)
+@click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: one a core.")
+@click.option("--shard-mb", type=click.IntRange(1), help="Size of a shard. Default: 4 to 64, by the number of patches.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted pack; refuse if it was of something else.")
+@click.option("--overwrite", is_flag=True, help="Replace the store at --output.")
+@options.common
+def command(
+    source: Path,
+    output: Path,
+    source_kind: str | None,
+    labels: Path | None,
+    groups: Path | None,
+    orphans: Literal["refuse", "own-group", "drop"],
+    on_error: Literal["fail", "skip"],
+    workers: int | None,
+    shard_mb: int | None,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+    verbosity: int,
+) -> None:
+    """Pack a folder of patches into a store.
+
+    SOURCE is a folder in the Kaggle layout (train/ and train_labels.csv), or one that holds image files.
+    The store appears only when it is whole; an interrupted pack goes on where it was with the same command.
+
+    \b
+    Example:  fastpath pack histopathologic-cancer-detection -o store
+              fastpath pack histopathologic-cancer-detection/test -o store-test
+    """  # noqa: D301
+    from fastpath.workflows import pack
+
+    plan = pack.PackOptions(
+        kind=source_kind,
+        labels=labels,
+        groups=groups,
+        orphans=orphans,
+        on_error=on_error,
+        shard_bytes=None if shard_mb is None else shard_mb << 20,
+    )
+    with render.progress_bar("packing", verbosity) as advance:
+        found = pack.run(source, output, plan, workers=workers, resume=resume, overwrite=overwrite, advance=advance)
+    for text in found.notices:
+        render.notice(text)
+    if found.skipped:
+        render.notice(
+            f"{len(found.skipped)} files were left out, the first: {found.skipped[0][0]}: {found.skipped[0][1]}"
+        )
+    values = {
+        "patches": found.num_patches,
+        "negative": found.class_counts["0"],
+        "positive": found.class_counts["1"],
+        "unlabelled": found.class_counts["unlabelled"],
+        "groups": found.num_groups,
+        "shards": found.num_shards,
+        "resumed": found.num_resumed,
+        "skipped": [{"file": name, "problem": problem} for name, problem in found.skipped],
+        "split": found.split or "none",
+        "fingerprint": found.fingerprint,
+        "notices": found.notices,
+        "store": str(found.store),
+    }
+    render.result(values, as_json=as_json, title=f"packed a {found.kind} source", where=output)

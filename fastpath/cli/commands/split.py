@@ -1,0 +1,53 @@
+"""`fastpath split`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from fastpath.cli import options, render
+from fastpath.errors import UsageError
+
+
+@click.command(name="split")
+@options.store_argument()
+@click.option(
+    "--kind",
+    type=click.Choice(["random", "group", "csv"]),
+    help="By patch, stratified; by whole slides; or as a table says. Default: group where slides are known.",
+)
+@click.option("--val", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.2, show_default=True)
+@click.option("--folds", type=click.IntRange(2, 36), help="Deal this many folds in place of one division.")
+@click.option("--fold", type=click.IntRange(0, 35), default=0, show_default=True, help="The fold that is validation.")
+@click.option("--from", "table", type=options.PATH, help="CSV of id,split (train, val, test) for --kind csv.")
+@options.seed(42)
+@options.common
+def command(
+    store: Path,
+    kind: Literal["random", "group", "csv"] | None,
+    val: float,
+    folds: int | None,
+    fold: int,
+    table: Path | None,
+    seed: int,
+    as_json: bool,
+    verbosity: int,
+) -> None:
+    """Divide a store into training and validation, and keep the division in the store.
+
+    \b
+    Example:  fastpath split store --kind group --folds 5 --fold 2
+    """  # noqa: D301
+    from fastpath.workflows import split
+
+    if (kind == "csv") != (table is not None):
+        found = "no table" if table is None else f"--kind {kind}"
+        raise UsageError("--from", f"found {found}, wanted --kind csv and --from CSV together", "give both or neither")
+    division = split.run(store, kind=kind, val=val, folds=folds or 0, fold=fold, seed=seed, table=table)
+    if division.notice and verbosity >= 0:
+        render.notice(division.notice)
+    values = dataclasses.asdict(division) | {"store": str(division.store)}
+    render.result(values, as_json=as_json, title="divided", where=store)

@@ -1,0 +1,102 @@
+"""Divide a store into training and validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fastpath.ingest.split import Kind, SplitTable, leak_notice, write_split, write_split_from_csv
+from fastpath.shards.reader import Store, open_store
+from fastpath.types import Split
+
+
+@dataclass(frozen=True, slots=True)
+class SplitResult:
+    """A division, counted.
+
+    Attributes:
+        store: The store.
+        kind: `random`, `group` or `csv`.
+        seed: Seed of the deal.
+        num_folds: Folds dealt, 0 for one division.
+        fold: The fold that is validation.
+        num_train: Training patches.
+        num_val: Validation patches.
+        num_test: Test patches, of a division given as a table.
+        positive_train: Share of positives among training patches.
+        positive_val: Share of positives among validation patches.
+        groups_train: Groups with training patches, 0 where unknown.
+        groups_val: Groups with validation patches, 0 where unknown.
+        notice: What a score of this division cannot be trusted for; empty where all is well.
+    """
+
+    store: Path
+    kind: str
+    seed: int
+    num_folds: int
+    fold: int
+    num_train: int
+    num_val: int
+    num_test: int
+    positive_train: float
+    positive_val: float
+    groups_train: int
+    groups_val: int
+    notice: str
+
+
+def run(
+    path: Path,
+    *,
+    kind: Kind | None = None,
+    val: float = 0.2,
+    folds: int = 0,
+    fold: int = 0,
+    seed: int = 42,
+    table: Path | None = None,
+) -> SplitResult:
+    """Divide a store and keep the division in it; see `fastpath.ingest.split.write_split`.
+
+    Args:
+        path: The store.
+        kind: `random`, `group` or `csv`; None chooses `group` where slides are known.
+        val: Share of patches for validation.
+        folds: Number of folds, 0 for one division.
+        fold: The fold that is validation.
+        seed: Decides the deal.
+        table: The CSV of `id,split` for kind `csv`.
+
+    Raises:
+        StoreError: `path` is not a store.
+        DataError: The store cannot be divided so.
+    """
+    store = open_store(path)
+    if table is not None:
+        return _count(store, write_split_from_csv(store, table))
+    return _count(store, write_split(store, kind, val=val, folds=folds, fold=fold, seed=seed))
+
+
+def _count(store: Store, table: SplitTable) -> SplitResult:
+    rows = {part: table.rows(part) for part in Split}
+    groups = {part: 0 if store.groups_N is None else len(set(store.groups_N[rows[part]])) for part in Split}
+    return SplitResult(
+        store=store.path,
+        kind=table.kind,
+        seed=table.seed,
+        num_folds=table.num_folds,
+        fold=table.fold,
+        num_train=len(rows[Split.TRAIN]),
+        num_val=len(rows[Split.VAL]),
+        num_test=len(rows[Split.TEST]),
+        positive_train=_share(store.labels_N[rows[Split.TRAIN]]),
+        positive_val=_share(store.labels_N[rows[Split.VAL]]),
+        groups_train=groups[Split.TRAIN],
+        groups_val=groups[Split.VAL],
+        notice=leak_notice(store, table),
+    )
+
+
+def _share(labels_N: np.ndarray) -> float:
+    return float((labels_N == 1).mean()) if len(labels_N) else 0.0

@@ -1,0 +1,186 @@
+"""Prove that a store holds what it says, and that it says what its source holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fastpath.errors import DataError, StoreError
+from fastpath.ingest.readers import open_reader
+from fastpath.ingest.sources import Listing, list_source
+from fastpath.ingest.split import read_split
+from fastpath.shards import format as fmt
+from fastpath.shards.reader import Store, open_store
+from fastpath.shards.verify import Damage, check_index, check_shard, check_strangers
+from fastpath.workflows.pool import default_workers, local_engine
+
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """What was checked and found.
+
+    Attributes:
+        store: The store.
+        num_patches: Patches checked.
+        num_shards: Shards checked.
+        compared: Patches whose pixels were compared with the source.
+        not_in_store: Patches of the source that the store does not list, left out when it was packed.
+        damages: What is wrong; empty where all is well.
+    """
+
+    store: Path
+    num_patches: int
+    num_shards: int
+    compared: int
+    not_in_store: int
+    damages: list[Damage]
+
+
+def run(
+    path: Path,
+    *,
+    source: Path | None = None,
+    kind: str | None = None,
+    workers: int | None = None,
+    advance: Advance | None = None,
+) -> VerifyResult:
+    """Check a store's files, rows and counts, and its pixels against the source where one is given.
+
+    Args:
+        path: The store.
+        source: What it was packed from; None compares nothing.
+        kind: Kind of the source; None looks.
+        workers: Worker processes; None takes a process a core.
+        advance: Called with patches done and in all.
+
+    Raises:
+        StoreError: There is no manifest that can be read, so nothing can be said.
+        DataError: The source cannot be listed.
+    """
+    store = open_store(path)
+    damages = check_index(store) + _check_split(store) + check_strangers(store)
+    checks = [partial(check_shard, store.path, number) for number in range(len(store.manifest.shards))]
+    compared = not_in_store = 0
+    if source is not None and not any(damage.file == fmt.INDEX for damage in damages):
+        listing = list_source(source, kind=kind)
+        place = {name: row for row, name in enumerate(listing.ids)}
+        known = np.array([place.get(name, -1) for name in store.ids_N], dtype=np.int64)
+        checks += _comparisons(store, listing, known)
+        compared, not_in_store = int((known >= 0).sum()), len(set(listing.ids) - set(store.ids_N))
+        damages += _without_source(store, known)
+    damages += _run(checks, workers or default_workers(), len(store), advance)
+    return VerifyResult(store.path, len(store), len(store.manifest.shards), compared, not_in_store, damages)
+
+
+def _run(checks: list[partial[list[Damage]]], workers: int, num_patches: int, advance: Advance | None) -> list[Damage]:
+    """Run all checks, in processes where that pays, and return what they found in a fixed order."""
+    found: dict[int, list[Damage]] = {}
+    if min(workers, len(checks)) <= 1:
+        for number, check in enumerate(checks):
+            found[number] = check()
+            if advance:
+                advance(num_patches * len(found) // len(checks), num_patches)
+    else:
+        with local_engine(min(workers, len(checks))) as engine:
+            futures = {engine.submit(check): number for number, check in enumerate(checks)}
+            try:
+                for future in as_completed(futures):
+                    found[futures[future]] = future.result()
+                    if advance:
+                        advance(num_patches * len(found) // len(checks), num_patches)
+            finally:
+                engine.shutdown(cancel_futures=True)
+    return [damage for number in sorted(found) for damage in found[number]]
+
+
+def _check_split(store: Store) -> list[Damage]:
+    if not (store.path / fmt.SPLIT).exists():
+        return []
+    try:
+        read_split(store)
+    except StoreError as error:
+        return [Damage(fmt.SPLIT, error.problem)]
+    return []
+
+
+def _without_source(store: Store, known: np.ndarray) -> list[Damage]:
+    lost = np.flatnonzero(known < 0)
+    if not len(lost):
+        return []
+    problem = f"{len(lost)} patches are not in the source"
+    return [Damage(fmt.INDEX, problem, tuple(lost.tolist()), tuple(store.ids_N[lost]))]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The rows of one shard and where the source has them.
+
+    Attributes:
+        store: The store.
+        number: The shard.
+        reader: How to read the source.
+        root: Root of the source.
+        rows: Rows of the store.
+        places: Their rows within the shard.
+        names: Their names in the source.
+        ids: Their ids.
+    """
+
+    store: Path
+    number: int
+    reader: str
+    root: Path
+    rows: tuple[int, ...]
+    places: tuple[int, ...]
+    names: tuple[str, ...]
+    ids: tuple[str, ...]
+
+
+def _comparisons(store: Store, listing: Listing, known: np.ndarray) -> list[partial[list[Damage]]]:
+    shard_N, row_N, checks = store.index["shard"].to_numpy(), store.index["row"].to_numpy(), []
+    for number in range(len(store.manifest.shards)):
+        rows = np.flatnonzero((shard_N == number) & (known >= 0))
+        comparison = Comparison(
+            store=store.path,
+            number=number,
+            reader=listing.reader,
+            root=listing.root,
+            rows=tuple(rows.tolist()),
+            places=tuple(row_N[rows].tolist()),
+            names=tuple(listing.names[place] for place in known[rows]),
+            ids=tuple(store.ids_N[rows]),
+        )
+        checks.append(partial(compare, comparison))
+    return checks
+
+
+def compare(job: Comparison) -> list[Damage]:
+    """Compare the pixels of one shard with the source's. Runs in a worker."""
+    read, _ = open_reader(job.reader, job.root)
+    entry = open_store(job.store).manifest.shards[job.number].file
+    try:
+        shard = open_store(job.store).shard(job.number)
+    except StoreError:
+        return []  # the check of the shard itself names it
+    different, damages = [], []
+    for position, name in enumerate(job.names):
+        try:
+            same = np.array_equal(read(name, Counter()), shard[job.places[position]])
+        except DataError as error:
+            problem = f"its source '{name}' {error.problem}"
+            damages.append(Damage(entry, problem, (job.rows[position],), (job.ids[position],)))
+            continue
+        if not same:
+            different.append(position)
+    if different:
+        rows, ids = tuple(job.rows[at] for at in different), tuple(job.ids[at] for at in different)
+        damages.append(Damage(entry, f"{len(different)} rows differ from the source", rows, ids))
+    return damages
