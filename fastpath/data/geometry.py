@@ -85,5 +85,7 @@ def coverage(matrices_N23: NDArray[np.float32], layout: Canvas) -> NDArray[np.fl
     points = np.stack([x.ravel(), y.ravel(), np.ones(x.size)])
     shown = matrices_N23.astype(np.float64) @ points
     edge = layout.frame_px * layout.size_px / layout.framed_px
-    inside = (shown >= edge) & (shown <= layout.size_px - edge)
-    return np.asarray(inside.all(axis=1).mean(axis=1))
+    # A probe stands for a cell; where the patch's edge cuts the cell, it counts for its share.
+    cell = (layout.size_px - 2 * edge) / FRAME_PROBES
+    depth = np.minimum(shown - edge, layout.size_px - edge - shown) / cell
+    return np.asarray(np.clip(depth + 0.5, 0.0, 1.0).prod(axis=1).mean(axis=1))

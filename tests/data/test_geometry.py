@@ -1,0 +1,101 @@
+"""The warp matrices: exact symmetries, pinned directions, and coverage."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastpath.config import AugmentConfig
+from fastpath.data import augment, geometry
+
+STILL = AugmentConfig(
+    hflip=0, rotation_deg=0, crop_scale=(1, 1), crop_ratio=(1, 1), brightness=0, contrast=0, saturation=0, hue=0
+)
+
+
+def one(output_px: int = 96, **values: object) -> augment.Augmentation:
+    drawn = augment.draw(STILL, output_px, 0, 0, range(1))
+    return dataclasses.replace(drawn, **{name: np.array([value]) for name, value in values.items()})
+
+
+def shows(drawn: augment.Augmentation, layout: geometry.Canvas, x: float, y: float) -> tuple[float, float]:
+    """The point of the warped array that output point (x, y) shows."""
+    point = geometry.warp_matrices(drawn, layout)[0].astype(float) @ [x, y, 1.0]
+    return float(point[0]), float(point[1])
+
+
+PLAIN = geometry.canvas(96, 96, framed=False)
+
+
+def test_nothing_drawn_is_the_identity() -> None:
+    np.testing.assert_array_equal(geometry.warp_matrices(one(), PLAIN)[0], [[1, 0, 0], [0, 1, 0]])
+
+
+def test_a_resize_scales_about_the_corner_of_the_corner_pixel() -> None:
+    layout = geometry.canvas(96, 224, framed=False)
+    assert shows(one(224), layout, 0, 0) == (0, 0)
+    assert shows(one(224), layout, 224, 224) == pytest.approx((96, 96), abs=1e-4)
+
+
+def test_directions() -> None:
+    assert shows(one(hflip_N=True), PLAIN, 10, 20) == (86, 20)
+    assert shows(one(vflip_N=True), PLAIN, 10, 20) == (10, 76)
+    # After a quarter turn counter-clockwise the top left shows what was at the top right.
+    assert shows(one(turns_N=1), PLAIN, 0, 0) == (96, 0)
+    # After a small turn counter-clockwise the top of the image shows what was to the right of it.
+    x, y = shows(one(angle_deg_N=10.0), PLAIN, 48, 0)
+    assert x > 55
+    assert y > 0
+    assert shows(one(crop_N4=[8, 24, 48, 60]), PLAIN, 0, 0) == (24, 8)
+    assert shows(one(crop_N4=[8, 24, 48, 60]), PLAIN, 96, 96) == (84, 56)
+
+
+def test_quarter_turns_and_rotation_by_ninety_degrees_agree() -> None:
+    for turns in range(4):
+        ours = geometry.warp_matrices(one(turns_N=turns), PLAIN)
+        np.testing.assert_allclose(ours, geometry.warp_matrices(one(angle_deg_N=90.0 * turns), PLAIN), atol=1e-4)
+        np.testing.assert_array_equal(ours, np.rint(ours))
+
+
+def test_flips_and_turns_are_the_group_d4() -> None:
+    matrices = {
+        geometry.warp_matrices(one(hflip_N=flip, turns_N=turn), PLAIN)[0].tobytes()
+        for flip in (False, True)
+        for turn in range(4)
+    }
+    assert len(matrices) == 8
+
+    def as_3x3(flat: bytes) -> np.ndarray:
+        return np.vstack([np.frombuffer(flat, np.float32).reshape(2, 3), [0, 0, 1]])
+
+    products = {(as_3x3(a) @ as_3x3(b))[:2].astype(np.float32).tobytes() for a in matrices for b in matrices}
+    assert {np.frombuffer(p, np.float32).tobytes() for p in products} == {
+        (np.frombuffer(m, np.float32) + 0.0).tobytes() for m in matrices
+    }
+
+
+@given(st.integers(8, 300), st.integers(8, 300), st.booleans())
+def test_the_patch_fills_the_output_whatever_the_frame_and_the_shrinking(patch: int, output: int, framed: bool) -> None:
+    layout = geometry.canvas(patch, output, framed=framed)
+    scale = layout.size_px / layout.framed_px
+    edge = layout.frame_px * scale
+    assert shows(one(output, crop_N4=[0, 0, output, output]), layout, 0, 0) == pytest.approx((edge, edge), abs=1e-3)
+    far = shows(one(output, crop_N4=[0, 0, output, output]), layout, output, output)
+    assert far == pytest.approx((edge + patch * scale,) * 2, abs=1e-3)
+    assert (layout.frame_px > 0) == framed
+    if framed:
+        assert edge >= 0.95
+
+
+def test_coverage_is_the_share_that_is_not_black() -> None:
+    layout = geometry.canvas(96, 224, framed=True)
+    drawn = augment.draw(AugmentConfig(crop_scale=(1, 1), crop_ratio=(1, 1)), 224, 0, 0, range(50))
+    shown = geometry.coverage(geometry.warp_matrices(drawn, layout), layout)
+    y, x = (np.mgrid[0:400, 0:400] + 0.5) / 400 - 0.5
+    for angle, share in zip(np.deg2rad(drawn.angle_deg_N), shown, strict=True):
+        u, v = x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
+        assert share == pytest.approx(((abs(u) <= 0.5) & (abs(v) <= 0.5)).mean(), abs=0.01)

@@ -1,0 +1,143 @@
+"""Batches: the planned samples, the same whatever the batch size, threads, ranks or starting point."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from fastpath.config import AugmentConfig, Config, DataConfig
+from fastpath.data import loader, plan
+from fastpath.data.source import Patches
+from fastpath.runtime import Runtime
+from fastpath.types import Batch, ChannelStats
+
+pytestmark = pytest.mark.dali
+ROWS = np.arange(4, 60, dtype=np.int64)
+
+
+def config(batch_size: int = 16, image_size_px: int = 64, **values: object) -> Config:
+    return Config(data=DataConfig(batch_size=batch_size, image_size_px=image_size_px, **values))
+
+
+def epoch(
+    patches: Patches, stats: ChannelStats, settings: Config, runtime: Runtime, number: int = 1, first_step: int = 0
+) -> list[Batch]:
+    batches = loader.train_loader(patches, ROWS, stats, settings, runtime)
+    return list(batches.epoch(number, first_step))
+
+
+def joined(batches: list[Batch]) -> tuple[NDArray[np.int64], bytes]:
+    indices = np.concatenate([batch.indices_N.numpy() for batch in batches])
+    return indices, torch.cat([batch.images_NCHW for batch in batches]).numpy().tobytes()
+
+
+def test_a_batch_is_what_its_type_says(patches: Patches, stats: ChannelStats, runtime: Runtime) -> None:
+    batches = epoch(patches, stats, config(), runtime)
+    assert [len(batch.labels_N) for batch in batches] == [16, 16, 16, 8]
+    for batch in batches:
+        assert batch.images_NCHW.shape[1:] == (3, 64, 64)
+        assert batch.images_NCHW.dtype == torch.float32
+        assert batch.images_NCHW.is_contiguous(memory_format=torch.channels_last)
+        assert batch.indices_N.dtype == torch.int64
+        np.testing.assert_array_equal(batch.labels_N.numpy(), patches.labels_N[batch.indices_N.numpy()])
+
+
+@pytest.mark.parametrize("sampling", ["natural", "weighted", "systematic"])
+def test_the_order_is_the_plans(
+    patches: Patches, stats: ChannelStats, runtime: Runtime, sampling: plan.Sampling
+) -> None:
+    settings = config(sampling=sampling)
+    indices, _ = joined(epoch(patches, stats, settings, runtime, number=3))
+    wanted = ROWS[plan.epoch_order(patches.labels_N[ROWS], sampling, settings.seed, 3)]
+    np.testing.assert_array_equal(indices, wanted)
+
+
+def test_samples_do_not_depend_on_batch_size_or_threads(
+    patches: Patches, stats: ChannelStats, runtime: Runtime
+) -> None:
+    wanted = joined(epoch(patches, stats, config(16), runtime))
+    for batch_size in (1, 7, 64):
+        for threads in (1, 2):
+            found = joined(epoch(patches, stats, config(batch_size), dataclasses.replace(runtime, num_threads=threads)))
+            np.testing.assert_array_equal(found[0], wanted[0])
+            assert found[1] == wanted[1], (batch_size, threads)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_share_each_step_of_the_same_global_order(
+    patches: Patches, stats: ChannelStats, runtime: Runtime, world_size: int
+) -> None:
+    whole = epoch(patches, stats, config(), runtime)
+    ranks = [
+        epoch(patches, stats, config(), dataclasses.replace(runtime, rank=rank, world_size=world_size))
+        for rank in range(world_size)
+    ]
+    for step, batch in enumerate(whole):
+        assert joined([rank[step] for rank in ranks]) == (pytest.approx(batch.indices_N.numpy()), joined([batch])[1])
+
+
+def test_an_epoch_can_be_entered_at_any_step(patches: Patches, stats: ChannelStats, runtime: Runtime) -> None:
+    batches = loader.train_loader(patches, ROWS, stats, config(), runtime)
+    through = [[joined([batch])[1] for batch in batches.epoch(number)] for number in range(3)]
+    for number, step in ((2, 3), (0, 0), (1, 2)):
+        found = [joined([batch])[1] for batch in batches.epoch(number, step)]
+        assert found == through[number][step:]
+    assert len({image for epoch_images in through for image in epoch_images}) == 12
+
+
+def test_batches_stay_valid_while_later_ones_are_made(patches: Patches, stats: ChannelStats, runtime: Runtime) -> None:
+    batches = loader.train_loader(patches, ROWS, stats, config(), runtime)
+    kept = list(batches.epoch(0))
+    copies = [batch.images_NCHW.clone() for batch in kept]
+    list(batches.epoch(1))
+    assert all(torch.equal(batch.images_NCHW, copy) for batch, copy in zip(kept, copies, strict=True))
+
+
+def test_evaluation_yields_every_row_once_in_order_on_every_pass(
+    patches: Patches, stats: ChannelStats, runtime: Runtime
+) -> None:
+    batches = loader.eval_loader(patches, ROWS, stats, config(), runtime)
+    assert len(batches) == 4
+    assert batches.num_patches == len(ROWS)
+    first = joined(list(batches))
+    np.testing.assert_array_equal(first[0], ROWS)
+    abandoned = iter(batches)
+    next(abandoned)
+    assert joined(list(batches))[1] == first[1]
+
+
+def test_unlabelled_patches_have_nan_labels(patches: Patches, stats: ChannelStats, runtime: Runtime) -> None:
+    class Unlabelled:
+        labels_N = np.full(64, -1, np.int8)
+        patch_size_px = patches.patch_size_px
+        gather = staticmethod(patches.gather)
+
+    batch = next(iter(loader.eval_loader(Unlabelled(), ROWS, stats, config(), runtime)))
+    assert torch.isnan(batch.labels_N).all()
+
+
+def test_the_seed_decides_the_batches(patches: Patches, stats: ChannelStats, runtime: Runtime) -> None:
+    settings = config()
+    same = joined(epoch(patches, stats, settings, runtime))[1]
+    assert joined(epoch(patches, stats, settings, runtime))[1] == same
+    assert joined(epoch(patches, stats, settings.model_copy(update={"seed": 1}), runtime))[1] != same
+
+
+def test_without_rotation_or_with_clamped_borders_there_is_no_frame(
+    patches: Patches, stats: ChannelStats, runtime: Runtime
+) -> None:
+    black = torch.tensor([-mean / std for mean, std in zip(stats.mean_3, stats.std_3, strict=True)])
+    still = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
+    for values, has_black in (
+        ({"rotation_deg": 15.0}, True),
+        ({"rotation_deg": 15.0, "border": "clamp"}, False),
+        ({"rotation_deg": 0.0}, False),
+    ):
+        settings = config(image_size_px=224, augment=AugmentConfig(**still, **values))
+        images = torch.cat([batch.images_NCHW for batch in epoch(patches, stats, settings, runtime)])
+        near = (images - black[:, None, None]).abs().amax(dim=1) < 1e-2
+        assert bool(near.any()) == has_black
