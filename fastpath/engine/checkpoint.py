@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import io
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from fastpath.engine.loop import TrainState
 from fastpath.errors import CheckpointError
+from fastpath.shards.format import write_durably
 
 FORMAT = "fastpath-checkpoint"
 VERSION = 1
@@ -56,10 +58,44 @@ class Checkpoint:
     scaler: dict[str, Any]
 
 
+def capture(state: TrainState, *, config: dict[str, Any], store_fingerprint: str, split_fingerprint: str) -> Checkpoint:
+    """Describe a training state, sharing its tensors: save it before training goes on."""
+    return Checkpoint(
+        config=config,
+        store_fingerprint=store_fingerprint,
+        split_fingerprint=split_fingerprint,
+        epoch=state.epoch,
+        step=state.step,
+        best_auc=state.best_auc,
+        best_epoch=state.best_epoch,
+        epochs_since_best=state.epochs_since_best,
+        loss_sum=state.loss_sum,
+        num_seen=state.num_seen,
+        model=state.model.state_dict(),
+        optimizer=state.optimizer.state_dict(),
+        schedule=state.schedule.scheduler.state_dict(),
+        scaler=state.scaler.state_dict(),
+    )
+
+
+def reinstate(checkpoint: Checkpoint, state: TrainState) -> None:
+    """Bring a freshly made training state to where the checkpoint stands; its model is loaded already."""
+    state.optimizer.load_state_dict(checkpoint.optimizer)
+    state.schedule.scheduler.load_state_dict(checkpoint.schedule)
+    if checkpoint.scaler:  # empty when saved in another precision; the scale is then found anew
+        state.scaler.load_state_dict(checkpoint.scaler)
+    state.loss_sum.copy_(checkpoint.loss_sum)
+    state.num_seen, state.epoch, state.step = checkpoint.num_seen, checkpoint.epoch, checkpoint.step
+    state.best_auc, state.best_epoch = checkpoint.best_auc, checkpoint.best_epoch
+    state.epochs_since_best = checkpoint.epochs_since_best
+
+
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint so that `path` holds the old one or the new one, whenever the process dies."""
     values = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
-    write_whole(path, lambda file: torch.save({"format": FORMAT, "version": VERSION, **values}, file))
+    content = io.BytesIO()
+    torch.save({"format": FORMAT, "version": VERSION, **values}, content)
+    write_durably(path, content.getvalue())
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -107,7 +143,16 @@ def check_origin(
     ):
         if found != wanted:
             raise CheckpointError(path, f"belongs to another {what}: found {found}, wanted {wanted}", remedy)
-    found_values, wanted_values = _flat(checkpoint.config), _flat(config)
+    check_same_config(path, checkpoint.config, config)
+
+
+def check_same_config(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse to continue a run with another configuration.
+
+    Raises:
+        CheckpointError: Naming every key that differs, with both values.
+    """
+    found_values, wanted_values = _flat(found), _flat(wanted)
     differing = [key for key in {**found_values, **wanted_values} if found_values.get(key) != wanted_values.get(key)]
     if differing:
         pairs = ", ".join(f"{key}: found {found_values.get(key)}, wanted {wanted_values.get(key)}" for key in differing)
@@ -116,21 +161,6 @@ def check_origin(
             f"belongs to another configuration ({pairs})",
             "resume with the same settings, or train into a new directory",
         )
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replace a file by what `write` writes, at once: a reader or a crash meets the old content or the new."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)  # the rename itself must outlive a power cut
-    finally:
-        os.close(directory)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fastpath.config import Config
-from fastpath.engine.checkpoint import Checkpoint, check_origin, load_checkpoint, save_checkpoint, write_whole
+from fastpath.engine.checkpoint import Checkpoint, check_origin, load_checkpoint, save_checkpoint
 from fastpath.errors import CheckpointError
 
 CONFIG = Config()
@@ -49,16 +49,17 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.pt"
     save_checkpoint(checkpoint(), path)
     old = path.read_bytes()
 
-    def break_off(file: object) -> None:
-        raise RuntimeError("disk full")
+    def full(_descriptor: int) -> None:
+        raise OSError("no space left on device")
 
-    with pytest.raises(RuntimeError, match="disk full"):
-        write_whole(path, break_off)
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        save_checkpoint(replace(checkpoint(), epoch=3), path)
     assert path.read_bytes() == old
 
 

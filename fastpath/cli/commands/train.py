@@ -1,0 +1,72 @@
+"""`fastpath train`: a packed store in, a run directory out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fastpath.cli import options, render
+
+
+@click.command(name="train")
+@options.store_argument()
+@options.output("Directory of the run; it must not hold one yet, unless resuming.")
+@click.option("--config", "config_path", type=options.PATH, help="Settings in TOML; the defaults without it.")
+@click.option("--amp/--no-amp", default=False, help="Mixed precision, where the device computes in it.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Short for --set train.epochs=N.")
+@click.option("--limit", type=click.IntRange(min=0), help="Short for --set data.limit=N: train on a draw of N patches.")
+@click.option("--val-limit", type=click.IntRange(min=0), help="Short for --set data.val_limit=N.")
+@options.seed()
+@options.device()
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+@click.option("--resume", is_flag=True, help="Go on from where the run in the directory stands.")
+@options.common
+def command(
+    store: Path,
+    output: Path,
+    config_path: Path | None,
+    amp: bool,
+    device: str,
+    threads: int | None,
+    resume: bool,
+    as_json: bool,
+    verbosity: int,
+    overrides: tuple[str, ...],
+    **shorts: int | None,
+) -> None:
+    """Train a network on a packed store.
+
+    Ctrl-C saves and stops; --resume goes on to the very result of an uninterrupted run. With --resume alone the
+    settings are those of the run.
+
+    \b
+    Example:
+        fastpath train store/ -o runs/first --amp --config configs/baseline_cnn.toml
+        fastpath train store/ -o runs/first --resume
+    """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
+    from dataclasses import asdict
+
+    from fastpath import config, runtime
+    from fastpath.cli.main import INTERRUPTED
+    from fastpath.cli.train_view import TrainView
+    from fastpath.workflows import run_directory, train
+
+    keys = {"epochs": "train.epochs", "limit": "data.limit", "val_limit": "data.val_limit", "seed": "seed"}
+    changes = [*overrides, *(f"{keys[name]}={value}" for name, value in shorts.items() if value is not None)]
+    if resume and config_path is None and not changes:
+        settings = config.parse(run_directory.read_config(output), output / run_directory.CONFIG)
+    else:
+        settings = config.load(config_path, changes)
+    where = runtime.resolve(device, amp=amp, num_threads=threads)
+    if verbosity >= 0:
+        render.stderr.print(where.describe())
+    if where.notice:
+        render.notice(where.notice)
+    with TrainView(verbosity) as view:
+        result = train.run(store, output, settings, where, resume=resume, on_event=view.show)
+    render.result(asdict(result), as_json=as_json, title=f"Training {result.status}", where=output)
+    if result.status == "interrupted":
+        render.notice(f"stopped where it can go on: fastpath train {store} -o {output} --resume")
+        click.get_current_context().exit(INTERRUPTED)

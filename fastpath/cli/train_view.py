@@ -1,0 +1,129 @@
+"""What training looks like in a terminal: a line an epoch, and below them a bar that moves."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from fastpath.cli import render
+
+if TYPE_CHECKING:
+    from fastpath.engine.loop import EpochEvent, Event, StepEvent
+    from fastpath.workflows.train import StartEvent
+
+# Reading a loss waits for the device, so it is read no more often than the eye needs.
+_REFRESH_S = 0.5
+_HEADINGS = ("epoch", "train loss", "val loss", "val AUC", "", "lr head", "img/s", "stall", "seconds")
+_WIDTHS = (7, 10, 9, 8, 4, 9, 7, 6, 8)
+
+
+class TrainView:
+    """Shows training events on standard error; silent below verbosity 0."""
+
+    def __init__(self, verbosity: int) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[state]}"),
+            TimeRemainingColumn(),
+        )
+        self._quiet = verbosity < 0
+        self._bar = Progress(*columns, console=render.stderr, disable=self._quiet, transient=True)
+        self._task: TaskID | None = None
+        self._start: StartEvent | None = None
+        self._epoch_images = 0
+        self._epoch_began = self._shown = 0.0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def show(self, event: StartEvent | Event) -> None:
+        """Take one event of the training workflow."""
+        from fastpath.engine.loop import EpochEvent, StepEvent, ValidationEvent
+
+        if self._quiet:
+            return
+        if isinstance(event, StepEvent):
+            self._step(event)
+        elif isinstance(event, ValidationEvent):
+            self._validation(event.epoch, event.num_images)
+        elif isinstance(event, EpochEvent):
+            self._epoch(event)
+        else:
+            self._begin(event)
+
+    def _begin(self, start: StartEvent) -> None:
+        self._start = start
+        going_on = f", going on after epoch {start.epoch}, step {start.step}" if start.epoch or start.step else ""
+        self._bar.console.print(
+            f"{start.num_train:,} training and {start.num_val:,} validation patches, "
+            f"{start.num_trained:,} of {start.num_parameters:,} parameters trained{going_on}",
+            soft_wrap=True,
+        )
+        self._bar.console.print(_row(_HEADINGS, "bold"), soft_wrap=True)
+        self._task = self._bar.add_task("epoch", total=start.num_steps, state="")
+        self._restart()
+
+    def _restart(self) -> None:
+        self._epoch_images, self._epoch_began, self._shown = 0, time.monotonic(), 0.0
+
+    def _step(self, event: StepEvent) -> None:
+        assert self._task is not None
+        assert self._start is not None
+        self._epoch_images += event.num_images
+        now = time.monotonic()
+        if now - self._shown < _REFRESH_S and event.step < self._start.num_steps:
+            return
+        self._shown = now
+        rate = self._epoch_images / max(now - self._epoch_began, 1e-9)
+        self._bar.update(
+            self._task,
+            description=f"epoch {event.epoch + 1}/{self._start.num_epochs}",
+            completed=event.step,
+            total=self._start.num_steps,
+            state=f"{rate:,.0f} img/s  stall {event.stall_share:.0%}  loss {event.loss.item():.4f}",
+        )
+
+    def _validation(self, epoch: int, num_images: int) -> None:
+        assert self._task is not None
+        assert self._start is not None
+        now = time.monotonic()
+        if now - self._shown < _REFRESH_S and num_images < self._start.num_val:
+            return
+        self._shown = now
+        description = f"validating {epoch + 1}/{self._start.num_epochs}"
+        self._bar.update(
+            self._task, description=description, completed=num_images, total=self._start.num_val, state="patches"
+        )
+
+    def _epoch(self, event: EpochEvent) -> None:
+        assert self._start is not None
+        timing = event.timing
+        cells = (
+            f"{event.epoch}/{self._start.num_epochs}",
+            f"{event.train_loss:.4f}",
+            f"{event.val_loss:.4f}",
+            f"{event.val_auc:.4f}",
+            "best" if event.improved else "",
+            f"{event.learning_rates['head']:.1e}",
+            f"{timing.images_per_s:,.0f}",
+            f"{timing.stall_share:.0%}",
+            f"{timing.train_s + timing.val_s:.1f}",
+        )
+        self._bar.console.print(_row(cells, "green" if event.improved else ""), soft_wrap=True)
+        self._restart()
+
+
+def _row(cells: tuple[str, ...], style: str) -> Text:
+    return Text(" ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)), style=style)

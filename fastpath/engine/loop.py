@@ -1,0 +1,228 @@
+"""The training loop: a generator of events. What to save, show or stop is for its caller to decide."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fastpath.engine import metrics
+from fastpath.engine.optim import Schedule, learning_rates
+from fastpath.engine.step import collect, infer, train_step
+from fastpath.runtime import GradScaler, Runtime
+from fastpath.types import Batch
+
+
+@dataclass(slots=True)
+class TrainState:
+    """Everything that training changes. Consistent whenever `fit` has yielded.
+
+    Attributes:
+        model: On the device.
+        optimizer: Over the model's trained parameters.
+        schedule: Over the optimiser.
+        scaler: Disabled where the precision needs none.
+        loss_sum: float64 [] on the device, sum of losses over the patches of the epoch under way.
+        num_seen: Patches trained on in the epoch under way.
+        epoch: Epochs completed; the 0-based number of the one under way.
+        step: Steps completed in the epoch under way.
+        best_auc: Highest validation AUC so far; -1 before the first.
+        best_epoch: The 1-based epoch of `best_auc`; 0 before the first.
+        epochs_since_best: Epochs completed since then.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    scaler: GradScaler
+    loss_sum: Tensor
+    num_seen: int = 0
+    epoch: int = 0
+    step: int = 0
+    best_auc: float = -1.0
+    best_epoch: int = 0
+    epochs_since_best: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepEvent:
+    """A training step was taken.
+
+    Attributes:
+        epoch: 0-based.
+        step: Steps completed in the epoch, from 1.
+        num_images: Patches of this step.
+        loss: float32 [], the step's mean loss, on the device: reading it waits for the device.
+        stall_share: Share of the epoch's training time so far that the loop waited for the loader.
+    """
+
+    epoch: int
+    step: int
+    num_images: int
+    loss: Tensor
+    stall_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationEvent:
+    """A validation batch was passed.
+
+    Attributes:
+        epoch: 0-based.
+        num_images: Validation patches done so far.
+    """
+
+    epoch: int
+    num_images: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEvent:
+    """An epoch of training and its validation ended.
+
+    Attributes:
+        epoch: 1-based: epochs completed.
+        train_loss: Mean loss over the epoch's training patches, each before the step it took part in.
+        val_loss: Mean loss over the validation patches.
+        val_auc: Area under the validation ROC curve; NaN where it holds one class only.
+        learning_rates: By parameter group, after the epoch's last step.
+        improved: Whether `val_auc` is the best so far.
+        timing: How long it took.
+    """
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_auc: float
+    learning_rates: dict[str, float]
+    improved: bool
+    timing: Timing
+
+
+@dataclass(slots=True)
+class Timing:
+    """Wall time of the part of an epoch that this process ran.
+
+    Attributes:
+        num_images: Training patches.
+        train_s: Seconds of training.
+        wait_s: Seconds of those spent waiting for the loader's next batch.
+        val_s: Seconds of validation.
+    """
+
+    num_images: int = 0
+    train_s: float = 0.0
+    wait_s: float = 0.0
+    val_s: float = 0.0
+
+    @property
+    def images_per_s(self) -> float:
+        """Training patches a second, waiting included."""
+        return self.num_images / self.train_s if self.train_s else 0.0
+
+    @property
+    def stall_share(self) -> float:
+        """Share of training time that the loop waited for the loader, 0 to 1."""
+        return self.wait_s / self.train_s if self.train_s else 0.0
+
+
+Event = StepEvent | ValidationEvent | EpochEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Where the batches come from.
+
+    Attributes:
+        train_batches: From (0-based epoch, first step) to the rest of that epoch's batches.
+        val_batches: All validation batches, anew at each iteration.
+        num_steps: Steps an epoch, the same in every epoch.
+    """
+
+    train_batches: Callable[[int, int], Iterable[Batch]]
+    val_batches: Iterable[Batch]
+    num_steps: int
+
+
+def fit(state: TrainState, feed: Feed, runtime: Runtime, *, num_epochs: int, seed: int) -> Iterator[Event]:
+    """Train from where `state` stands to the end of epoch `num_epochs`.
+
+    The caller may stop between any two events and, from a copy of `state` taken there, go on later: what follows
+    depends on the state and the batches alone. Losses and logits stay on the device until their epoch ends.
+
+    Args:
+        state: Changed in place.
+        feed: Batches on the runtime's device.
+        runtime: Device and precision.
+        num_epochs: Length of the whole run, the epochs that `state` has behind it included.
+        seed: Decides dropout, together with epoch and step.
+    """
+    while state.epoch < num_epochs:
+        timing = Timing()
+        yield from _train(state, feed, runtime, timing, seed)
+        yield from _validate(state, feed, runtime, timing)
+
+
+def _train(state: TrainState, feed: Feed, runtime: Runtime, timing: Timing, seed: int) -> Iterator[StepEvent]:
+    """Take the rest of the epoch's steps."""
+    if state.step >= feed.num_steps:
+        return  # resumed in the midst of a validation
+    state.model.train()
+    began = time.perf_counter()
+    batches = iter(feed.train_batches(state.epoch, state.step))
+    while state.step < feed.num_steps:
+        asked = time.perf_counter()
+        batch = next(batches)
+        timing.wait_s += time.perf_counter() - asked
+        # Dropout thereby depends on the position only, not on what this process ran before.
+        runtime.seed(seed, state.epoch, state.step)
+        loss = train_step(state.model, batch, state.optimizer, state.scaler, runtime)
+        state.schedule.after_step()
+        num_images = len(batch.labels_N)
+        state.loss_sum += loss.double() * num_images
+        state.num_seen += num_images
+        state.step += 1
+        timing.num_images += num_images
+        timing.train_s = time.perf_counter() - began
+        yield StepEvent(state.epoch, state.step, num_images, loss, timing.stall_share)
+    state.loss_sum.item()  # waits for the device once, so that the time of the steps is not told as validation's
+    timing.train_s = time.perf_counter() - began
+
+
+def _validate(
+    state: TrainState, feed: Feed, runtime: Runtime, timing: Timing
+) -> Iterator[ValidationEvent | EpochEvent]:
+    """Validate, and close the epoch."""
+    began = time.perf_counter()
+    parts = []
+    done = 0
+    for batch, logits_N in infer(state.model, feed.val_batches, runtime):
+        parts.append((batch.indices_N, batch.labels_N, logits_N))
+        done += len(logits_N)
+        yield ValidationEvent(state.epoch, done)
+    predictions = collect(parts)
+    timing.val_s = time.perf_counter() - began
+    train_loss = state.loss_sum.item() / max(state.num_seen, 1)
+    val_loss = metrics.bce(predictions.labels_N, predictions.logits_N)
+    auc = metrics.auc(predictions.labels_N, predictions.logits_N)
+    rates = learning_rates(state.optimizer)
+    state.schedule.after_epoch(auc)
+    improved = _close_epoch(state, auc)
+    yield EpochEvent(state.epoch, train_loss, val_loss, auc, rates, improved, timing)
+
+
+def _close_epoch(state: TrainState, auc: float) -> bool:
+    """Move the state to the next epoch's start; return whether this one was the best."""
+    state.epoch, state.step, state.num_seen = state.epoch + 1, 0, 0
+    state.loss_sum = torch.zeros_like(state.loss_sum)
+    # A first epoch always counts, so that there is a best one even where AUC is undefined.
+    improved = state.best_epoch == 0 or auc > state.best_auc
+    if improved:
+        state.best_auc, state.best_epoch, state.epochs_since_best = -1.0 if math.isnan(auc) else auc, state.epoch, 0
+    else:
+        state.epochs_since_best += 1
+    return improved

@@ -1,0 +1,135 @@
+"""What a training run leaves on disk, and in what order, so that a crash at any moment loses nothing.
+
+At the end of an epoch the journal's line comes first and `last.pt` last: a run killed in between goes on from the
+older checkpoint, cuts the journal back to it, and writes the same line again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fastpath.engine import journal
+from fastpath.engine.checkpoint import Checkpoint, check_same_config, save_checkpoint
+from fastpath.engine.loop import EpochEvent
+from fastpath.errors import UsageError
+from fastpath.shards.format import write_durably
+from fastpath.workflows.curves import draw_curves
+
+CONFIG, RUN, JOURNAL, TIMINGS, HISTORY = "config.json", "run.json", "journal.jsonl", "timings.jsonl", "history.csv"
+BEST, LAST, CURVES = "best.pt", "last.pt", "curves.png"
+_DISTRIBUTIONS = ("fastpath", "torch", "timm", "nvidia-dali-cuda120", "nvidia-dali-cuda130", "numpy", "scikit-learn")
+
+
+def check_vacancy(path: Path, *, resume: bool) -> None:
+    """Refuse to train over another run, or to resume where there is none.
+
+    Raises:
+        UsageError: Naming what was found.
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(path, "found a file, wanted a directory for the run", "choose another name")
+    holds_run = (path / CONFIG).exists()
+    if holds_run and not resume:
+        raise UsageError(path, "already holds a run", "add --resume to go on with it, or choose another directory")
+    if resume and not holds_run:
+        raise UsageError(path, "found no run to resume", "drop --resume to start one")
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Make the directory and hold it against another process until the block ends, however it ends.
+
+    Raises:
+        UsageError: Another process trains in it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UsageError(path, "another process is training here", "wait for it, or choose another directory") from None
+    finally:
+        os.close(descriptor)
+
+
+def begin(path: Path, origin: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Write down what the run is before it starts.
+
+    Args:
+        path: The run's directory.
+        origin: `config`, `store_fingerprint` and `split_fingerprint`.
+        facts: What else is worth keeping: plain values.
+    """
+    _write_json(path / CONFIG, origin["config"])
+    fingerprints = {key: value for key, value in origin.items() if key != "config"}
+    _write_json(path / RUN, {"status": "running", **facts, **fingerprints, "versions": versions()})
+
+
+def check_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Refuse to go on with another configuration than the directory's.
+
+    Raises:
+        CheckpointError: Naming the keys that differ.
+    """
+    check_same_config(path / CONFIG, read_config(path), config)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the configuration of the run in this directory.
+
+    Raises:
+        UsageError: There is none, or it cannot be read.
+    """
+    try:
+        values: dict[str, Any] = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(path, f"found no readable {CONFIG} ({error})", "give the directory of a run") from None
+    return values
+
+
+def rewind(path: Path, num_epochs: int) -> None:
+    """Drop what the journal and timings tell of epochs after `num_epochs`."""
+    journal.truncate(path / JOURNAL, num_epochs)
+    journal.truncate(path / TIMINGS, num_epochs)
+
+
+def record_epoch(path: Path, event: EpochEvent, checkpoint: Checkpoint) -> None:
+    """Write down an epoch that ended, and the state it left."""
+    journal.append(path / TIMINGS, journal.timing_record(event))
+    journal.append(path / JOURNAL, journal.epoch_record(event))
+    journal.write_history(path / HISTORY, journal.read(path / JOURNAL))
+    if event.improved:
+        save_checkpoint(checkpoint, path / BEST)
+    save_checkpoint(checkpoint, path / LAST)
+
+
+def finish(path: Path, result: Mapping[str, Any], title: str) -> None:
+    """Write down how the run ended, and draw the curves of what the journal holds."""
+    facts = json.loads((path / RUN).read_text(encoding="utf-8"))
+    plain = {key: value for key, value in result.items() if key != "run_dir"}
+    _write_json(path / RUN, facts | plain)
+    draw_curves(path / CURVES, journal.read(path / JOURNAL), title)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what decides a run's numbers."""
+    found = {"python": platform.python_version()}
+    for name in _DISTRIBUTIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    write_durably(path, (json.dumps(values, indent=2) + "\n").encode())

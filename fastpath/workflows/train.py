@@ -1,0 +1,279 @@
+"""Train a network on a packed store, into a run directory that can be resumed from any point."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from fastpath.config import Config
+from fastpath.data.loader import eval_loader, train_loader
+from fastpath.data.plan import stratified_subset
+from fastpath.engine.checkpoint import Checkpoint, capture, check_origin, load_checkpoint, reinstate, save_checkpoint
+from fastpath.engine.loop import EpochEvent, Event, Feed, StepEvent, Timing, TrainState, fit
+from fastpath.engine.optim import make_optimizer, make_schedule
+from fastpath.errors import ConfigError, DataError
+from fastpath.ingest.split import SplitTable, read_split
+from fastpath.model.freeze import parameter_groups
+from fastpath.model.registry import build, restore
+from fastpath.runtime import Runtime
+from fastpath.shards.reader import Store, open_store
+from fastpath.types import ChannelStats, Split
+from fastpath.workflows import run_directory as directory
+from fastpath.workflows.interrupts import interruptible
+
+Status = Literal["finished", "stopped early", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class StartEvent:
+    """Training is about to begin, or to go on.
+
+    Attributes:
+        num_train: Training patches.
+        num_val: Validation patches.
+        num_epochs: Length of the whole run.
+        num_steps: Steps an epoch.
+        epoch: Epochs completed before.
+        step: Steps completed in the epoch under way.
+        num_parameters: Of the network.
+        num_trained: Of these, how many are trained.
+    """
+
+    num_train: int
+    num_val: int
+    num_epochs: int
+    num_steps: int
+    epoch: int
+    step: int
+    num_parameters: int
+    num_trained: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        run_dir: Where everything lies.
+        status: `finished`, `stopped early` (no better AUC for the configured epochs) or `interrupted` (Ctrl-C).
+        epochs: Epochs completed.
+        best_epoch: The 1-based epoch of `best.pt`; 0 where none was completed.
+        best_auc: Its validation AUC; -1 where there is none.
+        seconds: Wall time of this process's part.
+        images_per_s: Training patches a second in this process's part, waiting included.
+        stall_share: Share of training time spent waiting for the loader, 0 to 1.
+    """
+
+    run_dir: Path
+    status: Status
+    epochs: int
+    best_epoch: int
+    best_auc: float
+    seconds: float
+    images_per_s: float
+    stall_share: float
+
+
+def run(
+    store_path: Path,
+    run_dir: Path,
+    config: Config,
+    runtime: Runtime,
+    *,
+    resume: bool = False,
+    on_event: Callable[[StartEvent | Event], None] | None = None,
+) -> TrainResult:
+    """Train, validating and saving after every epoch. Nothing is written before all inputs are proven.
+
+    Args:
+        store_path: A packed store with a split.
+        run_dir: Where to write; must not hold a run, unless resuming.
+        config: Everything that decides the result.
+        runtime: Device and precision.
+        resume: Go on from the directory's `last.pt`, to the result of an uninterrupted run.
+        on_event: Told of the start, every step, validation batch and epoch. Must not change what it is given.
+
+    Raises:
+        UsageError: The store, configuration, directory or checkpoint is not what it should be.
+    """
+    directory.check_vacancy(run_dir, resume=resume)
+    data = _open(store_path, config)
+    origin: dict[str, Any] = {
+        "config": config.to_dict(),
+        "store_fingerprint": data.store.fingerprint,
+        "split_fingerprint": data.fingerprint,
+    }
+    checkpoint = _checkpoint(run_dir, origin) if resume else None
+    with ExitStack() as stack:
+        stats = ChannelStats(data.split.mean_3, data.split.std_3)
+        train = stack.enter_context(closing(train_loader(data.store, data.train_rows_N, stats, config, runtime)))
+        val = stack.enter_context(closing(eval_loader(data.store, data.val_rows_N, stats, config, runtime)))
+        state = _state(config, runtime, train.num_steps, checkpoint, run_dir / directory.LAST)
+        stack.enter_context(directory.claimed(run_dir))
+        directory.begin(run_dir, origin, _facts(data, runtime))
+        directory.rewind(run_dir, state.epoch)
+        events = fit(
+            state,
+            Feed(train.epoch, val, train.num_steps),
+            runtime,
+            num_epochs=config.train.epochs,
+            seed=config.seed,
+        )
+        emit = on_event or (lambda _event: None)
+        emit(_start(state, data, train.num_steps, config))
+        result = _follow(events, state, run_dir, config, lambda: capture(state, **origin), emit)
+    directory.finish(run_dir, asdict(result), title=f"{config.model.name}, {config.train.epochs} epochs")
+    return result
+
+
+def _follow(
+    events: Iterator[Event],
+    state: TrainState,
+    run_dir: Path,
+    config: Config,
+    snapshot: Callable[[], Checkpoint],
+    emit: Callable[[Event], None],
+) -> TrainResult:
+    """Save, tell and stop as the events of training ask for."""
+    began = time.perf_counter()
+    timings: list[Timing] = []
+    every, patience = config.train.checkpoint_steps, config.train.early_stop_epochs
+    status: Status = "finished"
+    with interruptible() as interrupted:
+        while state.epoch < config.train.epochs:
+            if patience and state.epochs_since_best >= patience:
+                status = "stopped early"
+                break
+            event = next(events)
+            if isinstance(event, EpochEvent):
+                directory.record_epoch(run_dir, event, snapshot())
+                timings.append(event.timing)
+            elif isinstance(event, StepEvent) and every and event.step % every == 0:
+                save_checkpoint(snapshot(), run_dir / directory.LAST)
+            emit(event)
+            if interrupted():
+                save_checkpoint(snapshot(), run_dir / directory.LAST)
+                status = "interrupted"
+                break
+    total = Timing(sum(t.num_images for t in timings), sum(t.train_s for t in timings), sum(t.wait_s for t in timings))
+    return TrainResult(
+        run_dir=run_dir,
+        status=status,
+        epochs=state.epoch,
+        best_epoch=state.best_epoch,
+        best_auc=state.best_auc,
+        seconds=time.perf_counter() - began,
+        images_per_s=total.images_per_s,
+        stall_share=total.stall_share,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """What a run trains and validates on.
+
+    Attributes:
+        store: The packed store.
+        split: Its split.
+        train_rows_N: int64, rows trained on.
+        val_rows_N: int64, rows validated on.
+        fingerprint: 16 hex digits that differ when any of these rows does.
+    """
+
+    store: Store
+    split: SplitTable
+    train_rows_N: np.ndarray
+    val_rows_N: np.ndarray
+    fingerprint: str
+
+
+def _open(store_path: Path, config: Config) -> _Data:
+    """Open the store and choose the rows."""
+    store = open_store(store_path)
+    split = read_split(store)
+    train_rows_N = _rows(store, split, Split.TRAIN, config.data.limit, config.seed)
+    val_rows_N = _rows(store, split, Split.VAL, config.data.val_limit, config.seed)
+    digest = hashlib.sha256()
+    for rows_N in (train_rows_N, val_rows_N):
+        digest.update(len(rows_N).to_bytes(8, "little") + rows_N.astype("<i8").tobytes())
+    return _Data(store, split, train_rows_N, val_rows_N, digest.hexdigest()[:16])
+
+
+def _rows(store: Store, split: SplitTable, part: Split, limit: int, seed: int) -> np.ndarray:
+    """Return the rows of one part, or a stratified draw of `limit` of them; all must be labelled."""
+    rows_N = split.rows(part)
+    labels_N = store.labels_N[rows_N]
+    if len(rows_N) == 0 or (labels_N < 0).any():
+        found = f"{(labels_N < 0).sum()} unlabelled patches" if len(rows_N) else "no patches"
+        raise DataError(
+            store.path,
+            f"found {found} in the {part} split, wanted labelled ones",
+            "write another with 'fastpath split'",
+        )
+    try:
+        return rows_N[stratified_subset(labels_N, limit, seed)]
+    except ValueError as error:  # scikit-learn says what is wrong with the number
+        key = "data.limit" if part is Split.TRAIN else "data.val_limit"
+        raise ConfigError(key, f"found {limit}, which cannot be drawn ({error})", "choose a larger number") from None
+
+
+def _checkpoint(run_dir: Path, origin: dict[str, Any]) -> Checkpoint | None:
+    """Return where the run stands, None where it was stopped before its first checkpoint."""
+    path = run_dir / directory.LAST
+    if not path.exists():
+        directory.check_config(run_dir, origin["config"])
+        return None
+    checkpoint = load_checkpoint(path)
+    check_origin(checkpoint, path, **origin)
+    return checkpoint
+
+
+def _state(config: Config, runtime: Runtime, num_steps: int, checkpoint: Checkpoint | None, where: Path) -> TrainState:
+    """Make the network and all that trains it, fresh or as the checkpoint left it."""
+    runtime.seed(config.seed)
+    if checkpoint is None:
+        model = build(config.model, config.data.image_size_px)
+    else:
+        model = restore(config.model, config.data.image_size_px, checkpoint.model, where)
+    runtime.prepare(model)
+    optimizer = make_optimizer(*parameter_groups(model), config.optim)
+    schedule = make_schedule(optimizer, config.schedule, num_epochs=config.train.epochs, num_steps=num_steps)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=runtime.device)
+    state = TrainState(model, optimizer, schedule, runtime.grad_scaler(), loss_sum)
+    if checkpoint is not None:
+        reinstate(checkpoint, state)
+    return state
+
+
+def _start(state: TrainState, data: _Data, num_steps: int, config: Config) -> StartEvent:
+    parameters = list(state.model.parameters())
+    return StartEvent(
+        num_train=len(data.train_rows_N),
+        num_val=len(data.val_rows_N),
+        num_epochs=config.train.epochs,
+        num_steps=num_steps,
+        epoch=state.epoch,
+        step=state.step,
+        num_parameters=sum(parameter.numel() for parameter in parameters),
+        num_trained=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+    )
+
+
+def _facts(data: _Data, runtime: Runtime) -> dict[str, Any]:
+    """Return what `run.json` tells beside the result."""
+    return {
+        "store": str(data.store.path.resolve()),
+        "split_kind": data.split.kind,
+        "split_seed": data.split.seed,
+        "num_train": len(data.train_rows_N),
+        "num_val": len(data.val_rows_N),
+        "runtime": runtime.describe(),
+    }
