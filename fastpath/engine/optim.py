@@ -69,6 +69,14 @@ def make_schedule(
         num_epochs: Length of the run.
         num_steps: Steps an epoch.
     """
+    schedule = _schedule(optimizer, config, num_epochs, num_steps)
+    # torch warns when a schedule moves before its optimiser has. Both cases here are meant: a loss scaler skips
+    # the first steps until it has found its scale, and a resumed run's optimiser moved in another process.
+    vars(optimizer)["_opt_called"] = True
+    return schedule
+
+
+def _schedule(optimizer: torch.optim.Optimizer, config: ScheduleConfig, num_epochs: int, num_steps: int) -> Schedule:
     if config.kind == "step":
         return Schedule(lr_scheduler.StepLR(optimizer, config.step_epochs, config.gamma), "epoch")
     if config.kind == "cosine":

@@ -1,0 +1,105 @@
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fastpath.engine.step import infer, predict_logits, train_step
+from fastpath.runtime import Runtime
+from fastpath.types import Batch
+
+CPU = Runtime(torch.device("cpu"))
+BFLOAT16 = Runtime(torch.device("cpu"), precision="bfloat16")
+
+
+class Tiny(nn.Module):
+    """A convolution, BatchNorm, dropout and one logit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(4, 1)
+        )
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        return self.layers(images_NCHW).squeeze(1)
+
+
+def batch(size: int = 6, start: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(start)
+    labels_N = (torch.arange(size) % 2).float()
+    images = torch.randn(size, 3, 8, 8, generator=generator) + labels_N[:, None, None, None]
+    return Batch(images.to(memory_format=torch.channels_last), labels_N, torch.arange(start, start + size))
+
+
+@pytest.mark.parametrize("runtime", [CPU, BFLOAT16], ids=["float32", "bfloat16"])
+def test_training_lowers_the_loss_in_every_precision(runtime: Runtime) -> None:
+    torch.manual_seed(0)
+    model = Tiny()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05, fused=True)
+    scaler = runtime.grad_scaler()
+    losses = [train_step(model, batch(), optimizer, scaler, runtime) for _ in range(30)]
+    assert losses[0].dtype == torch.float32
+    assert not losses[0].requires_grad
+    assert losses[-1] < 0.7 * losses[0]
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+def test_autocast_reaches_the_convolution() -> None:
+    seen: list[torch.dtype] = []
+    model = Tiny()
+    model.layers[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    train_step(model, batch(), torch.optim.Adam(model.parameters()), BFLOAT16.grad_scaler(), BFLOAT16)
+    predictions = predict_logits(model, [batch()], BFLOAT16)
+    assert seen == [torch.bfloat16, torch.bfloat16]
+    assert predictions.logits_N.dtype == np.float32
+
+
+def test_a_step_reads_nothing_back_to_the_host(host_reads: Callable[[], Any]) -> None:
+    model = Tiny()
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    scaler = CPU.grad_scaler()
+    train_step(model, batch(), optimizer, scaler, CPU)
+    with host_reads() as reads:
+        train_step(model, batch(), optimizer, scaler, CPU)
+        for _ in infer(model, [batch()], CPU):
+            pass
+    assert reads.count == 0
+    with host_reads() as reads:
+        torch.zeros(()).item()
+    assert reads.count == 1  # the counter does see one
+
+
+def test_the_loss_is_that_of_the_formula() -> None:
+    model = Tiny().eval()  # so that the forward pass here is the one the step makes
+    given = batch()
+    probability_N = torch.sigmoid(model(given.images_NCHW)).detach()
+    wanted = -(given.labels_N * probability_N.log() + (1 - given.labels_N) * (1 - probability_N).log()).mean()
+    loss = train_step(model, given, torch.optim.Adam(model.parameters()), CPU.grad_scaler(), CPU)
+    assert torch.allclose(loss, wanted)
+
+
+def test_predictions_keep_the_order_and_labels_of_the_batches() -> None:
+    model = Tiny().train()
+    done: list[int] = []
+
+    def batches() -> Iterator[Batch]:
+        yield batch(4, start=10)
+        yield batch(3, start=2)
+
+    found = predict_logits(model, batches(), CPU, done.append)
+    assert found.indices_N.tolist() == [10, 11, 12, 13, 2, 3, 4]
+    assert found.labels_N.tolist() == [0, 1, 0, 1, 0, 1, 0]
+    assert done == [4, 7]
+    assert not model.training
+    with torch.no_grad():
+        wanted = torch.cat([model(each.images_NCHW) for each in batches()])
+    assert np.array_equal(found.logits_N, wanted.numpy())
+
+
+def test_no_batches_give_no_predictions() -> None:
+    found = predict_logits(Tiny(), [], CPU)
+    assert found.indices_N.dtype == np.int64
+    assert len(found.logits_N) == 0
