@@ -1,0 +1,1 @@
+"""One script a contestant, run in a process (and where needed an environment) of its own."""
