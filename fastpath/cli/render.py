@@ -20,7 +20,7 @@ stderr = Console(stderr=True, highlight=False)
 
 @contextmanager
 def progress_bar(what: str, verbosity: int) -> Iterator[Advance]:
-    """Show a bar on standard error; yields the function that moves it. Silent with `-q`."""
+    """Show a bar on standard error; yields the function that moves it. Silent with `-q` and where that is no terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -28,7 +28,7 @@ def progress_bar(what: str, verbosity: int) -> Iterator[Advance]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=stderr, disable=verbosity < 0, transient=True) as bar:
+    with Progress(*columns, console=stderr, disable=verbosity < 0 or not stderr.is_terminal, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

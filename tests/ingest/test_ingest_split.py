@@ -1,0 +1,121 @@
+"""Who is trained on: the same as scikit-learn's own call, whole slides, exact statistics."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.model_selection import train_test_split
+
+from fastpath.errors import DataError, StoreError
+from fastpath.ingest.split import leak_notice, read_split, write_split, write_split_from_csv
+from fastpath.shards import format as fmt
+from fastpath.shards.reader import Store, open_store
+from fastpath.types import Split
+from fastpath.workflows import pack
+
+
+@pytest.fixture
+def store(kaggle_folder: Path, tmp_path: Path) -> Store:
+    pack.run(kaggle_folder, tmp_path / "store", workers=1)
+    return open_store(tmp_path / "store")
+
+
+def test_groups_never_straddle_and_every_patch_is_dealt(store: Store) -> None:
+    table = read_split(store)
+    train, val = table.rows(Split.TRAIN), table.rows(Split.VAL)
+    assert table.kind == "group"
+    assert sorted([*train, *val]) == list(range(len(store)))
+    assert not set(store.groups_N[train]) & set(store.groups_N[val])
+    assert leak_notice(store, table) == ""
+
+
+def test_a_random_split_is_that_of_scikit_learn_in_the_order_of_the_labels(store: Store, kaggle_folder: Path) -> None:
+    with (kaggle_folder / "train_labels.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    ids, labels = [line["id"] for line in lines], [int(line["label"]) for line in lines]
+    assert store.ids_N.tolist() == ids
+    train, val = train_test_split(ids, test_size=0.2, stratify=labels, random_state=42)
+    table = write_split(store, "random")
+    assert set(store.ids_N[table.rows(Split.TRAIN)]) == set(train)
+    assert set(store.ids_N[table.rows(Split.VAL)]) == set(val)
+
+
+def test_a_random_split_on_data_with_groups_says_that_it_leaks(store: Store) -> None:
+    assert "this split leaks: 5 of 6 groups" in leak_notice(store, write_split(store, "random"))
+
+
+def test_statistics_are_exactly_those_of_the_training_pixels(store: Store) -> None:
+    table = write_split(store, "random", seed=5)
+    pixels = store.gather(table.rows(Split.TRAIN)).reshape(-1, 3).astype(np.float64) / 255
+    np.testing.assert_allclose(table.mean_3, pixels.mean(0), rtol=1e-10)
+    np.testing.assert_allclose(table.std_3, pixels.std(0), rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["random", "group"])
+def test_folds_cover_every_patch_once_and_each_can_be_validation(store: Store, kind: str) -> None:
+    write_split(store, kind, folds=3, fold=1)
+    tables = [read_split(store, fold) for fold in range(3)]
+    assert read_split(store).fold == 1
+    held = np.concatenate([table.rows(Split.VAL) for table in tables])
+    assert sorted(held) == list(range(len(store)))
+    for table in tables:
+        pixels = store.gather(table.rows(Split.TRAIN)).reshape(-1, 3) / 255
+        np.testing.assert_allclose(table.mean_3, pixels.mean(0), rtol=1e-9)
+        if kind == "group":
+            assert leak_notice(store, table) == ""
+    with pytest.raises(StoreError, match="found 3 folds, wanted fold 3"):
+        read_split(store, 3)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(store: Store) -> None:
+    path = store.path / fmt.SPLIT
+    write_split(store, "random", seed=1)
+    first = path.read_bytes()
+    write_split(store, "random", seed=2)
+    assert path.read_bytes() != first
+    write_split(store, "random", seed=1)
+    assert path.read_bytes() == first
+
+
+def test_a_table_can_decide(store: Store, tmp_path: Path) -> None:
+    table = tmp_path / "parts.csv"
+    parts = ["train", "val", "test"]
+    table.write_text("id,split\n" + "".join(f"{store.ids_N[row]},{parts[row % 3]}\n" for row in range(9)))
+    found = write_split_from_csv(store, table)
+    assert [found.rows(Split(part)).tolist() for part in parts] == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
+    table.write_text(f"id,split\n{store.ids_N[0]},dev\n")
+    with pytest.raises(DataError, match=r"line 2: found id .* split 'dev'; wanted"):
+        write_split_from_csv(store, table)
+    table.write_text(f"id,split\n{store.ids_N[0]},val\n{store.ids_N[0]},train\n")
+    with pytest.raises(DataError, match=r"line 3: found id .* a second time"):
+        write_split_from_csv(store, table)
+    assert read_split(store).codes_N.tobytes() == found.codes_N.tobytes(), "a refused table leaves the old split"
+
+
+def test_a_split_of_another_store_is_refused(store: Store) -> None:
+    path = store.path / fmt.SPLIT
+    path.write_text(path.read_text().replace(store.fingerprint, "0" * 32))
+    with pytest.raises(StoreError, match="split"):
+        read_split(store)
+    path.unlink()
+    with pytest.raises(StoreError, match=r"found no split\.json"):
+        read_split(store)
+
+
+def test_what_cannot_be_divided_is_said_in_one_line(store: Store) -> None:
+    with pytest.raises(DataError, match="6 groups for 7 folds"):
+        write_split(store, "group", folds=7)
+    with pytest.raises(DataError, match="--fold: found 3, wanted 0 to 2"):
+        write_split(store, "random", folds=3, fold=3)
+
+
+def test_unlabelled_patches_cannot_be_divided(kaggle_folder: Path, tmp_path: Path) -> None:
+    pack.run(kaggle_folder / "test", tmp_path / "test", workers=1)
+    store = open_store(tmp_path / "test")
+    assert store.ids_N.tolist() == sorted(store.ids_N)
+    assert set(store.labels_N.tolist()) == {-1}
+    with pytest.raises(DataError, match="found 8 unlabelled patches of 8"):
+        write_split(store)
