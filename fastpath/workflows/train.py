@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -10,24 +9,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from fastpath.config import Config
 from fastpath.data.loader import eval_loader, train_loader
-from fastpath.data.plan import stratified_subset
 from fastpath.engine.checkpoint import Checkpoint, capture, check_origin, load_checkpoint, reinstate, save_checkpoint
 from fastpath.engine.loop import EpochEvent, Event, Feed, StepEvent, Timing, TrainState, fit
 from fastpath.engine.optim import make_optimizer, make_schedule
-from fastpath.errors import ConfigError, DataError
-from fastpath.ingest.split import SplitTable, read_split
 from fastpath.model.freeze import parameter_groups
 from fastpath.model.registry import build, restore
 from fastpath.runtime import Runtime
-from fastpath.shards.reader import Store, open_store
-from fastpath.types import ChannelStats, Split
+from fastpath.types import ChannelStats
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.interrupts import interruptible
+from fastpath.workflows.run_data import RunData, open_run_data
 
 Status = Literal["finished", "stopped early", "interrupted"]
 
@@ -105,7 +100,7 @@ def run(
         UsageError: The store, configuration, directory or checkpoint is not what it should be.
     """
     directory.check_vacancy(run_dir, resume=resume)
-    data = _open(store_path, config)
+    data = open_run_data(store_path, config)
     origin: dict[str, Any] = {
         "config": config.to_dict(),
         "store_fingerprint": data.store.fingerprint,
@@ -176,55 +171,6 @@ def _follow(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Data:
-    """What a run trains and validates on.
-
-    Attributes:
-        store: The packed store.
-        split: Its split.
-        train_rows_N: int64, rows trained on.
-        val_rows_N: int64, rows validated on.
-        fingerprint: 16 hex digits that differ when any of these rows does.
-    """
-
-    store: Store
-    split: SplitTable
-    train_rows_N: np.ndarray
-    val_rows_N: np.ndarray
-    fingerprint: str
-
-
-def _open(store_path: Path, config: Config) -> _Data:
-    """Open the store and choose the rows."""
-    store = open_store(store_path)
-    split = read_split(store)
-    train_rows_N = _rows(store, split, Split.TRAIN, config.data.limit, config.seed)
-    val_rows_N = _rows(store, split, Split.VAL, config.data.val_limit, config.seed)
-    digest = hashlib.sha256()
-    for rows_N in (train_rows_N, val_rows_N):
-        digest.update(len(rows_N).to_bytes(8, "little") + rows_N.astype("<i8").tobytes())
-    return _Data(store, split, train_rows_N, val_rows_N, digest.hexdigest()[:16])
-
-
-def _rows(store: Store, split: SplitTable, part: Split, limit: int, seed: int) -> np.ndarray:
-    """Return the rows of one part, or a stratified draw of `limit` of them; all must be labelled."""
-    rows_N = split.rows(part)
-    labels_N = store.labels_N[rows_N]
-    if len(rows_N) == 0 or (labels_N < 0).any():
-        found = f"{(labels_N < 0).sum()} unlabelled patches" if len(rows_N) else "no patches"
-        raise DataError(
-            store.path,
-            f"found {found} in the {part} split, wanted labelled ones",
-            "write another with 'fastpath split'",
-        )
-    try:
-        return rows_N[stratified_subset(labels_N, limit, seed)]
-    except ValueError as error:  # scikit-learn says what is wrong with the number
-        key = "data.limit" if part is Split.TRAIN else "data.val_limit"
-        raise ConfigError(key, f"found {limit}, which cannot be drawn ({error})", "choose a larger number") from None
-
-
 def _checkpoint(run_dir: Path, origin: dict[str, Any]) -> Checkpoint | None:
     """Return where the run stands, None where it was stopped before its first checkpoint."""
     path = run_dir / directory.LAST
@@ -253,7 +199,7 @@ def _state(config: Config, runtime: Runtime, num_steps: int, checkpoint: Checkpo
     return state
 
 
-def _start(state: TrainState, data: _Data, num_steps: int, config: Config) -> StartEvent:
+def _start(state: TrainState, data: RunData, num_steps: int, config: Config) -> StartEvent:
     parameters = list(state.model.parameters())
     return StartEvent(
         num_train=len(data.train_rows_N),
@@ -267,12 +213,14 @@ def _start(state: TrainState, data: _Data, num_steps: int, config: Config) -> St
     )
 
 
-def _facts(data: _Data, runtime: Runtime) -> dict[str, Any]:
+def _facts(data: RunData, runtime: Runtime) -> dict[str, Any]:
     """Return what `run.json` tells beside the result."""
     return {
         "store": str(data.store.path.resolve()),
         "split_kind": data.split.kind,
         "split_seed": data.split.seed,
+        "mean_3": list(data.split.mean_3),
+        "std_3": list(data.split.std_3),
         "num_train": len(data.train_rows_N),
         "num_val": len(data.val_rows_N),
         "runtime": runtime.describe(),

@@ -1,0 +1,71 @@
+"""The rows of a store that a run is made of, and the name of that choice."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fastpath.config import Config
+from fastpath.data.plan import stratified_subset
+from fastpath.errors import ConfigError, DataError
+from fastpath.ingest.split import SplitTable, read_split
+from fastpath.shards.reader import Store, open_store
+from fastpath.types import Split
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """What a run trains and validates on.
+
+    Attributes:
+        store: The packed store.
+        split: Its split.
+        train_rows_N: int64, rows trained on.
+        val_rows_N: int64, rows validated on.
+        fingerprint: 16 hex digits that differ when any of these rows does.
+    """
+
+    store: Store
+    split: SplitTable
+    train_rows_N: np.ndarray
+    val_rows_N: np.ndarray
+    fingerprint: str
+
+
+def open_run_data(store_path: Path, config: Config) -> RunData:
+    """Open a store and choose the rows that a configuration trains and validates on.
+
+    Raises:
+        StoreError: There is no store, or it has no split.
+        DataError: A part is empty or holds unlabelled patches.
+        ConfigError: A limit that cannot be drawn.
+    """
+    store = open_store(store_path)
+    split = read_split(store)
+    train_rows_N = _rows(store, split, Split.TRAIN, config.data.limit, config.seed)
+    val_rows_N = _rows(store, split, Split.VAL, config.data.val_limit, config.seed)
+    digest = hashlib.sha256()
+    for rows_N in (train_rows_N, val_rows_N):
+        digest.update(len(rows_N).to_bytes(8, "little") + rows_N.astype("<i8").tobytes())
+    return RunData(store, split, train_rows_N, val_rows_N, digest.hexdigest()[:16])
+
+
+def _rows(store: Store, split: SplitTable, part: Split, limit: int, seed: int) -> np.ndarray:
+    """Return the rows of one part, or a stratified draw of `limit` of them; all must be labelled."""
+    rows_N = split.rows(part)
+    labels_N = store.labels_N[rows_N]
+    if len(rows_N) == 0 or (labels_N < 0).any():
+        found = f"{(labels_N < 0).sum()} unlabelled patches" if len(rows_N) else "no patches"
+        raise DataError(
+            store.path,
+            f"found {found} in the {part} split, wanted labelled ones",
+            "write another with 'fastpath split'",
+        )
+    try:
+        return rows_N[stratified_subset(labels_N, limit, seed)]
+    except ValueError as error:  # scikit-learn says what is wrong with the number
+        key = "data.limit" if part is Split.TRAIN else "data.val_limit"
+        raise ConfigError(key, f"found {limit}, which cannot be drawn ({error})", "choose a larger number") from None
