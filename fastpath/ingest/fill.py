@@ -12,16 +12,19 @@ from typing import Literal
 
 import numpy as np
 import xxhash
+from threadpoolctl import threadpool_limits
 
 from fastpath.errors import DataError
+from fastpath.ingest.quality import Flag
 from fastpath.ingest.readers import Stamp, open_reader
-from fastpath.ingest.stats import channel_sums
+from fastpath.ingest.stats import measure
 from fastpath.shards import format as fmt
 from fastpath.shards.staging import Finished, Staging
 from fastpath.shards.writer import write_shard
 
 OnError = Literal["fail", "skip"]
-BLOCK_BYTES = 2 << 20  # patches are handled this many at a time, which keeps them in the core's cache
+SHA1_ID = re.compile(r"[0-9a-f]{40}")
+BLOCK_BYTES = 1 << 20  # patches are handled this many at a time, which keeps them in the core's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,8 @@ def fill_shard(job: ShardJob) -> int:
     before, filling = stamp_all(stamp, job.names), _Filling()
     staging = Staging(job.target)
     path = staging.store / fmt.shard_name(job.number)
-    digest = write_shard(path, job.patch_shape, len(job.names), _blocks(job, filling))
+    with threadpool_limits(1):  # the pool already has a process a core
+        digest = write_shard(path, job.patch_shape, len(job.names), _blocks(job, filling))
     if stamp_all(stamp, job.names) != before:
         where = job.root / job.names[0]
         problem = f"this file or one of the {len(job.names)} from here changed while they were being read"
@@ -107,12 +111,12 @@ def _blocks(job: ShardJob, filling: _Filling) -> Iterator[np.ndarray]:
         buffer[len(held)] = patch
         held.append(position)
         if len(held) == size:
-            filling.rows.append(measure(buffer, [job.ids[row] for row in held], job.first + np.array(held)))
+            filling.rows.append(_learn(buffer, [job.ids[row] for row in held], job.first + np.array(held)))
             yield buffer
             held = []
     if held:
         block = buffer[: len(held)]
-        filling.rows.append(measure(block, [job.ids[row] for row in held], job.first + np.array(held)))
+        filling.rows.append(_learn(block, [job.ids[row] for row in held], job.first + np.array(held)))
         yield block
 
 
@@ -121,28 +125,14 @@ def _other_size(where: object, found: tuple[int, ...], wanted: tuple[int, ...]) 
     return DataError(where, problem, "remove it, or leave it out with --on-error skip")
 
 
-def measure(images_NHWC: np.ndarray, ids: Sequence[str], positions_N: np.ndarray) -> np.ndarray:
-    """Return what the index keeps of each patch.
-
-    Args:
-        images_NHWC: uint8 [N, H, W, 3], C-order.
-        ids: Their ids: where one is 40 hex digits, the SHA-1 of the pixels is compared with it.
-        positions_N: Their positions in the listing.
-
-    Returns:
-        `format.ROW` [N].
-    """
-    rows = np.zeros(len(images_NHWC), fmt.ROW)
+def _learn(images_NHWC: np.ndarray, ids: Sequence[str], positions_N: np.ndarray) -> np.ndarray:
+    """Return what the index keeps of each patch, `format.ROW` [N]; flags of company come when all are known."""
+    rows, measures = np.zeros(len(images_NHWC), fmt.ROW), measure(images_NHWC)
     rows["position"] = positions_N
-    rows["sums"], rows["squares"] = channel_sums(images_NHWC)
-    digests = [xxhash.xxh3_128_digest(patch.data) for patch in images_NHWC]
-    rows["hash"] = np.frombuffer(b"".join(digests), "V16")
+    rows["sums"], rows["squares"] = measures.sums_N3, measures.squares_N3
+    rows["sharpness"], rows["phash"] = measures.sharpness_N, measures.phash_N
+    rows["hash"] = np.frombuffer(b"".join(xxhash.xxh3_128_digest(patch.data) for patch in images_NHWC), "V16")
+    for row, name in enumerate(ids):
+        if SHA1_ID.fullmatch(name) and hashlib.sha1(images_NHWC[row].data, usedforsecurity=False).hexdigest() != name:
+            rows["flags"][row] = int(Flag.ID_MISMATCH)
     return rows
-
-
-SHA1_ID = re.compile(r"[0-9a-f]{40}")
-
-
-def id_matches(patch: np.ndarray, name: str) -> bool:
-    """Whether an id that looks like a SHA-1 is that of the patch's raw bytes; True where it does not look so."""
-    return SHA1_ID.fullmatch(name) is None or hashlib.sha1(patch.data, usedforsecurity=False).hexdigest() == name

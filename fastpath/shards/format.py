@@ -80,6 +80,8 @@ class Manifest(Strict):
     """Exact channel standard deviations (population) over all pixels, in units of 0 to 1."""
     fingerprint: str
     """xxh3-128 over every id, label, group and pixel hash in row order: what the store holds, not how."""
+    flag_counts: dict[str, int]
+    """Patches of the index by quality flag."""
     source: dict[str, str | int]
     """Kind of source, and what was done to its files where that was not nothing."""
     index_hash: str

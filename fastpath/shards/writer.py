@@ -111,6 +111,7 @@ def write_manifest(
     *,
     patch_shape: tuple[int, int, int],
     shards: Sequence[fmt.ShardEntry],
+    flag_counts: dict[str, int],
     source: dict[str, str | int],
     index_hash: str,
 ) -> fmt.Manifest:
@@ -126,6 +127,7 @@ def write_manifest(
         mean_3=mean_3,
         std_3=std_3,
         fingerprint=contents.fingerprint,
+        flag_counts=flag_counts,
         source=source,
         index_hash=index_hash,
         shards=list(shards),

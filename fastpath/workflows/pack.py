@@ -14,15 +14,17 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
+from fastpath import __version__
 from fastpath.errors import DataError, FastpathError, UsageError
+from fastpath.ingest.describe import Description, describe
 from fastpath.ingest.fill import OnError, ShardJob, fill_shard, stamp_all
+from fastpath.ingest.quality import Flag
 from fastpath.ingest.readers import open_reader
 from fastpath.ingest.sources import Listing, Orphans, list_source
 from fastpath.ingest.split import leak_notice, write_split
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
 from fastpath.shards.staging import Staging, stage
-from fastpath.shards.writer import Contents, write_index, write_manifest
 from fastpath.workflows.pool import default_workers, local_engine
 
 Advance = Callable[[int, int], None]
@@ -38,6 +40,7 @@ class PackOptions:
         groups: Table of `id,wsi`; None takes the source's own.
         orphans: What to do with patches the group table does not name.
         on_error: What to do with patches that cannot be read.
+        drop: Leave patches with any of these flags out of the index.
         shard_bytes: Size of a shard; None follows from the number of patches.
     """
 
@@ -46,6 +49,7 @@ class PackOptions:
     groups: Path | None = None
     orphans: Orphans = "refuse"
     on_error: OnError = "fail"
+    drop: tuple[Flag, ...] = ()
     shard_bytes: int | None = None
 
 
@@ -62,6 +66,8 @@ class PackResult:
         num_shards: Shard files.
         num_resumed: Patches in shards that an earlier run had finished.
         skipped: Files left out, each with the reason.
+        num_dropped: Patches left out for their flags.
+        flag_counts: Patches by quality flag, those left out included.
         split: Kind of the split that was written; empty where there is none.
         notices: What the user should know.
         fingerprint: Names the store's content.
@@ -75,6 +81,8 @@ class PackResult:
     num_shards: int
     num_resumed: int
     skipped: list[tuple[str, str]]
+    num_dropped: int
+    flag_counts: dict[str, int]
     split: str
     notices: list[str]
     fingerprint: str
@@ -116,16 +124,16 @@ def run(
     )
     patch_shape = _first_shape(listing, options.on_error)
     rows = fmt.rows_per_shard(len(listing), int(np.prod(patch_shape)), options.shard_bytes)
-    plan = xxhash.xxh3_128_hexdigest(f"{fmt.FORMAT_VERSION} {listing.fingerprint()} {patch_shape} {rows}".encode())
+    plan = xxhash.xxh3_128_hexdigest(f"{__version__} {listing.fingerprint()} {patch_shape} {rows}".encode())
     with stage(output, plan, resume=resume) as staging:
         jobs = _jobs(listing, output, rows, patch_shape, options.on_error)
         finished = _reusable(jobs, staging)
         _check_space(jobs, finished, staging)
         _fill([job for job in jobs if job.number not in finished], workers or default_workers(), finished, advance)
-        skipped, notes = _describe(listing, jobs, staging, patch_shape)
+        description = describe(listing, len(jobs), staging, patch_shape, drop=options.drop)
         split, notices = _default_split(staging.store)
         staging.commit()
-    return _result(open_store(output), listing.kind, sum(finished.values()), skipped, split, notices + notes)
+    return _result(open_store(output), description, sum(finished.values()), split, notices)
 
 
 def _check_target(source: Path, output: Path, *, overwrite: bool) -> None:
@@ -225,38 +233,6 @@ def _fill(jobs: Sequence[ShardJob], workers: int, finished: dict[int, int], adva
             engine.shutdown(cancel_futures=True)
 
 
-def _describe(
-    listing: Listing, jobs: Sequence[ShardJob], staging: Staging, patch_shape: tuple[int, int, int]
-) -> tuple[list[tuple[str, str]], list[str]]:
-    """Write index and manifest from the records of all shards; return what was skipped and what to tell."""
-    shards, skipped, notes, tables = [], [], Counter[str](), []
-    for job in jobs:
-        record = staging.finished(job.number)
-        assert record is not None
-        shards.append(fmt.ShardEntry(file=fmt.shard_name(job.number), rows=record.rows, hash=record.hash))
-        skipped += record.skipped
-        notes.update(record.notes)
-        tables.append(staging.rows(job.number))
-    rows_N = np.concatenate(tables)
-    if not len(rows_N):
-        raise DataError(listing.root, "found no patch that can be read", "check the files")
-    kept = listing if not skipped else listing.take(rows_N["position"].tolist())
-    contents = Contents(
-        ids=kept.ids,
-        labels_N=kept.labels_N,
-        groups=kept.groups,
-        shard_N=np.repeat(np.arange(len(tables)), [len(table) for table in tables]),
-        row_N=np.concatenate([np.arange(len(table)) for table in tables]),
-        rows_N=rows_N,
-    )
-    index_hash = write_index(staging.store / fmt.INDEX, contents)
-    source: dict[str, str | int] = {"kind": listing.kind, **dict(sorted(notes.items())), "skipped": len(skipped)}
-    write_manifest(
-        staging.store, contents, patch_shape=patch_shape, shards=shards, source=source, index_hash=index_hash
-    )
-    return skipped, [f"{count} files: {name.replace('_', ' ')}" for name, count in sorted(notes.items())]
-
-
 def _default_split(path: Path) -> tuple[str, list[str]]:
     """Write the split a store starts with, where labels allow one."""
     store = open_store(path)
@@ -270,20 +246,21 @@ def _default_split(path: Path) -> tuple[str, list[str]]:
     return table.kind, [notice] if notice else []
 
 
-def _result(
-    store: Store, kind: str, num_resumed: int, skipped: list[tuple[str, str]], split: str, notices: list[str]
-) -> PackResult:
+def _result(store: Store, description: Description, num_resumed: int, split: str, notices: list[str]) -> PackResult:
     manifest = store.manifest
+    noted = [f"{count} files: {name.replace('_', ' ')}" for name, count in description.notes.items()]
     return PackResult(
         store=store.path,
-        kind=kind,
+        kind=str(manifest.source["kind"]),
         num_patches=len(store),
         class_counts=manifest.class_counts,
         num_groups=manifest.num_groups,
         num_shards=len(manifest.shards),
         num_resumed=num_resumed,
-        skipped=skipped,
+        skipped=description.skipped,
+        num_dropped=description.num_dropped,
+        flag_counts=description.flag_counts,
         split=split,
-        notices=notices,
+        notices=notices + noted,
         fingerprint=store.fingerprint,
     )

@@ -41,7 +41,9 @@ def make_store(folder: Path, images: np.ndarray, rows_per_shard: int, labels: li
         rows_N=rows,
     )
     index_hash = write_index(folder / fmt.INDEX, contents)
-    write_manifest(folder, contents, patch_shape=shape, shards=entries, source={}, index_hash=index_hash)
+    write_manifest(
+        folder, contents, patch_shape=shape, shards=entries, flag_counts={}, source={}, index_hash=index_hash
+    )
 
 
 def random_images(count: int, side: int = 5, seed: int = 0) -> np.ndarray:

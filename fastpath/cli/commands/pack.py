@@ -30,6 +30,13 @@ from fastpath.cli import options, render
     show_default=True,
     help="At a patch that cannot be read.",
 )
+@click.option(
+    "--drop",
+    multiple=True,
+    metavar="FLAG",
+    help="Leave out patches flagged duplicate, conflict, constant, black, white, blurred, palette, near-duplicate "
+    "or id-mismatch. May be repeated.",
+)
 @click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: one a core.")
 @click.option("--shard-mb", type=click.IntRange(1), help="Size of a shard. Default: 4 to 64, by the number of patches.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted pack; refuse if it was of something else.")
@@ -43,6 +50,7 @@ def command(
     groups: Path | None,
     orphans: Literal["refuse", "own-group", "drop"],
     on_error: Literal["fail", "skip"],
+    drop: tuple[str, ...],
     workers: int | None,
     shard_mb: int | None,
     resume: bool,
@@ -59,6 +67,7 @@ def command(
     Example:  fastpath pack histopathologic-cancer-detection -o store
               fastpath pack histopathologic-cancer-detection/test -o store-test
     """  # noqa: D301
+    from fastpath.ingest import quality
     from fastpath.workflows import pack
 
     plan = pack.PackOptions(
@@ -67,12 +76,16 @@ def command(
         groups=groups,
         orphans=orphans,
         on_error=on_error,
+        drop=tuple(map(quality.parse, drop)),
         shard_bytes=None if shard_mb is None else shard_mb << 20,
     )
     with render.progress_bar("packing", verbosity) as advance:
         found = pack.run(source, output, plan, workers=workers, resume=resume, overwrite=overwrite, advance=advance)
     for text in found.notices:
         render.notice(text)
+    if any(found.flag_counts.values()):
+        flagged = ", ".join(f"{count} {name}" for name, count in found.flag_counts.items() if count)
+        render.notice(f"flagged: {flagged} ({found.num_dropped} left out; --drop FLAG leaves out more)")
     if found.skipped:
         render.notice(
             f"{len(found.skipped)} files were left out, the first: {found.skipped[0][0]}: {found.skipped[0][1]}"
@@ -86,6 +99,8 @@ def command(
         "shards": found.num_shards,
         "resumed": found.num_resumed,
         "skipped": [{"file": name, "problem": problem} for name, problem in found.skipped],
+        "dropped": found.num_dropped,
+        "flags": found.flag_counts,
         "split": found.split or "none",
         "fingerprint": found.fingerprint,
         "notices": found.notices,

@@ -38,13 +38,14 @@ class Listing:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, rows: Sequence[int]) -> Listing:
+    def take(self, rows: Sequence[int] | np.ndarray) -> Listing:
         """Return the listing of some rows, in the order given."""
+        rows = np.asarray(rows, dtype=np.int64).tolist()
         return replace(
             self,
             names=[self.names[row] for row in rows],
             ids=[self.ids[row] for row in rows],
-            labels_N=self.labels_N[list(rows)],
+            labels_N=self.labels_N[rows],
             groups=None if self.groups is None else [self.groups[row] for row in rows],
         )
 

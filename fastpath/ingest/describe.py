@@ -1,0 +1,96 @@
+"""From the records of all finished shards to the index and the manifest that make them a store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastpath.errors import DataError
+from fastpath.ingest.quality import Flag, counts, flags_of
+from fastpath.ingest.sources.listing import Listing
+from fastpath.shards import format as fmt
+from fastpath.shards.staging import Staging
+from fastpath.shards.writer import Contents, write_index, write_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What came of the patches of a source.
+
+    Attributes:
+        skipped: Files that could not be read, each with the reason.
+        num_dropped: Patches left out of the index for their flags.
+        flag_counts: Patches by quality flag, those left out included.
+        notes: Files by what was left aside of them, such as an alpha channel.
+    """
+
+    skipped: list[tuple[str, str]]
+    num_dropped: int
+    flag_counts: dict[str, int]
+    notes: dict[str, int]
+
+
+def describe(
+    listing: Listing,
+    num_shards: int,
+    staging: Staging,
+    patch_shape: tuple[int, int, int],
+    *,
+    drop: Sequence[Flag] = (),
+) -> Description:
+    """Write `index.parquet` and `manifest.json` into a staged store whose shards are all finished.
+
+    Args:
+        listing: The source.
+        num_shards: Its shards.
+        staging: Where they are.
+        patch_shape: Height, width, channels.
+        drop: Leave patches with any of these flags out of the index. Their pixels stay in the shards until the
+            store is packed again.
+
+    Raises:
+        DataError: No patch is left.
+    """
+    shards, skipped, notes, tables = [], [], Counter[str](), []
+    for number in range(num_shards):
+        record = staging.finished(number)
+        assert record is not None, number
+        shards.append(fmt.ShardEntry(file=fmt.shard_name(number), rows=record.rows, hash=record.hash))
+        skipped += record.skipped
+        notes.update(record.notes)
+        tables.append(staging.rows(number))
+    rows_N = np.concatenate(tables)
+    labels_N = listing.labels_N[rows_N["position"]]
+    rows_N["flags"] = flags_of(rows_N, patch_shape[0] * patch_shape[1], labels_N)
+    keep_N = (rows_N["flags"] & int(sum(drop))) == 0
+    if not keep_N.any():
+        raise DataError(listing.root, f"found no patch to keep of {len(listing)}", "check the files and --drop")
+    contents = _contents(listing, tables, rows_N, keep_N)
+    source: dict[str, str | int] = {"kind": listing.kind, **dict(sorted(notes.items()))}
+    source |= {"skipped": len(skipped), "dropped": int((~keep_N).sum())}
+    write_manifest(
+        staging.store,
+        contents,
+        patch_shape=patch_shape,
+        shards=shards,
+        flag_counts=counts(contents.rows_N["flags"]),
+        source=source,
+        index_hash=write_index(staging.store / fmt.INDEX, contents),
+    )
+    return Description(skipped, int((~keep_N).sum()), counts(rows_N["flags"]), dict(sorted(notes.items())))
+
+
+def _contents(listing: Listing, tables: Sequence[np.ndarray], rows_N: np.ndarray, keep_N: np.ndarray) -> Contents:
+    """Join what the listing says of the kept patches to where they lie and what was measured of them."""
+    kept = listing if len(rows_N) == len(listing) and keep_N.all() else listing.take(rows_N["position"][keep_N])
+    return Contents(
+        ids=kept.ids,
+        labels_N=kept.labels_N,
+        groups=kept.groups,
+        shard_N=np.repeat(np.arange(len(tables)), [len(table) for table in tables])[keep_N],
+        row_N=np.concatenate([np.arange(len(table)) for table in tables])[keep_N],
+        rows_N=rows_N[keep_N],
+    )

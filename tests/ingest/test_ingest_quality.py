@@ -1,0 +1,157 @@
+"""What is measured of pixels is exact; what is flagged is what a person would flag."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastpath.errors import UsageError
+from fastpath.ingest import quality
+from fastpath.ingest.quality import Flag, flags_of
+from fastpath.ingest.stats import measure
+from fastpath.shards import format as fmt
+
+
+def tissue(seed: int, side: int = 96) -> np.ndarray:
+    """Textured H&E-like noise: pink, with structure at several scales."""
+    rng = np.random.default_rng(seed)
+    coarse = np.kron(rng.normal(0, 30, (side // 8, side // 8)), np.ones((8, 8)))
+    grey = coarse + rng.normal(0, 15, (side, side))
+    return np.clip(np.array([200, 130, 190]) + grey[..., None], 0, 255).astype(np.uint8)
+
+
+def rows_of(images_NHWC: np.ndarray) -> np.ndarray:
+    import xxhash
+
+    rows, found = np.zeros(len(images_NHWC), fmt.ROW), measure(images_NHWC)
+    rows["sums"], rows["squares"] = found.sums_N3, found.squares_N3
+    rows["sharpness"], rows["phash"] = found.sharpness_N, found.phash_N
+    rows["hash"] = np.array([xxhash.xxh3_128_digest(image.tobytes()) for image in images_NHWC], "V16")
+    return rows
+
+
+def flags(images: list[np.ndarray], labels: list[int] | None = None) -> list[Flag]:
+    images_NHWC = np.stack(images)
+    labels_N = np.array(labels or [0] * len(images), np.int8)
+    found = flags_of(rows_of(images_NHWC), images_NHWC[0, ..., 0].size, labels_N)
+    return [Flag(int(value)) for value in found]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    num=st.integers(1, 9),
+    height=st.integers(1, 80),
+    width=st.integers(1, 80),
+    bright=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_sums_are_exact_for_any_shape(num: int, height: int, width: int, bright: bool, seed: int) -> None:
+    low = 255 if bright else 0
+    images = np.random.default_rng(seed).integers(low, 256, (num, height, width, 3), dtype=np.uint8)
+    found, wide = measure(images), images.astype(np.int64).reshape(num, -1, 3)
+    np.testing.assert_array_equal(found.sums_N3, wide.sum(1))
+    np.testing.assert_array_equal(found.squares_N3, (wide**2).sum(1))
+
+
+def test_sums_are_exact_where_float32_would_round() -> None:
+    images = np.full((1, 600, 600, 3), 255, np.uint8)
+    images[0, 0, 0] = 254
+    wide = images.astype(np.int64).reshape(1, -1, 3)
+    np.testing.assert_array_equal(measure(images).squares_N3, (wide**2).sum(1))
+
+
+def test_sharpness_is_the_variance_of_the_laplacian_of_every_fourth_row() -> None:
+    image = tissue(0).astype(np.int64)
+    lap = image[:-2, 1:-1] + image[2:, 1:-1] + image[1:-1, :-2] + image[1:-1, 2:] - 4 * image[1:-1, 1:-1]
+    assert measure(tissue(0)[None]).sharpness_N[0] == pytest.approx(lap[::4].var(), rel=1e-6)
+
+
+def test_measures_do_not_depend_on_company() -> None:
+    images = np.stack([tissue(seed) for seed in range(11)])
+    together = measure(images)
+    for row in range(11):
+        alone = measure(images[row : row + 1])
+        assert alone.sharpness_N[0] == together.sharpness_N[row]
+        assert alone.phash_N[0] == together.phash_N[row]
+
+
+def test_the_perceptual_hash_barely_moves_under_noise_and_moves_under_another_picture() -> None:
+    rng = np.random.default_rng(0)
+    image = tissue(1)
+    noisy = np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+    same, near, other = measure(np.stack([image, noisy, tissue(2)])).phash_N
+    assert np.bitwise_count(same ^ near) <= quality.NEAR_BITS
+    assert np.bitwise_count(same ^ other) > 15
+
+
+def test_plain_tissue_has_no_flag() -> None:
+    assert flags([tissue(seed) for seed in range(20)]) == [Flag(0)] * 20
+
+
+def test_blank_patches() -> None:
+    black, white, pink = (np.full((96, 96, 3), value, np.uint8) for value in (0, 253, (220, 160, 200)))
+    assert flags([black, white, pink, tissue(0)]) == [
+        Flag.BLACK | Flag.CONSTANT,
+        Flag.WHITE | Flag.CONSTANT,
+        Flag.CONSTANT,
+        Flag(0),
+    ]
+
+
+def test_a_blurred_patch_is_not_a_blank_one() -> None:
+    ramp = np.linspace(100, 220, 96)
+    smooth = np.repeat(np.repeat(ramp[:, None, None], 96, 1), 3, 2) * [1, 0.7, 0.9]
+    assert flags([smooth.astype(np.uint8)]) == [Flag.BLURRED]
+
+
+def test_a_green_patch_is_out_of_palette() -> None:
+    assert flags([tissue(0)[..., [1, 0, 2]]]) == [Flag.PALETTE]
+
+
+def test_duplicates_conflicts_and_near_duplicates() -> None:
+    first, second = tissue(1), tissue(2)
+    nearly = first.copy()
+    nearly[0, 0] ^= 1
+    found = flags([first, second, first, nearly, second, second], [0, 1, 0, 0, 0, -1])
+    assert found == [
+        Flag(0),
+        Flag.CONFLICT,
+        Flag.DUPLICATE,
+        Flag.NEAR_DUPLICATE,
+        Flag.DUPLICATE | Flag.CONFLICT,
+        Flag.DUPLICATE,
+    ]
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_near_duplicates_are_those_that_brute_force_finds(data: st.DataObject) -> None:
+    base = data.draw(st.lists(st.integers(1, 2**64 - 1), min_size=1, max_size=4))
+    flips = st.lists(st.integers(0, 63), max_size=5)
+    hashes = [data.draw(st.sampled_from(base)) for _ in range(12)]
+    for row in range(12):
+        for bit in data.draw(flips):
+            hashes[row] ^= 1 << bit
+    found = quality._near_duplicates(np.array(hashes, np.uint64), np.ones(12, bool))
+    real = [
+        value != 0 and any(other and (value ^ other).bit_count() <= quality.NEAR_BITS for other in hashes[:row])
+        for row, value in enumerate(hashes)
+    ]
+    assert found.tolist() == real
+
+
+def test_ids_that_are_no_hashes_are_not_held_against_a_source() -> None:
+    rows = rows_of(np.stack([tissue(seed) for seed in range(4)]))
+    labels_N = np.zeros(4, np.int8)
+    rows["flags"] = [0, 0, 0, int(Flag.ID_MISMATCH)]
+    assert flags_of(rows, 96 * 96, labels_N)[3] == int(Flag.ID_MISMATCH)
+    rows["flags"] = int(Flag.ID_MISMATCH)
+    assert flags_of(rows, 96 * 96, labels_N).tolist() == [0] * 4
+
+
+def test_names_round_trip_and_a_wrong_one_is_refused() -> None:
+    assert [quality.parse(name) for name in quality.names()] == list(Flag)
+    with pytest.raises(UsageError, match="--drop: found 'foggy', wanted one of duplicate, conflict"):
+        quality.parse("foggy")
