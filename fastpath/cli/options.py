@@ -36,6 +36,19 @@ def device() -> Decorator:
     return click.option("--device", type=kinds, default="auto", show_default=True, help="Where to compute.")
 
 
+def amp(*, default: bool = False) -> Decorator:
+    """Add `--amp/--no-amp`: `amp: bool`."""
+    help_text = "Mixed precision, where the device computes in it."
+    return click.option("--amp/--no-amp", default=default, show_default=True, help=help_text)
+
+
+def checkpoint() -> Decorator:
+    """Add `--checkpoint best|last`."""
+    kinds = click.Choice(["best", "last"])
+    help_text = "Weights of the epoch with the best validation AUC, or of the last."
+    return click.option("--checkpoint", type=kinds, default="best", show_default=True, help=help_text)
+
+
 def store_argument() -> Decorator:
     """Add the `STORE` argument: `store: Path`."""
     return click.argument("store", type=PATH)

@@ -1,0 +1,181 @@
+"""`fastpath evaluate` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+
+from fastpath.cli.main import app
+from fastpath.config import Config, parse
+from fastpath.errors import CheckpointError, DataError, FastpathError, UsageError
+from fastpath.ingest.split import read_split, write_split
+from fastpath.runtime import resolve
+from fastpath.shards.reader import open_store
+from fastpath.types import Split
+from fastpath.workflows import evaluate, pack, train
+
+pytestmark = [pytest.mark.e2e, pytest.mark.dali]
+
+TINY = {
+    "data": {"image_size_px": 16, "batch_size": 16, "sampling": "natural"},
+    "model": {"name": "baseline_cnn", "pretrained": False, "trainable": "all"},
+    "train": {"epochs": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("evaluate") / "store"
+    pack.run(kaggle_folder, path, workers=1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run_dir(store: Path) -> Path:
+    path = store.parent / "run"
+    train.run(store, path, parse(TINY), resolve("cpu"))
+    return path
+
+
+@pytest.fixture
+def own(run_dir: Path, store: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A run and its store to do violence to."""
+    shutil.copytree(run_dir, tmp_path / "run")
+    shutil.copytree(store, tmp_path / "store")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(facts | {"store": str(tmp_path / "store")}))
+    return tmp_path / "run", tmp_path / "store"
+
+
+def _invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def _refusal(result: Result, kind: type[FastpathError]) -> str:
+    assert isinstance(result.exception, kind), result.output
+    assert result.exception.exit_status == 2
+    assert "\n" not in str(result.exception)
+    return str(result.exception)
+
+
+def test_it_writes_metrics_that_follow_from_its_predictions(run_dir: Path, store: Path, tmp_path: Path) -> None:
+    outcome = _invoke(run_dir, "-o", tmp_path / "out", "--json", "-q")
+    assert outcome.exit_code == 0, outcome.output
+    shown = json.loads(outcome.stdout)
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert shown.pop("output") == str(tmp_path / "out")
+    assert shown == metrics
+
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert list(table) == ["id", "label", "logit", "probability"]
+    opened = open_store(store)
+    rows_N = read_split(opened).rows(Split.VAL)
+    assert table.id.tolist() == opened.ids_N[rows_N].tolist()
+    assert table.label.tolist() == opened.labels_N[rows_N].tolist()
+    np.testing.assert_allclose(table.probability, 1 / (1 + np.exp(-table.logit)), rtol=1e-7)
+    assert metrics["auc"] == pytest.approx(roc_auc_score(table.label, table.logit))
+    assert metrics["average_precision"] == pytest.approx(average_precision_score(table.label, table.logit))
+    assert metrics["log_loss"] == pytest.approx(log_loss(table.label, table.probability))
+    called = table.probability >= 0.5
+    assert metrics["accuracy"] == pytest.approx((called == table.label).mean())
+    assert metrics["confusion"]["true_positive"] == (called & (table.label == 1)).sum()
+    assert sum(metrics["confusion"].values()) == metrics["num_patches"] == len(table)
+    with Image.open(tmp_path / "out" / "evaluation.png") as picture:
+        assert picture.width > 1000
+
+
+def test_it_agrees_with_the_journal_of_training(run_dir: Path, tmp_path: Path) -> None:
+    epoch = json.loads((run_dir / "journal.jsonl").read_text().splitlines()[-1])
+    result = evaluate.run(run_dir, resolve("cpu"), output=tmp_path, which="last")
+    assert result.auc == pytest.approx(epoch["val_auc"], abs=1e-9)
+    assert result.log_loss == pytest.approx(epoch["val_loss"], abs=1e-6)
+
+
+def test_rerunning_gives_the_same_files(run_dir: Path, tmp_path: Path) -> None:
+    contents = []
+    for name in ("a", "b"):
+        evaluate.run(run_dir, resolve("cpu"), output=tmp_path / name, split=Split.TRAIN)
+        contents.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert contents[0] == contents[1]
+    assert set(contents[0]) == {"metrics.json", "predictions.csv", "evaluation.png"}
+
+
+def test_without_a_target_it_writes_into_the_run(own: tuple[Path, Path]) -> None:
+    outcome = _invoke(own[0], "-q")
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.stdout.rstrip().endswith(f"→ {own[0] / 'evaluation-val'}")
+    assert (own[0] / "evaluation-val" / "metrics.json").exists()
+
+
+def test_a_store_packed_anew_from_other_patches_is_refused(own: tuple[Path, Path], kaggle_folder: Path) -> None:
+    run_dir, store = own
+    pack.run(kaggle_folder / "test", store, pack.PackOptions(), workers=1, overwrite=True)
+    labels = store.parent / "labels.csv"
+    ids = open_store(store).ids_N
+    labels.write_text("id,label\n" + "".join(f"{name},{row % 2}\n" for row, name in enumerate(ids)))
+    options = pack.PackOptions(labels=labels)
+    pack.run(kaggle_folder / "test", store, options, workers=1, overwrite=True)
+    message = _refusal(_invoke(run_dir), CheckpointError)
+    assert "is not the store that the run was trained on: found" in message
+    assert "--store" in message
+
+    outcome = _invoke(run_dir, "--store", store, "-q", "--split", "train")
+    assert outcome.exit_code == 0, outcome.output
+    metrics = json.loads((run_dir / "evaluation-train" / "metrics.json").read_text())
+    assert "this is not the store that the run was trained on" in metrics["notices"][0]
+
+
+def test_a_split_dealt_anew_is_refused_unless_the_store_is_named(own: tuple[Path, Path]) -> None:
+    run_dir, store = own
+    write_split(open_store(store), "random", seed=1)
+    assert "is not the split that the run was trained on" in _refusal(_invoke(run_dir), CheckpointError)
+    outcome = _invoke(run_dir, "--store", store)
+    assert outcome.exit_code == 0, outcome.output
+    assert "dealt anew" in " ".join(outcome.stderr.split())
+
+
+def test_a_part_that_cannot_be_measured_is_refused(run_dir: Path) -> None:
+    message = _refusal(_invoke(run_dir, "--split", "test"), DataError)
+    assert "found 0 positive, 0 negative and 0 unlabelled patches in the test split" in message
+    assert not (run_dir / "evaluation-test").exists()
+
+
+@pytest.mark.parametrize("break_it", ["no run", "no checkpoint", "damaged", "no facts"])
+def test_what_is_not_a_run_is_refused(own: tuple[Path, Path], break_it: str) -> None:
+    run_dir = own[0]
+    if break_it == "no run":
+        run_dir = run_dir / "nothing"
+    elif break_it == "no checkpoint":
+        (run_dir / "best.pt").unlink()
+    elif break_it == "damaged":
+        content = bytearray((run_dir / "best.pt").read_bytes())
+        content[len(content) // 2] ^= 1
+        (run_dir / "best.pt").write_bytes(content)
+    else:
+        (run_dir / "run.json").write_text("{}")
+    _refusal(_invoke(run_dir), UsageError)
+
+
+def test_a_checkpoint_of_broken_weights_is_one_line(own: tuple[Path, Path]) -> None:
+    path = own[0] / "best.pt"
+    values = torch.load(path, weights_only=True)
+    for tensor in values["model"].values():
+        if tensor.is_floating_point():
+            tensor.fill_(float("nan"))
+    torch.save(values, path)
+    assert "not finite" in _refusal(_invoke(own[0]), DataError)
+    assert not (own[0] / "evaluation-val").exists()
+
+
+def test_defaults_are_not_read_from_this_versions_configuration(own: tuple[Path, Path]) -> None:
+    checkpoint = torch.load(own[0] / "best.pt", weights_only=True)
+    assert parse(checkpoint["config"]).data.image_size_px == 16 != Config().data.image_size_px
