@@ -1,0 +1,133 @@
+"""`fastpath predict` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from fastpath.cli.main import app
+from fastpath.config import parse
+from fastpath.errors import DataError, FastpathError, UsageError
+from fastpath.runtime import resolve
+from fastpath.workflows import evaluate, pack, predict, train
+
+pytestmark = [pytest.mark.e2e, pytest.mark.dali]
+
+TINY = {
+    "data": {"image_size_px": 16, "batch_size": 16, "sampling": "natural"},
+    "model": {"name": "baseline_cnn", "pretrained": False, "trainable": "all"},
+    "train": {"epochs": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def run_dir(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("predict")
+    pack.run(kaggle_folder, folder / "store", workers=1)
+    train.run(folder / "store", folder / "run", parse(TINY), resolve("cpu"))
+    return folder / "run"
+
+
+def _invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["predict", *map(str, arguments), "-q"])
+
+
+def _refusal(result: Result, kind: type[FastpathError]) -> str:
+    assert isinstance(result.exception, kind), result.output
+    assert result.exception.exit_status == 2
+    assert "\n" not in str(result.exception)
+    return str(result.exception)
+
+
+@pytest.mark.parametrize("below", ["", "test"])
+def test_a_source_is_predicted_in_the_order_of_its_sample(
+    run_dir: Path, kaggle_folder: Path, tmp_path: Path, below: str
+) -> None:
+    output = tmp_path / "new" / "submission.csv"
+    outcome = _invoke(run_dir, "--source", kaggle_folder / below, "-o", output, "--json")
+    assert outcome.exit_code == 0, outcome.output
+    table, sample = pd.read_csv(output), pd.read_csv(kaggle_folder / "sample_submission.csv")
+    assert list(table) == ["id", "label"]
+    assert table.id.tolist() == sample.id.tolist()
+    assert table.label.between(0, 1).all()
+    assert table.label.nunique() > 1
+    assert json.loads(outcome.stdout)["order"] == "sample"
+    assert [path.name for path in output.parent.iterdir()] == ["submission.csv"]
+
+
+def test_a_sample_given_by_name_decides_the_order(run_dir: Path, kaggle_folder: Path, tmp_path: Path) -> None:
+    ids = pd.read_csv(kaggle_folder / "sample_submission.csv").id.tolist()
+    (tmp_path / "sample.csv").write_text("id,label\n" + "".join(f"{name},0\n" for name in reversed(ids)))
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    assert _invoke(run_dir, "--source", kaggle_folder, "-o", first).exit_code == 0
+    arguments = ("--source", kaggle_folder, "-o", second, "--sample", tmp_path / "sample.csv")
+    assert _invoke(run_dir, *arguments).exit_code == 0
+    pd.testing.assert_frame_equal(pd.read_csv(first)[::-1].reset_index(drop=True), pd.read_csv(second))
+
+
+def test_a_store_is_predicted_in_its_own_order_with_the_probabilities_of_evaluation(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    store = run_dir.parent / "store"
+    outcome = _invoke(run_dir, "--store", store, "-o", tmp_path / "all.csv")
+    assert outcome.exit_code == 0, outcome.output
+    evaluate.run(run_dir, resolve("cpu"), output=tmp_path / "evaluation")
+    predicted = pd.read_csv(tmp_path / "all.csv").set_index("id").label
+    measured = pd.read_csv(tmp_path / "evaluation" / "predictions.csv").set_index("id").probability
+    np.testing.assert_allclose(predicted[measured.index], measured, atol=1e-6)
+
+
+def test_a_run_can_be_moved_without_its_store(run_dir: Path, kaggle_folder: Path, tmp_path: Path) -> None:
+    facts = json.loads((run_dir / "run.json").read_text())
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (moved / "best.pt").write_bytes((run_dir / "best.pt").read_bytes())
+    (moved / "run.json").write_text(json.dumps(facts | {"store": "/gone"}))
+    for where, name in ((run_dir, "here.csv"), (moved, "there.csv")):
+        assert _invoke(where, "--source", kaggle_folder, "-o", tmp_path / name).exit_code == 0
+    assert (tmp_path / "here.csv").read_bytes() == (tmp_path / "there.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda ids: [*ids, "stranger"], "names 1 of 9 ids that are not among the patches, the first 'stranger'"),
+        (lambda ids: ids[1:], "lacks 1 of 8 patches"),
+        (lambda ids: [*ids, ids[0]], "line 10: found id"),
+        (lambda ids: [], "lacks 8 of 8 patches"),
+    ],
+)
+def test_a_sample_of_other_patches_is_refused(
+    run_dir: Path, kaggle_folder: Path, tmp_path: Path, change: object, message: str
+) -> None:
+    ids = pd.read_csv(kaggle_folder / "sample_submission.csv").id.tolist()
+    (tmp_path / "sample.csv").write_text("id,label\n" + "".join(f"{name},0\n" for name in change(ids)))  # type: ignore[operator]
+    arguments = ("--source", kaggle_folder, "--sample", tmp_path / "sample.csv", "-o", tmp_path / "out.csv")
+    assert message in _refusal(_invoke(run_dir, *arguments), DataError)
+    assert [path.name for path in tmp_path.iterdir()] == ["sample.csv"]
+
+
+def test_a_sample_without_ids_is_refused(run_dir: Path, kaggle_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "sample.csv").write_text("name\nx\n")
+    arguments = ("--source", kaggle_folder, "--sample", tmp_path / "sample.csv", "-o", tmp_path / "out.csv")
+    assert "found no column 'id'" in _refusal(_invoke(run_dir, *arguments), DataError)
+
+
+def test_exactly_one_of_store_and_source_is_wanted(run_dir: Path, tmp_path: Path) -> None:
+    assert "found neither" in _refusal(_invoke(run_dir, "-o", tmp_path / "out.csv"), UsageError)
+    both = ("--store", tmp_path, "--source", tmp_path)
+    assert "found both" in _refusal(_invoke(run_dir, *both, "-o", tmp_path / "out.csv"), UsageError)
+
+
+def test_a_wrong_run_or_target_is_refused_before_packing(
+    run_dir: Path, kaggle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict.pack, "run", lambda *_, **__: pytest.fail("packed"))
+    _refusal(_invoke(tmp_path, "--source", kaggle_folder, "-o", tmp_path / "out.csv"), UsageError)
+    message = _refusal(_invoke(run_dir, "--source", kaggle_folder, "-o", tmp_path), UsageError)
+    assert "found a directory" in message
