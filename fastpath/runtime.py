@@ -77,6 +77,11 @@ class Runtime:
         state = np.random.SeedSequence([seed, *position]).generate_state(2, np.uint32)
         torch.manual_seed(int(state[0]) << 32 | int(state[1]))
 
+    def synchronize(self) -> None:
+        """Wait until the device has done all that was asked of it; for clocks only."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def describe(self) -> str:
         """Return one line for consoles and records."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"

@@ -1,0 +1,87 @@
+"""The configuration: round trips, overrides, and errors that name the nearest key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastpath import config
+from fastpath.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    batch_size=st.integers(1, 4096),
+    sampling=st.sampled_from(["natural", "weighted", "systematic"]),
+    rotation=st.floats(0, 180),
+    low=st.floats(0.1, 0.5),
+)
+def test_a_configuration_survives_the_round_trip(
+    seed: int, batch_size: int, sampling: str, rotation: float, low: float
+) -> None:
+    augment = {"rotation_deg": rotation, "crop_scale": [low, 1.0]}
+    values = {"seed": seed, "data": {"batch_size": batch_size, "sampling": sampling, "augment": augment}}
+    first = config.parse(values)
+    second = config.parse(first.to_dict())
+    assert second == first
+    assert second.fingerprint() == first.fingerprint()
+
+
+def test_the_fingerprint_differs_when_any_value_differs() -> None:
+    prints = {config.load(None, [override]).fingerprint() for override in ("seed=1", "seed=2", "optim.lr_head=0.5")}
+    assert len(prints | {config.Config().fingerprint()}) == 4
+
+
+def test_overrides_win_over_the_file_and_are_read_as_toml_or_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text("[train]\nepochs = 3\n[model]\nname = 'resnet18'\n")
+    loaded = config.load(path, ["train.epochs=5", "model.weights=some/file.pth", "data.augment.crop_scale=[0.5, 1]"])
+    assert loaded.train.epochs == 5
+    assert loaded.model.name == "resnet18"
+    assert loaded.model.weights == Path("some/file.pth")
+    assert loaded.data.augment.crop_scale == (0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("train.epoch=3", "did you mean 'train.epochs'?"),
+        ("data.augment.rotation=3", "did you mean 'data.augment.rotation_deg'?"),
+        ("trian.epochs=3", "unknown key 'trian'"),
+        ("train.epochs=0", "train.epochs: found 0"),
+        ("data.sampling=balanced", "data.sampling: found 'balanced'"),
+        ("data.augment.crop_scale=[1.0, 0.5]", "crop_scale"),
+        ("train.epochs", "wanted key=value"),
+        ("seed.value=3", "seed"),
+    ],
+)
+def test_a_wrong_key_or_value_is_one_clear_line(override: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(None, ["seed=1", override])
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_missing_or_not_toml_is_named(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[train\n")
+    for path in (tmp_path / "absent.toml", broken):
+        with pytest.raises(ConfigError, match=path.name):
+            config.load(path)
+
+
+def test_every_key_is_documented_in_the_models_and_on_its_page() -> None:
+    page = (ROOT / "docs" / "config.md").read_text()
+    for key, sentence in config.keys().items():
+        assert sentence.endswith((".", ".)")), key
+        assert f"`{key}`" in page
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_recipe_loads(path: Path) -> None:
+    assert config.load(path).train.epochs >= 1

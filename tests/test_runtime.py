@@ -1,0 +1,64 @@
+"""Device and precision are decided once; what is not needed is disabled, not absent."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fastpath import runtime
+from fastpath.errors import UsageError
+
+NO_CUDA = not torch.cuda.is_available()
+
+
+@pytest.mark.skipif(not NO_CUDA, reason="there is a CUDA device here")
+def test_cuda_asked_for_where_there_is_none_is_refused_with_a_remedy() -> None:
+    with pytest.raises(UsageError, match="--device cpu") as caught:
+        runtime.resolve("cuda")
+    assert caught.value.exit_status == 2
+
+
+def test_amp_takes_bfloat16_where_the_cpu_has_it_and_says_so_where_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "cpu_has_bfloat16", lambda: True)
+    assert runtime.resolve("cpu", amp=True).precision == "bfloat16"
+    monkeypatch.setattr(runtime, "cpu_has_bfloat16", lambda: False)
+    resolved = runtime.resolve("cpu", amp=True)
+    assert resolved.precision == "float32"
+    assert "bfloat16" in resolved.notice
+    assert runtime.resolve("cpu").notice == ""
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)]
+)
+def test_autocast_computes_in_the_stated_precision(precision: runtime.Precision, dtype: torch.dtype) -> None:
+    here = runtime.Runtime(torch.device("cpu"), precision)
+    layer = torch.nn.Linear(4, 4)
+    with here.autocast():
+        assert layer(torch.ones(1, 4)).dtype == dtype
+    assert here.grad_scaler().is_enabled() == (precision == "float16")
+
+
+def test_placement_follows_the_device() -> None:
+    cpu, cuda = runtime.Runtime(torch.device("cpu")), runtime.Runtime(torch.device("cuda", 1))
+    assert (cpu.placement, cpu.dali_device_id) == ("cpu", None)
+    assert (cuda.placement, cuda.dali_device_id) == ("gpu", 1)
+
+
+def test_models_are_prepared_channels_last() -> None:
+    model = runtime.Runtime(torch.device("cpu")).prepare(torch.nn.Conv2d(3, 8, 3))
+    weight = next(model.parameters())
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_seed_is_a_function_of_its_position_only() -> None:
+    here = runtime.Runtime(torch.device("cpu"))
+
+    def draw(*position: int) -> float:
+        here.seed(3, *position)
+        return float(torch.rand(()))
+
+    first = draw(0, 1)
+    assert draw(1, 0) != first
+    assert draw(0, 1) == first
+    assert len({draw(epoch, step) for epoch in range(5) for step in range(5)}) == 25
