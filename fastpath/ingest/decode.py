@@ -18,7 +18,7 @@ from fastpath.errors import DataError
 if TYPE_CHECKING:
     import tifffile
 
-MAX_SIDE_PX = 8192  # a patch, not a slide: a header that claims more is a bomb, refused before any memory is taken
+MAX_SIDE_PX = 4096  # a patch, not a slide: a header that claims more is a bomb, refused before any memory is taken
 MAX_FILE_BYTES = 3 * MAX_SIDE_PX**2 + (1 << 20)  # an uncompressed patch of that size with room for its tags
 MAX_PLAIN_LAYOUTS = 4096  # headers differ in their DateTime at least: one a second of the hours a set was written in
 
@@ -151,12 +151,14 @@ def _check_page(page: tifffile.TiffPage, where: object, num_bytes: int) -> None:
     if not segments or max(ends) > num_bytes:
         problem = f"is truncated: found {num_bytes} bytes, wanted {max(ends, default=0)}"
         raise DataError(where, problem, "restore the file")
-    wanted = page.imagelength * page.imagewidth * samples
     if any(count <= 0 or offset <= 0 for offset, count in segments):
         raise DataError(where, "has strips or tiles without pixels", "restore the file")
-    if int(page.compression) == 1 and sum(count for _, count in segments) < wanted:
-        held = sum(count for _, count in segments)
-        raise DataError(where, f"is truncated: found {held} bytes of pixels, wanted {wanted}", "restore the file")
+    wanted, held = page.imagelength * page.imagewidth * samples, sum(count for _, count in segments)
+    if page.is_tiled:
+        wanted = len(segments) * page.tilelength * page.tilewidth * (samples if int(page.planarconfig) == 1 else 1)
+    if int(page.compression) == 1 and held != wanted:
+        problem = f"found {held} bytes of pixels, wanted {wanted} for {page.imagewidth} by {page.imagelength} pixels"
+        raise DataError(where, problem, "restore the file")
 
 
 def check_size(height: int, width: int, where: object) -> None:
