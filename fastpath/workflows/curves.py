@@ -34,16 +34,13 @@ def draw_curves(path: Path, records: list[dict[str, Any]], title: str) -> None:
     _line(loss, epochs, _column(records, "val_loss"), "validation", _BLUE)
     _line(auc, epochs, _column(records, "val_auc"), "validation", _BLUE)
     _mark_best(auc, records)
-    for name, colour in (("head", _ORANGE), ("trunk", _BLUE)):
-        if records and f"lr_{name}" in records[0]:
-            _line(rate, epochs, _column(records, f"lr_{name}"), name, colour)
+    _rates(rate, epochs, records)
     _finish(loss, "Loss (binary cross-entropy)")
-    _finish(auc, "ROC AUC")
+    _finish(auc, "Validation ROC AUC")
     _finish(rate, "Learning rate")
-    rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     content = io.BytesIO()
-    canvas.print_png(content, metadata={"Software": None})
+    canvas.print_figure(content, format="png", metadata={"Software": None})
     write_durably(path, content.getvalue())
 
 
@@ -53,6 +50,18 @@ def _column(records: list[dict[str, Any]], key: str) -> list[float]:
 
 def _line(axes: Axes, epochs: list[int], values: list[float], label: str, colour: str) -> None:
     axes.plot(epochs, values, color=colour, label=label, linewidth=1.8, marker="o", markersize=4)
+
+
+def _rates(axes: Axes, epochs: list[int], records: list[dict[str, Any]]) -> None:
+    """Draw the learning rate of each parameter group; one line where they are the same."""
+    columns = {name: [record.get(f"lr_{name}") for record in records] for name in ("head", "trunk")}
+    if columns["head"] == columns["trunk"]:
+        columns = {"head and trunk": columns["head"]}
+    for (name, values), colour in zip(columns.items(), (_ORANGE, _BLUE), strict=False):
+        rates = [float(value) for value in values if value is not None]
+        if rates:
+            _line(axes, epochs, rates, name, colour)
+    axes.yaxis.set_major_formatter(lambda value, _position: f"{value:.2g}")
 
 
 def _mark_best(axes: Axes, records: list[dict[str, Any]]) -> None:

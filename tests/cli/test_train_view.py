@@ -1,0 +1,63 @@
+"""What a terminal shows of training."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+from rich.console import Console
+
+from fastpath.cli import render
+from fastpath.cli.train_view import TrainView
+from fastpath.engine.loop import EpochEvent, StepEvent, Timing, ValidationEvent
+from fastpath.workflows.train import StartEvent
+
+START = StartEvent(
+    num_train=4000, num_val=1000, num_epochs=2, num_steps=2, epoch=0, step=0, num_parameters=30, num_trained=20
+)
+EPOCH = EpochEvent(1, 0.51234, 0.4, 0.91, {"head": 1e-4}, True, Timing(4000, 10.0, 1.0, 2.0))
+
+
+class CountedLoss(torch.Tensor):
+    """A loss that knows how often it was read."""
+
+    reads = 0
+
+    def item(self) -> float:
+        CountedLoss.reads += 1
+        return 0.25
+
+
+def shown(verbosity: int, monkeypatch: pytest.MonkeyPatch, num_steps: int = 2) -> str:
+    stream = io.StringIO()
+    console = Console(file=stream, width=120, force_terminal=False, highlight=False)
+    monkeypatch.setattr(render, "stderr", console)
+    loss = torch.zeros(()).as_subclass(CountedLoss)
+    with TrainView(verbosity) as view:
+        view.show(replace(START, num_steps=num_steps))
+        for step in range(1, num_steps + 1):
+            view.show(StepEvent(0, step, 2000, loss, 0.1))
+        view.show(ValidationEvent(0, 1000))
+        view.show(EPOCH)
+    return stream.getvalue()
+
+
+def test_an_epoch_is_a_line_under_its_headings(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = shown(0, monkeypatch).splitlines()
+    assert lines[0] == "4,000 training and 1,000 validation patches, 20 of 30 parameters trained"
+    headings, epoch = (line for line in lines if "AUC" in line or ("1/2" in line and "0.9100" in line))
+    assert epoch.split() == ["1/2", "0.5123", "0.4000", "0.9100", "best", "1.0e-04", "400", "10%", "12.0"]
+    assert headings.index("val AUC") + len("val AUC") == epoch.index("0.9100") + len("0.9100")
+
+
+def test_quiet_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown(-1, monkeypatch) == ""
+
+
+def test_losses_are_read_now_and_then_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    CountedLoss.reads = 0
+    monkeypatch.setattr("fastpath.cli.train_view.time.monotonic", lambda: 100.0)
+    shown(0, monkeypatch, num_steps=500)
+    assert CountedLoss.reads == 2  # the clock stands still: the first and the last

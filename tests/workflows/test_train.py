@@ -1,0 +1,286 @@
+"""Training runs on a small synthetic store: what they leave, that they repeat, and that they resume exactly."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fastpath.config import Config, parse
+from fastpath.engine.checkpoint import load_checkpoint
+from fastpath.engine.loop import EpochEvent, StepEvent
+from fastpath.errors import CheckpointError, ConfigError, DataError, StoreError, UsageError
+from fastpath.ingest.split import write_split
+from fastpath.runtime import Runtime
+from fastpath.shards.reader import open_store
+from fastpath.workflows import pack, train
+
+pytestmark = pytest.mark.dali
+
+ONE_THREAD = Runtime(torch.device("cpu"), num_threads=1)
+NUM_EPOCHS = 2
+NUM_STEPS = 4  # of 16 patches, as 4 of the 6 slides are trained on
+SETTINGS: dict[str, Any] = {
+    "data": {"image_size_px": 16, "batch_size": 16, "sampling": "weighted"},
+    "model": {"name": "baseline_cnn", "pretrained": False, "trainable": "all"},
+    "schedule": {"kind": "onecycle"},
+    "train": {"epochs": NUM_EPOCHS, "checkpoint_steps": 2},
+}
+
+# A process of its own that dies by SIGKILL as soon as it has heard a given number of steps.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from fastpath.config import load
+from fastpath.engine.loop import StepEvent
+from fastpath.runtime import Runtime
+from fastpath.workflows import train
+store, run_dir, config, steps = sys.argv[1:]
+torch.set_num_threads(1)
+heard = 0
+def listen(event):
+    global heard
+    heard += isinstance(event, StepEvent)
+    if heard == int(steps):
+        os.kill(os.getpid(), signal.SIGKILL)
+train.run(Path(store), Path(run_dir), load(Path(config)), Runtime(torch.device("cpu"), num_threads=1), on_event=listen)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("train") / "store"
+    pack.run(kaggle_folder, path, workers=1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(store: Path) -> Path:
+    """A run that nothing interrupted."""
+    torch.set_num_threads(1)
+    run_dir = store.parent / "whole"
+    train.run(store, run_dir, config(), ONE_THREAD)
+    return run_dir
+
+
+def config(**changes: dict[str, Any]) -> Config:
+    return parse({key: value | changes.get(key, {}) for key, value in SETTINGS.items()})
+
+
+def assert_same_run(found: Path, wanted: Path) -> None:
+    """Equal weights, bit for bit, and equal journals, byte for byte."""
+    for name in ("best.pt", "last.pt"):
+        ours, theirs = load_checkpoint(found / name), load_checkpoint(wanted / name)
+        assert all(torch.equal(value, theirs.model[key]) for key, value in ours.model.items())
+        assert (ours.epoch, ours.step, ours.best_auc) == (theirs.epoch, theirs.step, theirs.best_auc)
+    for name in ("journal.jsonl", "history.csv", "config.json"):
+        assert (found / name).read_bytes() == (wanted / name).read_bytes()
+
+
+def interrupt_after(steps: int) -> Callable[[object], None]:
+    heard = 0
+
+    def listen(event: object) -> None:
+        nonlocal heard
+        heard += isinstance(event, StepEvent)
+        if heard == steps and isinstance(event, StepEvent):
+            signal.raise_signal(signal.SIGINT)
+
+    return listen
+
+
+def test_a_run_leaves_all_it_should(whole: Path, store: Path) -> None:
+    names = {path.name for path in whole.iterdir()}
+    assert names == {
+        *("config.json", "run.json", "journal.jsonl", "timings.jsonl", "history.csv"),
+        *("best.pt", "last.pt", "curves.png"),
+    }
+    told = json.loads((whole / "run.json").read_text())
+    assert told["status"] == "finished"
+    assert told["store"] == str(store.resolve())
+    assert told["store_fingerprint"] == open_store(store).fingerprint
+    assert told["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert parse(json.loads((whole / "config.json").read_text())) == config()
+    rows = list(csv.DictReader((whole / "history.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    best = max(rows, key=lambda row: float(row["val_auc"]))
+    assert load_checkpoint(whole / "best.pt").best_auc == float(best["val_auc"]) == told["best_auc"]
+    assert (whole / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_runs_are_equal(store: Path, whole: Path, tmp_path: Path) -> None:
+    events: list[object] = []
+    result = train.run(store, tmp_path / "run", config(), ONE_THREAD, on_event=events.append)
+    assert_same_run(tmp_path / "run", whole)
+    start = events[0]
+    assert isinstance(start, train.StartEvent)
+    assert start.num_steps == NUM_STEPS
+    assert sum(isinstance(event, StepEvent) for event in events) == NUM_EPOCHS * NUM_STEPS
+    assert [event.epoch for event in events if isinstance(event, EpochEvent)] == [1, 2]
+    assert (result.status, result.epochs) == ("finished", NUM_EPOCHS)
+
+
+def test_another_seed_is_another_run(store: Path, whole: Path, tmp_path: Path) -> None:
+    train.run(store, tmp_path / "run", config().model_copy(update={"seed": 7}), ONE_THREAD)
+    assert (tmp_path / "run" / "journal.jsonl").read_bytes() != (whole / "journal.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 6])
+def test_a_run_stopped_by_ctrl_c_resumes_exactly(store: Path, whole: Path, tmp_path: Path, steps: int) -> None:
+    run_dir = tmp_path / "run"
+    stopped = train.run(store, run_dir, config(), ONE_THREAD, on_event=interrupt_after(steps))
+    assert stopped.status == json.loads((run_dir / "run.json").read_text())["status"] == "interrupted"
+    kept = load_checkpoint(run_dir / "last.pt")
+    assert (kept.epoch, kept.step) == ((steps - 1) // NUM_STEPS, (steps - 1) % NUM_STEPS + 1)
+    assert train.run(store, run_dir, config(), ONE_THREAD, resume=True).status == "finished"
+    assert_same_run(run_dir, whole)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("steps", [1, 7])
+def test_a_killed_run_resumes_exactly(store: Path, whole: Path, tmp_path: Path, steps: int) -> None:
+    run_dir, settings = tmp_path / "run", tmp_path / "settings.toml"
+    settings.write_text(
+        '[data]\nimage_size_px = 16\nbatch_size = 16\nsampling = "weighted"\n'
+        '[model]\nname = "baseline_cnn"\npretrained = false\ntrainable = "all"\n'
+        '[schedule]\nkind = "onecycle"\n[train]\nepochs = 2\ncheckpoint_steps = 2\n'
+    )
+    command = [sys.executable, "-c", KILLED, str(store), str(run_dir), str(settings), str(steps)]
+    ended = subprocess.run(command, capture_output=True, timeout=300, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert (run_dir / "last.pt").exists() == (steps > 1)  # saved after every second step
+    train.run(store, run_dir, config(), ONE_THREAD, resume=True)
+    assert_same_run(run_dir, whole)
+
+
+def test_a_crash_between_journal_and_checkpoint_loses_and_repeats_nothing(
+    store: Path, whole: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    train.run(store, run_dir, config(), ONE_THREAD, on_event=interrupt_after(3))
+    before = (run_dir / "last.pt").read_bytes()
+    train.run(store, run_dir, config(), ONE_THREAD, resume=True)
+    (run_dir / "last.pt").write_bytes(before)  # the journal is ahead of it now
+    with (run_dir / "journal.jsonl").open("ab") as file:
+        file.write(b'{"epoch": 3, "tr')
+    train.run(store, run_dir, config(), ONE_THREAD, resume=True)
+    assert_same_run(run_dir, whole)
+
+
+def test_resuming_a_finished_run_changes_nothing(store: Path, whole: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(whole, run_dir)
+    assert train.run(store, run_dir, config(), ONE_THREAD, resume=True).status == "finished"
+    assert_same_run(run_dir, whole)
+
+
+def test_early_stopping_counts_epochs_without_a_better_auc(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.8, 0.7, 0.8, 0.9])
+    monkeypatch.setattr("fastpath.engine.loop.metrics.auc", lambda *_: next(scores))
+    patient = config(train={"epochs": 9, "early_stop_epochs": 2})
+    result = train.run(store, tmp_path / "run", patient, ONE_THREAD)
+    assert (result.status, result.epochs, result.best_epoch) == ("stopped early", 3, 1)
+    assert train.run(store, tmp_path / "run", patient, ONE_THREAD, resume=True).status == "stopped early"
+
+
+def test_limits_draw_both_classes(store: Path, tmp_path: Path) -> None:
+    events: list[Any] = []
+    limited = config(data={"limit": 20, "val_limit": 8}, train={"epochs": 1})
+    train.run(store, tmp_path / "run", limited, ONE_THREAD, on_event=events.append)
+    assert (events[0].num_train, events[0].num_val, events[0].num_steps) == (20, 8, 2)
+    with pytest.raises(ConfigError, match=r"data\.limit: found 1, which cannot be drawn"):
+        train.run(store, tmp_path / "other", config(data={"limit": 1}), ONE_THREAD)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_frozen_trunk_keeps_its_weights(store: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    frozen = {"name": "test_resnet", "pretrained": False, "trainable": "head", "batchnorm": "frozen"}
+    settings = config(model=frozen, data={"image_size_px": 32, "limit": 16, "val_limit": 8}, train={"epochs": 1})
+    for seed, name in ((42, "a"), (42, "b")):
+        stop = interrupt_after(1) if name == "b" else None
+        changed = settings.model_copy(update={"seed": seed})
+        train.run(store, tmp_path / name, changed, ONE_THREAD, on_event=stop)
+    early, late = (load_checkpoint(tmp_path / name / "last.pt").model for name in ("b", "a"))
+    moved = {key for key in early if not torch.equal(early[key], late[key])}
+    assert moved <= {"trunk.fc.weight", "trunk.fc.bias"}
+
+
+class TestRefusals:
+    """Each is one line, and leaves nothing behind."""
+
+    def test_a_directory_that_holds_a_run(self, store: Path, whole: Path) -> None:
+        before = {path.name: path.read_bytes() for path in whole.iterdir()}
+        with pytest.raises(UsageError, match="already holds a run; add --resume"):
+            train.run(store, whole, config(), ONE_THREAD)
+        assert {path.name: path.read_bytes() for path in whole.iterdir()} == before
+
+    def test_a_file_in_the_way(self, store: Path, tmp_path: Path) -> None:
+        (tmp_path / "run").write_text("mine")
+        with pytest.raises(UsageError, match="found a file, wanted a directory"):
+            train.run(store, tmp_path / "run", config(), ONE_THREAD)
+
+    def test_nothing_to_resume(self, store: Path, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="found no run to resume"):
+            train.run(store, tmp_path / "run", config(), ONE_THREAD, resume=True)
+        assert not (tmp_path / "run").exists()
+
+    def test_another_configuration(self, store: Path, whole: Path) -> None:
+        with pytest.raises(CheckpointError, match=r"train\.epochs: found 2, wanted 3"):
+            train.run(store, whole, config(train={"epochs": 3}), ONE_THREAD, resume=True)
+
+    def test_another_configuration_before_the_first_checkpoint(self, store: Path, whole: Path, tmp_path: Path) -> None:
+        shutil.copy(whole / "config.json", tmp_path)
+        with pytest.raises(CheckpointError, match=r"data\.batch_size: found 16, wanted 8"):
+            train.run(store, tmp_path, config(data={"batch_size": 8}), ONE_THREAD, resume=True)
+
+    def test_another_split(self, store: Path, whole: Path, tmp_path: Path) -> None:
+        other = tmp_path / "store"
+        shutil.copytree(store, other)
+        write_split(open_store(other), "random", seed=1)
+        with pytest.raises(CheckpointError, match="belongs to another split: found"):
+            train.run(other, whole, config(), ONE_THREAD, resume=True)
+
+    def test_a_damaged_checkpoint(self, store: Path, whole: Path, tmp_path: Path) -> None:
+        shutil.copytree(whole, tmp_path / "run")
+        (tmp_path / "run" / "last.pt").write_bytes(b"not a checkpoint")
+        with pytest.raises(CheckpointError, match="damaged or not a checkpoint"):
+            train.run(store, tmp_path / "run", config(), ONE_THREAD, resume=True)
+
+    def test_no_store(self, tmp_path: Path) -> None:
+        with pytest.raises(StoreError, match="wanted the directory of a packed store"):
+            train.run(tmp_path / "store", tmp_path / "run", config(), ONE_THREAD)
+        assert not (tmp_path / "run").exists()
+
+    def test_an_unlabelled_split(self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        opened = open_store(store)
+        opened.__dict__["labels_N"] = opened.labels_N * 0 - 1
+        monkeypatch.setattr("fastpath.workflows.run_data.open_store", lambda _path: opened)
+        with pytest.raises(DataError, match="unlabelled patches in the train split"):
+            train.run(store, tmp_path / "run", config(), ONE_THREAD)
+
+    def test_a_directory_in_use(self, store: Path, tmp_path: Path) -> None:
+        from fastpath.workflows.run_directory import claimed
+
+        with claimed(tmp_path / "run"), pytest.raises(UsageError, match="another process is training here"):
+            train.run(store, tmp_path / "run", config(), ONE_THREAD)
