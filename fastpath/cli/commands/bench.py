@@ -1,0 +1,62 @@
+"""`fastpath bench`: what limits training on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from fastpath.cli import options, render
+
+
+@click.command(name="bench")
+@click.argument("kind", type=click.Choice(["loader", "train", "ceiling"]))
+@options.store_argument()
+@click.option("--config", "config_path", type=options.PATH, help="Settings in TOML; the defaults without it.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+@click.option("--batches", type=click.IntRange(min=1), default=30, show_default=True, help="Batches on each clock.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+@click.option("--plot", type=options.PATH, help="Also draw the rates as bars, into this PNG.")
+@options.amp()
+@options.device()
+@options.common
+def command(
+    kind: str,
+    store: Path,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+    batches: int,
+    threads: int | None,
+    plot: Path | None,
+    amp: bool,
+    device: str,
+    as_json: bool,
+    verbosity: int,
+) -> None:
+    """Measure the loader, training, or the ceiling: the loader alone, the network alone, and both together.
+
+    The verdict says which of them limits training here, and which setting to change.
+
+    \b
+    Example:
+        fastpath bench ceiling store/ --amp --config configs/notebook.toml
+    """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
+    from dataclasses import asdict
+
+    from fastpath import config, runtime
+    from fastpath.workflows import bench
+
+    settings = config.load(config_path, overrides)
+    where = runtime.resolve(device, amp=amp, num_threads=threads)
+    if where.notice:
+        render.notice(where.notice)
+    with render.progress_bar(f"bench {kind}", verbosity) as advance:
+        result = bench.run(kind, store, settings, where, num_batches=batches, advance=advance)  # type: ignore[arg-type]
+    if plot is not None:
+        bench.draw(result, plot)
+    if as_json:
+        click.echo(json.dumps(asdict(result), indent=2))
+        return
+    shown = {name: value for name, value in asdict(result).items() if value is not None}
+    render.result(shown, as_json=False, title=f"bench {kind}", where=plot)

@@ -1,0 +1,211 @@
+"""How fast this machine feeds and trains: the loader alone, the network alone, and both together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from fastpath.config import Config
+from fastpath.data.loader import TrainLoader, train_loader
+from fastpath.engine.optim import make_optimizer
+from fastpath.engine.step import train_step
+from fastpath.model.freeze import parameter_groups
+from fastpath.model.registry import build
+from fastpath.runtime import Runtime
+from fastpath.types import Batch, ChannelStats
+from fastpath.workflows.run_data import open_run_data
+
+Kind = Literal["loader", "train", "ceiling"]
+
+WARM_BATCHES = 4  # more than the graph prefetches, so that the clock sees steady state
+GOOD_ENOUGH = 0.97  # of the network's own rate: beyond it a faster loader cannot be felt
+KEPT = 0.9  # of it: below, the loader is what to work on
+
+
+@dataclass(frozen=True, slots=True)
+class BenchResult:
+    """Rates in patches a second; None where not measured.
+
+    Attributes:
+        loader_images_per_s: Batches made and thrown away.
+        model_images_per_s: Training steps on one batch that stays on the device.
+        train_images_per_s: Training steps on the loader's batches.
+        stall_share: Share of those steps' time spent waiting for the loader, 0 to 1.
+        verdict: What limits training here, and which setting to change.
+        batch_size: Patches a step.
+        image_size_px: Side of the network's input.
+        runtime: Device, precision and threads.
+    """
+
+    loader_images_per_s: float | None
+    model_images_per_s: float | None
+    train_images_per_s: float | None
+    stall_share: float | None
+    verdict: str
+    batch_size: int
+    image_size_px: int
+    runtime: str
+
+
+def run(
+    kind: Kind,
+    store_path: Path,
+    config: Config,
+    runtime: Runtime,
+    *,
+    num_batches: int = 30,
+    advance: Callable[[int, int], None] | None = None,
+) -> BenchResult:
+    """Measure.
+
+    Args:
+        kind: `loader`: the loader alone. `train`: training steps. `ceiling`: these two and the network alone.
+        store_path: A packed store with a split.
+        config: What to feed and train.
+        runtime: Device and precision.
+        num_batches: Batches on each clock, after a warm-up.
+        advance: Told of batches done and to do.
+
+    Raises:
+        UsageError: The store or configuration is not what it should be.
+    """
+    data = open_run_data(store_path, config)
+    stats = ChannelStats(data.split.mean_3, data.split.std_3)
+    total = {"loader": 1, "train": 1, "ceiling": 3}[kind] * (num_batches + WARM_BATCHES)
+    tick = _ticker(advance, total)
+    loader_rate = model_rate = train_rate = stall = None
+    with closing(train_loader(data.store, data.train_rows_N, stats, config, runtime)) as loader:
+        batches = _endless(loader)
+        if kind != "train":
+            loader_rate, _ = _rate(batches, lambda _batch: None, num_batches, runtime, tick)
+        if kind != "loader":
+            step = _step(config, runtime)
+            if kind == "ceiling":
+                model_rate, _ = _rate(_same(next(batches)), step, num_batches, runtime, tick)
+            train_rate, stall = _rate(batches, step, num_batches, runtime, tick)
+    return BenchResult(
+        loader_images_per_s=loader_rate,
+        model_images_per_s=model_rate,
+        train_images_per_s=train_rate,
+        stall_share=stall,
+        verdict=verdict(model_rate, train_rate, loader_rate, runtime),
+        batch_size=config.data.batch_size,
+        image_size_px=config.data.image_size_px,
+        runtime=runtime.describe(),
+    )
+
+
+def verdict(model: float | None, train: float | None, loader: float | None, runtime: Runtime) -> str:
+    """Return in words what limits training, and what to change.
+
+    Args:
+        model: Patches a second of the network alone.
+        train: Of training.
+        loader: Of the loader alone.
+        runtime: Where it was measured.
+    """
+    if model is None or train is None or loader is None:
+        return "run 'fastpath bench ceiling' to learn what limits training"
+    share = train / model
+    faster = "a smaller data.image_size_px or model.trainable"
+    faster += ", --amp" if runtime.precision == "float32" else ""
+    if share >= GOOD_ENOUGH:
+        return f"model-bound: training runs at {share:.0%} of the network's own rate; to go faster, {faster}"
+    if share >= KEPT or loader > model / (1 - KEPT):
+        shared = "; on a CPU both share the cores" if runtime.placement == "cpu" else ""
+        return f"nearly model-bound: {share:.0%} of the network's own rate{shared}; to go faster, {faster}"
+    return (
+        f"loader-bound: training runs at {share:.0%} of the network's own rate while the loader alone makes "
+        f"{loader:.0f} patches/s; give it more --threads, or use data.augment.rotation_deg=0"
+    )
+
+
+def _step(config: Config, runtime: Runtime) -> Callable[[Batch], object]:
+    """Return one training step of the configured network."""
+    runtime.seed(config.seed)
+    # Rates do not depend on the weights, so none are fetched or read.
+    unweighted = config.model.model_copy(update={"pretrained": False, "weights": None})
+    model = build(unweighted, config.data.image_size_px)
+    runtime.prepare(model).train()
+    optimizer, scaler = make_optimizer(*parameter_groups(model), config.optim), runtime.grad_scaler()
+    return lambda batch: train_step(model, batch, optimizer, scaler, runtime)
+
+
+def _rate(
+    batches: Iterator[Batch], use: Callable[[Batch], object], count: int, runtime: Runtime, tick: Callable[[], None]
+) -> tuple[float, float]:
+    """Return patches a second and the share of the time spent waiting for `batches`."""
+    for _ in range(WARM_BATCHES):
+        use(next(batches))
+        tick()
+    runtime.synchronize()
+    images, waited, began = 0, 0.0, time.perf_counter()
+    for _ in range(count):
+        asked = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - asked
+        use(batch)
+        images += len(batch.labels_N)
+        tick()
+    runtime.synchronize()
+    seconds = time.perf_counter() - began
+    return images / seconds, waited / seconds
+
+
+def _endless(loader: TrainLoader) -> Iterator[Batch]:
+    epoch = 0
+    while True:
+        yield from loader.epoch(epoch)
+        epoch += 1
+
+
+def _same(batch: Batch) -> Iterator[Batch]:
+    """Yield a copy of one batch for ever, owned by torch as the network's input would be."""
+    images = batch.images_NCHW.clone(memory_format=torch.channels_last)
+    kept = Batch(images, batch.labels_N.clone(), batch.indices_N.clone())
+    while True:
+        yield kept
+
+
+def _ticker(advance: Callable[[int, int], None] | None, total: int) -> Callable[[], None]:
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if advance is not None:
+            advance(done, total)
+
+    return tick
+
+
+def draw(result: BenchResult, path: Path) -> None:
+    """Draw the measured rates as bars into a PNG.
+
+    Args:
+        result: From `run`.
+        path: Where to write.
+    """
+    from matplotlib.figure import Figure  # heavy, and most runs draw nothing
+
+    rates = {
+        "loader alone": result.loader_images_per_s,
+        "network alone": result.model_images_per_s,
+        "both": result.train_images_per_s,
+    }
+    shown = {name: rate for name, rate in rates.items() if rate is not None}
+    figure = Figure(figsize=(7, 1.2 + 0.6 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(list(shown), list(shown.values()), color="#4477aa")
+    axes.bar_label(bars, fmt="%.0f", padding=3)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"patches a second at {result.image_size_px} px, batch {result.batch_size}")
+    axes.set_title(result.runtime, fontsize="small", loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,68 @@
+"""The benchmark's verdicts, and that it measures what it says on a small store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastpath.config import Config, parse
+from fastpath.runtime import Runtime
+from fastpath.workflows import bench, pack
+
+CPU = Runtime(torch.device("cpu"), num_threads=1)
+CUDA_AMP = Runtime(torch.device("cuda", 0), "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("model", "train", "loader", "runtime", "says"),
+    [
+        (100.0, 99.0, 2000.0, CPU, "model-bound: training runs at 99%"),
+        (100.0, 93.0, 2000.0, CPU, "nearly model-bound: 93%"),
+        (100.0, 50.0, 60.0, CUDA_AMP, "loader-bound: training runs at 50%"),
+        (None, None, 60.0, CPU, "fastpath bench ceiling"),
+    ],
+)
+def test_the_verdict_names_what_limits_training(
+    model: float | None, train: float | None, loader: float | None, runtime: Runtime, says: str
+) -> None:
+    found = bench.verdict(model, train, loader, runtime)
+    assert found.startswith(says) or says in found
+
+
+def test_amp_is_advised_only_where_it_is_off() -> None:
+    assert "--amp" in bench.verdict(100.0, 100.0, 1e4, CPU)
+    assert "--amp" not in bench.verdict(100.0, 100.0, 1e4, CUDA_AMP)
+
+
+@pytest.fixture
+def small() -> Config:
+    data = {"image_size_px": 32, "batch_size": 8}
+    return parse({"data": data, "model": {"name": "baseline_cnn", "pretrained": False, "trainable": "all"}})
+
+
+@pytest.mark.dali
+def test_every_kind_measures_its_parts(kaggle_folder: Path, tmp_path: Path, small: Config) -> None:
+    store = tmp_path / "store"
+    pack.run(kaggle_folder, store)
+    told: list[tuple[int, int]] = []
+    found = {
+        kind: bench.run(kind, store, small, CPU, num_batches=2, advance=lambda *at: told.append(at))
+        for kind in ("loader", "train", "ceiling")
+    }
+    measured = {
+        kind: [
+            result.loader_images_per_s is not None,
+            result.model_images_per_s is not None,
+            result.train_images_per_s is not None,
+        ]
+        for kind, result in found.items()
+    }
+    assert measured == {"loader": [True, False, False], "train": [False, False, True], "ceiling": [True] * 3}
+    assert told[-1][0] == told[-1][1] == 3 * (2 + bench.WARM_BATCHES)
+    stall = found["ceiling"].stall_share
+    assert stall is not None
+    assert 0 <= stall <= 1
+    bench.draw(found["ceiling"], tmp_path / "bench.png")
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
