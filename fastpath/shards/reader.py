@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,18 +92,26 @@ class Store:
             StoreError: The file is missing or not of the shape the manifest gives.
         """
         if number not in self._shards:
-            entry = self.manifest.shards[number]
-            path, wanted = self.path / entry.file, (entry.rows, *self.manifest.patch_shape)
-            try:
-                # A plain view of the map: np.memmap's own indexing costs more than copying a patch does.
-                shard = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-            except (OSError, ValueError) as error:
-                raise StoreError(path, f"cannot be read ({error})", "run 'fastpath verify'") from None
-            if shard.shape != wanted or shard.dtype != np.uint8:
-                problem = f"found {shard.dtype} {list(shard.shape)}, wanted uint8 {list(wanted)}"
-                raise StoreError(path, problem, "run 'fastpath verify'")
-            self._shards[number] = shard
+            self._shards[number] = self._map(self.manifest.shards[number])
         return self._shards[number]
+
+    def _map(self, entry: fmt.ShardEntry) -> np.ndarray:
+        """Map one shard. Its header is known in advance, so none is parsed: numpy's parser trips over damage."""
+        path, shape = self.path / entry.file, (entry.rows, *self.manifest.patch_shape)
+        header = fmt.npy_header(shape)
+        wanted_bytes = len(header) + int(np.prod(shape))
+        try:
+            with path.open("rb") as file:
+                found, found_bytes = file.read(len(header)), os.fstat(file.fileno()).st_size
+                if found != header or found_bytes != wanted_bytes:
+                    problem = f"found {found_bytes} bytes, wanted {wanted_bytes} that begin with the header of {shape}"
+                    raise StoreError(path, problem, "run 'fastpath verify'")
+                if not entry.rows:
+                    return np.zeros(shape, np.uint8)
+                # A plain view of the map: np.memmap's own indexing costs more than copying a patch does.
+                return np.asarray(np.memmap(file, np.uint8, "r", len(header), shape))
+        except OSError as error:
+            raise StoreError(path, f"cannot be read ({error.strerror})", "run 'fastpath verify'") from None
 
     def gather(self, indices_N: np.ndarray, out_NHWC: np.ndarray | None = None) -> np.ndarray:
         """Copy patches out of the shards.

@@ -192,7 +192,7 @@ def test_a_missing_or_reshaped_shard_is_named(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store")
     np.save(tmp_path / "store" / "shard-00000.npy", np.zeros((1, 5, 5, 3), np.uint8))
     (tmp_path / "store" / "shard-00001.npy").unlink()
-    with pytest.raises(StoreError, match=r"shard-00000\.npy: found uint8 \[1, 5, 5, 3\], wanted uint8 \[2, 5, 5, 3\]"):
+    with pytest.raises(StoreError, match=r"shard-00000\.npy: found 203 bytes, wanted 278"):
         store.gather(np.array([0]))
     with pytest.raises(StoreError, match=r"shard-00001\.npy: cannot be read"):
         store.gather(np.array([2]))

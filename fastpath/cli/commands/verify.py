@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fastpath.cli import options, render
 
+if TYPE_CHECKING:
+    from fastpath.shards.verify import Damage
+
 SHOWN = 5  # ids named on the console for one damage; --json names all
+
+
+def report_damages(damages: list[Damage]) -> list[dict[str, object]]:
+    """Name damages on standard error, and return them all as plain values."""
+    for damage in damages:
+        ids = ", ".join(damage.ids[:SHOWN]) + (" …" if len(damage.ids) > SHOWN else "")
+        click.echo(f"damaged: {damage.file}: {damage.problem}{': ' if ids else ''}{ids}", err=True)
+    return [
+        {"file": damage.file, "problem": damage.problem, "rows": damage.rows, "ids": damage.ids} for damage in damages
+    ]
 
 
 @click.command(name="verify")
 @options.store_argument()
 @click.option("--source", type=options.PATH, help="Compare every pixel with the files it was packed from.")
-@click.option("--source-kind", type=click.Choice(["kaggle", "folder"]), help="What --source is. Default: look.")
+@click.option("--source-kind", help="What --source is. Default: look.")
 @click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: one a core.")
 @options.common
 def command(
@@ -30,19 +44,13 @@ def command(
 
     with render.progress_bar("verifying", verbosity) as advance:
         found = verify.run(store, source=source, kind=source_kind, workers=workers, advance=advance)
-    for damage in found.damages:
-        ids = ", ".join(damage.ids[:SHOWN]) + (" …" if len(damage.ids) > SHOWN else "")
-        click.echo(f"damaged: {damage.file}: {damage.problem}{': ' if ids else ''}{ids}", err=True)
     values = {
         "ok": not found.damages,
         "patches": found.num_patches,
         "shards": found.num_shards,
         "compared_with_source": found.compared,
         "not_in_store": found.not_in_store,
-        "damages": [
-            {"file": damage.file, "problem": damage.problem, "rows": damage.rows, "ids": damage.ids}
-            for damage in found.damages
-        ],
+        "damages": report_damages(found.damages),
     }
     render.result(values, as_json=as_json, title="damaged" if found.damages else "verified", where=store)
     return 1 if found.damages else 0

@@ -1,0 +1,36 @@
+"""`fastpath repair`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fastpath.cli import options, render
+from fastpath.cli.commands.verify import report_damages
+
+
+@click.command(name="repair")
+@options.store_argument()
+@click.option("--source", type=options.PATH, required=True, help="What the store was packed from.")
+@click.option("--source-kind", help="What --source is. Default: look.")
+@click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: one a core.")
+@options.common
+def command(
+    store: Path, source: Path, source_kind: str | None, workers: int | None, as_json: bool, verbosity: int
+) -> int:
+    """Rebuild a store's damaged shards from their source; exit 1 where something is still wrong.
+
+    A shard is replaced only by one with the very bytes that the manifest promises.
+
+    \b
+    Example:  fastpath repair store --source histopathologic-cancer-detection
+    """  # noqa: D301
+    from fastpath.workflows import repair
+
+    with render.progress_bar("verifying", verbosity) as advance:
+        found = repair.run(store, source, kind=source_kind, workers=workers, advance=advance)
+    values = {"ok": not found.damages, "repaired": found.repaired, "damages": report_damages(found.damages)}
+    title = f"repaired {len(found.repaired)} shards"
+    render.result(values, as_json=as_json, title=title, where=store)
+    return 1 if found.damages else 0

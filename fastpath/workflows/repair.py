@@ -1,0 +1,108 @@
+"""Rebuild a store's damaged shards from the source they were packed from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fastpath.errors import DataError, StoreError
+from fastpath.ingest.readers import Read, open_reader
+from fastpath.ingest.sources import list_source
+from fastpath.shards import format as fmt
+from fastpath.shards.reader import Store, open_store
+from fastpath.shards.verify import Damage, check_index
+from fastpath.shards.writer import write_shard
+from fastpath.workflows import verify
+
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RepairResult:
+    """What was rebuilt and what is still wrong.
+
+    Attributes:
+        store: The store.
+        repaired: Shards rebuilt, byte for byte what the manifest says.
+        damages: What is still wrong; empty where all is well.
+    """
+
+    store: Path
+    repaired: list[str]
+    damages: list[Damage]
+
+
+def run(
+    path: Path,
+    source: Path,
+    *,
+    kind: str | None = None,
+    workers: int | None = None,
+    advance: Advance | None = None,
+) -> RepairResult:
+    """Rebuild damaged shards.
+
+    A shard is replaced only by one that has the hash the manifest gives, so a source that has changed cannot make
+    things worse.
+
+    Args:
+        path: The store.
+        source: What it was packed from.
+        kind: Kind of the source; None looks.
+        workers: Worker processes of the check before and after.
+        advance: Called with patches checked and in all, first before and then after the repair.
+
+    Raises:
+        StoreError: Manifest or index are damaged, so nobody knows what the shards held.
+        DataError: The source cannot be listed.
+    """
+    store = open_store(path)
+    for damage in check_index(store):
+        raise StoreError(store.path / damage.file, damage.problem, "pack again: the index is not in the source")
+    listing = list_source(source, kind=kind)
+    read, _ = open_reader(listing.reader, listing.root)
+    name_of = dict(zip(listing.ids, listing.names, strict=True))
+    numbers = {entry.file: number for number, entry in enumerate(store.manifest.shards)}
+    before = verify.run(path, workers=workers, advance=advance).damages
+    repaired, still = [], []
+    for damage in before:
+        if damage.file not in numbers:
+            still.append(damage)
+            continue
+        problem = _rebuild(store, numbers[damage.file], read, name_of)
+        if problem:
+            still.append(Damage(damage.file, problem, damage.rows, damage.ids))
+        else:
+            repaired.append(damage.file)
+    return RepairResult(store.path, repaired, still)
+
+
+def _rebuild(store: Store, number: int, read: Read, name_of: dict[str, str]) -> str:
+    """Replace one shard; return why that could not be done, or nothing."""
+    entry, shape = store.manifest.shards[number], store.manifest.patch_shape
+    try:
+        images_NHWC = np.array(store.shard(number))  # keeps the rows that the index does not list
+    except StoreError:
+        images_NHWC = np.zeros((entry.rows, *shape), np.uint8)
+    listed = np.flatnonzero(store.index["shard"].to_numpy() == number)
+    places = store.index["row"].to_numpy()[listed]
+    for row, place in zip(listed.tolist(), places.tolist(), strict=True):
+        name = name_of.get(str(store.ids_N[row]))
+        if name is None:
+            return f"id '{store.ids_N[row]}' is not in the source"
+        try:
+            images_NHWC[place] = read(name, Counter())
+        except (DataError, ValueError) as error:
+            return f"its source '{name}' does not give the patch again ({error})"
+    candidate = store.path / f"{entry.file}.rebuilt"
+    found = write_shard(candidate, shape, entry.rows, [images_NHWC])
+    if found != entry.hash:
+        candidate.unlink()
+        return f"the source gives other pixels now: found hash {found}, wanted {entry.hash}"
+    candidate.replace(store.path / entry.file)
+    fmt.sync_directory(store.path)
+    return ""

@@ -1,0 +1,123 @@
+"""Whatever byte of a store changes, `verify` says so and `repair` mends it where the source can."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from fastpath.errors import FastpathError, StoreError
+from fastpath.shards import format as fmt
+from fastpath.workflows import pack, repair, verify
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A source of 20 small labelled patches and its store of 5 shards."""
+    root = tmp_path_factory.mktemp("damage")
+    (root / "source" / "train").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        image = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(image).save(root / "source" / "train" / f"p{number:02}.tif")
+    lines = "".join(f"p{number:02},{number % 2}\n" for number in range(20))
+    (root / "source" / "train_labels.csv").write_text("id,label\n" + lines)
+    pack.run(root / "source", root / "store", pack.PackOptions(shard_bytes=4 * 768), workers=1)
+    return root / "source", root / "store"
+
+
+@pytest.fixture
+def store(made: tuple[Path, Path], tmp_path: Path) -> Path:
+    shutil.copytree(made[1], tmp_path / "store")
+    return tmp_path / "store"
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_flipped_bit_anywhere_is_caught(made: tuple[Path, Path], data: st.DataObject) -> None:
+    path = made[1] / data.draw(st.sampled_from(sorted(file.name for file in made[1].iterdir())))
+    content = path.read_bytes()
+    at, bit = data.draw(st.integers(0, len(content) - 1)), data.draw(st.integers(0, 7))
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :])
+    try:
+        assert blamed(made[1]) == {path.name}
+    finally:
+        path.write_bytes(content)
+
+
+def blamed(store: Path) -> set[str]:
+    """The files that `verify` names, or the manifest where that cannot be read."""
+    try:
+        return {damage.file for damage in verify.run(store, workers=1).damages}
+    except StoreError as error:
+        return {Path(error.where).name}
+
+
+def test_a_whole_store_is_whole(made: tuple[Path, Path]) -> None:
+    found = verify.run(made[1], source=made[0], workers=1)
+    assert (found.damages, found.num_patches, found.num_shards, found.compared) == ([], 20, 5, 20)
+
+
+def test_missing_truncated_and_strange_files_are_named(store: Path) -> None:
+    (store / "shard-00001.npy").unlink()
+    (store / "shard-00003.npy").write_bytes((store / "shard-00003.npy").read_bytes()[:-1])
+    (store / "notes.txt").write_text("x")
+    assert {damage.file for damage in verify.run(store, workers=1).damages} == {
+        "shard-00001.npy",
+        "shard-00003.npy",
+        "notes.txt",
+    }
+
+
+def test_repair_gives_the_same_bytes_back(made: tuple[Path, Path], store: Path) -> None:
+    content = bytearray((store / "shard-00002.npy").read_bytes())
+    content[128 + 768 + 3] ^= 1
+    (store / "shard-00002.npy").write_bytes(content)
+    (store / "shard-00000.npy").unlink()
+    damaged = verify.run(store, workers=1).damages
+    assert [(damage.file, damage.ids) for damage in damaged] == [
+        ("shard-00000.npy", ()),
+        ("shard-00002.npy", ("p09",)),
+    ]
+    found = repair.run(store, made[0], workers=1)
+    assert found.repaired == ["shard-00000.npy", "shard-00002.npy"]
+    assert found.damages == []
+    for path in made[1].iterdir():
+        assert (store / path.name).read_bytes() == path.read_bytes()
+    assert len(list(store.iterdir())) == len(list(made[1].iterdir()))
+
+
+def test_repair_does_not_trust_a_source_that_has_changed(made: tuple[Path, Path], store: Path, tmp_path: Path) -> None:
+    shutil.copytree(made[0], tmp_path / "source")
+    Image.new("RGB", (16, 16)).save(tmp_path / "source" / "train" / "p00.tif")
+    damaged = (store / "shard-00000.npy").read_bytes()[:-5]
+    (store / "shard-00000.npy").write_bytes(damaged)
+    found = repair.run(store, tmp_path / "source", workers=1)
+    assert found.repaired == []
+    assert "the source gives other pixels now" in found.damages[0].problem
+    assert (store / "shard-00000.npy").read_bytes() == damaged
+    compared = verify.run(made[1], source=tmp_path / "source", workers=1).damages
+    assert [(damage.file, damage.ids) for damage in compared] == [("shard-00000.npy", ("p00",))]
+
+
+def test_repair_needs_the_index(made: tuple[Path, Path], store: Path) -> None:
+    (store / fmt.INDEX).write_bytes(b"PAR1")
+    with pytest.raises(FastpathError, match="pack again"):
+        repair.run(store, made[0], workers=1)
+
+
+def test_a_source_that_lost_files_is_named(made: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(made[0], tmp_path / "source")
+    (tmp_path / "source" / "train" / "p07.tif").write_bytes(b"")
+    found = verify.run(made[1], source=tmp_path / "source", workers=1).damages
+    assert [(damage.file, damage.ids) for damage in found] == [("shard-00001.npy", ("p07",))]
+    (tmp_path / "source" / "train" / "p07.tif").unlink()
+    labels = tmp_path / "source" / "train_labels.csv"
+    labels.write_text(labels.read_text().replace("p07,1\n", ""))
+    found = verify.run(made[1], source=tmp_path / "source", workers=1).damages
+    assert [(damage.file, damage.ids) for damage in found] == [("index.parquet", ("p07",))]
