@@ -7,6 +7,9 @@ CUDA ?= 12
 
 .PHONY: demo test test-slow check format gpu-check docs clean
 
+gpu-check: $(VENV)/.installed-dev
+	$(BIN)/python tools/gpu_check.py
+
 demo: $(VENV)/.installed
 	$(BIN)/fastpath demo -o demo
 

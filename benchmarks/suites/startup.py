@@ -9,6 +9,7 @@ import functools
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import click
 
@@ -30,7 +31,7 @@ def seconds(arguments: list[str]) -> float:
 def main(rounds: int) -> None:
     """Measure, print and write a record."""
     commands = app.list_commands(click.Context(app))
-    runs = {"fastpath --help": functools.partial(seconds, ["--help"])}
+    runs: dict[str, Callable[[], float]] = {"fastpath --help": functools.partial(seconds, ["--help"])}
     runs |= {f"fastpath {name} --help": functools.partial(seconds, [name, "--help"]) for name in commands}
     runs["python -c pass"] = seconds_of_python
     figures = harness.alternate(runs, rounds, say=lambda _: None)
