@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.data.augment import Augmentation
+from fastpath.config import AugmentConfig
+from fastpath.data.augment import Augmentation, draw
 
 FRAME_PROBES = 16  # points a side at which the share of an image that lies inside its patch is sampled
 
@@ -89,3 +90,24 @@ def coverage(matrices_N23: NDArray[np.float32], layout: Canvas) -> NDArray[np.fl
     cell = (layout.size_px - 2 * edge) / FRAME_PROBES
     depth = np.minimum(shown - edge, layout.size_px - edge - shown) / cell
     return np.asarray(np.clip(depth + 0.5, 0.0, 1.0).prod(axis=1).mean(axis=1))
+
+
+def centre_lost_share(config: AugmentConfig, patch_px: int, output_px: int, draws: int = 20_000) -> float:
+    """Return the share of samples in which augmentation cuts into the centre that decides the label.
+
+    The label speaks of the centre 32×32 pixels of a 96×96 patch only, so a sample whose crop leaves some of them out
+    may carry a label that it no longer shows. Estimated from that many draws, with a fixed seed.
+
+    Args:
+        config: The policy.
+        patch_px: Side of a patch; the centre is a third of it.
+        output_px: Side of the network's input.
+        draws: Samples drawn; the standard error is at most 0.5 / sqrt(draws).
+    """
+    layout = canvas(patch_px, output_px, framed=False)
+    matrices = warp_matrices(draw(config, output_px, 0, 0, range(draws)), layout).astype(np.float64)
+    low, high = layout.size_px / 3, layout.size_px * 2 / 3
+    corners = np.array([[low, low, high, high], [low, high, low, high]])
+    shown_at = np.linalg.solve(matrices[:, :, :2], corners - matrices[:, :, 2:])
+    outside = (shown_at < -1e-6 * output_px) | (shown_at > output_px * (1 + 1e-6))
+    return float(outside.any(axis=(1, 2)).mean())

@@ -99,3 +99,18 @@ def test_coverage_is_the_share_that_is_not_black() -> None:
     for angle, share in zip(np.deg2rad(drawn.angle_deg_N), shown, strict=True):
         u, v = x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
         assert share == pytest.approx(((abs(u) <= 0.5) & (abs(v) <= 0.5)).mean(), abs=0.01)
+
+
+@pytest.mark.parametrize("output_px", [224, 96, 48])
+def test_the_notebooks_augmentation_never_cuts_into_the_centre_that_decides_the_label(output_px: int) -> None:
+    assert geometry.centre_lost_share(AugmentConfig(), 96, output_px) == 0
+    assert geometry.centre_lost_share(STILL, 96, output_px) == 0
+
+
+def test_the_share_of_samples_that_lose_their_centre_is_that_of_brute_force() -> None:
+    policy = STILL.model_copy(update={"crop_scale": (0.2, 0.4)})
+    drawn = augment.draw(policy, 96, 1, 0, range(20_000))
+    top, left, height, width = drawn.crop_N4.T
+    lost = (top > 32) | (left > 32) | (top + height < 64) | (left + width < 64)
+    assert 0.1 < lost.mean() < 0.9
+    assert geometry.centre_lost_share(policy, 96, 96) == pytest.approx(lost.mean(), abs=0.015)
