@@ -1,3 +1,63 @@
-"""From a folder of pathology TIFF patches to a trained, calibrated tumour classifier, fast."""
+"""From a folder of pathology TIFF patches to a trained, calibrated tumour classifier, fast.
+
+The names below are the library's front door; the command line is built on the same ones. They are imported when first
+used, so that `import fastpath` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from fastpath.config import Config as Config
+    from fastpath.config import load as load_config
+    from fastpath.data.loader import eval_loader as eval_loader
+    from fastpath.data.loader import train_loader as train_loader
+    from fastpath.errors import FastpathError as FastpathError
+    from fastpath.ingest.split import read_split as read_split
+    from fastpath.model.registry import build as build_model
+    from fastpath.runtime import Runtime as Runtime
+    from fastpath.runtime import resolve as resolve_runtime
+    from fastpath.shards.reader import open_store as open_store
+    from fastpath.types import Batch as Batch
+    from fastpath.types import ChannelStats as ChannelStats
+
+_WHERE = {
+    "Batch": ("fastpath.types", "Batch"),
+    "ChannelStats": ("fastpath.types", "ChannelStats"),
+    "Config": ("fastpath.config", "Config"),
+    "FastpathError": ("fastpath.errors", "FastpathError"),
+    "Runtime": ("fastpath.runtime", "Runtime"),
+    "build_model": ("fastpath.model.registry", "build"),
+    "eval_loader": ("fastpath.data.loader", "eval_loader"),
+    "load_config": ("fastpath.config", "load"),
+    "open_store": ("fastpath.shards.reader", "open_store"),
+    "read_split": ("fastpath.ingest.split", "read_split"),
+    "resolve_runtime": ("fastpath.runtime", "resolve"),
+    "train_loader": ("fastpath.data.loader", "train_loader"),
+}
+
+__all__ = [
+    "Batch",
+    "ChannelStats",
+    "Config",
+    "FastpathError",
+    "Runtime",
+    "build_model",
+    "eval_loader",
+    "load_config",
+    "open_store",
+    "read_split",
+    "resolve_runtime",
+    "train_loader",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 (any public name)
+    if name not in _WHERE:
+        raise AttributeError(f"module 'fastpath' has no attribute '{name}'")
+    module, attribute = _WHERE[name]
+    return getattr(importlib.import_module(module), attribute)
