@@ -82,7 +82,7 @@ def _create(name: str, image_size_px: int, published: bool) -> nn.Module:
         # Transformers fix their position embedding to the input; convolutions do not take the argument.
         size = {"img_size": image_size_px} if known.fixed_input_size else {}
         with _quiet_downloads():
-            return timm.create_model(name, pretrained=published, num_classes=1, **size)  # type: ignore[no-any-return]
+            trunk: nn.Module = timm.create_model(name, pretrained=published, num_classes=1, **size)
     except OSError as error:
         raise ConfigError(
             "model.pretrained",
@@ -93,6 +93,19 @@ def _create(name: str, image_size_px: int, published: bool) -> nn.Module:
         near = ", ".join(timm.list_models(f"*{name.split('.')[0][:6]}*")[:3])
         hint = f"known names are {near} …" if near else "see timm.list_models()"
         raise ConfigError("model.name", f"timm cannot make '{name}': {_one_line(error)}", hint) from None
+    _start_head_small(trunk.get_classifier())  # type: ignore[operator]
+    return trunk
+
+
+def _start_head_small(head: nn.Module) -> None:
+    """Draw the new head as torch draws any linear layer: uniform within 1/√inputs.
+
+    Some of timm's networks scale theirs by the number of outputs instead, which for a single one gives weights
+    up to 1 and first logits of ±10: a training loss of 2 that takes an epoch to unlearn.
+    """
+    for module in head.modules():
+        if isinstance(module, nn.Linear):
+            module.reset_parameters()
 
 
 def _load_local(model: LogitNetwork, path: Path) -> None:

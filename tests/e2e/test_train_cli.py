@@ -1,0 +1,118 @@
+"""`fastpath train` as a user meets it: results, Ctrl-C, and one line at each fault."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fastpath.cli import main as entry
+from fastpath.workflows import pack
+
+pytestmark = [pytest.mark.e2e, pytest.mark.dali]
+
+SMALL = (
+    *("--set", "model.name=baseline_cnn", "--set", "model.pretrained=false", "--set", "model.trainable=all"),
+    *("--set", "data.image_size_px=16", "--set", "data.batch_size=16", "--device", "cpu", "--threads", "1"),
+)
+
+
+@pytest.fixture(scope="module")
+def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("train_cli") / "store"
+    pack.run(kaggle_folder, path, workers=1)
+    return path
+
+
+def process(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "fastpath", "train", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def in_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
+) -> tuple[int, str, str]:
+    """Run the command here, which spares importing torch and DALI again."""
+    monkeypatch.setattr(sys, "argv", ["fastpath", "train", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    told = capsys.readouterr()
+    return int(ended.value.code or 0), told.out, told.err
+
+
+def test_trains_and_says_where(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "run"
+    status, out, _ = in_process(monkeypatch, capsys, store, "-o", run_dir, *SMALL, "--epochs", 2, "--amp", "--seed", 3)
+    assert status == 0
+    assert out.splitlines()[-1] == f"→ {run_dir}"
+    kept = json.loads((run_dir / "config.json").read_text())
+    assert (kept["seed"], kept["train"]["epochs"], kept["data"]["image_size_px"]) == (3, 2, 16)
+    # Resuming takes the run's own settings, and has nothing left to do.
+    status, out, _ = in_process(monkeypatch, capsys, store, "-o", run_dir, "--resume", "--json", "--threads", 1)
+    assert (status, json.loads(out)["status"], json.loads(out)["epochs"]) == (0, "finished", 2)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(store: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    training = process(store, "-o", run_dir, *SMALL, "--epochs", 12, "--json")
+    deadline = time.monotonic() + 300
+    while not (run_dir / "last.pt").exists() and training.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    training.send_signal(signal.SIGINT)
+    out, error = training.communicate(timeout=300)
+    assert training.returncode == 130, error
+    assert json.loads(out)["status"] == json.loads((run_dir / "run.json").read_text())["status"] == "interrupted"
+    assert f"fastpath train {store} -o {run_dir} --resume" in error
+    assert "Traceback" not in error
+    resumed = process(store, "-o", run_dir, "--resume", "--device", "cpu", "--threads", "1")
+    _, error = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, error
+    assert "going on after epoch" in error
+    epochs = [json.loads(line)["epoch"] for line in (run_dir / "journal.jsonl").read_text().splitlines()]
+    assert epochs == list(range(1, 13))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("--set", "train.epoch=3"), "unknown key 'train.epoch'; did you mean 'train.epochs'?"),
+        (("--set", "optim.lr_head=-1"), "optim.lr_head: found -1"),
+        (("--config", "none.toml"), "none.toml: cannot be read (No such file or directory)"),
+        (("--device", "cuda"), "--device cuda: found no usable CUDA device"),
+        (("--resume",), "found no readable config.json"),
+        ((*SMALL, "--set", "model.trainable=layer9"), "model.trainable: found 'layer9', wanted head, all or one of"),
+        ((*SMALL, "--set", "model.weights=none.pth"), "'none.pth' does not exist"),
+        (("--epochs", "0"), "Invalid value for '--epochs'"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_leaves_nothing(
+    arguments: tuple[str, ...],
+    wanted: str,
+    store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    status, out, error = in_process(monkeypatch, capsys, store, "-o", tmp_path / "run", "-q", *arguments)
+    assert (status, out) == (2, "")
+    assert wanted in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_no_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, error = in_process(monkeypatch, capsys, tmp_path, "-o", tmp_path / "run", "-q", *SMALL)
+    assert status == 2
+    assert "is not a packed store" in error
+    assert len(error.splitlines()) == 1
