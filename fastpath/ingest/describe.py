@@ -56,12 +56,13 @@ def describe(
     """
     shards, skipped, notes, tables = [], [], Counter[str](), []
     for number in range(num_shards):
-        record = staging.finished(number)
-        assert record is not None, number
+        found = staging.finished(number)
+        assert found is not None, number
+        record, rows = found
         shards.append(fmt.ShardEntry(file=fmt.shard_name(number), rows=record.rows, hash=record.hash))
         skipped += record.skipped
         notes.update(record.notes)
-        tables.append(staging.rows(number))
+        tables.append(rows)
     rows_N = np.concatenate(tables)
     labels_N = listing.labels_N[rows_N["position"]]
     rows_N["flags"] = flags_of(rows_N, patch_shape[0] * patch_shape[1], labels_N)

@@ -90,7 +90,7 @@ def read_split(store: Store, fold: int | None = None) -> SplitTable:
     if not path.exists():
         problem = "found no split.json, wanted a division into training and validation"
         raise StoreError(store.path, problem, f"run 'fastpath split {store.path}'")
-    document = fmt.load_document(path, SplitDocument, "a packed store")
+    document = fmt.load_document(path, SplitDocument)
     if document.store != store.fingerprint or len(document.rows) != len(store):
         problem = f"found a split of store {document.store}, wanted one of {store.fingerprint}"
         raise StoreError(path, problem, f"run 'fastpath split {store.path}'")

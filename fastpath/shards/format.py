@@ -148,8 +148,8 @@ def dump_document(document: Strict) -> bytes:
     return (json.dumps(values, indent=1) + "\n").encode()
 
 
-def load_document(path: Path, kind: type[Document], what: str) -> Document:
-    """Read a manifest or split table and prove that no byte of it has changed.
+def load_document(path: Path, kind: type[Document]) -> Document:
+    """Read a manifest or split table of a store and prove that no byte of it has changed.
 
     Raises:
         StoreError: The file is missing, is not of this kind or version, or fails its checksum.
@@ -157,27 +157,33 @@ def load_document(path: Path, kind: type[Document], what: str) -> Document:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise StoreError(path.parent, f"is not {what} ({path.name}: {error.strerror})", "pack one first") from None
+        problem = f"is not a packed store ({path.name}: {error.strerror})"
+        raise StoreError(path.parent, problem, "pack one first") from None
+    return parse_document(text, kind, path)
+
+
+def parse_document(text: bytes, kind: type[Document], where: Path) -> Document:
+    """Parse what `dump_document` made; raises as `load_document`."""
     remedy = "run 'fastpath verify', then pack or split again"
     try:
         values = json.loads(text)
         if not isinstance(values, dict):
             raise TypeError("found JSON that is not an object")
     except (ValueError, TypeError, RecursionError) as error:
-        raise StoreError(path, f"cannot be read as JSON ({error})", remedy) from None
+        raise StoreError(where, f"cannot be read as JSON ({error})", remedy) from None
     version = values.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         problem = f"found format version {version}, wanted at most {FORMAT_VERSION}"
-        raise StoreError(path, problem, "upgrade fastpath, or pack again with this one")
+        raise StoreError(where, problem, "upgrade fastpath, or pack again with this one")
     values.pop("checksum", None)
     try:
         document = kind.model_validate_json(json.dumps(values))
     except (ValidationError, ValueError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        where = ".".join(map(str, first["loc"]))
-        raise StoreError(path, f"is not {what}'s {path.name} ({where}: {first['msg']})", remedy) from None
+        found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise StoreError(where, f"is not a packed store's {where.name} ({found})", remedy) from None
     if dump_document(document) != text:
-        raise StoreError(path, "is damaged: it does not match its own checksum", remedy)
+        raise StoreError(where, "is damaged: it does not match its own checksum", remedy)
     return document
 
 

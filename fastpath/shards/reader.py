@@ -147,4 +147,4 @@ def open_store(path: Path) -> Store:
     if not path.is_dir():
         found = "a file" if path.exists() else "nothing"
         raise StoreError(path, f"found {found}, wanted the directory of a packed store", "run 'fastpath pack' first")
-    return Store(path, fmt.load_document(path / fmt.MANIFEST, fmt.Manifest, "a packed store"))
+    return Store(path, fmt.load_document(path / fmt.MANIFEST, fmt.Manifest))

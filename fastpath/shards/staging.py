@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import shutil
 import time
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
 from fastpath.errors import FastpathError, UsageError
 from fastpath.shards import format as fmt
@@ -65,24 +67,25 @@ class Staging:
         return self.root / "work"
 
     def record(self, number: int, finished: Finished, rows_N: np.ndarray) -> None:
-        """Record a finished shard, durably."""
-        with (temporary := self.work / f"{number}.{os.getpid()}.tmp").open("wb") as file:
-            np.save(file, rows_N, allow_pickle=False)
-            os.fsync(file.fileno())
-        temporary.replace(self.work / f"{number}.npy")
-        fmt.write_durably(self.work / f"{number}.json", fmt.dump_document(finished))
+        """Record a finished shard. Nothing is synced: what a power cut takes or spoils is packed again."""
+        (buffer := io.BytesIO()).write(fmt.dump_document(finished))
+        np.save(buffer, rows_N, allow_pickle=False)
+        content = buffer.getvalue()
+        temporary = self.work / f"{number}.{os.getpid()}.tmp"
+        temporary.write_bytes(xxhash.xxh3_128_digest(content) + content)
+        temporary.replace(self.work / f"{number}.record")
 
-    def finished(self, number: int) -> Finished | None:
-        """Return the record of a shard that an earlier run finished, or None."""
-        path = self.work / f"{number}.json"
+    def finished(self, number: int) -> tuple[Finished, np.ndarray] | None:
+        """Return the record of a finished shard and what was learned of its pixels (`format.ROW`), or None."""
+        path = self.work / f"{number}.record"
         if not path.exists() or not (self.store / fmt.shard_name(number)).exists():
             return None
-        return fmt.load_document(path, Finished, "an unfinished pack")
-
-    def rows(self, number: int) -> np.ndarray:
-        """Return what was learned from a finished shard's pixels (`format.ROW`)."""
-        rows: np.ndarray = np.load(self.work / f"{number}.npy", allow_pickle=False)
-        return rows
+        content = path.read_bytes()
+        if content[:16] != xxhash.xxh3_128_digest(content[16:]):
+            return None
+        document, _, table = content[16:].partition(b"}\n")
+        rows: np.ndarray = np.load(io.BytesIO(table), allow_pickle=False)
+        return fmt.parse_document(document + b"}\n", Finished, path), rows
 
     def commit(self) -> None:
         """Give the store its name. Everything in it is on disk already."""

@@ -54,7 +54,7 @@ def check_shard(path: Path, number: int) -> list[Damage]:
 
 
 def _open(path: Path) -> Store:
-    return Store(path, fmt.load_document(path / fmt.MANIFEST, fmt.Manifest, "a packed store"))
+    return Store(path, fmt.load_document(path / fmt.MANIFEST, fmt.Manifest))
 
 
 def _damaged_rows(store: Store, number: int) -> list[int]:

@@ -17,7 +17,7 @@ from fastpath.shards import format as fmt
 
 
 def write_shard(path: Path, patch_shape: tuple[int, int, int], num_rows: int, blocks: Iterable[np.ndarray]) -> str:
-    """Write one shard durably, under its name only when it is whole.
+    """Write one shard, under its name only when it is whole and on disk; the caller syncs the directory.
 
     Args:
         path: The shard's final name; its directory exists.
@@ -44,7 +44,6 @@ def write_shard(path: Path, patch_shape: tuple[int, int, int], num_rows: int, bl
             file.write(fmt.npy_header((written, *patch_shape)))
         os.fsync(file.fileno())
     temporary.replace(path)
-    fmt.sync_directory(path.parent)
     return digest.hexdigest() if written == num_rows else fmt.hash_file(path)
 
 

@@ -188,10 +188,10 @@ def _reusable(jobs: Sequence[ShardJob], staging: Staging) -> dict[int, int]:
     reusable = {}
     for job in jobs:
         found = staging.finished(job.number)
-        if found is None or (found.skipped and job.on_error == "fail"):
+        if found is None or (found[0].skipped and job.on_error == "fail"):
             continue
         _, stamp = open_reader(job.reader, job.root)
-        if found.stamp == stamp_all(stamp, job.names):
+        if found[0].stamp == stamp_all(stamp, job.names):
             reusable[job.number] = len(job.names)
     return reusable
 

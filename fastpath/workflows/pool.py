@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
+import threading
 from concurrent.futures import Executor, ProcessPoolExecutor
 
 
@@ -23,7 +23,12 @@ def local_engine(workers: int) -> Executor:
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(ctypes.CDLL(None), "prctl"):
-        # Pool workers wait on a queue that they keep open themselves: without this, a killed run leaves them
-        # behind for ever. The fork server, their parent, ends as soon as its owner does.
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    threading.Thread(target=_follow_owner, daemon=True).start()
+
+
+def _follow_owner() -> None:
+    # Pool workers wait on a queue that they keep open themselves: a killed run would leave them behind for ever.
+    owner = multiprocessing.parent_process()
+    assert owner is not None
+    owner.join()
+    os._exit(1)

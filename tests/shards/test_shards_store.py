@@ -165,7 +165,7 @@ def test_any_changed_byte_of_the_manifest_is_noticed(
     text[data.draw(st.integers(0, len(text) - 1))] ^= data.draw(st.integers(1, 255))
     path.write_bytes(text)
     with pytest.raises(StoreError):
-        fmt.load_document(path, fmt.Manifest, "a packed store")
+        fmt.load_document(path, fmt.Manifest)
 
 
 @given(text=st.one_of(st.binary(max_size=200), st.recursive(st.none(), lambda x: st.lists(x)).map(json.dumps)))
@@ -173,7 +173,7 @@ def test_any_text_for_a_manifest_is_a_named_error(tmp_path_factory: pytest.TempP
     path = tmp_path_factory.getbasetemp() / fmt.MANIFEST
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(StoreError):
-        fmt.load_document(path, fmt.Manifest, "a packed store")
+        fmt.load_document(path, fmt.Manifest)
 
 
 def test_a_damaged_index_is_never_read(tmp_path: Path) -> None:

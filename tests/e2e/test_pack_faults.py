@@ -1,0 +1,258 @@
+"""Kills, full disks, vanishing files, two packers: nothing half-written is ever a store, nothing finished is lost."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastpath.errors import DataError, FastpathError, UsageError
+from fastpath.ingest import readers
+from fastpath.shards import staging
+from fastpath.shards.reader import open_store
+from fastpath.workflows import pack, verify
+
+pytestmark = pytest.mark.e2e
+SMALL = pack.PackOptions(shard_bytes=6 * 768)
+
+
+def make_source(folder: Path, count: int) -> Path:
+    (folder / "train").mkdir(parents=True)
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(buffer, "TIFF")
+    blank, rng = buffer.getvalue(), np.random.default_rng(count)
+    start = len(blank) - 768  # Pillow puts the one strip last
+    for number in range(count):
+        pixels = rng.integers(1, 256, 768, dtype=np.uint8).tobytes()
+        (folder / "train" / f"p{number:05}.tif").write_bytes(blank[:start] + pixels)
+    rows = "".join(f"p{number:05},{number % 2}\n" for number in range(count))
+    (folder / "train_labels.csv").write_text("id,label\n" + rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_source(tmp_path_factory.mktemp("faults") / "source", 120)
+
+
+@pytest.fixture(scope="module")
+def reference(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    store = tmp_path_factory.mktemp("reference") / "store"
+    pack.run(source, store, SMALL, workers=1)
+    return contents(store)
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in store.iterdir()}
+
+
+def finished_shards(store: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of every shard that is recorded as finished."""
+    partial = staging.Staging(store)
+    numbers = [path.stem for path in partial.work.glob("*.record")] if partial.work.exists() else []
+    paths = [partial.store / f"shard-{int(number):05}.npy" for number in numbers]
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths if path.exists()}
+
+
+def test_fifty_kills(source: Path, reference: dict[str, bytes], tmp_path: Path) -> None:
+    context, dice = multiprocessing.get_context("fork"), random.Random(0)
+    store, kills, finishes = tmp_path / "store", 0, 0
+    started = time.monotonic()
+    pack.run(source, tmp_path / "timing", SMALL, workers=1)
+    duration = time.monotonic() - started
+    while kills < 50:
+        child = context.Process(target=pack.run, args=(source, store, SMALL), kwargs={"workers": 1, "resume": True})
+        before = finished_shards(store)
+        child.start()
+        child.join(dice.uniform(0, duration / 2))
+        child.kill()
+        child.join()
+        kills += child.exitcode == -signal.SIGKILL
+        if store.exists():
+            assert contents(store) == reference
+            finishes += 1
+            shutil.rmtree(store)
+            shutil.rmtree(tmp_path / "store.partial", ignore_errors=True)
+            continue
+        after = finished_shards(store)
+        assert before.items() <= after.items(), "a finished shard was packed again"
+    if not store.exists():
+        pack.run(source, store, SMALL, workers=1, resume=True)
+    assert contents(store) == reference
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "timing"]
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "fastpath", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+@pytest.fixture(scope="module")
+def long_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough patches to be interrupted while they are packed."""
+    return make_source(tmp_path_factory.mktemp("long") / "source", 3000)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_command_goes_on_where_it_was(long_source: Path, tmp_path: Path, how: signal.Signals) -> None:
+    store, partial = tmp_path / "store", tmp_path / "store.partial"
+    command = ("pack", long_source, "-o", store, "--shard-mb", "1", "--workers", "2", "--resume", "--json")
+    process = start(*command)
+    while not list(partial.glob("work/*.record")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    os.killpg(process.pid, how) if how == signal.SIGINT else process.send_signal(how)
+    process.communicate(timeout=60)
+    assert process.returncode == (130 if how == signal.SIGINT else -how)
+    assert not store.exists()
+    again = start(*command)
+    output, errors = again.communicate(timeout=60)
+    assert again.returncode == 0, errors
+    assert json.loads(output)["resumed"] >= 1365
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+    assert verify.run(store, workers=1).damages == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB, writable."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)]
+    if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a file system can be mounted by root only")
+    yield mount
+    subprocess.run(["umount", str(mount)], check=True)
+
+
+def test_a_full_disk_is_foreseen(source: Path, small_disk: Path) -> None:
+    with pytest.raises(UsageError, match="MB free, wanted"):
+        pack.run(source, small_disk / "store", SMALL, workers=1)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_disk_that_fills_leaves_what_was_finished(
+    source: Path, small_disk: Path, reference: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack, "_check_space", lambda *_: None)
+    with pytest.raises(FastpathError, match=r"No space left.*--resume") as caught:
+        pack.run(source, small_disk / "store", SMALL, workers=1)
+    assert caught.value.exit_status == 1
+    assert [path.name for path in small_disk.iterdir()] == ["store.partial"]
+    before = finished_shards(small_disk / "store")
+    assert before
+    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+    pack.run(source, small_disk / "store", SMALL, workers=1, resume=True)
+    assert contents(small_disk / "store") == reference
+    assert {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in (small_disk / "store").iterdir()} | (
+        before
+    ) == {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in (small_disk / "store").iterdir()}
+
+
+def test_a_target_that_cannot_be_written(source: Path, small_disk: Path, tmp_path: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(UsageError, match="cannot be written"):
+        pack.run(source, small_disk / "store", SMALL, workers=1)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="cannot be written"):
+        pack.run(source, tmp_path / "file" / "store", SMALL, workers=1)
+
+
+def test_a_file_that_changes_while_it_is_packed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "source"
+    shutil.copytree(source, folder)
+    decode = readers.decode_file
+
+    def meddle(path: str, notes: object) -> np.ndarray:
+        pixels = decode(path, notes)  # type: ignore[arg-type]
+        if path.endswith("p00033.tif"):
+            Image.new("RGB", (16, 16)).save(path)
+        return pixels
+
+    monkeypatch.setattr(readers, "decode_file", meddle)
+    with pytest.raises(DataError, match="changed while they were being read"):
+        pack.run(folder, tmp_path / "store", SMALL, workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_file_that_vanishes(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "source"
+    shutil.copytree(source, folder)
+    check = pack._check_space
+
+    def vanish(*arguments: object) -> None:
+        check(*arguments)  # type: ignore[arg-type]
+        (folder / "train" / "p00050.tif").unlink()
+
+    monkeypatch.setattr(pack, "_check_space", vanish)
+    with pytest.raises(DataError, match=r"p00050\.tif: cannot be read"):
+        pack.run(folder, tmp_path / "store", SMALL, workers=1)
+
+
+def test_a_resumed_pack_reads_again_what_has_changed(source: Path, tmp_path: Path) -> None:
+    folder, store = tmp_path / "source", tmp_path / "store"
+    shutil.copytree(source, folder)
+    (folder / "train" / "p00119.tif").rename(tmp_path / "aside.tif")
+    (folder / "train" / "p00119.tif").write_bytes(b"broken")
+    with pytest.raises(DataError):
+        pack.run(folder, store, SMALL, workers=1, resume=True)
+    assert len(finished_shards(store)) == 19
+    (tmp_path / "aside.tif").rename(folder / "train" / "p00119.tif")
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(folder / "train" / "p00001.tif")
+    found = pack.run(folder, store, SMALL, workers=1, resume=True)
+    assert found.num_resumed == 108
+    assert (open_store(store).gather(np.array([1])) == [1, 2, 3]).all()
+
+
+def test_two_packers_of_one_target(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "LOCK_PATIENCE_S", 0.1)
+    with (
+        staging.stage(tmp_path / "store", "some plan"),
+        pytest.raises(UsageError, match="is being packed by another process"),
+    ):
+        pack.run(source, tmp_path / "store", SMALL, workers=1)
+
+
+def test_resume_refuses_another_plan(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), staging.stage(tmp_path / "store", "some plan"):
+        raise RuntimeError
+    with pytest.raises(UsageError, match="unfinished pack of another source"):
+        pack.run(source, tmp_path / "store", SMALL, workers=1, resume=True)
+    pack.run(source, tmp_path / "store", SMALL, workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_the_bytes_do_not_depend_on_the_workers(
+    source: Path, reference: dict[str, bytes], tmp_path: Path, workers: int
+) -> None:
+    pack.run(source, tmp_path / "store", SMALL, workers=workers)
+    assert contents(tmp_path / "store") == reference
+
+
+def test_overwriting_replaces_whole_stores_only(source: Path, reference: dict[str, bytes], tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    pack.run(source / "train", store, SMALL, workers=1)
+    with pytest.raises(UsageError, match="found a store there"):
+        pack.run(source, store, SMALL, workers=1)
+    pack.run(source, store, SMALL, workers=1, overwrite=True)
+    assert contents(store) == reference
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(UsageError, match="found other files there"):
+        pack.run(source, tmp_path / "mine", SMALL, workers=1, overwrite=True)
+    with pytest.raises(UsageError, match="lies within the source"):
+        pack.run(source, source / "store", SMALL, workers=1)
