@@ -29,9 +29,25 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+_D4 = {"hflip": 0.5, "quarter_turns": True, "rotation_deg": 0.0, "crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0)}
+_PLAIN = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
+_STRONG = {"rotation_deg": 15.0, "border": "clamp", "crop_scale": (0.7, 1.0), "crop_ratio": (0.9, 1.1)}
+_WIDE = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.1, "stain": 0.1}
+POLICIES: dict[str, dict[str, Any]] = {
+    "notebook": {},
+    "none": {**_D4, **_PLAIN, "hflip": 0.0, "quarter_turns": False},
+    "d4": {**_D4, **_PLAIN},
+    "strong": {**_D4, **_STRONG, **_WIDE},
+}
+"""What each policy sets; the defaults of `AugmentConfig` are the notebook's."""
+
+
 class AugmentConfig(Section):
     """Random geometry and colour of training patches; distributions are torchvision's."""
 
+    policy: Literal["notebook", "none", "d4", "strong"] = "notebook"
+    """Where the keys below start from: the notebook's values; nothing; flips and quarter turns, which lose no
+    pixel; or these with small rotations, zooms, wider colour and stain. A key that is given wins."""
     hflip: Fraction = 0.5
     """Probability of a horizontal flip."""
     vflip: Fraction = 0.0
@@ -52,8 +68,17 @@ class AugmentConfig(Section):
     """Saturation factor, likewise."""
     hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
     """Hue shift uniform in [-hue, hue], in turns of the colour circle."""
+    stain: NonNegative = 0.0
+    """Each of the stains haematoxylin, eosin and DAB is scaled by a factor uniform in [1 - stain, 1 + stain] and
+    shifted by an optical density uniform in [-stain, stain], before the colour jitter."""
     border: Literal["black", "clamp"] = "black"
     """What a rotation brings in from outside the patch: black (the notebook's), or the nearest pixel."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_policy(cls, values: Any) -> Any:  # noqa: ANN401 (whatever was given)
+        # A policy that does not exist is reported by its own field.
+        return {**POLICIES.get(str(values.get("policy")), {}), **values} if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -192,6 +217,22 @@ def load(path: Path | None, overrides: Iterable[str] = ()) -> Config:
     for override in overrides:
         _apply(values, override)
     return parse(values, path or "configuration")
+
+
+def recipe(name: str) -> Path:
+    """Return the TOML file of a recipe that ships with fastpath, such as `demo`.
+
+    Raises:
+        ConfigError: There is no such recipe.
+    """
+    package = Path(__file__).resolve().parent
+    # Within the package where a wheel was installed, beside it in a checkout.
+    folders = (package / "configs", package.parent / "configs")
+    for folder in folders:
+        if (folder / f"{name}.toml").is_file():
+            return folder / f"{name}.toml"
+    known = ", ".join(sorted({path.stem for folder in folders for path in folder.glob("*.toml")}))
+    raise ConfigError(name, f"is not a recipe; known are {known or 'none'}", "choose one of these")
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

@@ -56,7 +56,7 @@ def evaluation(labels_N: NDArray[Any], logits_N: NDArray[Any], title: str) -> by
         scores.hist(chosen_N, bins=bins, color=colour, alpha=0.55, label=f"{name} ({len(chosen_N):,})")
     scores.axvline(0.5, color=_GREY, linewidth=1, linestyle=":")
     scores.set_yscale("log")
-    scores.legend(frameon=False, fontsize=9)
+    scores.legend(frameon=False, fontsize=9, loc="upper center")
     scores.set_title("Scores by class", loc="left", fontsize=10)
     scores.set_xlabel("probability")
     scores.set_ylabel("patches")

@@ -1,0 +1,145 @@
+"""The main road from end to end on synthetic patches: pack, verify, train, evaluate."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fastpath import config as configuration
+from fastpath.engine.loop import Event
+from fastpath.errors import IntegrityError, UsageError
+from fastpath.ingest.synth import write_kaggle_folder
+from fastpath.runtime import Runtime
+from fastpath.shards.format import write_durably
+from fastpath.workflows import evaluate, pack, train, verify
+from fastpath.workflows.train import StartEvent
+
+Advance = Callable[[int, int], None]
+Watch = Callable[[StartEvent | Event], None]
+
+MARK = "demo.json"
+"""Names a directory as a demo's; with it, a new demo may replace what the old one wrote."""
+
+AUC_WANTED = 0.9
+_NAMES = ("patches", "store", "run", "evaluation")
+NUM_TRAIN, NUM_TEST, NUM_SLIDES = 2000, 40, 10  # a fifth of the labelled patches, two slides, is for validation
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demo reached and where everything lies.
+
+    Attributes:
+        auc: Area under the ROC curve on slides not trained on.
+        wanted: The least that counts as success.
+        passed: Whether it was reached.
+        status: How training ended.
+        num_train: Patches trained on.
+        seconds: Wall time by stage.
+        patches: TIFFs and tables, in the Kaggle layout.
+        store: The packed store.
+        run: The run directory.
+        evaluation: Metrics, predictions and a picture.
+    """
+
+    auc: float
+    wanted: float
+    passed: bool
+    status: str
+    num_train: int
+    seconds: dict[str, float]
+    patches: str
+    store: str
+    run: str
+    evaluation: str
+
+
+def run(
+    output: Path,
+    runtime: Runtime,
+    *,
+    seed: int | None = None,
+    num_train: int = NUM_TRAIN,
+    overrides: tuple[str, ...] = (),
+    progress: Callable[[str], AbstractContextManager[Advance]],
+    watch: Callable[[], AbstractContextManager[Watch]],
+) -> DemoResult | None:
+    """Draw patches, pack and verify them, train on them and evaluate.
+
+    Args:
+        output: Where everything goes; new, empty, or an earlier demo's, which is replaced.
+        runtime: Device and precision.
+        seed: Decides patches, order, weights; None takes the recipe's.
+        num_train: Labelled patches to draw.
+        overrides: Changes to the recipe, `a.b=value`.
+        progress: From a stage's name to the context in which it reports patches done and in all.
+        watch: Makes the context in which training reports its events.
+
+    Returns:
+        The result, or None where Ctrl-C stopped training.
+
+    Raises:
+        UsageError: The directory holds something else.
+        IntegrityError: The store is not what was packed.
+    """
+    changes = [*overrides] if seed is None else [*overrides, f"seed={seed}"]
+    config = configuration.load(configuration.recipe("demo"), changes)
+    _vacate(output)
+    patches, store, run_dir, evaluation = (output / name for name in _NAMES)
+    seconds: dict[str, float] = {}
+    with _timed("draw", seconds), progress("drawing patches") as advance:
+        write_kaggle_folder(
+            patches, num_train=num_train, num_test=NUM_TEST, num_slides=NUM_SLIDES, seed=config.seed, advance=advance
+        )
+    with _timed("pack", seconds), progress("packing") as advance:
+        pack.run(patches, store, advance=advance)
+    with _timed("verify", seconds), progress("verifying") as advance:
+        damages = verify.run(store, source=patches, advance=advance).damages
+    if damages:
+        problem = f"found {len(damages)} damages, the first in {damages[0].file}: {damages[0].problem}"
+        raise IntegrityError(store, problem, "check disk and memory")
+    with _timed("train", seconds), watch() as on_event:
+        trained = train.run(store, run_dir, config, runtime, on_event=on_event)
+    if trained.status == "interrupted":
+        return None
+    with _timed("evaluate", seconds), progress("evaluating") as advance:
+        measured = evaluate.run(run_dir, runtime, output=evaluation, advance=advance)
+    result = DemoResult(
+        auc=measured.auc,
+        wanted=AUC_WANTED,
+        passed=measured.auc >= AUC_WANTED,
+        status=trained.status,
+        num_train=num_train - measured.num_patches,
+        seconds={name: round(value, 1) for name, value in seconds.items()},
+        patches=str(patches),
+        store=str(store),
+        run=str(run_dir),
+        evaluation=str(evaluation),
+    )
+    write_durably(output / MARK, (json.dumps(asdict(result), indent=2) + "\n").encode())
+    return result
+
+
+def _vacate(output: Path) -> None:
+    """Make the directory, and mark it as a demo's before anything else goes in; replace what an older demo left."""
+    if output.exists() and not output.is_dir():
+        raise UsageError(output, "found a file, wanted a directory for the demo", "choose another -o")
+    if output.is_dir() and any(output.iterdir()) and not (output / MARK).exists():
+        raise UsageError(output, "holds other files, wanted a new directory or a demo's", "choose another -o")
+    output.mkdir(parents=True, exist_ok=True)
+    write_durably(output / MARK, b'{"status": "running"}\n')
+    for name in _NAMES:
+        if (output / name).exists():
+            shutil.rmtree(output / name)
+
+
+@contextmanager
+def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - began
