@@ -16,7 +16,7 @@ from fastpath.config import AugmentConfig
 from fastpath.data.plan import AUGMENT_STREAM, generator
 
 CROP_TRIES = 10  # as torchvision's RandomResizedCrop
-WORDS = 32  # uniform draws a sample: 10 named below, 2 for each crop try, 2 spare; a multiple of Philox's 4
+WORDS = 40  # uniform draws a sample: 17 for what is named below, 2 for each crop try, 3 spare; a multiple of 4
 COLOUR_ORDERS = np.array(list(itertools.permutations(range(4))), dtype=np.int64)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
@@ -33,6 +33,7 @@ class Augmentation:
         crop_N4: int64 [N, 4], top, left, height, width of the crop, in pixels of the resized image.
         factors_N4: float64 [N, 4], brightness, contrast and saturation factors, and hue shift in turns.
         order_N4: int64 [N, 4], the order in which those four are applied.
+        stain_N23: float64 [N, 2, 3], factors and shifts of the optical densities of the three stains.
     """
 
     hflip_N: NDArray[np.bool_]
@@ -42,6 +43,7 @@ class Augmentation:
     crop_N4: NDArray[np.int64]
     factors_N4: NDArray[np.float64]
     order_N4: NDArray[np.int64]
+    stain_N23: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.hflip_N)
@@ -67,9 +69,10 @@ def draw(config: AugmentConfig, image_size_px: int, seed: int, epoch: int, posit
         vflip_N=uniform[:, 1] < config.vflip,
         turns_N=(uniform[:, 2] * 4).astype(np.int64) * config.quarter_turns,
         angle_deg_N=(2 * uniform[:, 3] - 1) * config.rotation_deg,
-        crop_N4=_crops(config, image_size_px, uniform[:, 4:6], uniform[:, 12:].reshape(len(positions), CROP_TRIES, 2)),
+        crop_N4=_crops(config, image_size_px, uniform[:, 4:6], uniform[:, 12:32].reshape(-1, CROP_TRIES, 2)),
         factors_N4=low + uniform[:, 6:10] * (high - low),
         order_N4=COLOUR_ORDERS[(uniform[:, 10] * len(COLOUR_ORDERS)).astype(np.int64)],
+        stain_N23=[[1.0], [0.0]] + config.stain * (2 * uniform[:, 32:38].reshape(-1, 2, 3) - 1),
     )
 
 

@@ -18,6 +18,12 @@ PROBES_PER_SIDE = 8  # pixels of a patch, on a grid, to which the map is fitted;
 RIDGE = 1e-4  # of a squared unit range, pulls directions in which a patch does not vary towards the identity
 LUMA_3 = np.array([0.2989, 0.587, 0.114], dtype=np.float32)  # torchvision's rgb_to_grayscale (ITU-R BT.601)
 
+# Optical density of haematoxylin, eosin and DAB in red, green and blue (Ruifrok & Johnston, "Quantification of
+# histochemical staining by color deconvolution", 2001), each of unit length.
+STAINS_33 = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+STAINS_33 /= np.linalg.norm(STAINS_33, axis=1, keepdims=True)
+DARKEST = 1 / 255  # of the range; optical density is infinite at 0
+
 Array = NDArray[np.float32]
 
 
@@ -29,7 +35,7 @@ def probe_pixels(images_NHWC: NDArray[np.uint8]) -> Array:
 
 
 def jitter(pixels_NK3: Array, augmentation: Augmentation, weights_NK: Array) -> Array:
-    """Apply torchvision's ColorJitter to pixels in 0..1.
+    """Apply stain jitter, then torchvision's ColorJitter, to pixels in 0..1.
 
     Args:
         pixels_NK3: float32 [N, K, 3].
@@ -39,7 +45,9 @@ def jitter(pixels_NK3: Array, augmentation: Augmentation, weights_NK: Array) -> 
     Returns:
         float32 [N, K, 3], in 0..1.
     """
-    pixels = pixels_NK3.copy()
+    stained = augmentation.stain_N23
+    # Most policies leave the stains alone: spare them the logarithms.
+    pixels = shift_stains(pixels_NK3, stained) if (stained != [[1.0], [0.0]]).any() else pixels_NK3.copy()
     factors = augmentation.factors_N4.astype(np.float32)
     for place in range(4):
         operation = augmentation.order_N4[:, place]
@@ -62,6 +70,22 @@ def _step(kind: int, pixels: Array, factor: Array, weights: Array) -> Array:
     else:
         other = luma
     return np.asarray(factor * pixels + (1 - factor) * other)
+
+
+def shift_stains(pixels_NK3: Array, stain_N23: NDArray[np.float64]) -> Array:
+    """Scale and shift the stains that a pixel's optical density is made of.
+
+    Tellez et al., "Whole-slide mitosis detection in H&E breast histology using PHH3 as a reference", 2018, section on
+    stain augmentation, with the optical density as the natural logarithm.
+
+    Args:
+        pixels_NK3: float32 [N, K, 3] in 0..1.
+        stain_N23: float64 [N, 2, 3], factors and shifts of haematoxylin, eosin and DAB.
+    """
+    density = -np.log(np.maximum(pixels_NK3, DARKEST))
+    stains = density @ np.linalg.inv(STAINS_33)
+    moved = (stains * stain_N23[:, None, 0] + stain_N23[:, None, 1]) @ STAINS_33
+    return np.asarray(np.clip(np.exp(-moved), 0.0, 1.0), dtype=np.float32)
 
 
 def shift_hue(pixels: Array, turns: Array) -> Array:

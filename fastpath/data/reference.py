@@ -52,9 +52,19 @@ def _augmented(patch_CHW: Tensor, drawn: Augmentation, row: int, size: int, bord
         image = F.rotate(image, angle, BILINEAR)
     top, left, height, width = drawn.crop_N4[row].tolist()
     image = F.resized_crop(image, top, left, height, width, [size, size], antialias=True)
+    image = _stained(image, *torch.from_numpy(drawn.stain_N23[row]).float())
     for kind in drawn.order_N4[row]:
         image = ADJUST[int(kind)](image, float(drawn.factors_N4[row, kind]))
     return image
+
+
+def _stained(image_CHW: Tensor, factors_3: Tensor, shifts_3: Tensor) -> Tensor:
+    stains = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+    stains = stains / stains.norm(dim=1, keepdim=True)
+    density = -image_CHW.clamp(min=1 / 255).log()
+    amounts = torch.linalg.solve(stains.T, density.flatten(1))
+    moved = stains.T @ (amounts * factors_3[:, None] + shifts_3[:, None])
+    return (-moved).exp().clamp(0, 1).view_as(image_CHW) if (factors_3 != 1).any() or shifts_3.any() else image_CHW
 
 
 def evaluation_images(patches_NCHW: Tensor, image_size_px: int, stats: ChannelStats) -> Tensor:

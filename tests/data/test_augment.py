@@ -81,3 +81,23 @@ def test_a_crop_that_never_fits_falls_back_as_torchvision_does() -> None:
     transform = v2.RandomResizedCrop(224, scale=(1.0, 1.0), ratio=(2.0, 2.0))
     theirs = list(transform.make_params([torch.empty(3, 224, 224)]).values())
     assert augment.draw(wide, 224, 0, 0, range(1)).crop_N4[0].tolist() == theirs
+
+
+def test_a_policy_is_where_its_keys_start_from_and_a_given_key_wins() -> None:
+    d4 = AugmentConfig.model_validate({"policy": "d4"})
+    assert (d4.hflip, d4.quarter_turns, d4.rotation_deg, d4.hue) == (0.5, True, 0.0, 0.0)
+    mixed = AugmentConfig.model_validate({"policy": "d4", "hue": 0.05})
+    assert (mixed.quarter_turns, mixed.hue) == (True, 0.05)
+    assert AugmentConfig.model_validate(mixed.model_dump()) == mixed
+    assert AugmentConfig.model_validate({"policy": "notebook"}) == AugmentConfig()
+
+
+def test_without_augmentation_every_sample_is_left_as_it_is() -> None:
+    drawn = augment.draw(AugmentConfig.model_validate({"policy": "none"}), 96, 0, 0, range(100))
+    assert not drawn.hflip_N.any()
+    assert not drawn.vflip_N.any()
+    assert not drawn.turns_N.any()
+    assert not drawn.angle_deg_N.any()
+    np.testing.assert_array_equal(drawn.crop_N4, np.tile([0, 0, 96, 96], (100, 1)))
+    np.testing.assert_allclose(drawn.factors_N4, np.tile([1, 1, 1, 0], (100, 1)))
+    np.testing.assert_array_equal(drawn.stain_N23, np.tile([[1.0], [0.0]], (100, 1, 3)).reshape(100, 2, 3))

@@ -101,3 +101,25 @@ def test_probes_are_a_regular_grid_that_covers_the_patch() -> None:
 @pytest.mark.parametrize("size", [8, 16, 50, 97])
 def test_probes_exist_for_any_patch_of_at_least_eight_pixels(size: int) -> None:
     assert colour.probe_pixels(np.ones((2, size, size, 3), np.uint8)).shape == (2, 64, 3)
+
+
+def test_scaling_one_stain_scales_the_density_of_a_pixel_of_that_stain() -> None:
+    eosin = np.exp(-0.5 * colour.STAINS_33[1])[None, None].astype(np.float32)
+    scaled = colour.shift_stains(eosin, np.array([[[1.0, 1.5, 1.0], [0.0, 0.0, 0.0]]]))
+    np.testing.assert_allclose(scaled[0, 0], np.exp(-0.75 * colour.STAINS_33[1]), rtol=1e-5)
+    untouched = colour.shift_stains(eosin, np.array([[[1.5, 1.0, 1.0], [0.0, 0.0, 0.0]]]))
+    np.testing.assert_allclose(untouched[0, 0], eosin[0, 0], rtol=1e-5)
+
+
+def test_more_haematoxylin_darkens_towards_blue() -> None:
+    pink = np.float32([[[0.8, 0.5, 0.7]]])
+    found = colour.shift_stains(pink, np.array([[[1.0, 1.0, 1.0], [0.3, 0.0, 0.0]]]))[0, 0]
+    change = found - pink[0, 0]
+    assert (change < 0).all()
+    assert abs(change[2]) < abs(change[0])
+
+
+def test_no_stain_jitter_is_the_identity() -> None:
+    pixels = np.maximum(random_pixels(4), colour.DARKEST)
+    still = np.tile([[1.0], [0.0]], (4, 1, 3)).reshape(4, 2, 3)
+    np.testing.assert_allclose(colour.shift_stains(pixels, still), pixels, atol=1e-5)

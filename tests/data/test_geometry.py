@@ -102,9 +102,9 @@ def test_coverage_is_the_share_that_is_not_black() -> None:
 
 
 @pytest.mark.parametrize("output_px", [224, 96, 48])
-def test_the_notebooks_augmentation_never_cuts_into_the_centre_that_decides_the_label(output_px: int) -> None:
-    assert geometry.centre_lost_share(AugmentConfig(), 96, output_px) == 0
-    assert geometry.centre_lost_share(STILL, 96, output_px) == 0
+@pytest.mark.parametrize("policy", ["notebook", "none", "d4", "strong"])
+def test_no_policy_cuts_into_the_centre_that_decides_the_label(policy: str, output_px: int) -> None:
+    assert geometry.centre_lost_share(AugmentConfig.model_validate({"policy": policy}), 96, output_px) == 0
 
 
 def test_the_share_of_samples_that_lose_their_centre_is_that_of_brute_force() -> None:

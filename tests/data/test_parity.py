@@ -53,6 +53,7 @@ CASES = [
     ("colour", COLOUR, 3.0, 0.8),
     ("geometry", GEOMETRY, 2.8, 0.3),
     ("everything", GEOMETRY | COLOUR, 4.5, 1.0),
+    ("stain", {"stain": 0.1}, 1.5, 0.4),
 ]
 
 
@@ -120,7 +121,7 @@ def test_training_images_are_close_to_torchvision_on_smooth_patches(
     bias: float,
 ) -> None:
     inner = distances(patches, stats, runtime, 224, settings)[:, :, 40:-40, 40:-40]
-    assert np.abs(inner).mean() < (max(bound, 2.0) if set(settings) & set(COLOUR) else 0.25)
+    assert np.abs(inner).mean() < (max(bound, 2.0) if set(settings) & {*COLOUR, "stain"} else 0.25)
 
 
 @pytest.mark.parametrize("size", [96, 128, 160, 224])
