@@ -1,0 +1,42 @@
+"""`fastpath inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fastpath.cli import options, render
+
+
+@click.command(name="inspect")
+@options.store_argument()
+@options.output("Where to write. Default: beside the store, its name with -inspect.", required=False)
+@click.option(
+    "--sample",
+    type=click.IntRange(min=24),
+    default=2500,
+    show_default=True,
+    help="The most patches of a class whose pixels are read. Counts and channel statistics are of all.",
+)
+@options.seed(42)
+@options.common
+def command(store: Path, output: Path | None, sample: int, seed: int, as_json: bool, verbosity: int) -> None:
+    """Look at a store: counts, samples, colours, stains, odd patches, duplicates, slides.
+
+    Writes report.html, one page that needs nothing beside it, its pictures as PNG files, and inspect.json.
+
+    \b
+    Example:  fastpath inspect store -o inspection
+    """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
+    from dataclasses import asdict
+
+    from fastpath.workflows import inspect
+
+    where = output or store.resolve().with_name(f"{store.resolve().name}-inspect")
+    with render.progress_bar("inspecting", verbosity) as advance:
+        found = inspect.run(store, where, per_class=sample, seed=seed, advance=advance)
+    for text in found.notices if verbosity >= 0 else ():
+        render.notice(text)
+    values = asdict(found)
+    render.result(values, as_json=as_json, title=f"inspected {store}", where=found.report)
