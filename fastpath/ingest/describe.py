@@ -70,7 +70,7 @@ def describe(
     if not keep_N.any():
         raise DataError(listing.root, f"found no patch to keep of {len(listing)}", "check the files and --drop")
     contents = _contents(listing, tables, rows_N, keep_N)
-    source: dict[str, str | int] = {"kind": listing.kind, **dict(sorted(notes.items()))}
+    source: dict[str, str | int] = {"kind": listing.kind, **listing.about, **dict(sorted(notes.items()))}
     source |= {"skipped": len(skipped), "dropped": int((~keep_N).sum())}
     write_manifest(
         staging.store,

@@ -41,6 +41,7 @@ class ShardJob:
         first: Position of the first of them in the whole listing.
         patch_shape: Height, width, channels that every patch must have.
         on_error: `fail` at a patch that cannot be read, or `skip` and record it.
+        resize_px: Side to bring patches to; 0 leaves them as they are.
     """
 
     number: int
@@ -52,6 +53,7 @@ class ShardJob:
     first: int
     patch_shape: tuple[int, int, int]
     on_error: OnError = "fail"
+    resize_px: int = 0
 
 
 @dataclass(slots=True)
@@ -94,7 +96,7 @@ def stamp_all(stamp: Stamp, names: Sequence[str]) -> str:
 
 def _blocks(job: ShardJob, filling: _Filling) -> Iterator[np.ndarray]:
     """Yield a shard's patches in blocks, noting what each block teaches; the array is used again."""
-    read, _ = open_reader(job.reader, job.root)
+    read, _ = open_reader(job.reader, job.root, job.resize_px)
     size = max(1, BLOCK_BYTES // int(np.prod(job.patch_shape)))
     buffer = np.empty((size, *job.patch_shape), np.uint8)
     held: list[int] = []

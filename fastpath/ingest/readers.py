@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import xxhash
 
+from fastpath.errors import DataError
 from fastpath.ingest.decode import decode_file
+from fastpath.shards.format import MANIFEST
+from fastpath.shards.reader import Store, open_store
 
 Read = Callable[[str, Counter[str]], np.ndarray]
 """From a name and a counter of notes to uint8 [H, W, 3]; raises DataError."""
@@ -17,19 +23,85 @@ Stamp = Callable[[str], str]
 """What the file system says of a name's file: differs when it was written again; empty where it is missing."""
 
 
-def open_reader(reader: str, root: Path) -> tuple[Read, Stamp]:
+def open_reader(reader: str, root: Path, resize_px: int = 0) -> tuple[Read, Stamp]:
     """Return the functions that read and that stamp the patches of a listing.
 
     Args:
         reader: `Listing.reader`.
         root: `Listing.root`.
+        resize_px: Side to bring every patch to; 0 leaves them as they are.
     """
-    return READERS[reader](root)
+    read, stamp = READERS[reader](root)
+    if not resize_px:
+        return read, stamp
+    return lambda name, notes: resize(read(name, notes), resize_px, root / name), stamp
+
+
+def resize(image_HWC: np.ndarray, side_px: int, where: object) -> np.ndarray:
+    """Resize a square with Pillow's antialiased bilinear filter.
+
+    Args:
+        image_HWC: uint8 [H, W, 3].
+        side_px: New height and width.
+        where: Named where the patch is not square.
+
+    Raises:
+        DataError: It is not square, and would be distorted.
+    """
+    from PIL import Image
+
+    height, width = image_HWC.shape[:2]
+    if height != width:
+        raise DataError(where, f"found {width} by {height} pixels, wanted a square to resize", "cut square patches")
+    if height == side_px:
+        return image_HWC
+    return np.asarray(Image.fromarray(image_HWC).resize((side_px, side_px), Image.Resampling.BILINEAR))
 
 
 def _files(root: Path) -> tuple[Read, Stamp]:
-    prefix = str(root) + os.sep
-    return lambda name, notes: decode_file(prefix + name, notes), lambda name: _stamp(prefix + name)
+    prefix = str(root)
+    return (
+        lambda name, notes: decode_file(os.path.join(prefix, name), notes),  # noqa: PTH118 (a Path costs more)
+        lambda name: _stamp(os.path.join(prefix, name)),  # noqa: PTH118
+    )
+
+
+def _hdf5(root: Path) -> tuple[Read, Stamp]:
+    from fastpath.ingest.sources.pcam import open_images
+
+    @cache
+    def images(file: str) -> Any:  # noqa: ANN401 (an h5py data set)
+        return open_images(root / file)
+
+    def read(name: str, _: Counter[str]) -> np.ndarray:
+        file, row = name.split(":")
+        try:
+            patch: np.ndarray = images(file)[int(row)]
+        except (OSError, ValueError) as error:
+            raise DataError(root / name, f"cannot be read ({error})", "download the file again") from None
+        return patch
+
+    return read, lambda name: _stamp(str(root / name.partition(":")[0]))
+
+
+def _store(root: Path) -> tuple[Read, Stamp]:
+    @cache
+    def store() -> Store:
+        return open_store(root)
+
+    @cache
+    def hashes() -> np.ndarray:
+        return store().index["hash"].to_numpy()
+
+    def read(name: str, _: Counter[str]) -> np.ndarray:
+        row = int(name)
+        patch: np.ndarray = store().gather(np.array([row]))[0]
+        if xxhash.xxh3_128_digest(patch.data) != hashes()[row]:
+            remedy = f"run 'fastpath repair {root}'"
+            raise DataError(root, f"row {row} ('{store().ids_N[row]}') differs from its hash", remedy)
+        return patch
+
+    return read, lambda _: _stamp(str(root / MANIFEST))
 
 
 def _stamp(path: str) -> str:
@@ -40,4 +112,4 @@ def _stamp(path: str) -> str:
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
 
 
-READERS: dict[str, Callable[[Path], tuple[Read, Stamp]]] = {"files": _files}
+READERS: dict[str, Callable[[Path], tuple[Read, Stamp]]] = {"files": _files, "hdf5": _hdf5, "store": _store}

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,9 @@ class PackOptions:
         orphans: What to do with patches the group table does not name.
         on_error: What to do with patches that cannot be read.
         drop: Leave patches with any of these flags out of the index.
+        only: Table of ids: pack those.
+        resize_px: Side to bring every patch to; 0 leaves them as they are.
+        part: Pack the i-th of n parts only, (i, n) with i from 1, to be merged with the others.
         shard_bytes: Size of a shard; None follows from the number of patches.
     """
 
@@ -50,6 +53,9 @@ class PackOptions:
     orphans: Orphans = "refuse"
     on_error: OnError = "fail"
     drop: tuple[Flag, ...] = ()
+    only: Path | None = None
+    resize_px: int = 0
+    part: tuple[int, int] | None = None
     shard_bytes: int | None = None
 
 
@@ -119,21 +125,46 @@ def run(
     options = options or PackOptions()
     source, output = Path(source), Path(os.path.abspath(output))  # noqa: PTH100 (resolve would follow a link)
     _check_target(source, output, overwrite=overwrite)
-    listing = list_source(
-        source, kind=options.kind, labels=options.labels, groups=options.groups, orphans=options.orphans
-    )
-    patch_shape = _first_shape(listing, options.on_error)
-    rows = fmt.rows_per_shard(len(listing), int(np.prod(patch_shape)), options.shard_bytes)
-    plan = xxhash.xxh3_128_hexdigest(f"{__version__} {listing.fingerprint()} {patch_shape} {rows}".encode())
-    with stage(output, plan, resume=resume) as staging:
-        jobs = _jobs(listing, output, rows, patch_shape, options.on_error)
+    listing, patch_shape, rows = _plan(source, options)
+    plan = f"{__version__} {listing.fingerprint()} {patch_shape} {rows} {options.resize_px}"
+    with stage(output, xxhash.xxh3_128_hexdigest(plan.encode()), resume=resume) as staging:
+        jobs = _jobs(listing, output, rows, patch_shape, options)
         finished = _reusable(jobs, staging)
         _check_space(jobs, finished, staging)
         _fill([job for job in jobs if job.number not in finished], workers or default_workers(), finished, advance)
         description = describe(listing, len(jobs), staging, patch_shape, drop=options.drop)
-        split, notices = _default_split(staging.store)
+        split, notices = ("", []) if options.part else default_split(staging.store)
         staging.commit()
     return _result(open_store(output), description, sum(finished.values()), split, notices)
+
+
+def _plan(source: Path, options: PackOptions) -> tuple[Listing, tuple[int, int, int], int]:
+    """List what is to be packed, and settle the shape of a patch and the rows of a shard."""
+    listing = list_source(
+        source,
+        kind=options.kind,
+        labels=options.labels,
+        groups=options.groups,
+        orphans=options.orphans,
+        only=options.only,
+    )
+    patch_shape = _first_shape(listing, options)
+    rows = fmt.rows_per_shard(len(listing), int(np.prod(patch_shape)), options.shard_bytes)
+    if options.resize_px:
+        listing = replace(listing, about={**listing.about, "resize_px": options.resize_px})
+    if options.part:
+        listing = _part(listing, rows, *options.part)
+    return listing, patch_shape, rows
+
+
+def _part(listing: Listing, rows: int, number: int, count: int) -> Listing:
+    """Take whole shards of a listing, so that merged parts are the very store that one pack would have written."""
+    num_shards = -(-len(listing) // rows)
+    first, last = num_shards * (number - 1) // count * rows, num_shards * number // count * rows
+    if first >= last:
+        raise UsageError("--part", f"found {count} parts for {num_shards} shards", "use fewer parts, or --shard-mb")
+    taken = listing.take(np.arange(first, min(last, len(listing))))
+    return replace(taken, about={**taken.about, "part": f"{number}/{count}"})
 
 
 def _check_target(source: Path, output: Path, *, overwrite: bool) -> None:
@@ -147,14 +178,14 @@ def _check_target(source: Path, output: Path, *, overwrite: bool) -> None:
         raise UsageError(output, "lies within the source", "choose an -o outside it")
 
 
-def _first_shape(listing: Listing, on_error: OnError) -> tuple[int, int, int]:
+def _first_shape(listing: Listing, options: PackOptions) -> tuple[int, int, int]:
     """Shape of the first patch that can be read; every other must have it."""
-    read, _ = open_reader(listing.reader, listing.root)
+    read, _ = open_reader(listing.reader, listing.root, options.resize_px)
     for name in listing.names:
         try:
             height, width, channels = read(name, Counter()).shape
         except DataError:
-            if on_error == "fail":
+            if options.on_error == "fail":
                 raise
             continue
         if height != width:
@@ -165,7 +196,7 @@ def _first_shape(listing: Listing, on_error: OnError) -> tuple[int, int, int]:
 
 
 def _jobs(
-    listing: Listing, target: Path, rows: int, patch_shape: tuple[int, int, int], on_error: OnError
+    listing: Listing, target: Path, rows: int, patch_shape: tuple[int, int, int], options: PackOptions
 ) -> list[ShardJob]:
     return [
         ShardJob(
@@ -177,7 +208,8 @@ def _jobs(
             ids=listing.ids[first : first + rows],
             first=first,
             patch_shape=patch_shape,
-            on_error=on_error,
+            on_error=options.on_error,
+            resize_px=options.resize_px,
         )
         for number, first in enumerate(range(0, len(listing), rows))
     ]
@@ -233,7 +265,7 @@ def _fill(jobs: Sequence[ShardJob], workers: int, finished: dict[int, int], adva
             engine.shutdown(cancel_futures=True)
 
 
-def _default_split(path: Path) -> tuple[str, list[str]]:
+def default_split(path: Path) -> tuple[str, list[str]]:
     """Write the split a store starts with, where labels allow one."""
     store = open_store(path)
     if store.manifest.class_counts["unlabelled"]:

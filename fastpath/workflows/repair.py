@@ -64,7 +64,7 @@ def run(
     for damage in check_index(store):
         raise StoreError(store.path / damage.file, damage.problem, "pack again: the index is not in the source")
     listing = list_source(source, kind=kind)
-    read, _ = open_reader(listing.reader, listing.root)
+    read, _ = open_reader(listing.reader, listing.root, verify.resized_px(store))
     name_of = dict(zip(listing.ids, listing.names, strict=True))
     numbers = {entry.file: number for number, entry in enumerate(store.manifest.shards)}
     before = verify.run(path, workers=workers, advance=advance).damages

@@ -164,10 +164,11 @@ def _comparisons(store: Store, listing: Listing, known: np.ndarray) -> list[part
 
 def compare(job: Comparison) -> list[Damage]:
     """Compare the pixels of one shard with the source's. Runs in a worker."""
-    read, _ = open_reader(job.reader, job.root)
-    entry = open_store(job.store).manifest.shards[job.number].file
+    store = open_store(job.store)
+    read, _ = open_reader(job.reader, job.root, resized_px(store))
+    entry = store.manifest.shards[job.number].file
     try:
-        shard = open_store(job.store).shard(job.number)
+        shard = store.shard(job.number)
     except StoreError:
         return []  # the check of the shard itself names it
     different, damages = [], []
@@ -184,3 +185,8 @@ def compare(job: Comparison) -> list[Damage]:
         rows, ids = tuple(job.rows[at] for at in different), tuple(job.ids[at] for at in different)
         damages.append(Damage(entry, f"{len(different)} rows differ from the source", rows, ids))
     return damages
+
+
+def resized_px(store: Store) -> int:
+    """Return the side that the store's patches were resized to, 0 where they were not."""
+    return int(store.manifest.source.get("resize_px", 0))

@@ -8,12 +8,13 @@ from typing import Literal
 import click
 
 from fastpath.cli import options, render
+from fastpath.errors import UsageError
 
 
 @click.command(name="pack")
 @click.argument("source", type=options.PATH)
 @options.output("The store to write (a directory).")
-@click.option("--source-kind", type=click.Choice(["kaggle", "folder"]), help="What SOURCE is. Default: look.")
+@click.option("--source-kind", help="What SOURCE is: kaggle, folder, classes, table, pcam or store. Default: look.")
 @click.option("--labels", type=options.PATH, help="CSV of id,label. Default: the one in SOURCE, if any.")
 @click.option("--groups", type=options.PATH, help="CSV of id,wsi. Default: SOURCE/groups.csv, if any.")
 @click.option(
@@ -37,6 +38,9 @@ from fastpath.cli import options, render
     help="Leave out patches flagged duplicate, conflict, constant, black, white, blurred, palette, near-duplicate "
     "or id-mismatch. May be repeated.",
 )
+@click.option("--only", type=options.PATH, help="CSV with a column id: pack those patches only.")
+@click.option("--resize", type=click.IntRange(8, 1024), default=0, help="Bring every patch to this side, in pixels.")
+@click.option("--part", metavar="I/N", help="Pack the I-th of N parts, for 'fastpath merge'.")
 @click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: one a core.")
 @click.option("--shard-mb", type=click.IntRange(1), help="Size of a shard. Default: 4 to 64, by the number of patches.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted pack; refuse if it was of something else.")
@@ -51,6 +55,9 @@ def command(
     orphans: Literal["refuse", "own-group", "drop"],
     on_error: Literal["fail", "skip"],
     drop: tuple[str, ...],
+    only: Path | None,
+    resize: int,
+    part: str | None,
     workers: int | None,
     shard_mb: int | None,
     resume: bool,
@@ -60,7 +67,8 @@ def command(
 ) -> None:
     """Pack a folder of patches into a store.
 
-    SOURCE is a folder in the Kaggle layout (train/ and train_labels.csv), or one that holds image files.
+    SOURCE is a folder in the Kaggle layout (train/ and train_labels.csv), a folder of images or of two class
+    folders, a CSV or Parquet table with a column path, PatchCamelyon's HDF5 files, or a store.
     The store appears only when it is whole; an interrupted pack goes on where it was with the same command.
 
     \b
@@ -77,6 +85,9 @@ def command(
         orphans=orphans,
         on_error=on_error,
         drop=tuple(map(quality.parse, drop)),
+        only=only,
+        resize_px=resize,
+        part=None if part is None else _part(part),
         shard_bytes=None if shard_mb is None else shard_mb << 20,
     )
     with render.progress_bar("packing", verbosity) as advance:
@@ -107,3 +118,10 @@ def command(
         "store": str(found.store),
     }
     render.result(values, as_json=as_json, title=f"packed a {found.kind} source", where=output)
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UsageError("--part", f"found '{text}', wanted I/N with I from 1 to N", "write for example --part 1/8")
+    return int(number), int(count)

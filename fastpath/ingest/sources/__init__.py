@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from fastpath.errors import DataError
-from fastpath.ingest.sources.folder import list_folder
+from fastpath.errors import DataError, UsageError
+from fastpath.ingest.sources.classes import class_folders, list_classes
+from fastpath.ingest.sources.folder import SUFFIXES, list_folder
 from fastpath.ingest.sources.listing import Listing
-from fastpath.ingest.sources.tables import Orphans, join_groups
+from fastpath.ingest.sources.packed import list_store
+from fastpath.ingest.sources.pcam import list_pcam, parts_in
+from fastpath.ingest.sources.table import list_table
+from fastpath.ingest.sources.tables import Orphans, join_groups, keep_only
+from fastpath.shards.format import MANIFEST
 
-KINDS = ("kaggle", "folder")
+KINDS = ("kaggle", "folder", "classes", "table", "pcam", "store")
+_OTHERS: dict[str, Callable[[Path], Listing]] = {
+    "classes": list_classes,
+    "table": list_table,
+    "pcam": list_pcam,
+    "store": list_store,
+}
 
 
 def detect(source: Path) -> str:
@@ -21,8 +33,17 @@ def detect(source: Path) -> str:
     if not source.exists():
         raise DataError(source, "found nothing, wanted a folder of patches", "check the path")
     if not source.is_dir():
-        raise DataError(source, "found a file, wanted a folder of patches", "give the folder")
-    return "kaggle" if (source / "train").is_dir() else "folder"
+        if source.suffix in (".csv", ".parquet"):
+            return "table"
+        raise DataError(source, "found a file, wanted a folder of patches or a table of paths", "give the folder")
+    if (source / "train").is_dir() and ((source / "train_labels.csv").exists() or not class_folders(source / "train")):
+        return "kaggle"
+    if (source / MANIFEST).exists():
+        return "store"
+    if parts_in(source):
+        return "pcam"
+    has_images = any(path.suffix.lower() in SUFFIXES for path in source.iterdir())
+    return "folder" if has_images or len(class_folders(source)) < 2 else "classes"
 
 
 def list_source(
@@ -32,6 +53,7 @@ def list_source(
     labels: Path | None = None,
     groups: Path | None = None,
     orphans: Orphans = "refuse",
+    only: Path | None = None,
 ) -> Listing:
     """List a source's patches in the order the store will have.
 
@@ -41,17 +63,27 @@ def list_source(
         labels: Table of `id,label`; None takes the one that lies in the source, if any.
         groups: Table of `id,wsi`; None takes `groups.csv` of the source, if any.
         orphans: What to do with patches that the group table does not name.
+        only: Table with a column `id`: keep those.
 
     Raises:
         DataError: The source or a table is not as it should be.
     """
     kind = kind or detect(source)
-    beside = source / "train_labels.csv"
-    labels = labels or (beside if kind == "kaggle" and beside.exists() else None)
-    listing = list_folder(source, labels, kind=kind, prefix="train/" if kind == "kaggle" else "")
-    if groups is None and (source / "groups.csv").exists():
+    if kind not in KINDS:
+        raise UsageError("--source-kind", f"found '{kind}', wanted one of {', '.join(KINDS)}", "correct the name")
+    if kind in _OTHERS:
+        if labels is not None:
+            problem = f"found a label table for a source of kind {kind}, which has labels of its own"
+            raise UsageError("--labels", problem, "leave it out")
+        listing = _OTHERS[kind](source)
+    else:
+        beside = source / "train_labels.csv"
+        labels = labels or (beside if kind == "kaggle" and beside.exists() else None)
+        listing = list_folder(source, labels, kind=kind, prefix="train/" if kind == "kaggle" else "")
+    if groups is None and listing.groups is None and source.is_dir() and (source / "groups.csv").exists():
         groups = source / "groups.csv"
-    return listing if groups is None else join_groups(listing, groups, orphans)
+    listing = listing if groups is None else join_groups(listing, groups, orphans)
+    return listing if only is None else keep_only(listing, only)
 
 
 __all__ = ["KINDS", "Listing", "Orphans", "detect", "list_source"]

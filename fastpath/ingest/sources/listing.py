@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ class Listing:
         ids: Unique names of patches.
         labels_N: int8: 1 where the centre holds tumour, 0 where not, -1 where unknown.
         groups: The slide (or patient) of each, or None where unknown.
+        about: What the manifest should say of the source besides its kind.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Listing:
     ids: Sequence[str]
     labels_N: np.ndarray
     groups: Sequence[str] | None = None
+    about: Mapping[str, str | int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)

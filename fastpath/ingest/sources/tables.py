@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -126,4 +127,18 @@ def join_groups(listing: Listing, path: Path, orphans: Orphans) -> Listing:
         gone = set(lost)
         listing = listing.take([row for row in range(len(listing)) if row not in gone])
     groups = [group_of.get(name, f"orphan-{name}") for name in listing.ids]
-    return Listing(listing.kind, listing.root, listing.reader, listing.names, listing.ids, listing.labels_N, groups)
+    return replace(listing, groups=groups)
+
+
+def keep_only(listing: Listing, path: Path) -> Listing:
+    """Keep the patches that a table with a column `id` names, in the source's order.
+
+    Raises:
+        DataError: The table is not one, or names an id that the source does not have.
+    """
+    wanted = set(read_columns(path, "id", ["id"])[0])
+    unknown = wanted - set(listing.ids)
+    if unknown or not wanted:
+        problem = f"found {len(unknown)} ids that are not in the source (first: '{min(unknown, default='')}')"
+        raise DataError(path, problem if wanted else "found no ids", "correct those lines")
+    return listing.take([row for row, name in enumerate(listing.ids) if name in wanted])

@@ -1,0 +1,32 @@
+"""`fastpath merge`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from fastpath.cli import options, render
+
+
+@click.command(name="merge")
+@click.argument("stores", type=options.PATH, nargs=-1, required=True)
+@options.output("The store to write (a directory).")
+@options.common
+def command(stores: tuple[Path, ...], output: Path, as_json: bool, verbosity: int) -> None:
+    """Join STORES into one: the parts that 'pack --part' made on several machines, or stores of several sources.
+
+    \b
+    Example:  fastpath pack kaggle -o part-1 --part 1/2
+              fastpath pack kaggle -o part-2 --part 2/2
+              fastpath merge part-1 part-2 -o store
+    """  # noqa: D301
+    from fastpath.workflows import merge
+
+    with render.progress_bar("merging", verbosity) as advance:
+        found = merge.run(stores, output, advance=advance)
+    for text in found.notices:
+        render.notice(text)
+    values = dataclasses.asdict(found) | {"store": str(found.store)}
+    render.result(values, as_json=as_json, title=f"merged {found.num_stores} stores", where=output)

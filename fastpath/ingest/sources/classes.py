@@ -1,0 +1,52 @@
+"""A folder with one sub-folder of images for each of two classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fastpath.errors import DataError
+from fastpath.ingest.sources.folder import SUFFIXES, scan
+from fastpath.ingest.sources.listing import Listing, check_ids
+
+NEGATIVE = ("0", "normal", "negative", "benign", "non-tumour", "non-tumor", "no_tumour", "no_tumor")
+POSITIVE = ("1", "tumour", "tumor", "positive", "malignant", "cancer", "metastasis")
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Return the names of sub-folders that hold images."""
+    return sorted(
+        child.name
+        for child in folder.iterdir()
+        if child.is_dir() and any(file.suffix.lower() in SUFFIXES for file in child.iterdir())
+    )
+
+
+def list_classes(folder: Path) -> Listing:
+    """List `folder/<class>/*`, by sorted id.
+
+    Raises:
+        DataError: There are not two class folders whose names say which is positive, or an id is in both.
+    """
+    found = class_folders(folder)
+    negative = [name for name in found if name.lower() in NEGATIVE]
+    positive = [name for name in found if name.lower() in POSITIVE]
+    if len(found) != 2 or len(negative) != 1 or len(positive) != 1:
+        problem = (
+            f"found class folders {', '.join(found[:5])!r}, wanted two such as '0' and '1' or 'normal' and 'tumor'"
+        )
+        raise DataError(folder, problem, "rename the folders, or pack a table of path,label")
+    files = {name: scan(folder / name) for name in (negative[0], positive[0])}
+    rows = sorted((name, kind, file) for kind, names in files.items() for name, file in names.items())
+    ids = [name for name, _, _ in rows]
+    check_ids(ids, folder)
+    return Listing(
+        kind="classes",
+        root=folder,
+        reader="files",
+        names=[f"{kind}/{file}" for _, kind, file in rows],
+        ids=ids,
+        labels_N=np.array([kind == positive[0] for _, kind, _ in rows], dtype=np.int8),
+        about={"class_0": negative[0], "class_1": positive[0]},
+    )

@@ -1,0 +1,103 @@
+"""PatchCamelyon's HDF5 files: `camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5` and their meta tables."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastpath.errors import DataError, UsageError
+from fastpath.ingest.sources.listing import Listing
+from fastpath.shards.format import UNLABELLED
+
+PARTS = ("train", "valid", "test")
+STEM = "camelyonpatch_level_2_split_{part}_{what}"
+
+
+def h5py() -> Any:  # noqa: ANN401 (a module of an optional dependency)
+    """Return the module.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    try:
+        import h5py as module
+    except ImportError:
+        problem = "found no h5py, wanted it to read HDF5"
+        raise UsageError("fastpath", problem, "run: pip install 'fastpath[hdf5]'") from None
+    return module
+
+
+def parts_in(folder: Path) -> list[str]:
+    """Return which of the set's parts a folder holds."""
+    return [part for part in PARTS if (folder / f"{STEM.format(part=part, what='x')}.h5").exists()]
+
+
+def list_pcam(folder: Path) -> Listing:
+    """List every part that is there, in the files' order; ids are `train-000000` and so on.
+
+    Raises:
+        DataError: A file is not what PatchCamelyon's are, or counts differ.
+    """
+    parts = parts_in(folder)
+    if not parts:
+        wanted = STEM.format(part="train", what="x") + ".h5"
+        raise DataError(folder, f"found no PatchCamelyon files, wanted such as {wanted}", "unpack the .gz files first")
+    names: list[str] = []
+    ids: list[str] = []
+    labels: list[np.ndarray] = []
+    groups: list[str] = []
+    for part in parts:
+        file = f"{STEM.format(part=part, what='x')}.h5"
+        count = len(open_images(folder / file))
+        names += [f"{file}:{row}" for row in range(count)]
+        ids += [f"{part}-{row:06d}" for row in range(count)]
+        labels.append(_labels(folder / f"{STEM.format(part=part, what='y')}.h5", count))
+        groups += _groups(folder / f"{STEM.format(part=part, what='meta')}.csv", count)
+    known = groups if "" not in groups else None
+    return Listing("pcam", folder, "hdf5", names, ids, np.concatenate(labels), known)
+
+
+def open_images(path: Path) -> Any:  # noqa: ANN401 (an h5py data set)
+    """Open the data set `x`, uint8 [N, H, W, 3], with a cache that holds its chunks.
+
+    Raises:
+        DataError: The file is not HDF5 or has no such data set.
+    """
+    try:
+        images = h5py().File(path, "r", rdcc_nbytes=64 << 20)["x"]
+        shape, kind = images.shape, images.dtype
+    except (OSError, KeyError, AttributeError) as error:
+        raise DataError(path, f"is not a PatchCamelyon file ({error})", "download it again") from None
+    if kind != np.uint8 or len(shape) != 4 or shape[3] != 3:
+        raise DataError(path, f"found {kind} {list(shape)}, wanted uint8 [N, H, W, 3]", "download it again")
+    return images
+
+
+def _labels(path: Path, count: int) -> np.ndarray:
+    if not path.exists():
+        return np.full(count, UNLABELLED, np.int8)
+    try:
+        with h5py().File(path, "r") as file:
+            labels = np.asarray(file["y"]).reshape(-1)
+    except (OSError, KeyError) as error:
+        raise DataError(path, f"is not a PatchCamelyon file ({error})", "download it again") from None
+    if len(labels) != count or not np.isin(labels, (0, 1)).all():
+        problem = f"found {len(labels)} labels from {labels.min(initial=0)} to {labels.max(initial=0)}"
+        raise DataError(path, f"{problem}, wanted {count} of 0 or 1", "download it again")
+    return labels.astype(np.int8)
+
+
+def _groups(path: Path, count: int) -> list[str]:
+    """Slides of one part; its table has no ids, but numbers its rows, and those are checked."""
+    if not path.exists():
+        return [""] * count
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if len(rows) != count or any("wsi" not in row for row in rows):
+        raise DataError(path, f"found {len(rows)} rows, wanted {count} with a column 'wsi'", "download it again")
+    if any(row.get("", str(at)) != str(at) for at, row in enumerate(rows)):
+        raise DataError(path, "found rows that are not numbered in order", "download it again")
+    return [row["wsi"] for row in rows]

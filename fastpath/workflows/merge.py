@@ -1,0 +1,175 @@
+"""Join stores into one: the parts of a pack that several machines shared, or stores of several sources."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from fastpath import __version__
+from fastpath.errors import DataError, IntegrityError, StoreError, UsageError
+from fastpath.ingest.quality import counts, flags_of
+from fastpath.ingest.sources.listing import check_ids
+from fastpath.shards import format as fmt
+from fastpath.shards.reader import Store, open_store
+from fastpath.shards.staging import Staging, stage
+from fastpath.shards.writer import Contents, write_index, write_manifest
+from fastpath.workflows.pack import default_split
+
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class MergeResult:
+    """What was joined.
+
+    Attributes:
+        store: Where it is.
+        num_stores: Stores that went into it.
+        num_patches: Patches in it.
+        num_shards: Shard files.
+        split: Kind of the split that was written; empty where there is none.
+        notices: What the user should know.
+        fingerprint: Names the store's content.
+    """
+
+    store: Path
+    num_stores: int
+    num_patches: int
+    num_shards: int
+    split: str
+    notices: list[str]
+    fingerprint: str
+
+
+def run(paths: Sequence[Path], output: Path, *, advance: Advance | None = None) -> MergeResult:
+    """Join stores in the order given; parts of one pack are put in their own order, and must all be there.
+
+    Shards are copied, not decoded, and each copy is checked against its hash. The parts of a pack merge to the very
+    bytes that one pack of the whole writes.
+
+    Args:
+        paths: The stores.
+        output: The store to write.
+        advance: Called with patches copied and in all.
+
+    Raises:
+        UsageError: The target is taken, parts are missing, or patch shapes differ.
+        DataError: Two stores have an id in common, or only some have groups.
+        IntegrityError: A shard does not have its hash.
+    """
+    output = Path(os.path.abspath(output))  # noqa: PTH100 (resolve would follow a link)
+    if output.exists():
+        raise UsageError(output, "found something there, wanted a free name", "choose another -o")
+    stores = _in_order([open_store(path) for path in paths])
+    shapes = {store.manifest.patch_shape for store in stores}
+    if len(shapes) != 1:
+        raise UsageError(paths[0], f"found patches of {len(shapes)} sizes, wanted one", "pack with --resize")
+    plan = " ".join([__version__, "merge", *(store.fingerprint for store in stores)])
+    with stage(output, xxhash.xxh3_128_hexdigest(plan.encode())) as staging:
+        shards = _copy_shards(stores, staging, advance)
+        contents = _join(stores)
+        write_manifest(
+            staging.store,
+            contents,
+            patch_shape=shapes.pop(),
+            shards=shards,
+            flag_counts=counts(contents.rows_N["flags"]),
+            source=_source(stores),
+            index_hash=write_index(staging.store / fmt.INDEX, contents),
+        )
+        split, notices = default_split(staging.store)
+        staging.commit()
+    merged = open_store(output)
+    return MergeResult(output, len(stores), len(merged), len(shards), split, notices, merged.fingerprint)
+
+
+def _in_order(stores: list[Store]) -> list[Store]:
+    """Put the parts of a pack in their order."""
+    parts = [str(store.manifest.source.get("part", "")) for store in stores]
+    if not any(parts):
+        return stores
+    wanted = [f"{number + 1}/{len(stores)}" for number in range(len(stores))]
+    if sorted(parts) != sorted(wanted):
+        problem = f"found parts {', '.join(part or 'none' for part in parts)}, wanted {', '.join(wanted)}"
+        raise UsageError("stores", problem, "give all parts of one pack and nothing else")
+    return [stores[parts.index(part)] for part in wanted]
+
+
+def _copy_shards(stores: Sequence[Store], staging: Staging, advance: Advance | None) -> list[fmt.ShardEntry]:
+    shards: list[fmt.ShardEntry] = []
+    done, total = 0, sum(len(store) for store in stores)
+    for store in stores:
+        for entry in store.manifest.shards:
+            name = fmt.shard_name(len(shards))
+            try:
+                shutil.copyfile(store.path / entry.file, staging.store / name)
+            except FileNotFoundError as error:
+                raise StoreError(store.path / entry.file, f"cannot be read ({error.strerror})", "repair it") from None
+            with (staging.store / name).open("rb") as file:
+                os.fsync(file.fileno())
+            if fmt.hash_file(staging.store / name) != entry.hash:
+                problem = "found other bytes than the manifest's hash"
+                raise IntegrityError(store.path / entry.file, problem, "run 'fastpath repair' on that store")
+            shards.append(fmt.ShardEntry(file=name, rows=entry.rows, hash=entry.hash))
+            done += entry.rows
+            if advance:
+                advance(min(done, total), total)
+    return shards
+
+
+def _join(stores: Sequence[Store]) -> Contents:
+    """Join the indexes; flags that depend on company are decided anew."""
+    ids = [name for store in stores for name in store.ids_N.tolist()]
+    check_ids(ids, "stores")
+    grouped = [store.groups_N is not None for store in stores]
+    if any(grouped) and not all(grouped):
+        lacking = stores[grouped.index(False)].path
+        raise DataError(lacking, "found no groups, wanted them as the other stores have", "pack it with --groups")
+    firsts = np.cumsum([0, *(len(store.manifest.shards) for store in stores)])
+    rows_N = np.concatenate([rows_of(store) for store in stores])
+    labels_N = np.concatenate([store.labels_N for store in stores])
+    height, width, _ = stores[0].manifest.patch_shape
+    rows_N["flags"] = flags_of(rows_N, height * width, labels_N)
+    shard_N = [store.index["shard"].to_numpy() + first for store, first in zip(stores, firsts, strict=False)]
+    return Contents(
+        ids=ids,
+        labels_N=labels_N,
+        groups=[group for store in stores for group in store.groups_N] if all(grouped) else None,  # type: ignore[union-attr]
+        shard_N=np.concatenate(shard_N),
+        row_N=np.concatenate([store.index["row"].to_numpy() for store in stores]),
+        rows_N=rows_N,
+    )
+
+
+def rows_of(store: Store) -> np.ndarray:
+    """Return what a store's index says of its patches' pixels, `format.ROW` [N]."""
+    frame = store.index
+    rows = np.zeros(len(frame), fmt.ROW)
+    rows["hash"] = np.frombuffer(b"".join(frame["hash"]), "V16")
+    rows["sums"] = frame[["sum_r", "sum_g", "sum_b"]]
+    rows["squares"] = frame[["squares_r", "squares_g", "squares_b"]]
+    for name in ("sharpness", "phash", "flags"):
+        rows[name] = frame[name]
+    return rows
+
+
+def _source(stores: Sequence[Store]) -> dict[str, str | int]:
+    """Say of the whole what the manifests say of the parts."""
+    sources = [store.manifest.source for store in stores]
+    kinds, sums = {str(source["kind"]) for source in sources}, Counter[str]()
+    merged: dict[str, str | int] = {"kind": kinds.pop() if len(kinds) == 1 else "merge"}
+    for source in sources:
+        for key, value in source.items():
+            if isinstance(value, int) and key != "resize_px":
+                sums[key] += value
+            elif key not in ("kind", "part"):
+                merged[key] = value
+    order = [key for source in sources for key in source if key in sums]
+    return merged | {key: sums[key] for key in dict.fromkeys(order)}
