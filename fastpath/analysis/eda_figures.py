@@ -228,8 +228,10 @@ def enlarge(image_HWC: NDArray[np.uint8], scale: int, *, centre: bool = False) -
     size = image_HWC.shape[0]
     if centre and size > CENTRE_PX:
         first, last = (size - CENTRE_PX) // 2 * scale, (size + CENTRE_PX) // 2 * scale
-        for offset, colour in ((0, (255, 255, 255)), (1, (30, 30, 30))):
+        width = max(1, scale // 2)
+        for offset in range(2 * width):  # light inside, dark outside: one of the two is seen on any tissue
             low, high = first - 1 - offset, last + offset
+            colour = (255, 255, 255) if offset < width else (30, 30, 30)
             large[[low, high], low : high + 1] = colour
             large[low : high + 1, [low, high]] = colour
     return large

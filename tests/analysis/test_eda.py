@@ -119,9 +119,9 @@ def test_the_centre_is_framed_from_outside() -> None:
     framed = eda_figures.enlarge(image, 4, centre=True)
     assert framed.shape == (384, 384, 3)
     assert (framed[128:256, 128:256] == 200).all()
-    assert (framed[127, 127:257] == 255).all()
-    assert (framed[126, 126:258] == 30).all()
-    assert (framed[:126] == 200).all()
+    assert (framed[126:128, 128:256] == 255).all()
+    assert (framed[124:126, 124:260] == 30).all()
+    assert (framed[:124] == 200).all()
 
 
 def test_figures_are_the_same_png_each_time() -> None:

@@ -1,0 +1,68 @@
+"""`fastpath show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fastpath.cli import options, render
+from fastpath.errors import UsageError
+
+
+@click.command(name="show")
+@options.store_argument()
+@click.argument("more_ids", nargs=-1, metavar="")
+@options.output("Where to write.")
+@click.option("--ids", multiple=True, metavar="ID...", help="Show these patches as they are stored.")
+@click.option("--epoch", type=click.IntRange(min=0), help="Show samples as training sees them in this epoch, from 0 …")
+@click.option("--position", type=click.IntRange(min=0), help="… at this position of it, from 0.")
+@click.option("--count", type=click.IntRange(1, 1024), default=1, show_default=True, help="Consecutive positions.")
+@click.option("--config", "config_path", type=options.PATH, help="Settings in TOML, as for train.")
+@options.seed()
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+@options.common
+def command(
+    store: Path,
+    more_ids: tuple[str, ...],
+    output: Path,
+    ids: tuple[str, ...],
+    epoch: int | None,
+    position: int | None,
+    count: int,
+    config_path: Path | None,
+    seed: int | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    verbosity: int,
+) -> None:
+    """Show patches as they are stored, or the very samples that training sees.
+
+    Writes a PNG file for each, overview.png with all of them and show.json with what is known of them: with --epoch
+    and --position also the augmentation that was drawn. The labelled centre is framed.
+
+    \b
+    Example:  fastpath show store --ids ID ID -o shown
+              fastpath show store --epoch 3 --position 17 --count 8 --config configs/notebook.toml -o shown
+    """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
+    if more_ids and not ids:
+        raise UsageError("arguments", f"found '{more_ids[0]}' after the store", "name patches with --ids")
+    if bool(ids) == (epoch is not None or position is not None) or (epoch is None) != (position is None):
+        problem = "wanted either --ids, or --epoch and --position"
+        raise UsageError("arguments", problem, "see 'fastpath show --help'")
+    from fastpath import config, runtime
+    from fastpath.workflows import show
+
+    if epoch is None or position is None:
+        found = show.patches(store, output, [*ids, *more_ids])
+    else:
+        settings = config.load(config_path, [*overrides, *([] if seed is None else [f"seed={seed}"])])
+        # The CPU's samples: a GPU's differ from them in the last bits only, and this must run anywhere.
+        where = runtime.resolve("cpu")
+        found = show.samples(store, output, settings, where, epoch=epoch, position=position, count=count)
+    values = {"shown": found.shown, "overview": str(found.overview)}
+    if not as_json:
+        for facts in found.shown:
+            place = f"position {facts['position']}: " if "position" in facts else ""
+            click.echo(f"{place}{facts['id']}, {facts['label']}, row {facts['row']}")
+    render.result(values, as_json=as_json, title="shown", where=found.output)
