@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 # The notebook's settings, in units of 0 to 1.
 MEAN, STD = (0.6999, 0.5416, 0.6931), (0.2213, 0.2659, 0.1982)
-ROTATION_DEG, CROP_SCALE, JITTER = 15, (0.8, 1.0), (0.2, 0.2, 0.2, 0.1)
+ROTATION_DEG, CROP_SCALE, CROP_RATIO, JITTER = 15, (0.8, 1.0), (3 / 4, 4 / 3), (0.2, 0.2, 0.2, 0.1)
+
+Batches = Iterator[tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Task:
         threads: CPU cores to use.
         warm: Batches before the clock starts: more than any contestant prefetches.
         batches: Batches on the clock.
+        variant: Which of a module's ways of doing it.
     """
 
     folder: Path
@@ -38,23 +43,68 @@ class Task:
     threads: int
     warm: int
     batches: int
+    variant: str = ""
 
 
-def main(load: Callable[[Task], Iterator[int]]) -> None:
-    """Time an iterator that yields the number of images of each batch once the batch is in memory; print JSON."""
+@dataclass(frozen=True)
+class Work:
+    """How a contestant's training batches compare with the notebook's.
+
+    Attributes:
+        cannot: Parts of the notebook's work that it leaves undone, having no such thing.
+        differs: Parts that it does, but otherwise.
+    """
+
+    cannot: tuple[str, ...] = ()
+    differs: tuple[str, ...] = ()
+
+
+def main(
+    load: Callable[[Task], Batches], works: Mapping[str, Work] | None = None, packages: Sequence[str] = ()
+) -> None:
+    """Time an iterator of (images, labels), each yielded once it is in memory; print one line of JSON.
+
+    Args:
+        load: Makes the iterator; endless. What it prepares before its first batch is not on the clock.
+        works: By variant, or `val` for validation: what it does otherwise than the notebook.
+        packages: Distributions whose versions the result names.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--mode", choices=["train", "val"], required=True)
+    parser.add_argument("--variant", default="")
     for name in ("image-size-px", "batch-size", "threads", "warm", "batches"):
         parser.add_argument(f"--{name}", type=int, required=True)
-    task = Task(**vars(parser.parse_args()))
+    parser.add_argument("--check", action="store_true", help="describe one batch after another instead of timing them")
+    arguments = vars(parser.parse_args())
+    check = arguments.pop("check")
+    task = Task(**arguments)
     batches = load(task)
+    result = _describe(batches, task) if check else _time(batches, task)
+    result |= asdict((works or {}).get("val" if task.mode == "val" else task.variant, Work()))
+    result["versions"] = {name: importlib.metadata.version(name) for name in packages}
+    print(json.dumps(result), flush=True)
+    os._exit(0)  # worker processes with full queues must not hold up the next contestant
+
+
+def _time(batches: Batches, task: Task) -> dict[str, Any]:
+    """Return images a second, once warm."""
     for _ in range(task.warm):
         next(batches)
     images, start = 0, time.perf_counter()
     for _ in range(task.batches):
-        images += next(batches)
+        images += len(next(batches)[0])
     seconds = time.perf_counter() - start
-    print(json.dumps({"images": images, "seconds": seconds, "images_per_s": images / seconds}), flush=True)
-    os._exit(0)  # worker processes with full queues must not hold up the next contestant
+    return {"images": images, "seconds": seconds, "images_per_s": images / seconds}
+
+
+def _describe(batches: Batches, task: Task) -> dict[str, Any]:
+    """Return shape, type, mean, spread and share of positives over `batches` batches: whether the work is done."""
+    moments = []
+    for _ in range(task.batches):
+        images, labels = next(batches)
+        moments.append((float(images.mean()), float(images.std()), sum(map(float, labels)) / len(labels)))
+    mean, std, positive = (sum(column) / len(moments) for column in zip(*moments, strict=True))
+    described = {"shape": list(images.shape), "dtype": str(images.dtype).removeprefix("torch.")}
+    return described | {"mean": mean, "std": std, "positive": positive}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pandas as pd
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 from torchvision import transforms
 
-from benchmarks.peers.common import CROP_SCALE, JITTER, MEAN, ROTATION_DEG, STD, Task, main
+from benchmarks.peers.common import CROP_SCALE, JITTER, MEAN, ROTATION_DEG, STD, Batches, Task, main
 
 WORKERS = 4
 
@@ -46,16 +44,15 @@ class PatchFolder(Dataset[tuple[torch.Tensor, int]]):
             return self.transform(image.convert("RGB")), int(row["label"])
 
 
-def load(task: Task) -> Iterator[int]:
-    """Yield the size of each batch, epoch after epoch."""
+def load(task: Task) -> Batches:
+    """Yield batches, epoch after epoch."""
     data = PatchFolder(task)
     weights = 1.0 / data.table["label"].map(data.table["label"].value_counts()).to_numpy()
     sampler = WeightedRandomSampler(weights.tolist(), len(data)) if task.mode == "train" else None
     loader = DataLoader(data, task.batch_size, sampler=sampler, num_workers=WORKERS, persistent_workers=True)
     while True:
-        for images, _ in loader:
-            yield len(images)
+        yield from loader
 
 
 if __name__ == "__main__":
-    main(load)
+    main(load, packages=["torch", "torchvision", "pillow"])

@@ -1,6 +1,10 @@
 """Images a second out of a loader, with no model behind it: fastpath against its peers on the same patches.
 
 Usage: python -m benchmarks.suites.loader [--folder KAGGLE_FOLDER] [--mode train|val] [--size 224] [--rounds 5]
+                                          [--only NAME]... [--without NAME]...
+
+Peers live in environments of their own: `python -m benchmarks.peers.environments` makes them. One that is absent, or
+whose first batches are not the notebook's kind of batch, is left out with the reason.
 """
 
 from __future__ import annotations
@@ -10,22 +14,136 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from benchmarks import harness
+from benchmarks.peers import environments
 from fastpath.workflows import pack
 
-CONTESTANTS = {"fastpath": "benchmarks.peers.fastpath_loader", "notebook": "benchmarks.peers.notebook"}
+CHECK_BATCHES = 4
 
 
-def measure(module: str, arguments: list[str]) -> float:
-    """Run one contestant in a process of its own; returns images a second."""
-    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
+@dataclass(frozen=True)
+class Contestant:
+    """One way of loading.
+
+    Attributes:
+        module: Script of `benchmarks.peers`.
+        variant: Which of its ways.
+        environment: Name of its environment; None is the project's own.
+    """
+
+    module: str
+    variant: str = ""
+    environment: str | None = None
+
+    def command(self, arguments: Sequence[str]) -> list[str]:
+        """Return the process to run."""
+        python = sys.executable if self.environment is None else str(environments.interpreter(self.environment))
+        return [python, "-m", f"benchmarks.peers.{self.module}", f"--variant={self.variant}", *arguments]
+
+
+CONTESTANTS = {
+    "fastpath": Contestant("fastpath_loader"),
+    "notebook": Contestant("notebook"),
+    "torchvision v2": Contestant("torchvision_v2"),
+    "torchvision v2, reordered": Contestant("torchvision_v2", "reordered"),
+    "albumentations": Contestant("albumentations_loader", "", "albumentations"),
+    "albumentations, reordered": Contestant("albumentations_loader", "reordered", "albumentations"),
+    "webdataset": Contestant("webdataset_loader", "", "webdataset"),
+    "litdata": Contestant("litdata_loader", "", "litdata"),
+    "ffcv": Contestant("ffcv_loader", "", "ffcv"),
+    "ffcv, jitter": Contestant("ffcv_loader", "jitter", "ffcv"),
+    "ffcv, jitter first": Contestant("ffcv_loader", "jitter_first", "ffcv"),
+    "dali op by op": Contestant("dali_loader"),
+    "dali, colour first": Contestant("dali_loader", "colour_first"),
+    "kornia": Contestant("kornia_loader", "", "kornia"),
+    "kornia, reordered": Contestant("kornia_loader", "reordered", "kornia"),
+}
+
+
+def contestants_of(mode: str) -> dict[str, Contestant]:
+    """Return who runs in a mode: variants differ in augmentation only."""
+    return {name: who for name, who in CONTESTANTS.items() if mode == "train" or not who.variant}
+
+
+def result_of(contestant: Contestant, arguments: Sequence[str]) -> dict[str, Any]:
+    """Run one contestant in a process of its own; returns what it printed last.
+
+    Raises:
+        click.ClickException: It failed; the message is its last line of error.
+    """
+    done = subprocess.run(contestant.command(arguments), capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise click.ClickException(f"{module} failed:\n{done.stderr}")
-    return float(json.loads(done.stdout.splitlines()[-1])["images_per_s"])
+        raise click.ClickException((done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1])
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def faults(description: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
+    """Return how a contestant's batches are not what was asked for, or None."""
+    side = settings["image_size_px"]
+    shape = [settings["batch_size"], 3, side, side]
+    if description["shape"] != shape or description["dtype"] != "float32":
+        return f"found {description['dtype']} {description['shape']}, wanted float32 {shape}"
+    if abs(description["mean"]) > 0.5 or not 0.5 < description["std"] < 1.5:
+        return f"found mean {description['mean']:.2f} and std {description['std']:.2f}, wanted about 0 and 1"
+    if settings["mode"] == "train" and abs(description["positive"] - 0.5) > 0.2:
+        return f"found {description['positive']:.0%} positive, wanted about half: sampling is not weighted"
+    return None
+
+
+def examined(
+    entrants: Mapping[str, Contestant], arguments: Sequence[str], settings: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Run everybody once, untimed: converts the patches where need be, and looks at the batches.
+
+    Returns:
+        What each contestant says of its batches, and why the others are left out.
+    """
+    described, skipped = {}, {}
+    for name, contestant in entrants.items():
+        reason = environments.absence(contestant.environment) if contestant.environment else None
+        if reason is None:
+            try:
+                described[name] = result_of(contestant, [*arguments, f"--batches={CHECK_BATCHES}", "--check"])
+                reason = faults(described[name], settings)
+            except click.ClickException as error:
+                reason = f"failed: {error.message}"
+        if reason is not None:
+            described.pop(name, None)
+            skipped[name] = reason
+        click.echo(f"{name:28s} {'left out: ' + reason if reason else 'ready'}")
+    return described, skipped
+
+
+def speed(contestant: Contestant, arguments: Sequence[str]) -> float:
+    """Return images a second of one run."""
+    return float(result_of(contestant, arguments)["images_per_s"])
+
+
+def table_of(
+    figures: Mapping[str, Sequence[float]], described: Mapping[str, Mapping[str, Any]], skipped: Mapping[str, str]
+) -> str:
+    """Return the Markdown a reader sees."""
+    ratios = harness.ratios(figures, of="fastpath")
+    lines = [
+        "| loader | images/s, median (min to max) | fastpath is faster by | same work? | differently |",
+        "|---|---|---|---|---|",
+    ]
+    for name, values in figures.items():
+        found, ratio, work = harness.summary(values), ratios.get(name), described[name]
+        faster = f"{ratio['median']:.2f}x ({ratio['min']:.2f} to {ratio['max']:.2f})" if ratio else ""
+        same = f"no: cannot do {', '.join(work['cannot'])}" if work["cannot"] else "yes"
+        cells = [name, f"{found['median']:.0f} ({found['min']:.0f} to {found['max']:.0f})", faster, same]
+        lines.append(f"| {' | '.join([*cells, '; '.join(work['differs'])])} |")
+    lines += [f"| {name} | left out | | | {reason.replace('|', '/')} |" for name, reason in skipped.items()]
+    return "\n".join(lines)
 
 
 @click.command()
@@ -34,29 +152,46 @@ def measure(module: str, arguments: list[str]) -> float:
 @click.option("--size", type=int, default=224, show_default=True, help="Side of the output, in pixels.")
 @click.option("--rounds", type=int, default=5, show_default=True)
 @click.option("--batches", type=int, default=50, show_default=True, help="Batches of 64 on the clock.")
-def main(folder: Path | None, mode: str, size: int, rounds: int, batches: int) -> None:
+@click.option("--only", multiple=True, type=click.Choice(list(CONTESTANTS)), help="Race these against fastpath.")
+@click.option("--without", multiple=True, type=click.Choice(list(CONTESTANTS)), help="Leave these out.")
+@click.option("--record/--no-record", default=True, show_default=True, help="Write benchmarks/records.")
+def main(
+    folder: Path | None,
+    mode: str,
+    size: int,
+    rounds: int,
+    batches: int,
+    only: tuple[str, ...],
+    without: tuple[str, ...],
+    record: bool,
+) -> None:
     """Measure, print and write a record."""
     folder = folder or harness.sample_folder()
     if folder is None:
         raise click.ClickException("no real patches here: give --folder, or set FASTPATH_SAMPLE_DATA")
-    settings = {"mode": mode, "image_size_px": size, "batch_size": 64, "threads": 2, "warm": 12, "batches": batches}
+    wanted = ({"fastpath", *only} if only else set(CONTESTANTS)) - set(without)
+    entrants = {name: who for name, who in contestants_of(mode).items() if name in wanted}
+    settings: dict[str, Any] = {"mode": mode, "image_size_px": size, "batch_size": 64, "threads": 2, "warm": 12}
     with tempfile.TemporaryDirectory() as scratch:
         store = Path(scratch) / "store"
         pack.run(folder, store)
         arguments = [f"--folder={folder}", f"--store={store}"]
         arguments += [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-        runs = {name: functools.partial(measure, module, arguments) for name, module in CONTESTANTS.items()}
-        figures = harness.alternate(runs, rounds)
-    ratios = harness.ratios(figures, of="fastpath")
-    table = ["| loader | images/s, median (min to max) | fastpath is faster by |", "|---|---|---|"]
-    for name, values in figures.items():
-        found, ratio = harness.summary(values), ratios.get(name)
-        faster = f"{ratio['median']:.2f}x ({ratio['min']:.2f} to {ratio['max']:.2f})" if ratio else ""
-        table.append(f"| {name} | {found['median']:.0f} ({found['min']:.0f} to {found['max']:.0f}) | {faster} |")
-    click.echo("\n".join(table))
-    settings |= {"rounds": rounds, "data": f"{folder.name}, real patches, files and store in the page cache"}
-    results = {"images_per_s": figures, "ratios": ratios}
-    click.echo(f"→ {harness.write_record(f'loader-{mode}-{size}', settings, results, chr(10).join(table))}")
+        described, skipped = examined(entrants, arguments, settings)
+        if "fastpath" not in described:
+            raise click.ClickException(f"fastpath itself was left out: {skipped.get('fastpath', '--without fastpath')}")
+        timed = [*arguments, f"--batches={batches}"]
+        figures = harness.alternate(
+            {name: functools.partial(speed, CONTESTANTS[name], timed) for name in described}, rounds
+        )
+    table = table_of(figures, described, skipped)
+    click.echo(table)
+    if record:
+        data = f"{folder.name}, real patches, files and store in the page cache"
+        settings |= {"batches": batches, "rounds": rounds, "data": data}
+        results = {"images_per_s": figures, "ratios": harness.ratios(figures, of="fastpath")}
+        results |= {"batches": described, "left_out": skipped}
+        click.echo(f"→ {harness.write_record(f'loader-{mode}-{size}', settings, results, table)}")
 
 
 if __name__ == "__main__":
