@@ -71,6 +71,9 @@ class TrainView:
             f"{start.num_trained:,} of {start.num_parameters:,} parameters trained{going_on}",
             soft_wrap=True,
         )
+        if start.centre_lost_share:
+            share = f"{start.centre_lost_share:.1%} of training samples"
+            render.notice(f"augmentation cuts into the centre that decides the label in {share}: see data.augment")
         self._bar.console.print(_row(_HEADINGS, "bold"), soft_wrap=True)
         self._task = self._bar.add_task("epoch", total=start.num_steps, state="")
         self._restart()

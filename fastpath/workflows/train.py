@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from fastpath.config import Config
+from fastpath.data.geometry import centre_lost_share
 from fastpath.data.loader import eval_loader, train_loader
 from fastpath.engine.checkpoint import Checkpoint, capture, check_origin, load_checkpoint, reinstate, save_checkpoint
 from fastpath.engine.loop import EpochEvent, Event, Feed, StepEvent, Timing, TrainState, fit
@@ -40,6 +41,7 @@ class StartEvent:
         step: Steps completed in the epoch under way.
         num_parameters: Of the network.
         num_trained: Of these, how many are trained.
+        centre_lost_share: Share of training samples whose augmentation cuts into the centre that decides the label.
     """
 
     num_train: int
@@ -50,6 +52,7 @@ class StartEvent:
     step: int
     num_parameters: int
     num_trained: int
+    centre_lost_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +213,7 @@ def _start(state: TrainState, data: RunData, num_steps: int, config: Config) -> 
         step=state.step,
         num_parameters=sum(parameter.numel() for parameter in parameters),
         num_trained=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        centre_lost_share=centre_lost_share(config.data.augment, data.store.patch_size_px, config.data.image_size_px),
     )
 
 

@@ -15,7 +15,15 @@ from fastpath.engine.loop import EpochEvent, StepEvent, Timing, ValidationEvent
 from fastpath.workflows.train import StartEvent
 
 START = StartEvent(
-    num_train=4000, num_val=1000, num_epochs=2, num_steps=2, epoch=0, step=0, num_parameters=30, num_trained=20
+    num_train=4000,
+    num_val=1000,
+    num_epochs=2,
+    num_steps=2,
+    epoch=0,
+    step=0,
+    num_parameters=30,
+    num_trained=20,
+    centre_lost_share=0.0,
 )
 EPOCH = EpochEvent(1, 0.51234, 0.4, 0.91, {"head": 1e-4}, True, Timing(4000, 10.0, 1.0, 2.0))
 
@@ -61,3 +69,14 @@ def test_losses_are_read_now_and_then_only(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("fastpath.cli.train_view.time.monotonic", lambda: 100.0)
     shown(0, monkeypatch, num_steps=500)
     assert CountedLoss.reads == 2  # the clock stands still: the first and the last
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.0, False), (0.125, True)])
+def test_a_crop_that_can_lose_the_centre_is_warned_of_with_its_share(
+    monkeypatch: pytest.MonkeyPatch, share: float, said: bool
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(render, "stderr", Console(file=stream, width=120, force_terminal=False, highlight=False))
+    with TrainView(0) as view:
+        view.show(replace(START, centre_lost_share=share))
+    assert ("12.5% of training samples" in stream.getvalue()) == said
