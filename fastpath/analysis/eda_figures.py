@@ -27,6 +27,7 @@ _SIZE_IN, _DPI = (4.6, 3.5), 160
 _GAP_PX, _HEADING_PX, _CAPTION_PX = 6, 26, 18
 SMOOTHED_LEVELS = 3  # grey levels that a histogram's curve averages over: stored values favour some levels
 _BLOCK_PX = 4
+THUMBNAIL_PX = 128  # the largest side at which a patch is shown among many
 CENTRE_PX = 32  # side of the square that a label speaks of
 
 
@@ -172,7 +173,7 @@ def mean_difference(positive_HW3: NDArray[np.float64], negative_HW3: NDArray[np.
 
 def slides(found: Sequence[eda.Group]) -> bytes:
     """Draw each slide's patches, most first: positive ones at the bottom, the others on top."""
-    figure, axes = _panel((7.6, 3.4))
+    figure, axes = _panel()
     edges = np.arange(len(found) + 1)
     total, positive = (
         np.array(values) for values in zip(*((g.num_patches, g.num_positive) for g in found), strict=True)
@@ -181,8 +182,22 @@ def slides(found: Sequence[eda.Group]) -> bytes:
     axes.stairs(positive, edges, fill=True, color=COLOURS[1], label="positive")
     axes.set_xlim(0, len(found))
     axes.xaxis.set_major_locator(_ticks(8, integer=True))
-    axes.legend(frameon=False, fontsize=8)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(-0.02, 0.99))
     _finish(axes, "", "slides, most patches first", "patches")
+    return _png(figure)
+
+
+def slide_shares(found: Sequence[eda.Group]) -> bytes:
+    """Draw each slide as a point: labelled patches across, the share of positives among them upwards."""
+    figure, axes = _panel()
+    known = np.array([(group.num_labelled, group.num_positive) for group in found if group.num_labelled])
+    labelled, positive = known.reshape(-1, 2).T
+    axes.scatter(labelled, 100 * positive / labelled, s=14, color=COLOURS[1], alpha=0.6, linewidths=0)
+    axes.set_xscale("log")
+    axes.set_ylim(-4, 104)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    _finish(axes, "", "labelled patches of the slide (logarithmic)", "positive (%)")
     return _png(figure)
 
 
@@ -220,6 +235,17 @@ def contact_sheet(rows: Sequence[Row], columns: int, *, scale: int = 1, centre: 
         at_y += -(-len(row.images_NHWC) // columns) * pixels
     figure.figimage(canvas[::-1], origin="lower")
     return _png(figure)
+
+
+def thumbnails(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return patches small enough to show many of: as they are, or averaged over whole blocks of pixels."""
+    num, size = images_NHWC.shape[:2]
+    step = -(-size // THUMBNAIL_PX)
+    if step == 1:
+        return images_NHWC
+    side = size // step
+    blocks = images_NHWC[:, : side * step, : side * step].reshape(num, side, step, side, step, 3)
+    return np.asarray(np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8))
 
 
 def enlarge(image_HWC: NDArray[np.uint8], scale: int, *, centre: bool = False) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from fastpath.workflows import inspect_facts, report_html
 from fastpath.workflows.inspect_facts import Facts
 
 REPORT, FACTS = "report.html", "inspect.json"
-BLOCK = 128  # patches in memory at once
+BLOCK_BYTES = 4 << 20  # pixels in memory at once
 FEW, MANY = 5, 24  # a class in the two sample pictures
 FLAGGED = 6  # patches shown of each flag
 STAINED = 300  # patches a class whose stains are estimated: the median of so many moves by less than 0.01
@@ -98,8 +98,9 @@ def run(
 
 def _blocks(store: Store, rows_N: NDArray[np.int64], advance: Advance | None) -> Iterator[eda.Block]:
     """Read patches in the order they lie in, a block at a time."""
-    for start in range(0, len(rows_N), BLOCK):
-        rows = rows_N[start : start + BLOCK]
+    size = max(1, BLOCK_BYTES // (store.patch_size_px**2 * 3))
+    for start in range(0, len(rows_N), size):
+        rows = rows_N[start : start + size]
         yield rows, store.gather(rows)
         if advance is not None:
             advance(start + len(rows), len(rows_N))
@@ -153,13 +154,7 @@ def _pictures(
     counts = {"all": facts["labels"]} | ({} if facts["split"] is None else facts["split"]["parts"])
     by_label = {part: {label: one[name] for label, name in CLASS_NAMES.items()} for part, one in counts.items()}
     found["balance"] = eda_figures.balance(by_label)
-    few = [Row(CLASS_NAMES[label], store.gather(rows[:FEW])) for label, rows in drawn.items()]
-    found["samples"] = eda_figures.contact_sheet(few, FEW, scale=2, centre=True)
-    for label, rows in drawn.items():
-        many = Row(
-            f"{CLASS_NAMES[label]}: {min(MANY, len(rows))} of {(labels_N == label).sum():,}", store.gather(rows[:MANY])
-        )
-        found[f"samples_{CLASS_NAMES[label]}"] = eda_figures.contact_sheet([many], 6)
+    found |= _samples(store, drawn)
     for channel, name in enumerate(("red", "green", "blue")):
         found[f"histogram_{name}"] = eda_figures.histogram(channel, survey.histograms)
     found["brightness_saturation"] = eda_figures.brightness_saturation(
@@ -170,11 +165,30 @@ def _pictures(
     if facts["stains"] is not None:
         found["stains"] = eda_figures.stains(stains_N23[~np.isnan(stains_N23).any(axis=(1, 2))])
     if store.groups_N is not None:
-        found["slides"] = eda_figures.slides(eda.groups(store.groups_N, labels_N))
+        slides = eda.groups(store.groups_N, labels_N)
+        found["slides"] = eda_figures.slides(slides)
+        if (labels_N >= 0).any():
+            found["slide_shares"] = eda_figures.slide_shares(slides)
     flagged = _flagged_rows(store, facts)
     if flagged:
         found["flagged"] = eda_figures.contact_sheet(flagged, FLAGGED)
     return found
+
+
+def _samples(store: Store, drawn: dict[int, NDArray[np.int64]]) -> dict[str, bytes]:
+    """Show a few patches of each class in one picture, and many of each in its own."""
+    whole = store.patch_size_px <= eda_figures.THUMBNAIL_PX
+    few = [Row(CLASS_NAMES[label], _thumbnails(store, rows[:FEW])) for label, rows in drawn.items()]
+    found = {"samples": eda_figures.contact_sheet(few, FEW, scale=2, centre=whole)}
+    for label, rows in drawn.items():
+        heading = f"{CLASS_NAMES[label]}: {min(MANY, len(rows))} of {(store.labels_N == label).sum():,}"
+        many = Row(heading, _thumbnails(store, rows[:MANY]))
+        found[f"samples_{CLASS_NAMES[label]}"] = eda_figures.contact_sheet([many], 6)
+    return found
+
+
+def _thumbnails(store: Store, rows_N: NDArray[np.int64]) -> NDArray[np.uint8]:
+    return eda_figures.thumbnails(store.gather(rows_N))
 
 
 def _flagged_rows(store: Store, facts: Facts) -> list[Row]:
@@ -184,7 +198,9 @@ def _flagged_rows(store: Store, facts: Facts) -> list[Row]:
         rows = one["rows"][:FLAGGED]
         if rows:
             captions = [f"{store.ids_N[row][:10]} {CLASS_NAMES[int(store.labels_N[row])][:3]}." for row in rows]
-            shown.append(Row(f"{name}: {len(rows)} of {one['patches']:,}", store.gather(np.array(rows)), captions))
+            shown.append(
+                Row(f"{name}: {len(rows)} of {one['patches']:,}", _thumbnails(store, np.array(rows)), captions)
+            )
     return shown
 
 

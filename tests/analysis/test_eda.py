@@ -124,6 +124,14 @@ def test_the_centre_is_framed_from_outside() -> None:
     assert (framed[:124] == 200).all()
 
 
+def test_thumbnails_average_whole_blocks() -> None:
+    small, large = _patches(2, size=96), _patches(2, size=259)
+    assert eda_figures.thumbnails(small) is small
+    shrunk = eda_figures.thumbnails(large)
+    assert shrunk.shape == (2, 86, 86, 3)
+    np.testing.assert_allclose(shrunk[1, 85, 85], large[1, 255:258, 255:258].mean(axis=(0, 1)), atol=0.51)
+
+
 def test_figures_are_the_same_png_each_time() -> None:
     images = _patches(20, size=48)
     labels = np.array([0, 1] * 10, dtype=np.int8)
@@ -139,6 +147,7 @@ def test_figures_are_the_same_png_each_time() -> None:
             eda_figures.mean_difference(found.mean_patches[1], found.mean_patches[0]),
             eda_figures.stains(stains_N23[~np.isnan(stains_N23).any(axis=(1, 2))]),
             eda_figures.slides(groups),
+            eda_figures.slide_shares(groups),
         ]
 
     first, again = draw(), draw()

@@ -100,7 +100,15 @@ def test_the_page_holds_its_pictures_and_fetches_nothing(inspected: Path) -> Non
     written = {path.name for path in inspected.iterdir()}
     assert written == {*facts["pictures"], "report.html", "inspect.json"}
     expected = {"balance", "samples", "samples_negative", "samples_positive", "histogram_red", "histogram_green"}
-    expected |= {"histogram_blue", "brightness_saturation", "mean_difference", "stains", "slides", "flagged"}
+    expected |= {
+        "histogram_blue",
+        "brightness_saturation",
+        "mean_difference",
+        "stains",
+        "slides",
+        "slide_shares",
+        "flagged",
+    }
     assert {Path(name).stem for name in facts["pictures"]} == expected
     assert page.count("<img") == len(expected)
     assert all(reference.startswith("data:") for reference in re.findall(r'(?:src|href)="([^"]*)"', page))
