@@ -1,4 +1,4 @@
-"""Show patches: as they are stored, or as training sees them at a place in an epoch."""
+"""Show patches as they are stored, with what the index says of them."""
 
 from __future__ import annotations
 
@@ -6,39 +6,28 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass, fields
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from fastpath.analysis import eda_figures
 from fastpath.analysis.eda import CLASS_NAMES
-from fastpath.analysis.eda_figures import CENTRE_PX, Row
-from fastpath.config import Config
-from fastpath.data import augment, geometry, plan
-from fastpath.data.augment import Augmentation
-from fastpath.data.loader import train_loader
-from fastpath.data.source import training_layout
+from fastpath.analysis.eda_figures import Row
 from fastpath.errors import UsageError
 from fastpath.ingest import quality
 from fastpath.ingest.split import read_split
-from fastpath.runtime import Runtime
 from fastpath.shards import format as fmt
 from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, open_store
-from fastpath.types import ChannelStats
 from fastpath.workflows.inspect_facts import part_names
-from fastpath.workflows.run_data import open_run_data
 
 OVERVIEW, FACTS = "overview.png", "show.json"
 SCALE = 4  # at which a stored patch is shown: cells are then some 40 pixels wide
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
-FACTORS = ("brightness", "contrast", "saturation", "hue")  # in the order of `Augmentation.factors_N4`
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,61 +69,12 @@ def patches(path: Path, output: Path, ids: Sequence[str]) -> ShowResult:
     for facts, image in zip(shown, images_NHWC, strict=True):
         stem = facts["id"] if SAFE_NAME.fullmatch(facts["id"]) else f"row-{facts['row']}"
         facts["files"] = {"stored": f"{stem}.png", "enlarged": f"{stem}-{SCALE}x.png"}
-        files[f"{stem}.png"] = _png(image)
-        files[f"{stem}-{SCALE}x.png"] = _png(eda_figures.enlarge(image, SCALE, centre=True))
+        files[f"{stem}.png"] = png(image)
+        files[f"{stem}-{SCALE}x.png"] = png(eda_figures.enlarge(image, SCALE, centre=True))
     captions = [f"{facts['id'][:40]} {facts['label']}" for facts in shown]
     sheet = Row("", images_NHWC, captions)
     files[OVERVIEW] = eda_figures.contact_sheet([sheet], min(len(shown), 4), scale=SCALE, centre=True)
-    return _write(output, files, {"store": store.fingerprint, "patches": shown}, shown)
-
-
-def samples(
-    path: Path, output: Path, config: Config, runtime: Runtime, *, epoch: int, position: int, count: int = 1
-) -> ShowResult:
-    """Write the very samples that training reads at a place in an epoch, beside the patches they are made from.
-
-    They come out of the training loader itself, so nothing here can differ from what a run with this configuration
-    sees on this kind of device.
-
-    Args:
-        path: The store.
-        output: The directory to write to.
-        config: `data` and `seed` decide.
-        runtime: Device and threads.
-        epoch: Epoch, from 0.
-        position: Position of the first sample in the epoch, from 0.
-        count: Consecutive samples; fewer where the epoch ends.
-
-    Raises:
-        StoreError: `path` is not a store, or has no split.
-        UsageError: The epoch has no such position.
-    """
-    data = open_run_data(path, config)
-    store, size = data.store, len(data.train_rows_N)
-    if position >= size:
-        raise UsageError("--position", f"found {position}, wanted 0 to {size - 1}", "choose a place in the epoch")
-    places = range(position, min(position + count, size))
-    order_N = plan.epoch_order(store.labels_N[data.train_rows_N], config.data.sampling, config.seed, epoch)
-    rows_N = data.train_rows_N[order_N[places.start : places.stop]]
-    stats = ChannelStats(data.split.mean_3, data.split.std_3)
-    seen_NHWC = _seen(store, data.train_rows_N, stats, config, runtime, epoch, places, rows_N)
-    drawn = augment.draw(config.data.augment, config.data.image_size_px, config.seed, epoch, places)
-    corners_N42 = centre_corners(drawn, config, store.patch_size_px)
-
-    shown, files, pairs = index_facts(store, rows_N), {}, []
-    for number, (facts, original, seen) in enumerate(zip(shown, store.gather(rows_N), seen_NHWC, strict=True)):
-        stem = f"epoch-{epoch}-position-{places[number]}"
-        corners_42 = corners_N42[number]
-        whole = bool(((corners_42 > -0.01) & (corners_42 < config.data.image_size_px + 0.01)).all())
-        facts |= {"epoch": epoch, "position": places[number], "augmentation": _parameters(drawn, number)}
-        facts |= {"centre_px": np.round(corners_42, 2).tolist(), "centre_whole": whole}
-        facts["files"] = {"seen": f"{stem}.png", "stored": f"{stem}-stored.png"}
-        files[f"{stem}.png"], files[f"{stem}-stored.png"] = _png(seen), _png(original)
-        pairs += _pair(original, seen, corners_42)
-    sheet = Row("", np.stack(pairs), [caption for facts in shown for caption in _captions(facts)])
-    files[OVERVIEW] = eda_figures.contact_sheet([sheet], 2 if len(shown) == 1 else 4)
-    values = {"store": store.fingerprint, "config": config.to_dict(), "split": data.fingerprint, "samples": shown}
-    return _write(output, files, values, shown)
+    return write(output, files, {"store": store.fingerprint, "patches": shown}, shown)
 
 
 def index_facts(store: Store, rows_N: NDArray[np.int64]) -> list[dict[str, Any]]:
@@ -183,91 +123,14 @@ def _same_pixels(store: Store, rows_N: NDArray[np.int64]) -> dict[bytes, set[str
     return found
 
 
-def centre_corners(drawn: Augmentation, config: Config, patch_px: int) -> NDArray[np.float64]:
-    """Return where the corners of the labelled centre lie in each sample, float64 [N, 4, 2], x and y in pixels."""
-    layout = training_layout(patch_px, config)
-    matrices = geometry.warp_matrices(drawn, layout).astype(np.float64)
-    half = min(CENTRE_PX, patch_px) / 2
-    low, high = ((patch_px / 2 + side * half + layout.frame_px) * layout.size_px / layout.framed_px for side in (-1, 1))
-    corners_24 = np.array([[low, high, high, low], [low, low, high, high]])
-    return np.asarray(np.linalg.solve(matrices[:, :, :2], corners_24 - matrices[:, :, 2:]).transpose(0, 2, 1))
-
-
-def _seen(
-    store: Store,
-    train_rows_M: NDArray[np.int64],
-    stats: ChannelStats,
-    config: Config,
-    runtime: Runtime,
-    epoch: int,
-    places: range,
-    rows_N: NDArray[np.int64],
-) -> NDArray[np.uint8]:
-    """Read these positions from the training loader and undo the normalisation, uint8 [N, H, W, 3]."""
-    first, last = places.start // config.data.batch_size, (places.stop - 1) // config.data.batch_size
-    with closing(train_loader(store, train_rows_M, stats, config, runtime)) as loader:
-        # Copied, because a batch may be a view of memory that the next one is written to.
-        batches = [
-            (batch.images_NCHW.permute(0, 2, 3, 1).cpu().numpy().copy(), batch.indices_N.cpu().numpy().copy())
-            for batch in islice(loader.epoch(epoch, first), last - first + 1)
-        ]
-    start = places.start - first * config.data.batch_size
-    images_NHWC = np.concatenate([images for images, _ in batches])[start : start + len(places)]
-    indices_N = np.concatenate([indices for _, indices in batches])[start : start + len(places)]
-    assert np.array_equal(indices_N, rows_N), "the loader and the plan disagree"
-    return denormalise(images_NHWC, stats)
-
-
-def denormalise(images_NHWC: NDArray[np.float32], stats: ChannelStats) -> NDArray[np.uint8]:
-    """Return normalised float32 images as bytes, rounded and clipped."""
-    values = images_NHWC * np.array(stats.std_3, np.float32) + np.array(stats.mean_3, np.float32)
-    return np.asarray(np.clip(np.rint(values * 255), 0, 255).astype(np.uint8))
-
-
-def _parameters(drawn: Augmentation, row: int) -> dict[str, Any]:
-    """Return one sample's parameters by name, as plain values; whatever `Augmentation` has is there."""
-    values = {field.name.rsplit("_", 1)[0]: getattr(drawn, field.name)[row].tolist() for field in fields(drawn)}
-    values["crop"] = dict(zip(("top", "left", "height", "width"), values["crop"], strict=True))
-    values["factors"] = dict(zip(FACTORS, values["factors"], strict=True))
-    values["order"] = [FACTORS[kind] for kind in values["order"]]
-    return values
-
-
-def _pair(
-    original: NDArray[np.uint8], seen: NDArray[np.uint8], corners_42: NDArray[np.float64]
-) -> list[NDArray[np.uint8]]:
-    """Return the patch enlarged to the sample's size and the sample, with the labelled centre framed in both."""
-    side, size = seen.shape[0], original.shape[0]
-    half = min(CENTRE_PX, size) / 2
-    low, high = (size / 2 - half) * side / size, (size / 2 + half) * side / size
-    square_42 = np.array([[low, low], [high, low], [high, high], [low, high]])
-    large = Image.fromarray(original).resize((side, side), Image.Resampling.BILINEAR)
-    found = []
-    for picture, corners in ((large, square_42), (Image.fromarray(seen), corners_42)):
-        points = [(float(x), float(y)) for x, y in corners]
-        pen = ImageDraw.Draw(picture)
-        pen.line([*points, points[0]], fill=(255, 255, 255), width=3)
-        pen.line([*points, points[0]], fill=(30, 30, 30), width=1)
-        found.append(np.asarray(picture))
-    return found
-
-
-def _captions(facts: dict[str, Any]) -> list[str]:
-    drawn = facts["augmentation"]
-    did = [name for name, done in (("flip", drawn["hflip"]), ("vertical flip", drawn["vflip"])) if done]
-    did += [f"{90 * drawn['turns']}°"] if drawn["turns"] else []
-    did += [f"{drawn['angle_deg']:+.1f}°"] if drawn["angle_deg"] else []
-    did.append(f"crop {drawn['crop']['width']}×{drawn['crop']['height']}")  # noqa: RUF001 (a sign, not a letter)
-    return [f"{facts['position']}: {facts['id'][:10]} {facts['label']}", ", ".join(did)]
-
-
-def _png(image_HWC: NDArray[np.uint8]) -> bytes:
+def png(image_HWC: NDArray[np.uint8]) -> bytes:
+    """Return uint8 [H, W, 3] as a PNG file, pixel for pixel."""
     content = io.BytesIO()
     Image.fromarray(image_HWC).save(content, format="png")
     return content.getvalue()
 
 
-def _write(output: Path, files: dict[str, bytes], facts: dict[str, Any], shown: list[dict[str, Any]]) -> ShowResult:
+def write(output: Path, files: dict[str, bytes], facts: dict[str, Any], shown: list[dict[str, Any]]) -> ShowResult:
     """Write pictures first and show.json last, so that its presence means all are there."""
     output.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():

@@ -21,7 +21,7 @@ from fastpath.errors import FastpathError, StoreError, UsageError
 from fastpath.runtime import resolve
 from fastpath.shards.reader import open_store
 from fastpath.types import ChannelStats
-from fastpath.workflows import pack, show
+from fastpath.workflows import pack, show_samples
 from fastpath.workflows.run_data import open_run_data
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
@@ -106,7 +106,7 @@ def _plain(**changes: object) -> Config:
 )
 def test_the_centre_stays_where_nothing_moves_it(config: Config) -> None:
     drawn = augment.draw(config.data.augment, 192, 0, 0, range(8))
-    corners_N42 = show.centre_corners(drawn, config, 96)
+    corners_N42 = show_samples.centre_corners(drawn, config, 96)
     np.testing.assert_allclose(corners_N42.min(axis=1), 64, atol=1e-3)
     np.testing.assert_allclose(corners_N42.max(axis=1), 128, atol=1e-3)
 

@@ -50,16 +50,17 @@ def command(
     if bool(ids) == (epoch is not None or position is not None) or (epoch is None) != (position is None):
         problem = "wanted either --ids, or --epoch and --position"
         raise UsageError("arguments", problem, "see 'fastpath show --help'")
-    from fastpath import config, runtime
-    from fastpath.workflows import show
-
     if epoch is None or position is None:
+        from fastpath.workflows import show
+
         found = show.patches(store, output, [*ids, *more_ids])
     else:
+        from fastpath import config, runtime
+        from fastpath.workflows import show_samples
+
         settings = config.load(config_path, [*overrides, *([] if seed is None else [f"seed={seed}"])])
-        # The CPU's samples: a GPU's differ from them in the last bits only, and this must run anywhere.
-        where = runtime.resolve("cpu")
-        found = show.samples(store, output, settings, where, epoch=epoch, position=position, count=count)
+        where = runtime.resolve("cpu")  # a handful of samples, on whatever machine is at hand
+        found = show_samples.run(store, output, settings, where, epoch=epoch, position=position, count=count)
     values = {"shown": found.shown, "overview": str(found.overview)}
     if not as_json:
         for facts in found.shown:
