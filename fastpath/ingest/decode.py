@@ -55,16 +55,18 @@ def read_bytes(path: Path | str) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a named pipe must not hold us
         try:
-            size = os.fstat(descriptor).st_size
+            before = os.fstat(descriptor)
+            size = before.st_size
             if size > MAX_FILE_BYTES:
                 problem = f"found {size} bytes, wanted a patch of at most {MAX_FILE_BYTES}"
                 raise DataError(path, problem, "cut whole slides into patches first")
             data = os.read(descriptor, size + 1)
+            after = os.fstat(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise DataError(path, f"cannot be read ({error.strerror})", "restore the file") from None
-    if len(data) != size:
+    if len(data) != size or (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns):
         raise DataError(path, "changed while it was being read", "pack when nothing writes to the source")
     return data
 

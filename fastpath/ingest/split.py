@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,18 +191,60 @@ def leak_notice(store: Store, table: SplitTable) -> str:
 
 def _deal_rows(store: Store, val: float, folds: int, seed: int) -> np.ndarray:
     """Fold of each row, stratified by label; 0 is validation. One division is scikit-learn's train_test_split."""
-    from sklearn.model_selection import StratifiedKFold, train_test_split
-
-    rows_N, folds_N = np.arange(len(store)), np.ones(len(store), np.int64)
+    folds_N = np.ones(len(store), np.int64)
     if not folds:
-        # The same draw as splitting the ids themselves: the function permutes positions only.
-        _, held = train_test_split(rows_N, test_size=val, stratify=store.labels_N, random_state=seed)
-        folds_N[held] = 0
+        folds_N[stratified_draw(store.labels_N, val, seed)] = 0
         return folds_N
+    from sklearn.model_selection import StratifiedKFold
+
     dealer = StratifiedKFold(n_splits=folds, shuffle=True, random_state=seed)
-    for number, (_, held) in enumerate(dealer.split(rows_N, store.labels_N)):
+    for number, (_, held) in enumerate(dealer.split(folds_N, store.labels_N)):
         folds_N[held] = number
     return folds_N
+
+
+def stratified_draw(labels_N: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Return the rows that scikit-learn's train_test_split holds out, in no order.
+
+    The same draws from the same generator as `train_test_split(rows, test_size=share, stratify=labels_N,
+    random_state=seed)`, which a test holds it to; importing scikit-learn takes longer than packing 5,000 patches.
+
+    Args:
+        labels_N: Class of each row.
+        share: Share of rows to hold out.
+        seed: Seed of the generator.
+
+    Raises:
+        ValueError: A class has fewer than two rows, or a side would have fewer rows than there are classes.
+    """
+    generator = np.random.RandomState(seed)
+    classes, class_N, counts = np.unique(labels_N, return_inverse=True, return_counts=True)
+    num_held = math.ceil(share * len(labels_N))
+    num_kept = len(labels_N) - num_held
+    if counts.min() < 2 or min(num_held, num_kept) < len(classes):
+        raise ValueError(f"{num_kept} and {num_held} rows of classes with {', '.join(map(str, counts))} rows")
+    kept = _shares(counts, num_kept, generator)
+    held = _shares(counts - kept, num_held, generator)
+    drawn = []
+    for number in range(len(classes)):
+        rows = np.flatnonzero(class_N == number)[generator.permutation(counts[number])]
+        drawn.append(rows[kept[number] : kept[number] + held[number]])
+    return np.concatenate(drawn)
+
+
+def _shares(counts: np.ndarray, num_draws: int, generator: np.random.RandomState) -> np.ndarray:
+    """Divide draws among classes in proportion; what rounding leaves goes to the largest remainders, ties by lot."""
+    exact = counts / counts.sum() * num_draws
+    shares: np.ndarray = np.floor(exact)
+    remainders, left = exact - shares, int(num_draws - shares.sum())
+    for value in np.unique(remainders)[::-1]:
+        if left <= 0:
+            break
+        tied = np.flatnonzero(remainders == value)
+        chosen = generator.choice(tied, size=min(len(tied), left), replace=False)
+        shares[chosen] += 1
+        left -= len(chosen)
+    return shares.astype(np.int64)
 
 
 def _deal_groups(store: Store, val: float, folds: int, seed: int) -> np.ndarray:
@@ -233,11 +276,9 @@ def _document(
 
 
 def _from_codes(store: Store, kind: Kind, codes_N: np.ndarray, *, seed: int, val: float) -> SplitDocument:
-    train = store.index.iloc[np.flatnonzero(codes_N == ord("t"))]
+    train_N = codes_N == ord("t")
     pixels = store.manifest.patch_shape[0] * store.manifest.patch_shape[1]
-    sums = train[["sum_r", "sum_g", "sum_b"]].to_numpy(dtype=np.int64)
-    squares = train[["squares_r", "squares_g", "squares_b"]].to_numpy(dtype=np.int64)
-    mean_3, std_3 = channel_moments(sums, squares, pixels)
+    mean_3, std_3 = channel_moments(store.sums_N3[train_N], store.squares_N3[train_N], pixels)
     return SplitDocument(
         store=store.fingerprint,
         kind=kind,

@@ -14,6 +14,7 @@ from fastpath.shards import format as fmt
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
 class Store:
@@ -42,8 +43,8 @@ class Store:
         return self.manifest.fingerprint
 
     @cached_property
-    def index(self) -> pd.DataFrame:
-        """The index, one row a patch, in row order; columns as docs/shard-format.md lists them."""
+    def _table(self) -> pa.Table:
+        """The index as Arrow reads it; most uses need no data frame, and importing pandas takes a while."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -51,39 +52,60 @@ class Store:
         try:
             if fmt.hash_file(path) != self.manifest.index_hash:  # cheap, and a damaged index mislabels patches
                 raise StoreError(path, "found other bytes than the manifest's hash", "pack again")
-            frame: pd.DataFrame = pq.read_table(path).to_pandas()
+            table = pq.read_table(path)
         except (OSError, pa.ArrowException) as error:
             problem = f"cannot be read ({str(error).splitlines()[0]})"
             raise StoreError(path, problem, "run 'fastpath verify', then pack again") from None
-        if len(frame) != len(self):
-            raise StoreError(path, f"found {len(frame)} rows, wanted {len(self)}", "run 'fastpath verify'")
+        if len(table) != len(self):
+            raise StoreError(path, f"found {len(table)} rows, wanted {len(self)}", "run 'fastpath verify'")
+        return table
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """The index, one row a patch, in row order; columns as docs/shard-format.md lists them."""
+        frame: pd.DataFrame = self._table.to_pandas()
         return frame
+
+    def column(self, name: str) -> np.ndarray:
+        """Return one column of the index."""
+        values: np.ndarray = self._table[name].to_numpy()
+        return values
 
     @cached_property
     def ids_N(self) -> np.ndarray:
         """Names, an object array of str."""
-        return self.index["id"].to_numpy(dtype=object)
+        return self.column("id")
 
     @cached_property
     def labels_N(self) -> np.ndarray:
         """Labels, int8; -1 where unknown."""
-        return self.index["label"].to_numpy(dtype=np.int8)
+        return self.column("label")
 
     @cached_property
     def groups_N(self) -> np.ndarray | None:
         """Slides, an object array of str, or None where they are unknown."""
-        return self.index["group"].to_numpy(dtype=object) if self.manifest.num_groups else None
+        return self.column("group") if self.manifest.num_groups else None
+
+    @cached_property
+    def sums_N3(self) -> np.ndarray:
+        """Each patch's exact sum of pixel values by channel, int64 [N, 3]."""
+        return np.stack([self.column(f"sum_{channel}") for channel in "rgb"], axis=1)
+
+    @cached_property
+    def squares_N3(self) -> np.ndarray:
+        """Each patch's exact sum of squared pixel values by channel, int64 [N, 3]."""
+        return np.stack([self.column(f"squares_{channel}") for channel in "rgb"], axis=1)
 
     @cached_property
     def mean_rgb_N3(self) -> np.ndarray:
         """Each patch's channel means, float32 [N, 3], 0 to 255."""
-        sums_N3 = self.index[["sum_r", "sum_g", "sum_b"]].to_numpy(dtype=np.float64)
-        return (sums_N3 / (self.manifest.patch_shape[0] * self.manifest.patch_shape[1])).astype(np.float32)
+        mean: np.ndarray = self.sums_N3 / (self.manifest.patch_shape[0] * self.manifest.patch_shape[1])
+        return mean.astype(np.float32)
 
     @cached_property
     def _places(self) -> tuple[list[int], list[int]]:
         """Shard and row of each patch, as lists: indexing one by one is several times faster than in NumPy."""
-        return self.index["shard"].tolist(), self.index["row"].tolist()
+        return self.column("shard").tolist(), self.column("row").tolist()
 
     def shard(self, number: int) -> np.ndarray:
         """Return one shard, uint8 [n, H, W, 3], memory-mapped and read-only.

@@ -60,8 +60,8 @@ def _open(path: Path) -> Store:
 def _damaged_rows(store: Store, number: int) -> list[int]:
     """Rows of the store in one shard whose pixels do not have the index's hash."""
     shard = store.shard(number)
-    listed = np.flatnonzero(store.index["shard"].to_numpy() == number)
-    within, hashes = store.index["row"].to_numpy()[listed], store.index["hash"].to_numpy()[listed]
+    listed = np.flatnonzero(store.column("shard") == number)
+    within, hashes = store.column("row")[listed], store.column("hash")[listed]
     return [
         int(row)
         for row, place, wanted in zip(listed, within, hashes, strict=True)

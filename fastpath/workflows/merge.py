@@ -137,13 +137,13 @@ def _join(stores: Sequence[Store]) -> Contents:
     labels_N = np.concatenate([store.labels_N for store in stores])
     height, width, _ = stores[0].manifest.patch_shape
     rows_N["flags"] = flags_of(rows_N, height * width, labels_N)
-    shard_N = [store.index["shard"].to_numpy() + first for store, first in zip(stores, firsts, strict=False)]
+    shard_N = [store.column("shard") + first for store, first in zip(stores, firsts, strict=False)]
     return Contents(
         ids=ids,
         labels_N=labels_N,
         groups=[group for store in stores for group in store.groups_N] if all(grouped) else None,  # type: ignore[union-attr]
         shard_N=np.concatenate(shard_N),
-        row_N=np.concatenate([store.index["row"].to_numpy() for store in stores]),
+        row_N=np.concatenate([store.column("row") for store in stores]),
         rows_N=rows_N,
     )
 

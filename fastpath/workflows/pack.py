@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import xxhash
+from threadpoolctl import threadpool_limits
 
 from fastpath import __version__
 from fastpath.errors import DataError, FastpathError, UsageError
@@ -243,13 +246,16 @@ def _fill(jobs: Sequence[ShardJob], workers: int, finished: dict[int, int], adva
     total = done + sum(len(job.names) for job in jobs)
     if advance:
         advance(done, total)
+    # The index will need it, and while workers fill shards this process has nothing to do.
+    threading.Thread(target=importlib.import_module, args=("pyarrow.parquet",), daemon=True).start()
     if not jobs:
         return
     if min(workers, len(jobs)) == 1:
-        for job in jobs:
-            done += fill_shard(job)
-            if advance:
-                advance(done, total)
+        with threadpool_limits(1):  # as in a worker
+            for job in jobs:
+                done += fill_shard(job)
+                if advance:
+                    advance(done, total)
         return
     with local_engine(min(workers, len(jobs))) as engine:
         futures = [engine.submit(fill_shard, job) for job in jobs]

@@ -8,6 +8,8 @@ import signal
 import threading
 from concurrent.futures import Executor, ProcessPoolExecutor
 
+from threadpoolctl import threadpool_limits
+
 
 def default_workers() -> int:
     """Return a process for each core this process may use."""
@@ -23,6 +25,7 @@ def local_engine(workers: int) -> Executor:
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threadpool_limits(1)  # there is a process a core already
     threading.Thread(target=_follow_owner, daemon=True).start()
 
 

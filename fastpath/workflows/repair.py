@@ -88,8 +88,8 @@ def _rebuild(store: Store, number: int, read: Read, name_of: dict[str, str]) -> 
         images_NHWC = np.array(store.shard(number))  # keeps the rows that the index does not list
     except StoreError:
         images_NHWC = np.zeros((entry.rows, *shape), np.uint8)
-    listed = np.flatnonzero(store.index["shard"].to_numpy() == number)
-    places = store.index["row"].to_numpy()[listed]
+    listed = np.flatnonzero(store.column("shard") == number)
+    places = store.column("row")[listed]
     for row, place in zip(listed.tolist(), places.tolist(), strict=True):
         name = name_of.get(str(store.ids_N[row]))
         if name is None:

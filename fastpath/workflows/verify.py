@@ -145,7 +145,7 @@ class Comparison:
 
 
 def _comparisons(store: Store, listing: Listing, known: np.ndarray) -> list[partial[list[Damage]]]:
-    shard_N, row_N, checks = store.index["shard"].to_numpy(), store.index["row"].to_numpy(), []
+    shard_N, row_N, checks = store.column("shard"), store.column("row"), []
     for number in range(len(store.manifest.shards)):
         rows = np.flatnonzero((shard_N == number) & (known >= 0))
         comparison = Comparison(

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from fastpath.errors import DataError, FastpathError, UsageError
-from fastpath.ingest import readers
+from fastpath.ingest import decode
 from fastpath.shards import staging
 from fastpath.shards.reader import open_store
 from fastpath.workflows import pack, verify
@@ -174,16 +174,17 @@ def test_a_target_that_cannot_be_written(source: Path, small_disk: Path, tmp_pat
 def test_a_file_that_changes_while_it_is_packed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "source"
     shutil.copytree(source, folder)
-    decode = readers.decode_file
+    read = os.read
 
-    def meddle(path: str, notes: object) -> np.ndarray:
-        pixels = decode(path, notes)  # type: ignore[arg-type]
-        if path.endswith("p00033.tif"):
-            Image.new("RGB", (16, 16)).save(path)
-        return pixels
+    def meddle(descriptor: int, count: int) -> bytes:
+        data = read(descriptor, count)
+        path = Path(f"/proc/self/fd/{descriptor}").resolve()
+        if path.name == "p00033.tif":
+            path.write_bytes(data[::-1])
+        return data
 
-    monkeypatch.setattr(readers, "decode_file", meddle)
-    with pytest.raises(DataError, match="changed while they were being read"):
+    monkeypatch.setattr(decode.os, "read", meddle)
+    with pytest.raises(DataError, match=r"p00033\.tif: changed while it was being read"):
         pack.run(folder, tmp_path / "store", SMALL, workers=1)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from fastpath.errors import DataError, StoreError
-from fastpath.ingest.split import leak_notice, read_split, write_split, write_split_from_csv
+from fastpath.ingest.split import leak_notice, read_split, stratified_draw, write_split, write_split_from_csv
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import Split
@@ -119,3 +121,20 @@ def test_unlabelled_patches_cannot_be_divided(kaggle_folder: Path, tmp_path: Pat
     assert set(store.labels_N.tolist()) == {-1}
     with pytest.raises(DataError, match="found 8 unlabelled patches of 8"):
         write_split(store)
+
+
+@given(
+    counts=st.lists(st.integers(2, 60), min_size=1, max_size=3),
+    share=st.sampled_from([0.05, 0.1, 0.2, 1 / 3, 0.5]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_the_draw_is_that_of_scikit_learn(counts: list[int], share: float, seed: int) -> None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    labels = labels[np.random.default_rng(seed).permutation(len(labels))]
+    try:
+        _, held = train_test_split(np.arange(len(labels)), test_size=share, stratify=labels, random_state=seed)
+    except ValueError:
+        with pytest.raises(ValueError, match="rows of classes"):
+            stratified_draw(labels, share, seed)
+    else:
+        assert sorted(stratified_draw(labels, share, seed)) == sorted(held)
