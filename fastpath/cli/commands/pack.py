@@ -39,7 +39,7 @@ from fastpath.errors import UsageError
     "or id-mismatch. May be repeated.",
 )
 @click.option("--only", type=options.PATH, help="CSV with a column id: pack those patches only.")
-@click.option("--resize", type=click.IntRange(8, 1024), default=0, help="Bring every patch to this side, in pixels.")
+@click.option("--resize", type=click.IntRange(8, 1024), help="Bring every patch to this side, in pixels.")
 @click.option("--part", metavar="I/N", help="Pack the I-th of N parts, for 'fastpath merge'.")
 @click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: one a core.")
 @click.option("--shard-mb", type=click.IntRange(1), help="Size of a shard. Default: 4 to 64, by the number of patches.")
@@ -56,7 +56,7 @@ def command(
     on_error: Literal["fail", "skip"],
     drop: tuple[str, ...],
     only: Path | None,
-    resize: int,
+    resize: int | None,
     part: str | None,
     workers: int | None,
     shard_mb: int | None,
@@ -86,7 +86,7 @@ def command(
         on_error=on_error,
         drop=tuple(map(quality.parse, drop)),
         only=only,
-        resize_px=resize,
+        resize_px=resize or 0,
         part=None if part is None else _part(part),
         shard_bytes=None if shard_mb is None else shard_mb << 20,
     )
