@@ -20,7 +20,7 @@ stderr = Console(stderr=True, highlight=False)
 
 @contextmanager
 def progress_bar(what: str, verbosity: int) -> Iterator[Advance]:
-    """Show a bar on standard error; yields the function that moves it. Silent with `-q` and where that is no terminal."""
+    """Show a bar on standard error; yields what moves it. Silent with `-q` and where that is no terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -127,7 +127,8 @@ def slides(store: Store, parts_N: NDArray[np.object_]) -> Facts | None:
     parts_of: dict[str, set[str]] = {}
     for name, part in set(zip(store.groups_N.tolist(), parts_N.tolist(), strict=True)):
         parts_of.setdefault(name, set()).add(part)
-    table = [
+    found = eda.groups(store.groups_N, store.labels_N)
+    table: list[dict[str, Any]] = [
         {
             "slide": group.name,
             "patches": group.num_patches,
@@ -135,9 +136,9 @@ def slides(store: Store, parts_N: NDArray[np.object_]) -> Facts | None:
             "positive_share": group.num_positive / group.num_labelled if group.num_labelled else None,
             "parts": sorted(parts_of[group.name] - {""}),
         }
-        for group in eda.groups(store.groups_N, store.labels_N)
+        for group in found
     ]
-    patches = [row["patches"] for row in table]
+    patches = [group.num_patches for group in found]
     shares = [row["positive_share"] for row in table]
     return {
         "num_slides": len(table),
