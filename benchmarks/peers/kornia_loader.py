@@ -9,7 +9,7 @@ from benchmarks.peers.common import CROP_RATIO, CROP_SCALE, JITTER, MEAN, ROTATI
 from benchmarks.peers.packed import Packed
 
 ORDER = "colour in one order a batch"
-REORDERED = "colour, flip and rotation at the stored size, one resize in place of two"
+REORDERED = "colour, flip, rotation and normalisation at the stored size, one resize in place of two"
 WORKS = {"": Work(differs=(ORDER,)), "reordered": Work(differs=(ORDER, REORDERED))}
 
 
@@ -21,9 +21,9 @@ def transform_for(task: Task) -> torch.nn.Module:
     crop = K.RandomResizedCrop(size, CROP_SCALE, CROP_RATIO, p=1)
     colour = K.ColorJitter(*JITTER, p=1)
     if task.mode == "val":
-        return torch.nn.Sequential(resize, normalise)
+        return torch.nn.Sequential(normalise, resize)
     if task.variant == "reordered":
-        return torch.nn.Sequential(colour, *turn, crop, normalise)
+        return torch.nn.Sequential(colour, *turn, normalise, crop)
     return torch.nn.Sequential(resize, *turn, crop, colour, normalise)
 
 

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.peers.common import Batches, Task, Work, main
 from benchmarks.peers.packed import Packed
-from benchmarks.peers.torch_transforms import REORDERED, transform_for
+from benchmarks.peers.torch_transforms import REORDERED, tensor_of, transform_for
 
 CHUNK = 256
 SAMPLING = "weighted sampling by combining one data set a class"
@@ -24,7 +24,7 @@ WORKS = {"": Work(differs=(SAMPLING, SHUFFLING)), "reordered": Work(differs=(SAM
 
 def sample(packed: Packed, row: int) -> dict[str, Any]:
     """Return what is stored of one patch."""
-    return {"image": torch.from_numpy(packed.patch(row)), "label": int(packed.labels_N[row])}
+    return {"image": tensor_of(packed.patch(row)), "label": int(packed.labels_N[row])}
 
 
 def prepared(task: Task) -> Path:
@@ -48,7 +48,7 @@ def prepared(task: Task) -> Path:
 
 def transformed(transform: Callable[[torch.Tensor], torch.Tensor], stored: dict[str, Any]) -> tuple[torch.Tensor, int]:
     """Return an image and its label."""
-    return transform(stored["image"].permute(2, 0, 1)), stored["label"]
+    return transform(stored["image"]), stored["label"]
 
 
 def load(task: Task) -> Batches:

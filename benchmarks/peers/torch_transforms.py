@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torchvision.transforms import v2
 
 from benchmarks.peers.common import CROP_RATIO, CROP_SCALE, JITTER, MEAN, ROTATION_DEG, STD, Task
@@ -13,11 +15,15 @@ BILINEAR = v2.InterpolationMode.BILINEAR
 REORDERED = "colour, flip and rotation at the stored size, one resize in place of two"
 
 
+def tensor_of(patch_HWC: NDArray[np.uint8]) -> torch.Tensor:
+    """Return uint8 [3, H, W], contiguous: v2's colour works on planes, and collating is then one plain copy."""
+    return torch.from_numpy(patch_HWC).permute(2, 0, 1).contiguous()
+
+
 def transform_for(task: Task) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return what makes a normalised float32 [3, size, size] of a uint8 [3, H, W].
 
-    Called a patch at a time: on a batch, v2 draws once and treats every image alike. Patches come as permuted views of
-    [H, W, 3], which is channels-last, the layout of torchvision's vectorised uint8 resize.
+    Called a patch at a time: on a batch, v2 draws once and treats every image alike.
     """
     size = task.image_size_px
     resize = v2.Resize([size, size], BILINEAR, antialias=True)

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from benchmarks.peers.common import Batches, Task, Work, main
 from benchmarks.peers.packed import Packed
-from benchmarks.peers.torch_transforms import REORDERED, transform_for
+from benchmarks.peers.torch_transforms import REORDERED, tensor_of, transform_for
 
 WORKS = {"reordered": Work(differs=(REORDERED,))}
 
@@ -24,7 +24,7 @@ class Patches(Dataset[tuple[torch.Tensor, int]]):
         return len(self.packed)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return self.transform(torch.from_numpy(self.packed.patch(index)).permute(2, 0, 1)), self.labels[index]
+        return self.transform(tensor_of(self.packed.patch(index))), self.labels[index]
 
 
 def load(task: Task) -> Batches:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from benchmarks.peers.common import Batches, Task, Work, main
 from benchmarks.peers.packed import Packed
-from benchmarks.peers.torch_transforms import REORDERED, transform_for
+from benchmarks.peers.torch_transforms import REORDERED, tensor_of, transform_for
 
 SHARD, SHUFFLED = 256, 1000
 SAMPLING = "weighted sampling by mixing one stream a class"
@@ -43,7 +43,7 @@ def load(task: Task) -> Batches:
     shards = [sorted(map(str, folder.glob(f"{label}-*.tar"))) for label in (0, 1)]
 
     def tensor(patch: np.ndarray) -> torch.Tensor:
-        return transform(torch.from_numpy(patch).permute(2, 0, 1))
+        return transform(tensor_of(patch))
 
     def stream(urls: list[str]) -> Any:  # noqa: ANN401 (WebDataset is untyped)
         train = task.mode == "train"
