@@ -27,7 +27,7 @@ ALPHA, PAGES = "alpha_dropped", "first_page_of_several"
 
 _plain: dict[tuple[int, bytes, bytes], tuple[int, int]] = {}  # length, bytes around the pixels -> height, width
 _places: dict[int, tuple[int, int]] = {}  # length of a file -> where a proven file of that length kept its pixels
-_pillow = threading.Lock()  # it is set to refuse what it would only warn of, which is global to the process
+_strict = threading.Lock()  # what libraries would only warn of is refused, and that is global to the process
 
 
 def decode_file(path: Path | str, notes: Counter[str] | None = None) -> np.ndarray:
@@ -92,7 +92,7 @@ def _guarded(
 ) -> np.ndarray:
     """Turn whatever a decoding library raises on hostile bytes into one line that names the file."""
     try:
-        with warnings.catch_warnings():
+        with _strict, warnings.catch_warnings():
             warnings.simplefilter("error")
             return decoder(data, where, notes)
     except DataError:
@@ -185,7 +185,7 @@ def _remember(data: bytes, page: tifffile.TiffPage, pixels: np.ndarray) -> None:
 def _decode_pillow(data: bytes, where: object, notes: Counter[str]) -> np.ndarray:
     from PIL import Image
 
-    with _pillow, Image.open(io.BytesIO(data), formats=("TIFF", "PNG", "JPEG")) as image:
+    with Image.open(io.BytesIO(data), formats=("TIFF", "PNG", "JPEG")) as image:
         check_size(image.height, image.width, where)
         if image.mode not in ("RGB", "RGBA", "RGBX"):
             raise DataError(where, f"found {_MODES.get(image.mode, image.mode)}, wanted RGB", "convert it to 8-bit RGB")

@@ -6,8 +6,8 @@ float32, in which every intermediate here is an exact integer: results depend on
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -76,7 +76,16 @@ class _Scratch:
         self.hash_rows = self.values[step // 2 : step * HASH_SIDE : max(1, step)]
 
 
-_scratch = lru_cache(maxsize=2)(_Scratch)
+_local = threading.local()
+
+
+def _scratch(height: int, width: int, channels: int) -> _Scratch:
+    """Return this thread's arrays for a shape; a source has one shape, so only the last is kept."""
+    shape, kept = getattr(_local, "kept", ((), None))
+    if kept is None or shape != (height, width, channels):
+        kept = _Scratch(height, width, channels)
+        _local.kept = ((height, width, channels), kept)
+    return kept
 
 
 def _by_channel(columns_NPX: np.ndarray, channels: int) -> np.ndarray:

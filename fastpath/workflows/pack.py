@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import xxhash
-from threadpoolctl import threadpool_limits
 
 from fastpath import __version__
-from fastpath.errors import DataError, FastpathError, UsageError
+from fastpath.errors import DataError, UsageError
 from fastpath.ingest.describe import Description, describe
 from fastpath.ingest.fill import OnError, ShardJob, fill_shard, stamp_all
 from fastpath.ingest.quality import Flag
@@ -28,7 +27,7 @@ from fastpath.ingest.split import leak_notice, write_split
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
 from fastpath.shards.staging import Staging, stage
-from fastpath.workflows.pool import default_workers, local_engine
+from fastpath.workflows.pool import run_jobs
 
 Advance = Callable[[int, int], None]
 
@@ -103,6 +102,7 @@ def run(
     options: PackOptions | None = None,
     *,
     workers: int | None = None,
+    engine: Executor | None = None,
     resume: bool = False,
     overwrite: bool = False,
     advance: Advance | None = None,
@@ -117,6 +117,7 @@ def run(
         output: The store to write.
         options: What decides its content.
         workers: Worker processes; None takes a process a core.
+        engine: Where to fill shards instead, any `concurrent.futures.Executor` that sees the same files.
         resume: Insist on continuing an interrupted run of the same plan.
         overwrite: Replace a store that is there.
         advance: Called with patches done and in all.
@@ -134,7 +135,8 @@ def run(
         jobs = _jobs(listing, output, rows, patch_shape, options)
         finished = _reusable(jobs, staging)
         _check_space(jobs, finished, staging)
-        _fill([job for job in jobs if job.number not in finished], workers or default_workers(), finished, advance)
+        wanted = [job for job in jobs if job.number not in finished]
+        _fill(wanted, sum(finished.values()), workers, engine, advance)
         description = describe(listing, len(jobs), staging, patch_shape, drop=options.drop)
         split, notices = ("", []) if options.part else default_split(staging.store)
         staging.commit()
@@ -240,35 +242,20 @@ def _check_space(jobs: Sequence[ShardJob], finished: dict[int, int], staging: St
         raise UsageError(staging.target, problem, "make room, or choose another -o")
 
 
-def _fill(jobs: Sequence[ShardJob], workers: int, finished: dict[int, int], advance: Advance | None) -> None:
-    """Fill shards on local processes; the first error ends it, after the shards in hand are written."""
-    done = sum(finished.values())
+def _fill(
+    jobs: Sequence[ShardJob], done: int, workers: int | None, engine: Executor | None, advance: Advance | None
+) -> None:
+    """Fill shards; the first error ends it, after the shards in hand are written."""
     total = done + sum(len(job.names) for job in jobs)
     if advance:
         advance(done, total)
     # The index will need it, and while workers fill shards this process has nothing to do.
     threading.Thread(target=importlib.import_module, args=("pyarrow.parquet",), daemon=True).start()
-    if not jobs:
-        return
-    if min(workers, len(jobs)) == 1:
-        with threadpool_limits(1):  # as in a worker
-            for job in jobs:
-                done += fill_shard(job)
-                if advance:
-                    advance(done, total)
-        return
-    with local_engine(min(workers, len(jobs))) as engine:
-        futures = [engine.submit(fill_shard, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                done += future.result()
-                if advance:
-                    advance(done, total)
-        except BrokenProcessPool:
-            problem = "a worker process was killed (out of memory?)"
-            raise FastpathError(jobs[0].target, problem, "use fewer --workers, then --resume") from None
-        finally:
-            engine.shutdown(cancel_futures=True)
+    with contextlib.closing(run_jobs(fill_shard, jobs, workers=workers, engine=engine)) as ends:
+        for _, count in ends:
+            done += count
+            if advance:
+                advance(done, total)
 
 
 def default_split(path: Path) -> tuple[str, list[str]]:

@@ -2,18 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
+
+from fastpath.errors import FastpathError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 def default_workers() -> int:
     """Return a process for each core this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def run_jobs(
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    *,
+    workers: int | None = None,
+    engine: Executor | None = None,
+) -> Generator[tuple[int, Result], None, None]:
+    """Yield each job's position and result as it ends; an error, or closing this, cancels those not begun.
+
+    Args:
+        function: What to do; it and the jobs travel by pickle.
+        jobs: What to do it to.
+        workers: Processes; None takes one a core, 1 stays in this process.
+        engine: Where to run instead, such as a Dask cluster's executor. It is not shut down.
+
+    Raises:
+        FastpathError: A worker process was killed.
+    """
+    count = min(workers or default_workers(), len(jobs))
+    if engine is None and count <= 1:
+        with threadpool_limits(1):  # as in a worker
+            for position, job in enumerate(jobs):
+                yield position, function(job)
+        return
+    with contextlib.ExitStack() as stack:
+        pool = engine or stack.enter_context(local_engine(count))
+        futures = {pool.submit(function, job): position for position, job in enumerate(jobs)}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool:
+            problem = "a worker process was killed (out of memory?)"
+            raise FastpathError("workers", problem, "use fewer --workers") from None
+        finally:
+            for future in futures:
+                future.cancel()
 
 
 def local_engine(workers: int) -> Executor:

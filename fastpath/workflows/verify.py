@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from fastpath.ingest.split import read_split
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
 from fastpath.shards.verify import Damage, check_index, check_shard, check_strangers
-from fastpath.workflows.pool import default_workers, local_engine
+from fastpath.workflows.pool import run_jobs
 
 Advance = Callable[[int, int], None]
 
@@ -76,29 +76,25 @@ def run(
         checks += _comparisons(store, listing, known)
         compared, not_in_store = int((known >= 0).sum()), len(set(listing.ids) - set(store.ids_N))
         damages += _without_source(store, known)
-    damages += _run(checks, workers or default_workers(), len(store), advance)
+    damages += _run(checks, workers, len(store), advance)
     return VerifyResult(store.path, len(store), len(store.manifest.shards), compared, not_in_store, damages)
 
 
-def _run(checks: list[partial[list[Damage]]], workers: int, num_patches: int, advance: Advance | None) -> list[Damage]:
-    """Run all checks, in processes where that pays, and return what they found in a fixed order."""
+def _run(
+    checks: list[partial[list[Damage]]], workers: int | None, num_patches: int, advance: Advance | None
+) -> list[Damage]:
+    """Run all checks and return what they found in a fixed order."""
     found: dict[int, list[Damage]] = {}
-    if min(workers, len(checks)) <= 1:
-        for number, check in enumerate(checks):
-            found[number] = check()
+    with contextlib.closing(run_jobs(_call, checks, workers=workers)) as ends:
+        for number, damages in ends:
+            found[number] = damages
             if advance:
                 advance(num_patches * len(found) // len(checks), num_patches)
-    else:
-        with local_engine(min(workers, len(checks))) as engine:
-            futures = {engine.submit(check): number for number, check in enumerate(checks)}
-            try:
-                for future in as_completed(futures):
-                    found[futures[future]] = future.result()
-                    if advance:
-                        advance(num_patches * len(found) // len(checks), num_patches)
-            finally:
-                engine.shutdown(cancel_futures=True)
     return [damage for number in sorted(found) for damage in found[number]]
+
+
+def _call(check: partial[list[Damage]]) -> list[Damage]:
+    return check()
 
 
 def _check_split(store: Store) -> list[Damage]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from fastpath.cli import options, render
 from fastpath.errors import UsageError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 
 @click.command(name="pack")
@@ -42,6 +47,7 @@ from fastpath.errors import UsageError
 @click.option("--resize", type=click.IntRange(8, 1024), help="Bring every patch to this side, in pixels.")
 @click.option("--part", metavar="I/N", help="Pack the I-th of N parts, for 'fastpath merge'.")
 @click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: one a core.")
+@click.option("--dask", metavar="ADDRESS", help="Fill shards on this Dask cluster, which sees the same files.")
 @click.option("--shard-mb", type=click.IntRange(1), help="Size of a shard. Default: 4 to 64, by the number of patches.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted pack; refuse if it was of something else.")
 @click.option("--overwrite", is_flag=True, help="Replace the store at --output.")
@@ -59,6 +65,7 @@ def command(
     resize: int | None,
     part: str | None,
     workers: int | None,
+    dask: str | None,
     shard_mb: int | None,
     resume: bool,
     overwrite: bool,
@@ -90,8 +97,10 @@ def command(
         part=None if part is None else _part(part),
         shard_bytes=None if shard_mb is None else shard_mb << 20,
     )
-    with render.progress_bar("packing", verbosity) as advance:
-        found = pack.run(source, output, plan, workers=workers, resume=resume, overwrite=overwrite, advance=advance)
+    with render.progress_bar("packing", verbosity) as advance, _dask(dask) as engine:
+        found = pack.run(
+            source, output, plan, workers=workers, engine=engine, resume=resume, overwrite=overwrite, advance=advance
+        )
     for text in found.notices:
         render.notice(text)
     if any(found.flag_counts.values()):
@@ -125,3 +134,22 @@ def _part(text: str) -> tuple[int, int]:
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise UsageError("--part", f"found '{text}', wanted I/N with I from 1 to N", "write for example --part 1/8")
     return int(number), int(count)
+
+
+@contextlib.contextmanager
+def _dask(address: str | None) -> Iterator[Executor | None]:
+    """Connect to a cluster, where one is asked for."""
+    if address is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UsageError("--dask", "found no Dask", "run: pip install 'fastpath[dask]'") from None
+    try:
+        client = Client(address, timeout=10)
+    except (OSError, ValueError) as error:
+        problem = f"found no scheduler at {address} ({type(error).__name__})"
+        raise UsageError("--dask", problem, "give the address of a running scheduler") from None
+    with client:
+        yield client.get_executor(pure=False)

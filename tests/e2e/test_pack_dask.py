@@ -1,0 +1,42 @@
+"""Shards can be filled on a Dask cluster: the same bytes as from local processes."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from fastpath.errors import UsageError
+from fastpath.workflows import pack
+
+distributed = pytest.importorskip("distributed", reason="the dask extra is not installed")
+
+pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore")]  # Dask's own, of ports and of tornado
+SMALL = pack.PackOptions(shard_bytes=1 << 19)
+
+
+def test_a_two_worker_cluster_writes_the_same_bytes(kaggle_folder: Path, tmp_path: Path) -> None:
+    from fastpath.cli.commands.pack import _dask
+
+    pack.run(kaggle_folder, tmp_path / "local", SMALL, workers=1)
+    options = {"n_workers": 2, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, _dask(cluster.scheduler_address) as engine:
+        found = pack.run(kaggle_folder, tmp_path / "cluster", SMALL, engine=engine)
+        assert found.num_shards == 6
+        folder = tmp_path / "bad"
+        folder.mkdir()
+        for number in range(40):
+            (folder / f"{number:02}.tif").write_bytes(sorted((kaggle_folder / "test").iterdir())[0].read_bytes())
+        (folder / "39.tif").write_bytes(b"II*\0")
+        with pytest.raises(UsageError, match=r"39\.tif: is damaged"):
+            pack.run(folder, tmp_path / "out", SMALL, engine=engine)
+    for path in (tmp_path / "local").iterdir():
+        assert (tmp_path / "cluster" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_cluster_that_is_not_there() -> None:
+    from fastpath.cli.commands.pack import _dask
+
+    with pytest.raises(UsageError, match="found no scheduler at nonsense"), contextlib.ExitStack() as stack:
+        stack.enter_context(_dask("nonsense://address"))
