@@ -172,6 +172,11 @@ def write_split_from_csv(store: Store, table: Path) -> SplitTable:
 
 def leak_notice(store: Store, table: SplitTable) -> str:
     """Return one line on what a validation score of this split cannot be trusted for; empty where all is well."""
+    hashes_N = store.column("hash")
+    twins = set(hashes_N[table.rows(Split.TRAIN)]) & set(hashes_N[table.rows(Split.VAL)])
+    if twins:
+        problem = f"this split leaks: {len(twins)} patches are in both training and validation, pixel for pixel"
+        return f"{problem}; pack with --drop duplicate"
     if table.kind == "group":
         return ""
     groups_N = store.groups_N
@@ -294,5 +299,8 @@ def _from_codes(store: Store, kind: Kind, codes_N: np.ndarray, *, seed: int, val
 
 
 def _keep(store: Store, document: SplitDocument) -> SplitTable:
+    if store.remote is not None:
+        problem = "found a store behind a URL, wanted one on disk to write a split to"
+        raise StoreError(store.remote.url, problem, "divide it where it lies")
     fmt.write_durably(store.path / fmt.SPLIT, fmt.dump_document(document))
     return read_split(store)

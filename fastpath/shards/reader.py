@@ -11,6 +11,7 @@ import numpy as np
 
 from fastpath.errors import StoreError
 from fastpath.shards import format as fmt
+from fastpath.shards.remote import Remote, as_url, open_remote
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,10 +24,11 @@ class Store:
     Attributes:
         path: The store's directory.
         manifest: What the store says of itself.
+        remote: Where its shards are fetched from, for a store behind a URL; None for one on disk.
     """
 
-    def __init__(self, path: Path, manifest: fmt.Manifest) -> None:
-        self.path, self.manifest = path, manifest
+    def __init__(self, path: Path, manifest: fmt.Manifest, remote: Remote | None = None) -> None:
+        self.path, self.manifest, self.remote = path, manifest, remote
         self._shards: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -122,6 +124,8 @@ class Store:
         path, shape = self.path / entry.file, (entry.rows, *self.manifest.patch_shape)
         header = fmt.npy_header(shape)
         wanted_bytes = len(header) + int(np.prod(shape))
+        if self.remote is not None:
+            self.remote.fetch(entry.file, entry.hash, wanted_bytes)
         try:
             with path.open("rb") as file:
                 found, found_bytes = file.read(len(header)), os.fstat(file.fileno()).st_size
@@ -160,12 +164,16 @@ class Store:
 
 
 def open_store(path: Path) -> Store:
-    """Open a packed store.
+    """Open a packed store: a directory, or a URL such as `s3://bucket/store`, whose shards are cached locally.
 
     Raises:
         StoreError: The directory is not a store, is damaged, or is of a newer format.
     """
     path = Path(path)
+    url = as_url(path)
+    if url is not None and not path.exists():
+        remote = open_remote(url)
+        return Store(remote.cache, remote.manifest, remote)
     if not path.is_dir():
         found = "a file" if path.exists() else "nothing"
         raise StoreError(path, f"found {found}, wanted the directory of a packed store", "run 'fastpath pack' first")

@@ -1,0 +1,74 @@
+"""A store behind a URL reads like one on disk; what is fetched is checked and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastpath.errors import IntegrityError, StoreError, UsageError
+from fastpath.ingest.split import read_split, write_split
+from fastpath.shards.reader import open_store
+from fastpath.shards.remote import as_url
+from fastpath.types import Split
+from fastpath.workflows import pack
+
+fsspec = pytest.importorskip("fsspec", reason="the remote extra is not installed")
+
+
+@pytest.fixture
+def local(kaggle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store on disk and its copy at memory://bucket/store, with a cache of its own."""
+    monkeypatch.setenv("FASTPATH_CACHE", str(tmp_path / "cache"))
+    pack.run(kaggle_folder, tmp_path / "store", pack.PackOptions(shard_bytes=1 << 20), workers=1)
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    for path in (tmp_path / "store").iterdir():
+        memory.pipe_file(f"/bucket/store/{path.name}", path.read_bytes())
+    return tmp_path / "store"
+
+
+def test_a_store_behind_a_url_reads_like_one_on_disk(local: Path, tmp_path: Path) -> None:
+    ours, theirs = open_store(local), open_store("memory://bucket/store")
+    rows = np.array([95, 0, 50, 0])
+    np.testing.assert_array_equal(theirs.gather(rows), ours.gather(rows))
+    assert theirs.ids_N.tolist() == ours.ids_N.tolist()
+    assert read_split(theirs).rows(Split.VAL).tolist() == read_split(ours).rows(Split.VAL).tolist()
+    assert theirs.fingerprint == ours.fingerprint
+    assert open_store(Path("memory://bucket/store")).fingerprint == ours.fingerprint, "Path makes one slash of two"
+    kept = sorted(path.name for path in (tmp_path / "cache").rglob("*.npy"))
+    assert kept == ["shard-00000.npy", "shard-00001.npy", "shard-00002.npy"], "only what was read is fetched"
+
+
+def test_what_is_kept_is_not_fetched_again(local: Path) -> None:
+    theirs = open_store("memory://bucket/store")
+    first = theirs.gather(np.arange(5))
+    fsspec.filesystem("memory").rm("/bucket/store/shard-00000.npy")
+    np.testing.assert_array_equal(open_store("memory://bucket/store").gather(np.arange(5)), first)
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:-1], lambda data: data[:-1] + bytes([data[-1] ^ 1])])
+def test_a_shard_that_is_not_the_manifests_is_refused(local: Path, tmp_path: Path, spoil: object) -> None:
+    content = (local / "shard-00001.npy").read_bytes()
+    fsspec.filesystem("memory").pipe_file("/bucket/store/shard-00001.npy", spoil(content))  # type: ignore[operator]
+    theirs = open_store("memory://bucket/store")
+    with pytest.raises(IntegrityError, match=r"memory://bucket/store/shard-00001\.npy: found"):
+        theirs.gather(np.arange(96))
+    assert not list((tmp_path / "cache").rglob("shard-00001.npy*"))
+
+
+def test_what_cannot_be_done_with_a_url(local: Path) -> None:
+    with pytest.raises(StoreError, match=r"manifest\.json"):
+        open_store("memory://bucket/absent")
+    with pytest.raises(UsageError, match="cannot be opened"):
+        open_store("nosuch://bucket/store")
+    with pytest.raises(StoreError, match="divide it where it lies"):
+        write_split(open_store("memory://bucket/store"))
+
+
+def test_paths_are_not_urls() -> None:
+    assert as_url("s3://bucket/a/b") == "s3://bucket/a/b"
+    assert as_url(Path("gs://bucket/a")) == "gs://bucket/a"
+    for path in ("/data/store", "store", "a:b/c", "./s3:/x"):
+        assert as_url(path) is None
