@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import sys
+
 import pytest
 import torch
 
@@ -62,3 +65,16 @@ def test_a_seed_is_a_function_of_its_position_only() -> None:
     assert draw(1, 0) != first
     assert draw(0, 1) == first
     assert len({draw(epoch, step) for epoch in range(5) for step in range(5)}) == 25
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
+def test_on_the_cpu_freed_activations_are_kept_for_the_next_step() -> None:
+    runtime.resolve("cpu")
+
+    def faults_of_a_large_block() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.zeros(12 << 20)  # 48 MiB: 12,288 pages
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    faults_of_a_large_block()
+    assert min(faults_of_a_large_block() for _ in range(3)) < 1000
