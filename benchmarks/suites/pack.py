@@ -32,14 +32,15 @@ from fastpath.ingest.decode import decode, decode_general, read_bytes
 from fastpath.ingest.sources import list_source
 from fastpath.shards import format as fmt
 from fastpath.workflows import pack
-from fastpath.workflows.pool import default_workers, local_engine
+from fastpath.workflows.pool import local_engine
 
 PATCH_BYTES = 96 * 96 * 3
+WORKERS = len(os.sched_getaffinity(0))
 
 
 def run_fastpath(folder: Path, scratch: Path) -> None:
     """Pack, as a user would."""
-    pack.run(folder, scratch / "store")
+    pack.run(folder, scratch / "store", workers=WORKERS)
 
 
 def copy_shard(paths: Sequence[str], target: Path) -> None:
@@ -57,7 +58,7 @@ def run_floor(folder: Path, scratch: Path) -> None:
     listing = list_source(folder)
     paths = [f"{folder}/{name}" for name in listing.names]
     rows = fmt.rows_per_shard(len(paths), PATCH_BYTES)
-    with local_engine(default_workers()) as engine:
+    with local_engine(WORKERS) as engine:
         pieces = [paths[first : first + rows] for first in range(0, len(paths), rows)]
         for future in [engine.submit(copy_shard, piece, scratch / f"{at}") for at, piece in enumerate(pieces)]:
             future.result()
@@ -247,7 +248,7 @@ def main(synthetic: str, rounds: int, contestant: str | None, folder: Path | Non
     table += ["", "| stage, one process | µs a file |", "|---|---|"]
     table += [f"| {stage} | {cost:.1f} |" for stage, cost in costs.items()]
     click.echo("\n".join(table))
-    settings = {"rounds": rounds, "workers": default_workers(), "data": "96 px patches, files in the page cache"}
+    settings = {"rounds": rounds, "workers": WORKERS, "data": "96 px patches, files in the page cache"}
     settings["time"] = "from the call to the store under its name, worker start-up included, imports not"
     settings["memory"] = "largest sum of Pss_Anon over all processes, sampled every 0.1 s"
     click.echo(f"→ {harness.write_record('pack', settings, results, chr(10).join(table))}")

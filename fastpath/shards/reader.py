@@ -54,7 +54,7 @@ class Store:
         try:
             if fmt.hash_file(path) != self.manifest.index_hash:  # cheap, and a damaged index mislabels patches
                 raise StoreError(path, "found other bytes than the manifest's hash", "pack again")
-            table = pq.read_table(path)
+            table = pq.ParquetFile(path).read()  # read_table would import pandas
         except (OSError, pa.ArrowException) as error:
             problem = f"cannot be read ({str(error).splitlines()[0]})"
             raise StoreError(path, problem, "run 'fastpath verify', then pack again") from None
@@ -69,9 +69,14 @@ class Store:
         return frame
 
     def column(self, name: str) -> np.ndarray:
-        """Return one column of the index."""
-        values: np.ndarray = self._table[name].to_numpy()
-        return values
+        """Return one column of the index: an array of its type, or of str or bytes objects."""
+        import pyarrow as pa
+
+        column = self._table[name].combine_chunks()
+        if pa.types.is_string(column.type) or pa.types.is_fixed_size_binary(column.type):
+            return np.array(column.to_pylist(), dtype=object)
+        values = np.frombuffer(column.buffers()[1], column.type.to_pandas_dtype())
+        return values[column.offset : column.offset + len(column)].copy()
 
     @cached_property
     def ids_N(self) -> np.ndarray:

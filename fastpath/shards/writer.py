@@ -78,24 +78,32 @@ def write_index(path: Path, contents: Contents) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = contents.rows_N
-    hashes = pa.Array.from_buffers(pa.binary(16), len(rows), [None, pa.py_buffer(rows["hash"].tobytes())])
-    groups: Sequence[str | None] = contents.groups or [None] * len(rows)
+    rows, count = contents.rows_N, len(contents.rows_N)
+
+    def fixed(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+        """An Arrow column of NumPy values; `pa.array` would import pandas, which takes longer than the writing."""
+        numbers = values if kind == pa.binary(16) else values.astype(kind.to_pandas_dtype())
+        return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(numbers.tobytes())])
+
+    def strings(values: Sequence[str]) -> pa.Array:
+        encoded = [value.encode() for value in values]
+        offsets = np.cumsum([0, *map(len, encoded)]).astype(np.int32)
+        return pa.StringArray.from_buffers(count, pa.py_buffer(offsets.tobytes()), pa.py_buffer(b"".join(encoded)))
+
     columns = {
-        "id": pa.array(contents.ids, pa.string()),
-        "label": pa.array(contents.labels_N, pa.int8()),
-        "group": pa.array(groups, pa.string()),
-        "shard": pa.array(contents.shard_N, pa.int32()),
-        "row": pa.array(contents.row_N, pa.int32()),
-        "hash": hashes,
+        "id": strings(contents.ids),
+        "label": fixed(contents.labels_N, pa.int8()),
+        "group": pa.nulls(count, pa.string()) if contents.groups is None else strings(contents.groups),
+        "shard": fixed(contents.shard_N, pa.int32()),
+        "row": fixed(contents.row_N, pa.int32()),
+        "hash": fixed(rows["hash"], pa.binary(16)),
     }
-    for position, channel in enumerate("rgb"):
-        columns[f"sum_{channel}"] = pa.array(rows["sums"][:, position], pa.int64())
-    for position, channel in enumerate("rgb"):
-        columns[f"squares_{channel}"] = pa.array(rows["squares"][:, position], pa.int64())
-    columns["sharpness"] = pa.array(rows["sharpness"], pa.float32())
-    columns["phash"] = pa.array(rows["phash"], pa.uint64())
-    columns["flags"] = pa.array(rows["flags"], pa.int32())
+    for kind, name in (("sum", "sums"), ("squares", "squares")):
+        for position, channel in enumerate("rgb"):
+            columns[f"{kind}_{channel}"] = fixed(rows[name][:, position], pa.int64())
+    columns["sharpness"] = fixed(rows["sharpness"], pa.float32())
+    columns["phash"] = fixed(rows["phash"], pa.uint64())
+    columns["flags"] = fixed(rows["flags"], pa.int32())
     temporary = path.with_name(path.name + ".tmp")
     pq.write_table(pa.table(columns), temporary, compression="zstd", row_group_size=1 << 17)
     with temporary.open("rb") as file:

@@ -27,7 +27,7 @@ from fastpath.ingest.split import leak_notice, write_split
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
 from fastpath.shards.staging import Staging, stage
-from fastpath.workflows.pool import run_jobs
+from fastpath.workflows.pool import default_workers, run_jobs
 
 Advance = Callable[[int, int], None]
 
@@ -116,7 +116,7 @@ def run(
         source: A folder of patches, in the Kaggle layout or not.
         output: The store to write.
         options: What decides its content.
-        workers: Worker processes; None takes a process a core.
+        workers: Worker processes; None takes up to one a core, by the amount of work.
         engine: Where to fill shards instead, any `concurrent.futures.Executor` that sees the same files.
         resume: Insist on continuing an interrupted run of the same plan.
         overwrite: Replace a store that is there.
@@ -136,6 +136,7 @@ def run(
         finished = _reusable(jobs, staging)
         _check_space(jobs, finished, staging)
         wanted = [job for job in jobs if job.number not in finished]
+        workers = workers or default_workers(len(listing) * int(np.prod(patch_shape)))
         _fill(wanted, sum(finished.values()), workers, engine, advance)
         description = describe(listing, len(jobs), staging, patch_shape, drop=options.drop)
         split, notices = ("", []) if options.part else default_split(staging.store)
@@ -242,9 +243,7 @@ def _check_space(jobs: Sequence[ShardJob], finished: dict[int, int], staging: St
         raise UsageError(staging.target, problem, "make room, or choose another -o")
 
 
-def _fill(
-    jobs: Sequence[ShardJob], done: int, workers: int | None, engine: Executor | None, advance: Advance | None
-) -> None:
+def _fill(jobs: Sequence[ShardJob], done: int, workers: int, engine: Executor | None, advance: Advance | None) -> None:
     """Fill shards; the first error ends it, after the shards in hand are written."""
     total = done + sum(len(job.names) for job in jobs)
     if advance:

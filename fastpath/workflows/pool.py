@@ -20,16 +20,19 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-def default_workers() -> int:
-    """Return a process for each core this process may use."""
-    return len(os.sched_getaffinity(0))
+BYTES_A_WORKER = 64 << 20  # below this much work, a further process costs more to start than it saves
+
+
+def default_workers(num_bytes: int) -> int:
+    """Return how many processes to use for so many bytes of pixels: at most one a core that this process may use."""
+    return min(len(os.sched_getaffinity(0)), 1 + num_bytes // BYTES_A_WORKER)
 
 
 def run_jobs(
     function: Callable[[Job], Result],
     jobs: Sequence[Job],
     *,
-    workers: int | None = None,
+    workers: int,
     engine: Executor | None = None,
 ) -> Generator[tuple[int, Result], None, None]:
     """Yield each job's position and result as it ends; an error, or closing this, cancels those not begun.
@@ -37,13 +40,13 @@ def run_jobs(
     Args:
         function: What to do; it and the jobs travel by pickle.
         jobs: What to do it to.
-        workers: Processes; None takes one a core, 1 stays in this process.
+        workers: Processes; 1 stays in this process.
         engine: Where to run instead, such as a Dask cluster's executor. It is not shut down.
 
     Raises:
         FastpathError: A worker process was killed.
     """
-    count = min(workers or default_workers(), len(jobs))
+    count = min(workers, len(jobs))
     if engine is None and count <= 1:
         with threadpool_limits(1):  # as in a worker
             for position, job in enumerate(jobs):

@@ -18,7 +18,7 @@ from fastpath.ingest.split import read_split
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
 from fastpath.shards.verify import Damage, check_index, check_shard, check_strangers
-from fastpath.workflows.pool import run_jobs
+from fastpath.workflows.pool import default_workers, run_jobs
 
 Advance = Callable[[int, int], None]
 
@@ -58,7 +58,7 @@ def run(
         path: The store.
         source: What it was packed from; None compares nothing.
         kind: Kind of the source; None looks.
-        workers: Worker processes; None takes a process a core.
+        workers: Worker processes; None takes up to one a core, by the amount of work.
         advance: Called with patches done and in all.
 
     Raises:
@@ -76,13 +76,12 @@ def run(
         checks += _comparisons(store, listing, known)
         compared, not_in_store = int((known >= 0).sum()), len(set(listing.ids) - set(store.ids_N))
         damages += _without_source(store, known)
+    workers = workers or default_workers(len(store) * int(np.prod(store.manifest.patch_shape)))
     damages += _run(checks, workers, len(store), advance)
     return VerifyResult(store.path, len(store), len(store.manifest.shards), compared, not_in_store, damages)
 
 
-def _run(
-    checks: list[partial[list[Damage]]], workers: int | None, num_patches: int, advance: Advance | None
-) -> list[Damage]:
+def _run(checks: list[partial[list[Damage]]], workers: int, num_patches: int, advance: Advance | None) -> list[Damage]:
     """Run all checks and return what they found in a fixed order."""
     found: dict[int, list[Damage]] = {}
     with contextlib.closing(run_jobs(_call, checks, workers=workers)) as ends:

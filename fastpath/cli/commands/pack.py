@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @click.option("--only", type=options.PATH, help="CSV with a column id: pack those patches only.")
 @click.option("--resize", type=click.IntRange(8, 1024), help="Bring every patch to this side, in pixels.")
 @click.option("--part", metavar="I/N", help="Pack the I-th of N parts, for 'fastpath merge'.")
-@click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: one a core.")
+@click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: up to one a core.")
 @click.option("--dask", metavar="ADDRESS", help="Fill shards on this Dask cluster, which sees the same files.")
 @click.option("--shard-mb", type=click.IntRange(1), help="Size of a shard. Default: 4 to 64, by the number of patches.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted pack; refuse if it was of something else.")

@@ -14,7 +14,7 @@ from fastpath.cli.commands.verify import report_damages
 @options.store_argument()
 @click.option("--source", type=options.PATH, required=True, help="What the store was packed from.")
 @click.option("--source-kind", help="What --source is. Default: look.")
-@click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: one a core.")
+@click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: up to one a core.")
 @options.common
 def command(
     store: Path, source: Path, source_kind: str | None, workers: int | None, as_json: bool, verbosity: int

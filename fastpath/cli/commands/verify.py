@@ -29,7 +29,7 @@ def report_damages(damages: list[Damage]) -> list[dict[str, object]]:
 @options.store_argument()
 @click.option("--source", type=options.PATH, help="Compare every pixel with the files it was packed from.")
 @click.option("--source-kind", help="What --source is. Default: look.")
-@click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: one a core.")
+@click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: up to one a core.")
 @options.common
 def command(
     store: Path, source: Path | None, source_kind: str | None, workers: int | None, as_json: bool, verbosity: int
