@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from fastpath.errors import DataError, StoreError
-from fastpath.ingest.split import leak_notice, read_split, stratified_draw, write_split, write_split_from_csv
+from fastpath.ingest.draw import stratified_draw
+from fastpath.ingest.split import leak_notice, read_split, write_split, write_split_from_csv
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import Split

@@ -15,6 +15,8 @@ from fastpath.errors import UsageError
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from fastpath.workflows.pack import PackResult
+
 
 @click.command(name="pack")
 @click.argument("source", type=options.PATH)
@@ -101,6 +103,11 @@ def command(
         found = pack.run(
             source, output, plan, workers=workers, engine=engine, resume=resume, overwrite=overwrite, advance=advance
         )
+    _report(found, output, as_json=as_json)
+
+
+def _report(found: PackResult, output: Path, *, as_json: bool) -> None:
+    """Say what was packed, and what of it deserves a look."""
     for text in found.notices:
         render.notice(text)
     if any(found.flag_counts.values()):

@@ -1,0 +1,51 @@
+"""The random, stratified draw of a validation split: scikit-learn's, without importing scikit-learn."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def stratified_draw(labels_N: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Return the rows that scikit-learn's train_test_split holds out, in no order.
+
+    The same draws from the same generator as `train_test_split(rows, test_size=share, stratify=labels_N,
+    random_state=seed)`, which a test holds it to; importing scikit-learn takes longer than packing 5,000 patches.
+
+    Args:
+        labels_N: Class of each row.
+        share: Share of rows to hold out.
+        seed: Seed of the generator.
+
+    Raises:
+        ValueError: A class has fewer than two rows, or a side would have fewer rows than there are classes.
+    """
+    generator = np.random.RandomState(seed)
+    classes, class_N, counts = np.unique(labels_N, return_inverse=True, return_counts=True)
+    num_held = math.ceil(share * len(labels_N))
+    num_kept = len(labels_N) - num_held
+    if counts.min() < 2 or min(num_held, num_kept) < len(classes):
+        raise ValueError(f"{num_kept} and {num_held} rows of classes with {', '.join(map(str, counts))} rows")
+    kept = _shares(counts, num_kept, generator)
+    held = _shares(counts - kept, num_held, generator)
+    drawn = []
+    for number in range(len(classes)):
+        rows = np.flatnonzero(class_N == number)[generator.permutation(counts[number])]
+        drawn.append(rows[kept[number] : kept[number] + held[number]])
+    return np.concatenate(drawn)
+
+
+def _shares(counts: np.ndarray, num_draws: int, generator: np.random.RandomState) -> np.ndarray:
+    """Divide draws among classes in proportion; what rounding leaves goes to the largest remainders, ties by lot."""
+    exact = counts / counts.sum() * num_draws
+    shares: np.ndarray = np.floor(exact)
+    remainders, left = exact - shares, int(num_draws - shares.sum())
+    for value in np.unique(remainders)[::-1]:
+        if left <= 0:
+            break
+        tied = np.flatnonzero(remainders == value)
+        chosen = generator.choice(tied, size=min(len(tied), left), replace=False)
+        shares[chosen] += 1
+        left -= len(chosen)
+    return shares.astype(np.int64)
