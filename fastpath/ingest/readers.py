@@ -13,9 +13,10 @@ import numpy as np
 import xxhash
 
 from fastpath.errors import DataError
-from fastpath.ingest.decode import decode_file
+from fastpath.ingest.decode import decode, decode_file
 from fastpath.shards.format import MANIFEST
 from fastpath.shards.reader import Store, open_store
+from fastpath.shards.remote import as_url, file_system
 
 Read = Callable[[str, Counter[str]], np.ndarray]
 """From a name and a counter of notes to uint8 [H, W, 3]; raises DataError."""
@@ -105,6 +106,21 @@ def _store(root: Path) -> tuple[Read, Stamp]:
     return read, lambda _: _stamp(str(root / MANIFEST))
 
 
+def _url(root: Path) -> tuple[Read, Stamp]:
+    url = as_url(root)
+    assert url is not None, root
+    system, base = file_system(url)
+
+    def read(name: str, notes: Counter[str]) -> np.ndarray:
+        try:
+            data = system.cat_file(f"{base}/{name}")
+        except OSError as error:
+            raise DataError(f"{url}/{name}", f"cannot be read ({error})", "restore the file") from None
+        return decode(data, f"{url}/{name}", notes)
+
+    return read, lambda _: ""  # asking for times would double the requests: a resumed pack trusts what it has
+
+
 def _stamp(path: str) -> str:
     try:
         found = os.stat(path)  # noqa: PTH116 (a Path object costs more than the call)
@@ -113,4 +129,9 @@ def _stamp(path: str) -> str:
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
 
 
-READERS: dict[str, Callable[[Path], tuple[Read, Stamp]]] = {"files": _files, "hdf5": _hdf5, "store": _store}
+READERS: dict[str, Callable[[Path], tuple[Read, Stamp]]] = {
+    "files": _files,
+    "hdf5": _hdf5,
+    "store": _store,
+    "url": _url,
+}

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastpath.errors import IntegrityError, StoreError, UsageError
+from fastpath.errors import DataError, IntegrityError, StoreError, UsageError
 from fastpath.ingest.split import read_split, write_split
 from fastpath.shards.reader import open_store
 from fastpath.shards.remote import as_url
 from fastpath.types import Split
-from fastpath.workflows import pack
+from fastpath.workflows import pack, verify
 
 fsspec = pytest.importorskip("fsspec", reason="the remote extra is not installed")
 
@@ -72,3 +72,23 @@ def test_paths_are_not_urls() -> None:
     assert as_url(Path("gs://bucket/a")) == "gs://bucket/a"
     for path in ("/data/store", "store", "a:b/c", "./s3:/x"):
         assert as_url(path) is None
+
+
+def test_a_folder_behind_a_url_is_a_source(kaggle_folder: Path, local: Path, tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    for path in kaggle_folder.rglob("*"):
+        if path.is_file():
+            memory.pipe_file(f"/bucket/set/{path.relative_to(kaggle_folder)}", path.read_bytes())
+    source = Path("memory://bucket/set")
+    pack.run(source, tmp_path / "again", pack.PackOptions(shard_bytes=1 << 20), workers=1)
+    for path in local.iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+    assert verify.run(local, source=source, workers=1).damages == []
+    pack.run(source / "test", tmp_path / "test", workers=1)
+    assert len(open_store(tmp_path / "test")) == 8
+    first = open_store(local).ids_N[0]
+    memory.pipe_file(f"/bucket/set/train/{first}.tif", b"II*")
+    with pytest.raises(DataError, match=rf"memory://bucket/set/train/{first}\.tif: "):
+        pack.run(source, tmp_path / "bad", workers=1)
+    with pytest.raises(DataError, match=r"found no patches|cannot be listed"):
+        pack.run(Path("memory://bucket/absent"), tmp_path / "bad", workers=1)

@@ -13,7 +13,9 @@ from fastpath.ingest.sources.packed import list_store
 from fastpath.ingest.sources.pcam import list_pcam, parts_in
 from fastpath.ingest.sources.table import list_table
 from fastpath.ingest.sources.tables import Orphans, join_groups, keep_only
+from fastpath.ingest.sources.url import list_url
 from fastpath.shards.format import MANIFEST
+from fastpath.shards.remote import as_url
 
 KINDS = ("kaggle", "folder", "classes", "table", "pcam", "store")
 _OTHERS: dict[str, Callable[[Path], Listing]] = {
@@ -58,7 +60,7 @@ def list_source(
     """List a source's patches in the order the store will have.
 
     Args:
-        source: Where the patches are.
+        source: Where the patches are: a path, or the URL of a folder.
         kind: One of `KINDS`; None looks.
         labels: Table of `id,label`; None takes the one that lies in the source, if any.
         groups: Table of `id,wsi`; None takes `groups.csv` of the source, if any.
@@ -68,6 +70,11 @@ def list_source(
     Raises:
         DataError: The source or a table is not as it should be.
     """
+    url = as_url(source)
+    if url is not None and not source.exists():
+        listing = list_url(url, labels, orphans)
+        listing = listing if groups is None else join_groups(listing, groups, orphans)
+        return listing if only is None else keep_only(listing, only)
     kind = kind or detect(source)
     if kind not in KINDS:
         raise UsageError("--source-kind", f"found '{kind}', wanted one of {', '.join(KINDS)}", "correct the name")
