@@ -160,6 +160,12 @@ def cost_of_stages(folder: Path, scratch: Path, count: int = 2000) -> dict[str, 
     files = [read_bytes(path) for path in paths]
     patches = [decode(data, "x") for data in files]
     block, target = np.stack(patches[:32]), (scratch / "written").open("wb", buffering=0)
+
+    def write_and_sync() -> None:
+        for _ in range(count // len(block)):
+            target.write(block.data)
+        os.fsync(target.fileno())
+
     stages: dict[str, Callable[[], object]] = {
         "read the file": lambda: [read_bytes(path) for path in paths],
         "decode, known layout": lambda: [decode(data, "x") for data in files],
@@ -168,8 +174,7 @@ def cost_of_stages(folder: Path, scratch: Path, count: int = 2000) -> dict[str, 
         "SHA-1 against the id": lambda: [hashlib.sha1(p.data, usedforsecurity=False).digest() for p in patches],
         "xxh3 of the row": lambda: [xxhash.xxh3_128_digest(patch.data) for patch in patches],
         "sums, focus, perceptual hash": lambda: [stats.measure(block) for _ in range(count // 32)],
-        "write": lambda: [target.write(block.data) for _ in range(count // 32)],
-        "sync": lambda: os.fsync(target.fileno()),
+        "write and sync": write_and_sync,
     }
     costs = {}
     threadpool_limits(1)  # as in a worker
