@@ -135,3 +135,39 @@ def test_every_real_patch_reads_back_as_tifffile_and_pillow_read_it(sample_folde
         with Image.open(path) as image:
             assert np.array_equal(stored, np.asarray(image)), name
         assert np.array_equal(stored, tifffile.imread(path)), name
+
+
+def test_parts_merge_and_damage_is_repaired(kaggle_folder: Path, tmp_path: Path) -> None:
+    for number in (1, 2):
+        packed = fastpath(
+            "pack", kaggle_folder, "-o", tmp_path / f"part{number}", "--part", f"{number}/2", "--shard-mb", "1", "-q"
+        )
+        assert packed.returncode == 0, packed.stderr
+    store = tmp_path / "store"
+    merged = fastpath("merge", tmp_path / "part2", tmp_path / "part1", "-o", store, "--json")
+    assert merged.returncode == 0, merged.stderr
+    values = json.loads(merged.stdout)
+    assert (values["num_patches"], values["num_shards"], values["split"]) == (96, 3, "group")
+    (store / "shard-00001.npy").write_bytes(b"")
+    repaired = fastpath("repair", store, "--source", kaggle_folder, "--json", "-q")
+    assert repaired.returncode == 0, repaired.stderr
+    assert json.loads(repaired.stdout)["repaired"] == ["shard-00001.npy"]
+    assert fastpath("verify", store, "--source", kaggle_folder, "-q").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--part", "3/2"], "found '3/2', wanted I/N"),
+        (["--drop", "foggy"], "found 'foggy', wanted one of duplicate"),
+        (["--source-kind", "zip"], "found 'zip', wanted one of kaggle"),
+        (["--dask", "nonsense://address"], "--dask: found no"),
+        (["--labels", "absent.csv"], "absent.csv: cannot be read"),
+    ],
+)
+def test_a_wrong_option_is_one_line(options: list[str], message: str, kaggle_folder: Path, tmp_path: Path) -> None:
+    found = fastpath("pack", kaggle_folder, "-o", tmp_path / "store", *options)
+    assert found.returncode == 2
+    assert message in found.stderr
+    assert found.stderr.count("\n") == 1, found.stderr
+    assert list(tmp_path.iterdir()) == []
