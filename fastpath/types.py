@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,23 +16,6 @@ class Split(StrEnum):
     TRAIN = "train"
     VAL = "val"
     TEST = "test"
-
-
-@dataclass(frozen=True, slots=True)
-class PatchRecord:
-    """One patch file as a source lists it, before any pixel is read.
-
-    Attributes:
-        path: The image file.
-        id: The patch's name, unique within a source; in the Kaggle set the SHA-1 of the raw RGB bytes.
-        label: 1 where the centre 32×32 pixels hold tumour, 0 where not, None where unknown.
-        group: The slide (or patient) the patch was cut from, None where unknown.
-    """
-
-    path: Path
-    id: str
-    label: int | None
-    group: str | None
 
 
 @dataclass(frozen=True, slots=True)

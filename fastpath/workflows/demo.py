@@ -99,10 +99,7 @@ def run(
     with _timed("pack", seconds), progress("packing") as advance:
         pack.run(patches, store, advance=advance)
     with _timed("verify", seconds), progress("verifying") as advance:
-        damages = verify.run(store, source=patches, advance=advance).damages
-    if damages:
-        problem = f"found {len(damages)} damages, the first in {damages[0].file}: {damages[0].problem}"
-        raise IntegrityError(store, problem, "check disk and memory")
+        _prove(store, patches, advance)
     with _timed("train", seconds), watch() as on_event:
         trained = train.run(store, run_dir, config, runtime, on_event=on_event)
     if trained.status == "interrupted":
@@ -123,6 +120,14 @@ def run(
     )
     write_durably(output / MARK, (json.dumps(asdict(result), indent=2) + "\n").encode())
     return result
+
+
+def _prove(store: Path, patches: Path, advance: Advance) -> None:
+    """Compare every packed pixel with the file it came from."""
+    damages = verify.run(store, source=patches, advance=advance).damages
+    if damages:
+        problem = f"found {len(damages)} damages, the first in {damages[0].file}: {damages[0].problem}"
+        raise IntegrityError(store, problem, "check disk and memory")
 
 
 def _vacate(output: Path) -> None:
