@@ -58,3 +58,9 @@ def test_its_recipe_ships_and_a_wrong_setting_is_refused_before_anything_is_writ
         config.recipe("dmeo")
     assert isinstance(_invoke("-o", tmp_path / "demo", "--set", "train.epohcs=1").exception, ConfigError)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_as_shipped_a_network_learns_the_synthetic_labels(tmp_path: Path) -> None:
+    outcome = _invoke("-o", tmp_path / "demo", "-q", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    assert json.loads(outcome.stdout)["auc"] > 0.9
