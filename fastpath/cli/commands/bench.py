@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -55,8 +54,5 @@ def command(
         result = bench.run(kind, store, settings, where, num_batches=batches, advance=advance)  # type: ignore[arg-type]
     if plot is not None:
         bench.draw(result, plot)
-    if as_json:
-        click.echo(json.dumps(asdict(result), indent=2))
-        return
-    shown = {name: value for name, value in asdict(result).items() if value is not None}
-    render.result(shown, as_json=False, title=f"bench {kind}", where=plot)
+    shown = {name: value for name, value in asdict(result).items() if as_json or value is not None}
+    render.result(shown, as_json=as_json, title=f"bench {kind}", where=plot)

@@ -13,7 +13,7 @@ from fastpath.cli import options, render
 @options.store_argument()
 @options.output("Directory of the run; it must not hold one yet, unless resuming.")
 @click.option("--config", "config_path", type=options.PATH, help="Settings in TOML; the defaults without it.")
-@click.option("--amp/--no-amp", default=False, help="Mixed precision, where the device computes in it.")
+@options.amp()
 @click.option("--epochs", type=click.IntRange(min=1), help="Short for --set train.epochs=N.")
 @click.option("--limit", type=click.IntRange(min=0), help="Short for --set data.limit=N: train on a draw of N patches.")
 @click.option("--val-limit", type=click.IntRange(min=0), help="Short for --set data.val_limit=N.")
