@@ -43,7 +43,18 @@ def _colour(images: Any, colour: Any, warp: Any, layout: Canvas) -> Any:  # noqa
 
 def _warped(images: Any, warp: Any, layout: Canvas) -> Any:  # noqa: ANN401
     size = [layout.output_px] * 2
-    return fn.warp_affine(images, matrix=warp, size=size, interp_type=types.INTERP_LINEAR)
+    return fn.experimental.warp_perspective(
+        images, matrix=warp, size=size, border_mode="replicate", interp_type=types.INTERP_LINEAR
+    )
+
+
+def _warp_affine(images: Any, colour: Any, warp: Any, layout: Canvas) -> Any:  # noqa: ANN401
+    return fn.warp_affine(
+        _colour(images, colour, warp, layout),
+        matrix=fn.slice(warp, 0, 2, axes=[0]),
+        size=[layout.output_px] * 2,
+        interp_type=types.INTERP_LINEAR,
+    )
 
 
 def _as_built(images: Any, colour: Any, warp: Any, layout: Canvas) -> Any:  # noqa: ANN401
@@ -71,6 +82,7 @@ VARIANTS: dict[str, Define] = {
     "gather only": _gather,
     "gather, colour and normalise": _colour,
     "as built": _as_built,
+    "warp_affine in place of warp_perspective": _warp_affine,
     "as built, clamped after colour": _clamped,
     "bytes between the stages": _through_bytes,
     "colour after the warp": _colour_last,

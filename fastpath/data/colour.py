@@ -147,9 +147,3 @@ def normalised(matrix_N33: Array, offset_N3: Array, stats: ChannelStats) -> Arra
     matrices = np.empty((len(linear), 3, 4), dtype=np.float32)
     matrices[:, :, :3], matrices[:, :, 3] = linear, (offset_N3 - mean) / std
     return matrices
-
-
-def plain_matrix(stats: ChannelStats) -> Array:
-    """Return float32 [3, 4]: normalisation alone."""
-    matrices = normalised(np.eye(3, dtype=np.float32)[None], np.zeros((1, 3), np.float32), stats)
-    return np.asarray(matrices[0])

@@ -50,7 +50,7 @@ def canvas(patch_px: int, output_px: int, *, framed: bool) -> Canvas:
 
 
 def warp_matrices(augmentation: Augmentation, layout: Canvas) -> NDArray[np.float32]:
-    """Return float32 [N, 2, 3]: for each output point (x, y, 1), in pixels, the point of the warped array it shows.
+    """Return float32 [N, 3, 3]: for each output point (x, y, 1), in pixels, the point of the warped array it shows.
 
     Composed in the notebook's order: flips, quarter turns, rotation, crop, resize. A positive angle turns
     counter-clockwise as seen, like torchvision's `rotate`.
@@ -58,11 +58,12 @@ def warp_matrices(augmentation: Augmentation, layout: Canvas) -> NDArray[np.floa
     linear = _linear(augmentation)
     top, left, height, width = (augmentation.crop_N4 / layout.output_px).T
     scale = layout.size_px / layout.framed_px
-    matrices = np.empty((len(augmentation), 2, 3))
-    matrices[:, :, :2] = linear * np.stack([width, height], axis=1)[:, None, :]
-    matrices[:, :, :2] *= layout.patch_px * scale / layout.output_px
+    matrices = np.zeros((len(augmentation), 3, 3))
+    matrices[:, 2, 2] = 1.0
+    matrices[:, :2, :2] = linear * np.stack([width, height], axis=1)[:, None, :]
+    matrices[:, :2, :2] *= layout.patch_px * scale / layout.output_px
     offset = np.einsum("nij,nj->ni", linear, np.stack([left, top], axis=1) - 0.5) + 0.5
-    matrices[:, :, 2] = (offset * layout.patch_px + layout.frame_px) * scale
+    matrices[:, :2, 2] = (offset * layout.patch_px + layout.frame_px) * scale
     return matrices.astype(np.float32)
 
 
@@ -79,12 +80,12 @@ def _linear(augmentation: Augmentation) -> NDArray[np.float64]:
     return np.asarray(linear * mirror[:, :, None])
 
 
-def coverage(matrices_N23: NDArray[np.float32], layout: Canvas) -> NDArray[np.float64]:
+def coverage(matrices_N33: NDArray[np.float32], layout: Canvas) -> NDArray[np.float64]:
     """Return float64 [N]: the share of each output image that shows the patch and not its frame, from 256 points."""
     centres = (np.arange(FRAME_PROBES) + 0.5) * layout.output_px / FRAME_PROBES
     x, y = np.meshgrid(centres, centres)
     points = np.stack([x.ravel(), y.ravel(), np.ones(x.size)])
-    shown = matrices_N23.astype(np.float64) @ points
+    shown = matrices_N33[:, :2].astype(np.float64) @ points
     edge = layout.frame_px * layout.size_px / layout.framed_px
     # A probe stands for a cell; where the patch's edge cuts the cell, it counts for its share.
     cell = (layout.size_px - 2 * edge) / FRAME_PROBES
@@ -105,7 +106,7 @@ def centre_lost_share(config: AugmentConfig, patch_px: int, output_px: int, draw
         draws: Samples drawn; the standard error is at most 0.5 / sqrt(draws).
     """
     layout = canvas(patch_px, output_px, framed=False)
-    matrices = warp_matrices(draw(config, output_px, 0, 0, range(draws)), layout).astype(np.float64)
+    matrices = warp_matrices(draw(config, output_px, 0, 0, range(draws)), layout)[:, :2].astype(np.float64)
     low, high = layout.size_px / 3, layout.size_px * 2 / 3
     corners = np.array([[low, low, high, high], [low, high, low, high]])
     shown_at = np.linalg.solve(matrices[:, :, :2], corners - matrices[:, :, 2:])

@@ -1,12 +1,14 @@
 """The DALI graph, one for CPU and CUDA: two operators for training, two for evaluation.
 
 Training: `coord_transform` (colour jitter and normalisation, one affine map a sample, on the stored pixels) and
-`warp_affine` (crop, flips, turns, rotation and resize, one matrix a sample). Colour before geometry gives the same
+`warp_perspective` (crop, flips, turns, rotation and resize, one matrix a sample; its last row is 0 0 1, so the map is
+affine, which this operator does in half the time of `warp_affine` on a CPU). Colour before geometry gives the same
 result as after, both being linear, on 5.4 times fewer pixels at 224. The source is gathered into a black frame one
 pixel wide, so that the warp's clamped borders show black as the colour jitter left it, as in torchvision, where
 rotation comes before colour.
 
-Evaluation: normalisation and `resize`.
+Evaluation: `crop_mirror_normalize` and the same warp, or `resize` where the output is smaller than the patch, because
+a warp does not average.
 
 Types: uint8 into `coord_transform`, float32 from there on. Both operators instantiate the same type lists on CPU and
 GPU, so what runs on the one is supported on the other.
@@ -17,16 +19,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from nvidia.dali import Pipeline, fn, types
 
-from fastpath.data import colour
 from fastpath.data.geometry import Canvas
 from fastpath.data.source import Feed, StepFeed
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
 PREFETCH = 2  # batches in flight: one being made while one is being used
-IMAGE_OPERATORS = {"CoordTransform", "WarpAffine", "Resize"}
 
 
 def training_graph(feed: StepFeed, first_step: int, layout: Canvas, batch_size: int, runtime: Runtime) -> Pipeline:
@@ -45,32 +46,45 @@ def training_graph(feed: StepFeed, first_step: int, layout: Canvas, batch_size: 
         normalised = fn.coord_transform(images, MT=matrices, dtype=types.FLOAT)
         if layout.size_px != layout.framed_px:
             normalised = fn.resize(normalised, size=[layout.size_px] * 2, interp_type=types.INTERP_LINEAR)
-        return fn.warp_affine(normalised, matrix=warp, size=[layout.output_px] * 2, interp_type=types.INTERP_LINEAR)
+        return _warped(normalised, warp, layout.output_px)
 
     return _pipeline(feed, first_step, kinds, define, batch_size, runtime)
 
 
 def evaluation_graph(
-    feed: StepFeed, first_step: int, image_size_px: int, stats: ChannelStats, batch_size: int, runtime: Runtime
+    feed: StepFeed, first_step: int, layout: Canvas, stats: ChannelStats, batch_size: int, runtime: Runtime
 ) -> Pipeline:
     """Return a pipeline that yields (images float32 [N, H, W, 3] normalised, rows int64 [N]) without augmentation.
 
     Args:
         feed: From `source.evaluation_feed`.
         first_step: The step of the first batch.
-        image_size_px: Side of the output.
+        layout: Sides of patch and output.
         stats: What to normalise with.
         batch_size: The most samples this process sees in a step.
         runtime: Placement, device and threads.
     """
     kinds = [("HWC", types.UINT8), ("", types.INT64)]
-    matrix = colour.plain_matrix(stats).ravel().tolist()
+    mean, std = [255 * value for value in stats.mean_3], [255 * value for value in stats.std_3]
+    scale = layout.patch_px / layout.output_px
 
     def define(images: Any) -> Any:  # noqa: ANN401 (DALI's DataNode)
-        normalised = fn.coord_transform(images, MT=matrix, dtype=types.FLOAT)
-        return fn.resize(normalised, size=[image_size_px] * 2, interp_type=types.INTERP_LINEAR)
+        normalised = fn.crop_mirror_normalize(images, mean=mean, std=std, dtype=types.FLOAT, output_layout="HWC")
+        if scale > 1:
+            return fn.resize(normalised, size=[layout.output_px] * 2, interp_type=types.INTERP_LINEAR)
+        return _warped(normalised, np.diag([scale, scale, 1.0]).ravel().tolist(), layout.output_px)
 
     return _pipeline(feed, first_step, kinds, define, batch_size, runtime)
+
+
+def _warped(images: Any, matrix: Any, output_px: int) -> Any:  # noqa: ANN401 (DALI's DataNode)
+    return fn.experimental.warp_perspective(
+        images,
+        matrix=matrix,
+        size=[output_px] * 2,
+        border_mode="replicate",
+        interp_type=types.INTERP_LINEAR,
+    )
 
 
 def _pipeline(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
 from fastpath.config import Config
-from fastpath.data import graph, plan, source
+from fastpath.data import geometry, graph, plan, source
 from fastpath.data.source import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
@@ -131,11 +131,12 @@ def eval_loader(
         config: `data.image_size_px` and `data.batch_size` are read.
         runtime: Device, threads, rank and world size.
     """
+    layout = geometry.canvas(store.patch_size_px, config.data.image_size_px, framed=False)
     feed = source.evaluation_feed(store, rows_N, config.data.batch_size, runtime)
     share = -(-config.data.batch_size // runtime.world_size)
     steps = plan.num_steps(len(rows_N), config.data.batch_size)
 
     def build(first_step: int) -> Any:  # noqa: ANN401 (DALI is untyped)
-        return graph.evaluation_graph(feed, first_step, config.data.image_size_px, stats, share, runtime)
+        return graph.evaluation_graph(feed, first_step, layout, stats, share, runtime)
 
     return EvalLoader(Stream(build, store.labels_N, runtime), steps, len(rows_N))

@@ -16,7 +16,7 @@ from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
 Feed = tuple[NDArray[Any], ...]
-"""Images uint8 [N, H, W, 3] and rows int64 [N]; for training, colour float32 [N, 3, 4] and warp float32 [N, 2, 3]."""
+"""Images uint8 [N, H, W, 3] and rows int64 [N]; for training, colour float32 [N, 3, 4] and warp float32 [N, 3, 3]."""
 
 StepFeed = Callable[[int], Feed]
 

@@ -81,7 +81,7 @@ def run(
 def centre_corners(drawn: Augmentation, config: Config, patch_px: int) -> NDArray[np.float64]:
     """Return where the corners of the labelled centre lie in each sample, float64 [N, 4, 2], x and y in pixels."""
     layout = training_layout(patch_px, config)
-    matrices = geometry.warp_matrices(drawn, layout).astype(np.float64)
+    matrices = geometry.warp_matrices(drawn, layout)[:, :2].astype(np.float64)
     half = min(CENTRE_PX, patch_px) / 2
     low, high = ((patch_px / 2 + side * half + layout.frame_px) * layout.size_px / layout.framed_px for side in (-1, 1))
     corners_24 = np.array([[low, high, high, low], [low, low, high, high]])

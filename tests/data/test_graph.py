@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,9 +22,12 @@ class Recorder:
     """Stands in for `nvidia.dali.fn`, notes each operator's outputs and where its image input lies."""
 
     calls: list[tuple[str, str, str]] = field(default_factory=list)
+    module: Any = fn
 
     def __getattr__(self, name: str) -> Any:
-        operator = getattr(fn, name)
+        operator = getattr(self.module, name)
+        if isinstance(operator, ModuleType):
+            return Recorder(self.calls, operator)
 
         def call(*inputs: Any, **settings: Any) -> Any:
             output = operator(*inputs, **settings)
@@ -43,7 +47,7 @@ def record(monkeypatch: pytest.MonkeyPatch, device: str, output_px: int, *, trai
         graph.training_graph(lambda _: (), 0, layout, 64, runtime)
     else:
         stats = ChannelStats((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
-        graph.evaluation_graph(lambda _: (), 0, output_px, stats, 64, runtime)
+        graph.evaluation_graph(lambda _: (), 0, geometry.canvas(96, output_px, framed=False), stats, 64, runtime)
     return recorder.calls
 
 
