@@ -51,7 +51,7 @@ def test_overrides_win_over_the_file_and_are_read_as_toml_or_as_text(tmp_path: P
     ("override", "says"),
     [
         ("train.epoch=3", "did you mean 'train.epochs'?"),
-        ("data.augment.rotation=3", "did you mean 'data.augment.rotation_deg'?"),
+        ("data.augment.rotation_degree=3", "did you mean 'data.augment.rotation_deg'?"),
         ("trian.epochs=3", "unknown key 'trian'"),
         ("train.epochs=0", "train.epochs: found 0"),
         ("data.sampling=balanced", "data.sampling: found 'balanced'"),
