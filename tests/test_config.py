@@ -85,3 +85,48 @@ def test_every_key_is_documented_in_the_models_and_on_its_page() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
 def test_every_recipe_loads(path: Path) -> None:
     assert config.load(path).train.epochs >= 1
+
+
+HEAD_THEN_LAYER4 = {
+    "optim": {"lr_head": 1e-3},
+    "data": {"batch_size": 32, "augment": {"policy": "d4"}},
+    "stages": [
+        {"epochs": 2, "model": {"trainable": "head"}},
+        {"epochs": 3, "data": {"image_size_px": 96, "augment": {"hue": 0.05}}, "optim": {"lr_trunk": 1e-4}},
+    ],
+}
+
+
+def test_a_stage_takes_what_it_does_not_give_from_the_run() -> None:
+    settings = config.parse(HEAD_THEN_LAYER4)
+    first, second = (settings.of_stage(stage) for stage in settings.stages)
+    assert settings.train.epochs == 5
+    assert (first.model.trainable, second.model.trainable) == ("head", "layer4")
+    assert (first.data.image_size_px, second.data.image_size_px, second.data.batch_size) == (224, 96, 32)
+    assert (second.optim.lr_head, second.optim.lr_trunk) == (1e-3, 1e-4)
+    assert (second.data.augment.policy, second.data.augment.quarter_turns, second.data.augment.hue) == (
+        "d4",
+        True,
+        0.05,
+    )
+    assert (first.train.epochs, first.stages, first.model.name) == (2, (), settings.model.name)
+    assert config.parse(settings.to_dict()) == settings
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"train": {"epochs": 4}}, "train.epochs: found 4, wanted 5, the sum of the stages' epochs"),
+        ({"stages": [{"epochs": 1, "optim": {"lr": 1}}]}, "unknown key 'stages.0.optim.lr'; did you mean 'optim.lr"),
+        ({"stages": [{"model": {}}]}, "'stages.0.epochs' is missing"),
+        ({"stages": [{"epochs": 1, "model": {"name": "resnet18"}}]}, "unknown key 'stages.0.model.name'"),
+        ({"stages": 3}, "stages: found 3"),
+        ({"stages": [3]}, "stages.0: found 3"),
+        ({"stages": [{"epochs": 1, "optim": 3}]}, "stages.0.optim: found 3"),
+        ({"stages": [{"epochs": "x"}]}, "stages.0.epochs: found 'x'"),
+    ],
+)
+def test_a_wrong_stage_is_named(changes: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.parse(HEAD_THEN_LAYER4 | changes)
+    assert says in str(caught.value)
