@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
-import io
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
 
+from fastpath.engine.archive import read_archive, tensors, write_archive
 from fastpath.engine.loop import TrainState
 from fastpath.errors import CheckpointError
-from fastpath.shards.format import write_durably
 
 FORMAT = "fastpath-checkpoint"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """Where a run stands. Nothing but tensors and plain values, so that it loads without running code.
+class Origin:
+    """What a run is made of: whatever goes on with it or uses its weights needs these, and no other file.
 
     Attributes:
         config: `Config.to_dict()` of the run.
         store_fingerprint: Of the packed store it trains on.
         split_fingerprint: Of the rows it trains and validates on.
+        mean_3: Channel means that images are normalised with, in units of 0 to 1.
+        std_3: Channel standard deviations, likewise.
+        patch_size_px: Height and width of the store's patches.
+        classes: What labels 0 and 1 are called.
+        software: Versions of what decides the numbers, by distribution; `fastpath` among them.
+    """
+
+    config: dict[str, Any]
+    store_fingerprint: str
+    split_fingerprint: str
+    mean_3: tuple[float, float, float]
+    std_3: tuple[float, float, float]
+    patch_size_px: int
+    classes: tuple[str, str]
+    software: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint(Origin):
+    """Where a run stands. Nothing but tensors and plain values, so that it loads without running code.
+
+    Attributes:
         epoch: Epochs completed, and the 0-based number of the one under way.
         step: Steps completed in the epoch under way.
         best_auc: Highest validation AUC so far, 0 to 1; -1 before the first.
@@ -42,9 +61,6 @@ class Checkpoint:
         scaler: State dict of the loss scaler; empty where it was disabled.
     """
 
-    config: dict[str, Any]
-    store_fingerprint: str
-    split_fingerprint: str
     epoch: int
     step: int
     best_auc: float
@@ -58,12 +74,10 @@ class Checkpoint:
     scaler: dict[str, Any]
 
 
-def capture(state: TrainState, *, config: dict[str, Any], store_fingerprint: str, split_fingerprint: str) -> Checkpoint:
+def capture(state: TrainState, origin: Origin) -> Checkpoint:
     """Describe a training state, sharing its tensors: save it before training goes on."""
     return Checkpoint(
-        config=config,
-        store_fingerprint=store_fingerprint,
-        split_fingerprint=split_fingerprint,
+        **{field.name: getattr(origin, field.name) for field in fields(Origin)},
         epoch=state.epoch,
         step=state.step,
         best_auc=state.best_auc,
@@ -78,8 +92,13 @@ def capture(state: TrainState, *, config: dict[str, Any], store_fingerprint: str
     )
 
 
-def reinstate(checkpoint: Checkpoint, state: TrainState) -> None:
-    """Bring a freshly made training state to where the checkpoint stands; its model is loaded already."""
+def reinstate(checkpoint: Checkpoint, state: TrainState, where: object = "checkpoint") -> None:
+    """Bring a freshly made training state to where the checkpoint stands; its model is loaded already.
+
+    Raises:
+        CheckpointError: The optimiser's or the schedule's state is of another network or kind; names `where`.
+    """
+    _check_form(checkpoint, state, where)
     state.optimizer.load_state_dict(checkpoint.optimizer)
     state.schedule.scheduler.load_state_dict(checkpoint.schedule)
     if checkpoint.scaler:  # empty when saved in another precision; the scale is then found anew
@@ -90,34 +109,51 @@ def reinstate(checkpoint: Checkpoint, state: TrainState) -> None:
     state.epochs_since_best = checkpoint.epochs_since_best
 
 
+def _check_form(checkpoint: Checkpoint, state: TrainState, where: object) -> None:
+    """Refuse states that torch would take without a look: it checks no shape and no name of them."""
+    problem = ""
+    found, wanted = checkpoint.optimizer, state.optimizer.state_dict()
+    if checkpoint.schedule.keys() != state.schedule.scheduler.state_dict().keys():
+        problem = "the schedule is of another kind"
+    elif found.keys() != wanted.keys() or list(map(_form, found["param_groups"])) != list(
+        map(_form, wanted["param_groups"])
+    ):
+        problem = "the optimiser's parameter groups are of another optimiser or network"
+    else:
+        parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+        for name, tensor in tensors(found["state"]):
+            number = int(name.partition(".")[0])
+            shape = parameters[number].shape if number < len(parameters) else None
+            if tensor.dim() and tensor.shape != shape:
+                problem = f"the optimiser's state {name} has another shape: found {tuple(tensor.shape)}, wanted {shape}"
+                break
+    if problem:
+        raise CheckpointError(where, problem, "train again, or restore a copy")
+
+
+def _form(group: Mapping[str, Any]) -> tuple[list[str], list[int]]:
+    return sorted(group), list(group["params"])
+
+
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint so that `path` holds the old one or the new one, whenever the process dies."""
+    """Write a checkpoint so that `path` holds the old one or the new one, whenever the process dies.
+
+    Raises:
+        FastpathError: It cannot be written, as on a full disk; `path` holds what it held before.
+    """
     values = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
-    content = io.BytesIO()
-    torch.save({"format": FORMAT, "version": VERSION, **values}, content)
-    write_durably(path, content.getvalue())
+    write_archive({"format": FORMAT, "version": VERSION, **values}, path)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint onto the CPU, checking every byte of it against the file's own checksums.
+    """Read a checkpoint onto the CPU. Runs nothing of it, and trusts nothing of it.
 
     Raises:
-        CheckpointError: The file is missing, damaged, not a checkpoint, or of another format version.
+        CheckpointError: The file is missing, damaged, not a checkpoint, of another format version, or its weights
+            are not finite.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"checksum of '{damaged}' is wrong")
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(path, "does not exist", "give the directory of a run that was trained") from None
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(
-            path, f"is damaged or not a checkpoint ({reason})", "train again, or restore a copy"
-        ) from None
-    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+    values = read_archive(path)
+    if values.pop("format", None) != FORMAT:
         raise CheckpointError(
             path, f"is not a checkpoint of fastpath: found no mark '{FORMAT}'", "give best.pt or last.pt"
         )
@@ -126,24 +162,40 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             path, f"found format version {version}, wanted {VERSION}", "use the release that wrote it"
         )
+    _check_fields(values, path)
+    for name, tensor in tensors(values["model"]):
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            problem = f"its weights are not finite ('{name}' holds NaN or infinity)"
+            raise CheckpointError(path, problem, "train again with a lower learning rate, or use an earlier one")
     return Checkpoint(**values)
 
 
-def check_origin(
-    checkpoint: Checkpoint, path: Path, *, config: Mapping[str, Any], store_fingerprint: str, split_fingerprint: str
-) -> None:
-    """Refuse to continue a checkpoint on other data or with another configuration.
+def _check_fields(values: Mapping[str, Any], path: Path) -> None:
+    """Refuse a table that lacks a field, has one too many, or holds a value of another type."""
+    hints = get_type_hints(Checkpoint)
+    odd = sorted(set(hints) ^ set(values))
+    odd += [name for name, hint in hints.items() if not odd and not isinstance(values[name], get_origin(hint) or hint)]
+    if not odd and not all(isinstance(value, Tensor) for value in values["model"].values()):
+        odd = ["model"]
+    if odd:
+        raise CheckpointError(path, f"'{odd[0]}' is not what a checkpoint holds there", "give best.pt or last.pt")
+
+
+def check_origin(checkpoint: Checkpoint, path: Path, origin: Origin) -> None:
+    """Refuse to continue a checkpoint on other data, with another configuration or with other code.
 
     Raises:
         CheckpointError: Naming what was found in the checkpoint and what was wanted.
     """
+    ours, theirs = origin.software.get("fastpath"), checkpoint.software.get("fastpath")
     for what, found, wanted, remedy in (
-        ("store", checkpoint.store_fingerprint, store_fingerprint, "resume with the store it was trained on"),
-        ("split", checkpoint.split_fingerprint, split_fingerprint, "restore the split it was trained on"),
+        ("store", checkpoint.store_fingerprint, origin.store_fingerprint, "resume with the store it was trained on"),
+        ("split", checkpoint.split_fingerprint, origin.split_fingerprint, "restore the split it was trained on"),
+        ("release of fastpath", theirs, ours, "resume with that release, or train into a new directory"),
     ):
         if found != wanted:
             raise CheckpointError(path, f"belongs to another {what}: found {found}, wanted {wanted}", remedy)
-    check_same_config(path, checkpoint.config, config)
+    check_same_config(path, checkpoint.config, origin.config)
 
 
 def check_same_config(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

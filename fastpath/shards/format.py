@@ -190,11 +190,15 @@ def parse_document(text: bytes, kind: type[Document], where: Path) -> Document:
 def write_durably(path: Path, content: bytes) -> None:
     """Write a file so that a crash leaves either the old one or the new one: temporary name, fsync, rename."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # half a file would only keep a full disk full
+        raise
     sync_directory(path.parent)
 
 

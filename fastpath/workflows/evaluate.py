@@ -18,7 +18,7 @@ from fastpath.errors import CheckpointError, DataError
 from fastpath.ingest.split import leak_notice, read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
-from fastpath.shards.reader import Store, open_store
+from fastpath.shards.reader import Store
 from fastpath.types import Split
 from fastpath.workflows.run_data import open_run_data
 from fastpath.workflows.trained import TrainedRun, Which, open_run, score
@@ -80,7 +80,7 @@ def run(
     """Score a labelled split and write metrics.json, predictions.csv and evaluation.png.
 
     Args:
-        run_dir: A run directory.
+        run_dir: A run directory, or a checkpoint's file.
         runtime: Device and precision.
         store_path: The store; None takes the run's own, which must be unchanged. A store that is named may be another.
         split: The part of the store.
@@ -93,7 +93,7 @@ def run(
         DataError: The split is empty, unlabelled, or of one class.
     """
     trained = open_run(run_dir, which)
-    store = open_store(store_path or trained.store)
+    store = trained.open_store(store_path)
     table = read_split(store)
     notices = [_check_origin(trained, store, named=store_path is not None), leak_notice(store, table)]
     rows_N = table.rows(split)
@@ -101,7 +101,7 @@ def run(
     _check_labels(store, split, labels_N)
     logits_N = score(trained, store, rows_N, runtime, advance)
 
-    output = output or run_dir / f"evaluation-{split}"
+    output = output or trained.path.parent / f"evaluation-{split}"
     result = EvaluateResult(
         split=split,
         num_patches=len(rows_N),

@@ -10,10 +10,14 @@ import numpy as np
 
 from fastpath.config import Config
 from fastpath.data.plan import stratified_subset
+from fastpath.engine.checkpoint import Origin
 from fastpath.errors import ConfigError, DataError
 from fastpath.ingest.split import SplitTable, read_split
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import Split
+from fastpath.workflows.versions import versions
+
+CLASSES = ("normal", "tumour")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,21 @@ def open_run_data(store_path: Path, config: Config) -> RunData:
     for rows_N in (train_rows_N, val_rows_N):
         digest.update(len(rows_N).to_bytes(8, "little") + rows_N.astype("<i8").tobytes())
     return RunData(store, split, train_rows_N, val_rows_N, digest.hexdigest()[:16])
+
+
+def origin_of(data: RunData, config: Config) -> Origin:
+    """Return what a run on these rows with this configuration is made of."""
+    about = data.store.manifest.source
+    return Origin(
+        config=config.to_dict(),
+        store_fingerprint=data.store.fingerprint,
+        split_fingerprint=data.fingerprint,
+        mean_3=data.split.mean_3,
+        std_3=data.split.std_3,
+        patch_size_px=data.store.patch_size_px,
+        classes=(str(about.get("class_0", CLASSES[0])), str(about.get("class_1", CLASSES[1]))),
+        software=versions(),
+    )
 
 
 def _rows(store: Store, split: SplitTable, part: Split, limit: int, seed: int) -> np.ndarray:

@@ -7,17 +7,16 @@ older checkpoint, cuts the journal back to it, and writes the same line again.
 from __future__ import annotations
 
 import fcntl
-import importlib.metadata
 import json
 import os
-import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fastpath.engine import journal
-from fastpath.engine.checkpoint import Checkpoint, check_same_config, save_checkpoint
+from fastpath.engine.checkpoint import Checkpoint, Origin, check_same_config, save_checkpoint
 from fastpath.engine.loop import EpochEvent
 from fastpath.errors import UsageError
 from fastpath.shards.format import write_durably
@@ -25,7 +24,6 @@ from fastpath.workflows.curves import draw_curves
 
 CONFIG, RUN, JOURNAL, TIMINGS, HISTORY = "config.json", "run.json", "journal.jsonl", "timings.jsonl", "history.csv"
 BEST, LAST, CURVES = "best.pt", "last.pt", "curves.png"
-_DISTRIBUTIONS = ("fastpath", "torch", "timm", "nvidia-dali-cuda120", "nvidia-dali-cuda130", "numpy", "scikit-learn")
 
 
 def check_vacancy(path: Path, *, resume: bool) -> None:
@@ -61,17 +59,18 @@ def claimed(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def begin(path: Path, origin: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+def begin(path: Path, origin: Origin, facts: Mapping[str, Any]) -> None:
     """Write down what the run is before it starts.
 
     Args:
         path: The run's directory.
-        origin: `config`, `store_fingerprint` and `split_fingerprint`.
+        origin: What the run is made of.
         facts: What else is worth keeping: plain values.
     """
-    _write_json(path / CONFIG, origin["config"])
-    fingerprints = {key: value for key, value in origin.items() if key != "config"}
-    _write_json(path / RUN, {"status": "running", **facts, **fingerprints, "versions": versions()})
+    values = asdict(origin)
+    _write_json(path / CONFIG, values.pop("config"))
+    versions = values.pop("software")
+    _write_json(path / RUN, {"status": "running", **facts, **values, "versions": versions})
 
 
 def check_config(path: Path, config: Mapping[str, Any]) -> None:
@@ -118,17 +117,6 @@ def finish(path: Path, result: Mapping[str, Any], title: str) -> None:
     plain = {key: value for key, value in result.items() if key != "run_dir"}
     _write_json(path / RUN, facts | plain)
     draw_curves(path / CURVES, journal.read(path / JOURNAL), title)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what decides a run's numbers."""
-    found = {"python": platform.python_version()}
-    for name in _DISTRIBUTIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -14,7 +14,15 @@ import torch
 from fastpath.config import Config
 from fastpath.data.geometry import centre_lost_share
 from fastpath.data.loader import eval_loader, train_loader
-from fastpath.engine.checkpoint import Checkpoint, capture, check_origin, load_checkpoint, reinstate, save_checkpoint
+from fastpath.engine.checkpoint import (
+    Checkpoint,
+    Origin,
+    capture,
+    check_origin,
+    load_checkpoint,
+    reinstate,
+    save_checkpoint,
+)
 from fastpath.engine.loop import EpochEvent, Event, Feed, StepEvent, Timing, TrainState, fit
 from fastpath.engine.optim import make_optimizer, make_schedule
 from fastpath.model.freeze import parameter_groups
@@ -23,7 +31,7 @@ from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.interrupts import interruptible
-from fastpath.workflows.run_data import RunData, open_run_data
+from fastpath.workflows.run_data import RunData, open_run_data, origin_of
 
 Status = Literal["finished", "stopped early", "interrupted"]
 
@@ -104,11 +112,7 @@ def run(
     """
     directory.check_vacancy(run_dir, resume=resume)
     data = open_run_data(store_path, config)
-    origin: dict[str, Any] = {
-        "config": config.to_dict(),
-        "store_fingerprint": data.store.fingerprint,
-        "split_fingerprint": data.fingerprint,
-    }
+    origin = origin_of(data, config)
     checkpoint = _checkpoint(run_dir, origin) if resume else None
     with ExitStack() as stack:
         stats = ChannelStats(data.split.mean_3, data.split.std_3)
@@ -127,7 +131,7 @@ def run(
         )
         emit = on_event or (lambda _event: None)
         emit(_start(state, data, train.num_steps, config))
-        result = _follow(events, state, run_dir, config, lambda: capture(state, **origin), emit)
+        result = _follow(events, state, run_dir, config, lambda: capture(state, origin), emit)
     directory.finish(run_dir, asdict(result), title=f"{config.model.name}, {config.train.epochs} epochs")
     return result
 
@@ -174,14 +178,14 @@ def _follow(
     )
 
 
-def _checkpoint(run_dir: Path, origin: dict[str, Any]) -> Checkpoint | None:
+def _checkpoint(run_dir: Path, origin: Origin) -> Checkpoint | None:
     """Return where the run stands, None where it was stopped before its first checkpoint."""
     path = run_dir / directory.LAST
     if not path.exists():
-        directory.check_config(run_dir, origin["config"])
+        directory.check_config(run_dir, origin.config)
         return None
     checkpoint = load_checkpoint(path)
-    check_origin(checkpoint, path, **origin)
+    check_origin(checkpoint, path, origin)
     return checkpoint
 
 
@@ -198,7 +202,7 @@ def _state(config: Config, runtime: Runtime, num_steps: int, checkpoint: Checkpo
     loss_sum = torch.zeros((), dtype=torch.float64, device=runtime.device)
     state = TrainState(model, optimizer, schedule, runtime.grad_scaler(), loss_sum)
     if checkpoint is not None:
-        reinstate(checkpoint, state)
+        reinstate(checkpoint, state, where)
     return state
 
 
@@ -223,8 +227,6 @@ def _facts(data: RunData, runtime: Runtime) -> dict[str, Any]:
         "store": str(data.store.path.resolve()),
         "split_kind": data.split.kind,
         "split_seed": data.split.seed,
-        "mean_3": list(data.split.mean_3),
-        "std_3": list(data.split.std_3),
         "num_train": len(data.train_rows_N),
         "num_val": len(data.val_rows_N),
         "runtime": runtime.describe(),

@@ -17,10 +17,10 @@ from fastpath.config import Config
 from fastpath.data.loader import eval_loader
 from fastpath.engine.checkpoint import Checkpoint, load_checkpoint
 from fastpath.engine.step import predict_logits
-from fastpath.errors import CheckpointError, UsageError
+from fastpath.errors import CheckpointError, DataError, UsageError
 from fastpath.model.registry import restore
 from fastpath.runtime import Runtime
-from fastpath.shards.reader import Store
+from fastpath.shards.reader import Store, open_store
 from fastpath.types import ChannelStats
 from fastpath.workflows import run_directory as directory
 
@@ -30,43 +30,60 @@ _FILES = {"best": directory.BEST, "last": directory.LAST}
 
 @dataclass(frozen=True, slots=True)
 class TrainedRun:
-    """What a run directory offers to whoever scores patches with it.
+    """What a run offers to whoever scores patches with it. All but `store` comes from the checkpoint's file.
 
     Attributes:
         path: The checkpoint's file.
         checkpoint: Its content.
         config: The configuration the weights were trained with.
         stats: What training patches were normalised with.
-        store: Where the packed store lay that it was trained on.
+        store: Where the packed store lay that it was trained on; None where nothing beside the checkpoint tells.
     """
 
     path: Path
     checkpoint: Checkpoint
     config: Config
     stats: ChannelStats
-    store: Path
+    store: Path | None
+
+    def open_store(self, named: Path | None = None) -> Store:
+        """Open the store that was named, else the run's own.
+
+        Raises:
+            UsageError: None was named and the run's own is not known.
+            StoreError: There is no store.
+        """
+        chosen = named or self.store
+        if chosen is None:
+            raise UsageError(self.path, f"found no {directory.RUN} that tells its store", "name one with --store")
+        return open_store(chosen)
 
 
-def open_run(run_dir: Path, which: Which = "best") -> TrainedRun:
-    """Read a run's checkpoint and what it needs to be used.
+def open_run(run: Path, which: Which = "best") -> TrainedRun:
+    """Read a run's checkpoint: of its directory, or by the name of a checkpoint's file, which may lie alone.
 
     Raises:
         UsageError: The directory is not a run's.
         CheckpointError: The checkpoint is missing or damaged.
     """
-    facts_path = run_dir / directory.RUN
-    try:
-        facts = json.loads(facts_path.read_text(encoding="utf-8"))
-        stats = ChannelStats(tuple(facts["mean_3"]), tuple(facts["std_3"]))
-        store = Path(facts["store"])
-    except (OSError, ValueError, KeyError, TypeError):
-        problem = f"found no readable {directory.RUN}, wanted the directory of a run"
-        raise UsageError(run_dir, problem, "give what 'fastpath train -o' wrote") from None
-    path = run_dir / _FILES[which]
+    path = run / _FILES[which] if run.is_dir() else run
     if not path.exists():
+        if not (run / directory.CONFIG).exists():
+            problem = f"found no {_FILES[which]}, wanted the directory of a run or a checkpoint"
+            raise UsageError(run, problem, "give what 'fastpath train -o' wrote")
         raise CheckpointError(path, "does not exist: no epoch was completed", "go on with 'fastpath train --resume'")
     checkpoint = load_checkpoint(path)
-    return TrainedRun(path, checkpoint, configuration.parse(checkpoint.config, path), stats, store)
+    config = configuration.parse(checkpoint.config, path)
+    stats = ChannelStats(checkpoint.mean_3, checkpoint.std_3)
+    return TrainedRun(path, checkpoint, config, stats, _store(path.parent / directory.RUN))
+
+
+def _store(facts: Path) -> Path | None:
+    """Return where a run's store lay, if what lies beside its checkpoint tells."""
+    try:
+        return Path(json.loads(facts.read_text(encoding="utf-8"))["store"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def score(
@@ -84,7 +101,14 @@ def score(
         rows_N: int64 [N].
         runtime: Device and precision.
         advance: Called with patches done and in all.
+
+    Raises:
+        DataError: The store's patches have another size than those trained on, and so show another scale.
     """
+    found_px, wanted_px = store.patch_size_px, run.checkpoint.patch_size_px
+    if found_px != wanted_px:
+        problem = f"found patches of {found_px} px, wanted {wanted_px} px as the run was trained on"
+        raise DataError(store.path, problem, "pack patches of that size and magnification")
     config, total = run.config, len(rows_N)
     model = runtime.prepare(restore(config.model, config.data.image_size_px, run.checkpoint.model, run.path))
     with closing(eval_loader(store, rows_N, run.stats, config, runtime)) as batches:

@@ -149,7 +149,7 @@ def test_a_part_that_cannot_be_measured_is_refused(run_dir: Path) -> None:
     assert not (run_dir / "evaluation-test").exists()
 
 
-@pytest.mark.parametrize("break_it", ["no run", "no checkpoint", "damaged", "no facts"])
+@pytest.mark.parametrize("break_it", ["no run", "no checkpoint", "damaged", "no store told"])
 def test_what_is_not_a_run_is_refused(own: tuple[Path, Path], break_it: str) -> None:
     run_dir = own[0]
     if break_it == "no run":
@@ -172,7 +172,7 @@ def test_a_checkpoint_of_broken_weights_is_one_line(own: tuple[Path, Path]) -> N
         if tensor.is_floating_point():
             tensor.fill_(float("nan"))
     torch.save(values, path)
-    assert "not finite" in _refusal(_invoke(own[0]), DataError)
+    assert "not finite" in _refusal(_invoke(own[0]), CheckpointError)
     assert not (own[0] / "evaluation-val").exists()
 
 

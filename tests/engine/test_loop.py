@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fastpath.config import Config, OptimConfig, ScheduleConfig
-from fastpath.engine.checkpoint import capture, load_checkpoint, reinstate, save_checkpoint
+from fastpath.engine.checkpoint import Origin, capture, load_checkpoint, reinstate, save_checkpoint
 from fastpath.engine.loop import EpochEvent, Event, Feed, StepEvent, TrainState, ValidationEvent, fit
 from fastpath.engine.optim import make_optimizer, make_schedule
 from fastpath.runtime import Runtime
@@ -17,7 +17,7 @@ from fastpath.types import Batch
 
 CPU = Runtime(torch.device("cpu"))
 NUM_STEPS, NUM_EPOCHS = 3, 2
-ORIGIN: dict[str, Any] = {"config": Config().to_dict(), "store_fingerprint": "a", "split_fingerprint": "b"}
+ORIGIN = Origin(Config().to_dict(), "a", "b", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), 6, ("normal", "tumour"), {})
 
 
 def batch(*position: int, size: int = 4) -> Batch:
@@ -95,7 +95,7 @@ def test_stopping_after_any_event_and_going_on_changes_nothing(kind: str, tmp_pa
                 heard.append(told(event))
             if number == stop_after:
                 break
-        save_checkpoint(capture(first, **ORIGIN), tmp_path / "last.pt")
+        save_checkpoint(capture(first, ORIGIN), tmp_path / "last.pt")
         checkpoint = load_checkpoint(tmp_path / "last.pt")
         second = fresh(kind)
         torch.manual_seed(stop_after)  # another process has another history
@@ -147,7 +147,7 @@ def test_a_checkpoint_shares_nothing_once_saved() -> None:
     stream = events(state)
     next(stream)
     content = io.BytesIO()
-    torch.save(capture(state, **ORIGIN).model, content)
+    torch.save(capture(state, ORIGIN).model, content)
     before = copy.deepcopy(state.model.state_dict())
     next(stream)
     content.seek(0)

@@ -1,0 +1,108 @@
+"""Plain values and tensors in one file, read so that nothing of the file is run and nothing is taken on trust.
+
+The form is torch's own: a ZIP of raw storages and a pickle that names them. `torch.load(weights_only=True)` builds
+nothing but tensors and plain values from it. What that leaves to an ill-meant file is refused before or right after:
+entries that unpack to more than the file holds, tensors wider than their storage, bytes that do not match their
+checksum.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastpath.errors import CheckpointError, FastpathError
+from fastpath.shards.format import write_durably
+
+# The pickle holds names and numbers, a few hundred bytes a tensor: a network of 100,000 tensors stays below.
+_PICKLE_BYTES_MAX = 64 << 20
+
+
+def write_archive(values: Mapping[str, Any], path: Path) -> None:
+    """Write values so that `path` holds the old ones or the new ones, whenever the process dies or the disk fills.
+
+    Raises:
+        FastpathError: The file cannot be written; what it held before is still there.
+    """
+    content = io.BytesIO()
+    torch.save(dict(values), content)
+    try:
+        write_durably(path, content.getvalue())
+    except OSError as error:
+        kept = "; the one before it is kept" if path.exists() else ""
+        problem = f"cannot be written ({error.strerror or error}){kept}"
+        raise FastpathError(path, problem, "make room on the disk, then go on with --resume") from None
+
+
+def read_archive(path: Path) -> dict[str, Any]:
+    """Read what `write_archive` wrote onto the CPU, checking every byte of it against the file's own checksums.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, holds anything but plain values and tensors, or claims sizes
+            that it does not have.
+    """
+    try:
+        _check_entries(path)
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(path, "does not exist", "give the directory of a run that was trained") from None
+    except pickle.UnpicklingError:
+        problem = "holds something other than plain values and tensors, which would need code to load"
+        raise CheckpointError(path, problem, "use checkpoints that fastpath wrote, from a source you trust") from None
+    # A torn or hand-made pickle can fail in as many ways as there are steps of building values from it.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(
+            path, f"is damaged or not a checkpoint ({reason})", "train again, or restore a copy"
+        ) from None
+    if not isinstance(values, dict):
+        raise CheckpointError(path, "is not a checkpoint: found no table of values", "give best.pt or last.pt")
+    _check_tensors(values, path)
+    return values
+
+
+def tensors(values: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield every tensor within nested values, with its dotted name."""
+    if isinstance(values, Tensor):
+        yield name, values
+    elif isinstance(values, Mapping):
+        for key, value in values.items():
+            yield from tensors(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(values, list | tuple):
+        for number, value in enumerate(values):
+            yield from tensors(value, f"{name}.{number}")
+
+
+def _check_entries(path: Path) -> None:
+    """Refuse what would take more memory than the file's size, before anything is read into memory."""
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            # torch stores its entries as they are; only a compressed one can unpack to more than it takes.
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+                raise zipfile.BadZipFile(f"'{entry.filename}' is compressed, which no checkpoint is")
+            if entry.filename.endswith(".pkl") and entry.file_size > _PICKLE_BYTES_MAX:
+                raise zipfile.BadZipFile(f"'{entry.filename}' has {entry.file_size} bytes")
+            if entry.filename.endswith("/byteorder") and archive.read(entry).decode() != sys.byteorder:
+                raise zipfile.BadZipFile("it was written on a machine of another byte order")
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise zipfile.BadZipFile("its entries overlap")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"checksum of '{damaged}' is wrong")
+
+
+def _check_tensors(values: Mapping[str, Any], path: Path) -> None:
+    """Refuse tensors that claim more elements than they hold: a stride of 0 makes 1 byte stand for 2⁴⁰."""
+    for name, tensor in tensors(values):
+        plain = tensor.device.type == "cpu" and tensor.layout == torch.strided and not tensor.is_quantized
+        if not plain or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            problem = f"'{name}' is not a plain tensor: it claims {tuple(tensor.shape)} beyond what the file holds"
+            raise CheckpointError(path, problem, "train again, or restore a copy")
