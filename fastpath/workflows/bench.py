@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from fastpath.config import Config
@@ -19,12 +21,14 @@ from fastpath.model.freeze import parameter_groups
 from fastpath.model.registry import build
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
-from fastpath.workflows.run_data import open_run_data
+from fastpath.workflows import bounds
+from fastpath.workflows.run_data import RunData, open_run_data
 
 Kind = Literal["loader", "train", "ceiling"]
 
 WARM_BATCHES = 4  # more than the graph prefetches, so that the clock sees steady state
 GOOD_ENOUGH = 0.97  # of the network's own rate: beyond it a faster loader cannot be felt
+READING = 0.75  # of the time to make a batch: beyond it, reading the store is what takes long
 KEPT = 0.9  # of it: below, the loader is what to work on
 
 
@@ -37,6 +41,11 @@ class BenchResult:
         model_images_per_s: Training steps on one batch that stays on the device.
         train_images_per_s: Training steps on the loader's batches.
         stall_share: Share of those steps' time spent waiting for the loader, 0 to 1.
+        gather_images_per_s: Patches read from the store in the order of training, no graph behind.
+        step_gflop: Billions of floating-point operations of a training step, by patch.
+        peak_gflop_per_s: Of a large matrix product on this device, in the run's precision.
+        bound_images_per_s: The one over the other: no step can be faster.
+        published_images_per_s: The rate at which the step would run at the card's published ResNet-50 speed.
         verdict: What limits training here, and which setting to change.
         batch_size: Patches a step.
         image_size_px: Side of the network's input.
@@ -47,6 +56,11 @@ class BenchResult:
     model_images_per_s: float | None
     train_images_per_s: float | None
     stall_share: float | None
+    gather_images_per_s: float | None
+    step_gflop: float | None
+    peak_gflop_per_s: float | None
+    bound_images_per_s: float | None
+    published_images_per_s: float | None
     verdict: str
     batch_size: int
     image_size_px: int
@@ -79,29 +93,48 @@ def run(
     stats = ChannelStats(data.split.mean_3, data.split.std_3)
     total = {"loader": 1, "train": 1, "ceiling": 3}[kind] * (num_batches + WARM_BATCHES)
     tick = _ticker(advance, total)
-    loader_rate = model_rate = train_rate = stall = None
+    loader_rate = model_rate = train_rate = stall = gather_rate = None
+    limits: dict[str, float | None] = {}
     with closing(train_loader(data.store, data.train_rows_N, stats, config, runtime)) as loader:
         batches = _endless(loader)
         if kind != "train":
             loader_rate, _ = _rate(batches, lambda _batch: None, num_batches, runtime, tick)
+            gather_rate = _gather_rate(data, config, num_batches)
         if kind != "loader":
             step = _step(config, runtime)
             if kind == "ceiling":
-                model_rate, _ = _rate(_same(next(batches)), step, num_batches, runtime, tick)
+                same = _same(next(batches))
+                model_rate, _ = _rate(same, step, num_batches, runtime, tick)
+                limits = _limits(functools.partial(step, next(same)), config.data.batch_size, runtime)
             train_rate, stall = _rate(batches, step, num_batches, runtime, tick)
     return BenchResult(
         loader_images_per_s=loader_rate,
         model_images_per_s=model_rate,
         train_images_per_s=train_rate,
         stall_share=stall,
-        verdict=verdict(model_rate, train_rate, loader_rate, runtime),
+        gather_images_per_s=gather_rate,
+        step_gflop=limits.get("step_gflop"),
+        peak_gflop_per_s=limits.get("peak_gflop_per_s"),
+        bound_images_per_s=limits.get("bound_images_per_s"),
+        published_images_per_s=limits.get("published_images_per_s"),
+        verdict=verdict(
+            model_rate, train_rate, loader_rate, runtime, gather=gather_rate, bound=limits.get("bound_images_per_s")
+        ),
         batch_size=config.data.batch_size,
         image_size_px=config.data.image_size_px,
         runtime=runtime.describe(),
     )
 
 
-def verdict(model: float | None, train: float | None, loader: float | None, runtime: Runtime) -> str:
+def verdict(
+    model: float | None,
+    train: float | None,
+    loader: float | None,
+    runtime: Runtime,
+    *,
+    gather: float | None = None,
+    bound: float | None = None,
+) -> str:
     """Return in words what limits training, and what to change.
 
     Args:
@@ -109,21 +142,52 @@ def verdict(model: float | None, train: float | None, loader: float | None, runt
         train: Of training.
         loader: Of the loader alone.
         runtime: Where it was measured.
+        gather: Of reading alone.
+        bound: Of the network at the device's peak.
     """
     if model is None or train is None or loader is None:
         return "run 'fastpath bench ceiling' to learn what limits training"
-    share = train / model
+    share = min(1.0, train / model)  # above 1 it is the noise of two measurements
+    at_peak = f", which is {model / bound:.0%} of the device's bound" if bound else ""
     faster = "a smaller data.image_size_px or model.trainable"
     faster += ", --amp" if runtime.precision == "float32" else ""
     if share >= GOOD_ENOUGH:
-        return f"model-bound: training runs at {share:.0%} of the network's own rate; to go faster, {faster}"
+        return f"model-bound: training runs at {share:.0%} of the network's own rate{at_peak}; to go faster, {faster}"
     if share >= KEPT or loader > model / (1 - KEPT):
         shared = "; on a CPU both share the cores" if runtime.placement == "cpu" else ""
-        return f"nearly model-bound: {share:.0%} of the network's own rate{shared}; to go faster, {faster}"
+        return f"nearly model-bound: {share:.0%} of the network's own rate{at_peak}{shared}; to go faster, {faster}"
+    if gather is not None and gather < loader / READING:
+        return (
+            f"input/output-bound: the store is read at {gather:.0f} patches/s, and training runs at {share:.0%} of the "
+            "network's own rate; put the store on a faster disk, or let it fit in memory"
+        )
     return (
         f"loader-bound: training runs at {share:.0%} of the network's own rate while the loader alone makes "
         f"{loader:.0f} patches/s; give it more --threads, or use data.augment.rotation_deg=0"
     )
+
+
+def _gather_rate(data: RunData, config: Config, num_batches: int) -> float:
+    """Return patches a second of reading alone: random rows that the loader was not asked for, where there are any."""
+    size = config.data.batch_size
+    order = np.random.default_rng(config.seed).permutation(data.train_rows_N)[: num_batches * size]
+    began = time.perf_counter()
+    for first in range(0, len(order), size):
+        data.store.gather(order[first : first + size])
+    return len(order) / (time.perf_counter() - began)
+
+
+def _limits(step: Callable[[], object], batch_size: int, runtime: Runtime) -> dict[str, float | None]:
+    """Return the arithmetic of a step and the rates it allows."""
+    flop = bounds.step_flop(step) / batch_size
+    peak = bounds.peak_flop_per_s(runtime)
+    published = bounds.published_flop_per_s(runtime.describe()) if runtime.precision != "float32" else None
+    return {
+        "step_gflop": flop / 1e9,
+        "peak_gflop_per_s": peak / 1e9,
+        "bound_images_per_s": peak / flop,
+        "published_images_per_s": published / flop if published else None,
+    }
 
 
 def _step(config: Config, runtime: Runtime) -> Callable[[Batch], object]:
@@ -195,9 +259,11 @@ def draw(result: BenchResult, path: Path) -> None:
     from matplotlib.figure import Figure  # heavy, and most runs draw nothing
 
     rates = {
+        "reading alone": result.gather_images_per_s,
         "loader alone": result.loader_images_per_s,
         "network alone": result.model_images_per_s,
         "both": result.train_images_per_s,
+        "the device's bound": result.bound_images_per_s,
     }
     shown = {name: rate for name, rate in rates.items() if rate is not None}
     figure = Figure(figsize=(7, 1.2 + 0.6 * len(shown)), layout="constrained")

@@ -31,6 +31,13 @@ def test_the_verdict_names_what_limits_training(
     assert found.startswith(says) or says in found
 
 
+def test_a_store_that_reads_slowly_is_named_and_the_bound_is_told() -> None:
+    slow_disk = bench.verdict(100.0, 50.0, 60.0, CPU, gather=62.0)
+    assert slow_disk.startswith("input/output-bound: the store is read at 62 patches/s")
+    assert bench.verdict(100.0, 50.0, 60.0, CPU, gather=6000.0).startswith("loader-bound")
+    assert "80% of the device's bound" in bench.verdict(100.0, 99.0, 2000.0, CPU, bound=125.0)
+
+
 def test_amp_is_advised_only_where_it_is_off() -> None:
     assert "--amp" in bench.verdict(100.0, 100.0, 1e4, CPU)
     assert "--amp" not in bench.verdict(100.0, 100.0, 1e4, CUDA_AMP)
@@ -60,6 +67,11 @@ def test_every_kind_measures_its_parts(kaggle_folder: Path, tmp_path: Path, smal
         for kind, result in found.items()
     }
     assert measured == {"loader": [True, False, False], "train": [False, False, True], "ceiling": [True] * 3}
+    ceiling = found["ceiling"]
+    assert ceiling.bound_images_per_s is not None
+    assert ceiling.model_images_per_s is not None
+    assert ceiling.bound_images_per_s > ceiling.model_images_per_s
+    assert ceiling.published_images_per_s is None
     assert told[-1][0] == told[-1][1] == 3 * (2 + bench.WARM_BATCHES)
     stall = found["ceiling"].stall_share
     assert stall is not None
