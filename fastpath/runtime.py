@@ -1,21 +1,27 @@
 """Device, precision, threads, seeds and ranks as one value, decided once and handed down.
 
-This is the only module that touches `torch.cuda`, `torch.autocast` and `GradScaler`. Objects that a device or
-precision does not need exist all the same and are disabled, so no caller branches.
+This is the only module that touches `torch.cuda`, `torch.autocast`, `GradScaler` and `torch.distributed`. Objects that
+a device, precision or lone process does not need exist all the same and are disabled, so no caller branches.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import datetime
+import functools
 import os
+import re
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from fastpath.errors import UsageError
 
@@ -27,7 +33,26 @@ _DTYPES: dict[Precision, torch.dtype] = {
     "float16": torch.float16,
 }
 
+Anything = TypeVar("Anything")
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+PATIENCE = datetime.timedelta(minutes=30)  # for another rank; rank 0 alone may be writing a checkpoint or a figure
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> Any:  # noqa: ANN401
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderStream:
+    """A CUDA stream by CUDA's own protocol, made when first used: a graph can be looked at where there is no driver."""
+
+    device: torch.device
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        """Return the protocol's version and the stream's handle."""
+        return 0, int(_side_stream(self.device).cuda_stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +111,105 @@ class Runtime:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
+    @property
+    def free_bytes(self) -> int:
+        """Memory that is free on the device: of the card, or of the machine, whose page cache counts as free."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.mem_get_info(self.device)[0])
+        told = Path("/proc/meminfo")
+        found = re.search(r"MemAvailable:\s*(\d+)", told.read_text(encoding="utf-8")) if told.exists() else None
+        return int(found[1]) * 1024 if found else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE")
+
+    @property
+    def loader_stream(self) -> LoaderStream | None:
+        """The CUDA stream on which patches are gathered, so that they do not queue behind training; None on the CPU."""
+        return LoaderStream(self.device) if self.device.type == "cuda" else None
+
+    @property
+    def training_stream(self) -> Any | None:  # noqa: ANN401
+        """The CUDA stream on which batches are used; None on the CPU."""
+        return torch.cuda.current_stream(self.device) if self.device.type == "cuda" else None
+
+    def aside(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the context in which the device works on the loader's stream."""
+        return torch.cuda.stream(_side_stream(self.device)) if self.device.type == "cuda" else contextlib.nullcontext()
+
+    def mark(self) -> Callable[[], None]:
+        """Return a function that waits for what has been asked of the present stream so far, and for no more."""
+        if self.device.type != "cuda":
+            return lambda: None
+        event: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record()
+        return lambda: event.synchronize()
+
+    @contextlib.contextmanager
+    def group(self) -> Iterator[None]:
+        """Join the other ranks until the block ends. Alone, there is nothing to join."""
+        if self.world_size == 1:
+            yield
+            return
+        backend = "nccl" if self.device.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, timeout=PATIENCE)
+        try:
+            yield
+        finally:
+            distributed.destroy_process_group()
+
+    def distribute(self, model: nn.Module) -> nn.Module:
+        """Return the model as a training step calls it, averaging gradients over ranks; itself, where it is alone.
+
+        To be called anew when other parameters are trained. Buffers are left to `share_buffers`.
+        """
+        if self.world_size == 1:
+            return model
+        devices = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    def unsynchronised(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
+        """Return the context in which a backward pass adds to gradients without averaging them over ranks."""
+        return model.no_sync() if isinstance(model, DistributedDataParallel) else contextlib.nullcontext()
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every rank the buffers of rank 0: without synchronised BatchNorm each has statistics of its own."""
+        if self.world_size > 1:
+            for buffer in model.buffers():
+                distributed.broadcast(buffer, 0)
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return the sum of a tensor over ranks, as a new tensor."""
+        summed = values.clone()
+        if self.world_size > 1:
+            distributed.all_reduce(summed)
+        return summed
+
+    def gather(self, value: Anything) -> list[Anything]:
+        """Return what each rank gave, in the order of ranks: any value that pickles."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        distributed.all_gather_object(values, value)
+        return values
+
+    def first(self, decide: Callable[[], Anything]) -> Anything:
+        """Let rank 0 do something for all and return its result on every rank.
+
+        Raises:
+            Exception: What it raised, on rank 0. The others end at once and silently, so that it is told once.
+        """
+        if self.world_size == 1:
+            return decide()
+        told: list[Any] = [None, 0]
+        try:
+            if self.rank == 0:
+                told[0] = decide()
+        except Exception as error:
+            distributed.broadcast_object_list([None, getattr(error, "exit_status", 1)])
+            raise
+        distributed.broadcast_object_list(told)
+        if told[1]:
+            raise SystemExit(told[1])
+        return told[0]  # type: ignore[no-any-return]
+
     def describe(self) -> str:
         """Return one line for consoles and records."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
@@ -94,17 +218,21 @@ class Runtime:
         )
 
 
-def resolve(device: str = "auto", *, amp: bool = False, num_threads: int | None = None) -> Runtime:
-    """Decide device, precision and threads from what was asked and what is there.
+def resolve(
+    device: str = "auto", *, amp: bool = False, num_threads: int | None = None, ranked: bool = False
+) -> Runtime:
+    """Decide device, precision, threads and rank from what was asked and what is there.
 
     Args:
         device: `auto` (CUDA where there is one), `cpu` or `cuda`.
         amp: Mixed precision: bfloat16 where the device computes in it, else float16 with a scaler on CUDA. A
             CPU without bfloat16 instructions keeps float32, with a notice: emulation there is several times slower.
-        num_threads: CPU threads; None takes the cores this process may use.
+        num_threads: CPU threads; None shares the cores this process may use among the ranks on this machine.
+
+        ranked: Be one of the processes that torchrun started, if it did; otherwise each of them works alone.
 
     Raises:
-        UsageError: CUDA was asked for and there is none.
+        UsageError: CUDA was asked for and there is none, or there are fewer devices than ranks.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError(
@@ -113,9 +241,20 @@ def resolve(device: str = "auto", *, amp: bool = False, num_threads: int | None 
             "use --device cpu, or run 'fastpath doctor' to see what is missing",
         )
     on_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    threads = num_threads or len(os.sched_getaffinity(0))
+    told = os.environ if ranked else {}
+    rank, local_rank = (int(told.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
+    world_size, local_world = (int(told.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    threads = num_threads or max(1, len(os.sched_getaffinity(0)) // local_world)
     torch.set_num_threads(threads)
     if on_cuda:
+        if local_rank >= torch.cuda.device_count():
+            raise UsageError(
+                "torchrun",
+                f"found {torch.cuda.device_count()} CUDA devices for {local_world} processes",
+                "give --nproc-per-node at most that many, or use --device cpu",
+            )
+        if world_size > 1:
+            torch.cuda.set_device(local_rank)
         torch.backends.cudnn.benchmark = True
     else:
         _keep_large_blocks()
@@ -124,15 +263,22 @@ def resolve(device: str = "auto", *, amp: bool = False, num_threads: int | None 
         device=torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu"),
         precision=precision,
         num_threads=threads,
+        rank=rank,
+        world_size=world_size,
         notice=notice,
     )
+
+
+def restarted() -> bool:
+    """Whether torchrun has started this process in place of one that failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def _keep_large_blocks() -> None:
     """Tell glibc to keep freed memory for the next step instead of returning it to the kernel.
 
-    By default it maps every block over 32 MiB anew and gives it back when freed, so each activation of each step costs
-    a page fault per 4 KiB: a third of a training step on the CPU. Where the C library is another, nothing happens.
+    By default every block over 32 MiB is mapped anew and given back when freed, so each activation of each step costs a
+    page fault per 4 KiB: a third of a training step on the CPU. Where the C library is another, nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

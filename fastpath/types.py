@@ -26,11 +26,13 @@ class Batch:
         images_NCHW: float32 [N, 3, H, W], normalised, channels-last in memory.
         labels_N: float32 [N], 0 or 1; NaN where the label is unknown.
         indices_N: int64 [N], rows of the store.
+        num_total: Patches of the step over all ranks; 0 stands for N, as where there is one rank only.
     """
 
     images_NCHW: Tensor
     labels_N: Tensor
     indices_N: Tensor
+    num_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)

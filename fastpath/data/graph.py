@@ -17,6 +17,7 @@ GPU, so what runs on the one is supported on the other.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -96,9 +97,7 @@ def _pipeline(
     runtime: Runtime,
 ) -> Pipeline:
     """Feed `define`'s graph. Iterations count on for ever, so the next epoch is prefetched while this one ends."""
-
-    def source(info: Any) -> Feed:  # noqa: ANN401 (DALI's BatchInfo)
-        return feed(first_step + info.iteration)
+    step_of = lru_cache(maxsize=1)(feed)  # on CUDA, images and parameters are asked for one after the other
 
     pipeline = Pipeline(
         batch_size=batch_size,
@@ -108,15 +107,29 @@ def _pipeline(
         exec_dynamic=True,
     )
     with pipeline:
-        images, rows, *parameters = fn.external_source(
-            source=source,
-            num_outputs=len(kinds),
-            batch=True,
-            batch_info=True,
-            layout=[layout for layout, _ in kinds],
-            dtype=[dtype for _, dtype in kinds],
-        )
         if runtime.placement == "gpu":
-            images = images.gpu()
+            # Copied by DALI on the stream that filled them, and so never before they are there nor after they are gone.
+            images, *_ = _fed(lambda step: step_of(step)[:1], first_step, kinds[:1], runtime.loader_stream)
+            rows, *parameters = _fed(lambda step: step_of(step)[1:], first_step, kinds[1:])
+        else:
+            images, rows, *parameters = _fed(feed, first_step, kinds)
         pipeline.set_outputs(define(images, *parameters), rows)
     return pipeline
+
+
+def _fed(feed: StepFeed, first_step: int, kinds: list[tuple[str, Any]], stream: Any = None) -> Any:  # noqa: ANN401
+    """Return the nodes that a feed fills: on the card, copied on `stream`, where one is given."""
+
+    def source(info: Any) -> Feed:  # noqa: ANN401 (DALI's BatchInfo)
+        return feed(first_step + info.iteration)
+
+    return fn.external_source(
+        source=source,
+        num_outputs=len(kinds),
+        device="cpu" if stream is None else "gpu",
+        cuda_stream=stream,
+        batch=True,
+        batch_info=True,
+        layout=[layout for layout, _ in kinds],
+        dtype=[dtype for _, dtype in kinds],
+    )

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
 from fastpath.config import Config
-from fastpath.data import geometry, graph, plan, source
-from fastpath.data.source import Patches
+from fastpath.data import geometry, graph, plan, residency, source
+from fastpath.data.residency import Patches, Pixels
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
 
@@ -22,12 +22,15 @@ class Stream:
 
     Args:
         build: From the first step to a pipeline that starts there.
+        total: From a step to its samples, over all ranks.
         labels_N: int8, label of every row of the store, -1 where unknown.
         runtime: Where batches go.
     """
 
-    def __init__(self, build: Callable[[int], Any], labels_N: NDArray[np.int8], runtime: Runtime) -> None:
-        self._build, self._runtime = build, runtime
+    def __init__(
+        self, build: Callable[[int], Any], total: Callable[[int], int], labels_N: NDArray[np.int8], runtime: Runtime
+    ) -> None:
+        self._build, self._total, self._runtime = build, total, runtime
         self._labels_N = np.where(labels_N < 0, np.nan, labels_N).astype(np.float32)
         self._pipeline: Any = None
         self._next_step = -1
@@ -38,17 +41,22 @@ class Stream:
             self._pipeline = self._build(first_step)
             self._next_step = first_step
         for _ in range(count):
-            images, rows = self._pipeline.run()
+            # Bound to the stream that uses them, so that their memory is not written anew while that is under way.
+            images, rows = self._pipeline.run(self._runtime.training_stream)
             self._next_step += 1
-            yield self._batch(images, rows)
+            yield self._batch(images, rows, self._total(self._next_step - 1))
 
-    def _batch(self, images: Any, rows: Any) -> Batch:  # noqa: ANN401 (DALI's TensorList)
+    def _batch(self, images: Any, rows: Any, num_total: int) -> Batch:  # noqa: ANN401 (DALI's TensorList)
         # NHWC memory seen as NCHW is what torch calls channels-last: no copy.
         images_NCHW = from_dlpack(images.as_tensor()).permute(0, 3, 1, 2)
         indices_N = from_dlpack(rows.as_tensor())
+        if indices_N[0] == source.STAND_IN:
+            images_NCHW, indices_N = images_NCHW[:0], indices_N[:0]
         labels_N = torch.from_numpy(self._labels_N[indices_N.numpy()])
         device = self._runtime.device
-        return Batch(images_NCHW, labels_N.to(device, non_blocking=True), indices_N.to(device, non_blocking=True))
+        return Batch(
+            images_NCHW, labels_N.to(device, non_blocking=True), indices_N.to(device, non_blocking=True), num_total
+        )
 
     def close(self) -> None:
         """Release the pipeline, its threads and its buffers."""
@@ -97,7 +105,12 @@ class EvalLoader:
 
 
 def train_loader(
-    store: Patches, rows_N: NDArray[np.int64], stats: ChannelStats, config: Config, runtime: Runtime
+    store: Patches,
+    rows_N: NDArray[np.int64],
+    stats: ChannelStats,
+    config: Config,
+    runtime: Runtime,
+    pixels: Pixels | None = None,
 ) -> TrainLoader:
     """Return the loader of these rows of a store in the order and augmentation of `config`.
 
@@ -107,20 +120,27 @@ def train_loader(
         stats: Channel statistics to normalise with.
         config: `data` and `seed` are read.
         runtime: Device, threads, rank and world size.
+        pixels: From `residency.place`; None reads patches from the store.
     """
+    pixels = pixels or residency.place(store, rows_N, "host", runtime)
     layout = source.training_layout(store.patch_size_px, config)
-    feed = source.training_feed(store, rows_N, stats, config, runtime)
+    feed = source.training_feed(store, rows_N, stats, config, runtime, pixels)
     share = -(-config.data.batch_size // runtime.world_size)
     steps = plan.num_steps(len(rows_N), config.data.batch_size)
 
     def build(first_step: int) -> Any:  # noqa: ANN401 (DALI is untyped)
         return graph.training_graph(feed, first_step, layout, share, runtime)
 
-    return TrainLoader(Stream(build, store.labels_N, runtime), steps, len(rows_N))
+    return TrainLoader(_stream(build, store, rows_N, config, runtime), steps, len(rows_N))
 
 
 def eval_loader(
-    store: Patches, rows_N: NDArray[np.int64], stats: ChannelStats, config: Config, runtime: Runtime
+    store: Patches,
+    rows_N: NDArray[np.int64],
+    stats: ChannelStats,
+    config: Config,
+    runtime: Runtime,
+    pixels: Pixels | None = None,
 ) -> EvalLoader:
     """Return the loader of these rows of a store as they are.
 
@@ -130,13 +150,27 @@ def eval_loader(
         stats: Channel statistics to normalise with.
         config: `data.image_size_px` and `data.batch_size` are read.
         runtime: Device, threads, rank and world size.
+        pixels: From `residency.place`; None reads patches from the store.
     """
+    pixels = pixels or residency.place(store, rows_N, "host", runtime)
     layout = geometry.canvas(store.patch_size_px, config.data.image_size_px, framed=False)
-    feed = source.evaluation_feed(store, rows_N, config.data.batch_size, runtime)
+    feed = source.evaluation_feed(store, rows_N, config.data.batch_size, runtime, pixels)
     share = -(-config.data.batch_size // runtime.world_size)
     steps = plan.num_steps(len(rows_N), config.data.batch_size)
 
     def build(first_step: int) -> Any:  # noqa: ANN401 (DALI is untyped)
         return graph.evaluation_graph(feed, first_step, layout, stats, share, runtime)
 
-    return EvalLoader(Stream(build, store.labels_N, runtime), steps, len(rows_N))
+    return EvalLoader(_stream(build, store, rows_N, config, runtime), steps, len(rows_N))
+
+
+def _stream(
+    build: Callable[[int], Any], store: Patches, rows_N: NDArray[np.int64], config: Config, runtime: Runtime
+) -> Stream:
+    size, batch_size = len(rows_N), config.data.batch_size
+    steps = plan.num_steps(size, batch_size)
+
+    def total(step: int) -> int:
+        return len(plan.step_positions(size, batch_size, step % steps))
+
+    return Stream(build, total, store.labels_N, runtime)

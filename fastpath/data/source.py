@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,28 +12,17 @@ from numpy.typing import NDArray
 from fastpath.config import Config
 from fastpath.data import augment, colour, geometry, plan
 from fastpath.data.geometry import Canvas
+from fastpath.data.residency import MappedPixels, Patches, Pixels
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
-Feed = tuple[NDArray[Any], ...]
-"""Images uint8 [N, H, W, 3] and rows int64 [N]; for training, colour float32 [N, 3, 4] and warp float32 [N, 3, 3]."""
+STAND_IN = -1  # the row told of a sample that belongs to no rank, where a rank's share of a step is empty
+
+Feed = tuple[Any, ...]
+"""Images uint8 [N, H, W, 3], on the card if that is where they are, and rows int64 [N]; for training, also colour
+float32 [N, 3, 4] and warp float32 [N, 3, 3]."""
 
 StepFeed = Callable[[int], Feed]
-
-
-class Patches(Protocol):
-    """What a source needs of a packed store."""
-
-    @property
-    def labels_N(self) -> NDArray[np.int8]:
-        """Label of each row, -1 where unknown."""
-
-    @property
-    def patch_size_px(self) -> int:
-        """Side of a patch."""
-
-    def gather(self, indices_N: NDArray[np.int64], out_NHWC: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """Return the patches of these rows."""
 
 
 def training_layout(patch_px: int, config: Config) -> Canvas:
@@ -45,7 +34,12 @@ def training_layout(patch_px: int, config: Config) -> Canvas:
 
 
 def training_feed(
-    patches: Patches, rows_M: NDArray[np.int64], stats: ChannelStats, config: Config, runtime: Runtime
+    patches: Patches,
+    rows_M: NDArray[np.int64],
+    stats: ChannelStats,
+    config: Config,
+    runtime: Runtime,
+    pixels: Pixels | None = None,
 ) -> StepFeed:
     """Return the function from a global step (epoch × steps an epoch + step) to this rank's share of its batch.
 
@@ -55,8 +49,10 @@ def training_feed(
         stats: What to normalise with.
         config: Order, augmentation and batch size.
         runtime: Rank and world size.
+        pixels: Where the patches are; None reads them from the store.
     """
     data, size = config.data, len(rows_M)
+    pixels = pixels or MappedPixels(patches)
     layout = training_layout(patches.patch_size_px, config)
     steps = plan.num_steps(size, data.batch_size)
 
@@ -66,33 +62,42 @@ def training_feed(
 
     def feed(global_step: int) -> Feed:
         epoch, step = divmod(global_step, steps)
-        positions = plan.step_positions(size, data.batch_size, step, runtime.rank, runtime.world_size)
+        share = plan.step_positions(size, data.batch_size, step, runtime.rank, runtime.world_size)
+        positions = not_empty(share)
         rows = order(epoch)[positions.start : positions.stop]
         drawn = augment.draw(data.augment, data.image_size_px, config.seed, epoch, positions)
-        return augmented(patches, rows, drawn, layout, stats)
+        images, matrices, warp = augmented(pixels, rows, drawn, layout, stats)
+        return images, rows if share else np.full_like(rows, STAND_IN), matrices, warp
 
     return feed
 
 
+def not_empty(share: range) -> range:
+    """Return a rank's positions in a step, or one of another's where it has none: a graph cannot run on nothing."""
+    return share or range(share.start, share.start + 1)
+
+
 def augmented(
-    patches: Patches, rows_N: NDArray[np.int64], drawn: augment.Augmentation, layout: Canvas, stats: ChannelStats
+    pixels: Pixels, rows_N: NDArray[np.int64], drawn: augment.Augmentation, layout: Canvas, stats: ChannelStats
 ) -> Feed:
     """Gather patches into their frames and turn their augmentation into the two matrices of the graph."""
-    framed = np.zeros((len(rows_N), layout.framed_px, layout.framed_px, 3), dtype=np.uint8)
-    inner = framed[:, layout.frame_px :, layout.frame_px :][:, : layout.patch_px, : layout.patch_px]
-    patches.gather(rows_N, inner)
+    framed, probes = pixels.probed(rows_N, layout.frame_px)
     warp = geometry.warp_matrices(drawn, layout)
     shown = geometry.coverage(warp, layout) if layout.frame_px else np.ones(len(rows_N))
-    return framed, rows_N, colour.colour_matrices(colour.probe_pixels(inner), drawn, shown, stats), warp
+    return framed, colour.colour_matrices(probes, drawn, shown, stats), warp
 
 
-def evaluation_feed(patches: Patches, rows_M: NDArray[np.int64], batch_size: int, runtime: Runtime) -> StepFeed:
+def evaluation_feed(
+    patches: Patches, rows_M: NDArray[np.int64], batch_size: int, runtime: Runtime, pixels: Pixels | None = None
+) -> StepFeed:
     """Return the function from a step to this rank's share of its batch, in the order given; passes follow on."""
     steps = plan.num_steps(len(rows_M), batch_size)
+    pixels = pixels or MappedPixels(patches)
 
     def feed(step: int) -> Feed:
-        positions = plan.step_positions(len(rows_M), batch_size, step % steps, runtime.rank, runtime.world_size)
+        share = plan.step_positions(len(rows_M), batch_size, step % steps, runtime.rank, runtime.world_size)
+        positions = not_empty(share)
         rows = rows_M[positions.start : positions.stop]
-        return patches.gather(rows), rows
+        return pixels.take(rows), rows if share else np.full_like(rows, STAND_IN)
 
     return feed
