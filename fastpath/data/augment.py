@@ -1,24 +1,27 @@
 """Augmentation parameters of each sample, as a pure function of (seed, epoch, position).
 
-Distributions are those of torchvision's RandomHorizontalFlip, RandomRotation, RandomResizedCrop and ColorJitter.
-What the parameters do to pixels is in `geometry` and `colour`.
+Distributions are those of torchvision's RandomHorizontalFlip, RandomRotation, RandomResizedCrop and ColorJitter, and
+where a policy asks for more, of its RandomAffine, GaussianBlur and JPEG. What the parameters do to pixels is in
+`geometry`, `colour` and `artefacts`.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.config import AugmentConfig
-from fastpath.data.plan import AUGMENT_STREAM, generator
+from fastpath.data.plan import AUGMENT_STREAM, EXTRA_STREAM, generator
 
 CROP_TRIES = 10  # as torchvision's RandomResizedCrop
 WORDS = 40  # uniform draws a sample: 17 for what is named below, 2 for each crop try, 3 spare; a multiple of 4
+EXTRA_WORDS = 32  # the same of what is drawn where a policy asks for it: 28 and 4 spare
 COLOUR_ORDERS = np.array(list(itertools.permutations(range(4))), dtype=np.int64)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+SAME_COLOUR, SAME_STAIN = np.array([1.0, 1.0, 1.0, 0.0]), np.array([[1.0] * 3, [0.0] * 3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,15 @@ class Augmentation:
         factors_N4: float64 [N, 4], brightness, contrast and saturation factors, and hue shift in turns.
         order_N4: int64 [N, 4], the order in which those four are applied.
         stain_N23: float64 [N, 2, 3], factors and shifts of the optical densities of the three stains.
+        shift_px_N2: float64 [N, 2], shift to the right and down after the rotation, in pixels of the patch.
+        zoom_N: float64 [N], enlargement about the centre, together with the rotation.
+        blur_px_N: float64 [N], standard deviation of the blur in pixels of the patch; 0 is none.
+        noise_sd_N: float64 [N], standard deviation of the noise in grey levels; 0 is none.
+        noise_place_N2: float64 [N, 2], where in the field of noise the patch's lies, 0 to 1.
+        jpeg_quality_N: int64 [N], 1 to 100; 0 is no artefacts.
+        ring_blur_px_N: float64 [N], the blur of all but the centre; 0 is none.
+        ring_stain_N23: float64 [N, 2, 3], the change of stain of all but the centre.
+        ring_partner_N: float64 [N], which of the training rows lends all but the centre, 0 to 1; -1 is none.
     """
 
     hflip_N: NDArray[np.bool_]
@@ -44,6 +56,15 @@ class Augmentation:
     factors_N4: NDArray[np.float64]
     order_N4: NDArray[np.int64]
     stain_N23: NDArray[np.float64]
+    shift_px_N2: NDArray[np.float64]
+    zoom_N: NDArray[np.float64]
+    blur_px_N: NDArray[np.float64]
+    noise_sd_N: NDArray[np.float64]
+    noise_place_N2: NDArray[np.float64]
+    jpeg_quality_N: NDArray[np.int64]
+    ring_blur_px_N: NDArray[np.float64]
+    ring_stain_N23: NDArray[np.float64]
+    ring_partner_N: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.hflip_N)
@@ -60,11 +81,13 @@ def draw(config: AugmentConfig, image_size_px: int, seed: int, epoch: int, posit
         positions: Consecutive positions; a sample's draw does not depend on the others.
     """
     rng = generator(seed, AUGMENT_STREAM, epoch, block=positions.start * (WORDS // 4))
-    uniform = rng.random((len(positions), WORDS))
+    count = len(positions)
+    uniform = rng.random((count, WORDS))
     hue = np.array([config.hue])
     reach = np.array([config.brightness, config.contrast, config.saturation])
     low, high = np.concatenate([np.maximum(0.0, 1.0 - reach), -hue]), np.concatenate([1.0 + reach, hue])
-    return Augmentation(
+    zeros = np.zeros(count)
+    drawn = Augmentation(
         hflip_N=uniform[:, 0] < config.hflip,
         vflip_N=uniform[:, 1] < config.vflip,
         turns_N=(uniform[:, 2] * 4).astype(np.int64) * config.quarter_turns,
@@ -72,8 +95,73 @@ def draw(config: AugmentConfig, image_size_px: int, seed: int, epoch: int, posit
         crop_N4=_crops(config, image_size_px, uniform[:, 4:6], uniform[:, 12:32].reshape(-1, CROP_TRIES, 2)),
         factors_N4=low + uniform[:, 6:10] * (high - low),
         order_N4=COLOUR_ORDERS[(uniform[:, 10] * len(COLOUR_ORDERS)).astype(np.int64)],
-        stain_N23=[[1.0], [0.0]] + config.stain * (2 * uniform[:, 32:38].reshape(-1, 2, 3) - 1),
+        stain_N23=_stains(config.stain, uniform[:, 32:38]),
+        shift_px_N2=np.zeros((count, 2)),
+        zoom_N=np.ones(count),
+        blur_px_N=zeros,
+        noise_sd_N=zeros,
+        noise_place_N2=np.zeros((count, 2)),
+        jpeg_quality_N=np.zeros(count, np.int64),
+        ring_blur_px_N=zeros,
+        ring_stain_N23=np.tile(SAME_STAIN, (count, 1, 1)),
+        ring_partner_N=np.full(count, -1.0),
     )
+    if not _asks_for_more(config):
+        return drawn
+    rng = generator(seed, EXTRA_STREAM, epoch, block=positions.start * (EXTRA_WORDS // 4))
+    extra = rng.random((count, EXTRA_WORDS))
+    return _with_artefacts(config, extra, _moved(config, extra, image_size_px, drawn))
+
+
+def _asks_for_more(config: AugmentConfig) -> bool:
+    """Whether anything is drawn that the notebook does not draw; it is spared the second draw."""
+    moved = config.shift_px > 0 or config.zoom != (1.0, 1.0)
+    return moved or config.artefacts or min(_gates(config)) < 1
+
+
+def _moved(config: AugmentConfig, extra: NDArray[np.float64], size: int, drawn: Augmentation) -> Augmentation:
+    """Leave rotation, crop, colour and stain out where their probability says so, and draw shift and zoom."""
+    turned, cropped, coloured, stained = (extra[:, :4] < _gates(config)).T
+    low, high = np.log(config.zoom)
+    return replace(
+        drawn,
+        angle_deg_N=drawn.angle_deg_N * turned,
+        crop_N4=np.where(cropped[:, None], drawn.crop_N4, [0, 0, size, size]),
+        factors_N4=np.where(coloured[:, None], drawn.factors_N4, SAME_COLOUR),
+        stain_N23=np.where(stained[:, None, None], drawn.stain_N23, SAME_STAIN),
+        shift_px_N2=(2 * extra[:, 5:7] - 1) * config.shift_px * (extra[:, 4:5] < config.shift_p),
+        zoom_N=np.exp((low + extra[:, 8] * (high - low)) * (extra[:, 7] < config.zoom_p)),
+    )
+
+
+def _gates(config: AugmentConfig) -> list[float]:
+    return [config.rotation_p, config.crop_p, config.colour_p, config.stain_p]
+
+
+def _with_artefacts(config: AugmentConfig, extra: NDArray[np.float64], drawn: Augmentation) -> Augmentation:
+    """Draw what is done to the patch's pixels before colour and geometry."""
+    worst, best = config.jpeg_quality
+    quality = worst + (extra[:, 16] * (best - worst + 1)).astype(np.int64)
+    return replace(
+        drawn,
+        blur_px_N=_between(config.blur_sigma_px, extra[:, 10]) * (extra[:, 9] < config.blur_p),
+        noise_sd_N=_between(config.noise_sd, extra[:, 12]) * (extra[:, 11] < config.noise_p),
+        noise_place_N2=extra[:, 13:15],
+        jpeg_quality_N=quality * (extra[:, 15] < config.jpeg_p),
+        ring_blur_px_N=_between(config.ring_blur_sigma_px, extra[:, 18]) * (extra[:, 17] < config.ring_blur_p),
+        ring_stain_N23=np.where(
+            extra[:, 19, None, None] < config.ring_stain_p, _stains(config.ring_stain, extra[:, 20:26]), SAME_STAIN
+        ),
+        ring_partner_N=np.where(extra[:, 26] < config.ring_swap_p, extra[:, 27], -1.0),
+    )
+
+
+def _between(ends: tuple[float, float], uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+    return ends[0] + uniform * (ends[1] - ends[0])
+
+
+def _stains(reach: float, uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(SAME_STAIN + reach * (2 * uniform.reshape(-1, 2, 3) - 1))
 
 
 def _crops(

@@ -147,3 +147,15 @@ def normalised(matrix_N33: Array, offset_N3: Array, stats: ChannelStats) -> Arra
     matrices = np.empty((len(linear), 3, 4), dtype=np.float32)
     matrices[:, :, :3], matrices[:, :, 3] = linear, (offset_N3 - mean) / std
     return matrices
+
+
+def stain_matrices(pixels_NK3: Array, stain_N23: NDArray[np.float64]) -> Array:
+    """Return float32 [N, 3, 4]: the map of bytes to bytes nearest to a change of stain on these pixels.
+
+    Args:
+        pixels_NK3: float32 [N, K, 3] in 0..1, from `probe_pixels`.
+        stain_N23: float64 [N, 2, 3], factors and shifts.
+    """
+    weights = np.full((len(pixels_NK3), pixels_NK3.shape[1], 1), 1 / pixels_NK3.shape[1], np.float32)
+    matrix, offset = _fit(pixels_NK3, shift_stains(pixels_NK3, stain_N23), weights)
+    return np.concatenate([matrix, 255 * offset[:, :, None]], axis=2)

@@ -5,7 +5,7 @@ Coordinates are continuous with (0, 0) at the corner of pixel 0, so that a resiz
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,15 @@ class Canvas:
         frame_px: Width of the black frame around it, which a rotation brings into view.
         size_px: Side of the warped array: patch and frame, after shrinking where the output is smaller.
         output_px: Side of the network's input.
+        reflected: Whether the patch is mirrored beyond its edge; otherwise the outermost pixel, of the patch or its
+            frame, goes on.
     """
 
     patch_px: int
     frame_px: int
     size_px: int
     output_px: int
+    reflected: bool = False
 
     @property
     def framed_px(self) -> int:
@@ -49,20 +52,27 @@ def canvas(patch_px: int, output_px: int, *, framed: bool) -> Canvas:
     return Canvas(patch_px, frame, round((patch_px + 2 * frame) / shrink), output_px)
 
 
+def training_canvas(policy: AugmentConfig, patch_px: int, output_px: int) -> Canvas:
+    """Lay out training patches: framed in black only where something can bring into view what lies outside."""
+    layout = canvas(patch_px, output_px, framed=policy.moves and policy.border == "black")
+    return replace(layout, reflected=policy.border == "reflect")
+
+
 def warp_matrices(augmentation: Augmentation, layout: Canvas) -> NDArray[np.float32]:
     """Return float32 [N, 3, 3]: for each output point (x, y, 1), in pixels, the point of the warped array it shows.
 
-    Composed in the notebook's order: flips, quarter turns, rotation, crop, resize. A positive angle turns
-    counter-clockwise as seen, like torchvision's `rotate`.
+    Composed in the notebook's order: flips, quarter turns, rotation (with zoom, then shift, as torchvision's `affine`
+    has them), crop, resize. A positive angle turns counter-clockwise as seen, like torchvision's `rotate`.
     """
-    linear = _linear(augmentation)
+    linear = _linear(augmentation) / augmentation.zoom_N[:, None, None]
     top, left, height, width = (augmentation.crop_N4 / layout.output_px).T
     scale = layout.size_px / layout.framed_px
     matrices = np.zeros((len(augmentation), 3, 3))
     matrices[:, 2, 2] = 1.0
     matrices[:, :2, :2] = linear * np.stack([width, height], axis=1)[:, None, :]
     matrices[:, :2, :2] *= layout.patch_px * scale / layout.output_px
-    offset = np.einsum("nij,nj->ni", linear, np.stack([left, top], axis=1) - 0.5) + 0.5
+    corner = np.stack([left, top], axis=1) - 0.5 - augmentation.shift_px_N2 / layout.patch_px
+    offset = np.einsum("nij,nj->ni", linear, corner) + 0.5
     matrices[:, :2, 2] = (offset * layout.patch_px + layout.frame_px) * scale
     return matrices.astype(np.float32)
 

@@ -15,7 +15,7 @@ from sklearn.model_selection import train_test_split
 
 Sampling = Literal["natural", "weighted", "systematic"]
 
-ORDER_STREAM, AUGMENT_STREAM = 0, 1
+ORDER_STREAM, AUGMENT_STREAM, EXTRA_STREAM, NOISE_STREAM, MIX_STREAM = range(5)
 
 
 def generator(seed: int, stream: int, epoch: int, block: int = 0) -> np.random.Generator:
@@ -26,7 +26,7 @@ def generator(seed: int, stream: int, epoch: int, block: int = 0) -> np.random.G
 
     Args:
         seed: The run's seed, below 2**32.
-        stream: `ORDER_STREAM` or `AUGMENT_STREAM`.
+        stream: Which of the streams above.
         epoch: Epoch, from 0.
         block: Number of four-word blocks to skip.
     """
