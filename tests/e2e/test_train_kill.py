@@ -1,0 +1,143 @@
+"""A run that `kill -9` ends twenty times, at random steps and at random moments, is the run that nothing ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastpath.engine.checkpoint import load_checkpoint
+from fastpath.workflows import pack
+
+pytestmark = [pytest.mark.e2e, pytest.mark.dali]
+
+NUM_KILLS, NUM_EPOCHS, EVERY = 20, 36, 3
+SETTINGS = f"""
+[data]
+image_size_px = 16
+batch_size = 16
+sampling = "weighted"
+[model]
+name = "baseline_cnn"
+pretrained = false
+trainable = "all"
+[schedule]
+kind = "onecycle"
+[train]
+epochs = {NUM_EPOCHS}
+checkpoint_steps = {EVERY}
+"""
+
+# Imports once what training needs, then forks a process for every attempt: each starts from the files alone.
+# An attempt dies by its own hand as it hears of a given step, or by its parent's at a moment that means nothing to
+# it: in a step, a validation, a write. Tells of each kill the steps heard of and the steps kept.
+NURSERY = """
+import json, os, random, signal, sys, time
+from pathlib import Path
+import torch
+from fastpath.config import load
+from fastpath.engine.checkpoint import load_checkpoint
+from fastpath.engine.loop import StepEvent
+from fastpath.runtime import Runtime
+from fastpath.workflows import train
+
+store, run_dir, settings, precision, kills, seed = sys.argv[1:]
+run_dir, config, chance = Path(run_dir), load(Path(settings)), random.Random(int(seed))
+torch.set_num_threads(1)
+
+def attempt(out, last_words):
+    heard = 0
+    def listen(event):
+        nonlocal heard
+        if isinstance(event, StepEvent):
+            heard += 1
+            os.write(out, f"{event.epoch} {event.step}\\n".encode())
+            if heard == last_words:
+                os.kill(os.getpid(), signal.SIGKILL)
+    where = Runtime(torch.device("cpu"), precision=precision, num_threads=1)
+    train.run(Path(store), run_dir, config, where, resume=(run_dir / "config.json").exists(), on_event=listen)
+    os._exit(0)
+
+def kept():
+    path = run_dir / "last.pt"
+    found = load_checkpoint(path) if path.exists() else None
+    return (found.epoch, found.step) if found else (0, 0)
+
+def one(kill):
+    own_hand = kill and chance.random() < 0.6
+    receive, send = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        attempt(send, chance.randint(1, 12) if own_hand else 0)
+    os.close(send)
+    said = os.read(receive, 1)
+    if kill and not own_hand:
+        time.sleep(chance.uniform(0, 0.15))
+        os.kill(pid, signal.SIGKILL)
+    while part := os.read(receive, 65536):
+        said += part
+    os.close(receive)
+    return os.waitpid(pid, 0)[1], said
+
+story = []
+for _ in range(int(kills)):
+    status, said = one(kill=True)
+    words = said.decode().splitlines()
+    heard = tuple(map(int, words[-1].split())) if words else (0, 0)
+    story.append({"signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, "heard": heard, "kept": kept()})
+status, _ = one(kill=False)
+print(json.dumps({"story": story, "status": status}))
+"""
+
+
+def train_killed(
+    store: Path, run_dir: Path, settings: Path, precision: str, num_kills: int, seed: int
+) -> dict[str, object]:
+    command = [sys.executable, "-c", NURSERY, *map(str, (store, run_dir, settings, precision, num_kills, seed))]
+    # One thread from the start: a forked process has none of its parent's others.
+    ended = subprocess.run(
+        command, capture_output=True, text=True, timeout=500, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert ended.returncode == 0, ended.stderr
+    told: dict[str, object] = json.loads(ended.stdout)
+    return told
+
+
+@pytest.fixture(scope="module")
+def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("train_kill") / "store"
+    pack.run(kaggle_folder, path, workers=1)
+    return path
+
+
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+def test_twenty_kills_change_no_bit(store: Path, precision: str, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text(SETTINGS)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert train_killed(store, whole, settings, precision, 0, seed=0)["status"] == 0
+    told = train_killed(store, killed, settings, precision, NUM_KILLS, seed=5)
+    assert told["status"] == 0
+    num_steps = 4  # an epoch
+    for attempt in told["story"]:  # type: ignore[attr-defined]
+        assert attempt["signal"] == 9
+        (epoch, step), (kept_epoch, kept_step) = attempt["heard"], attempt["kept"]
+        assert kept_epoch * num_steps + kept_step >= epoch * num_steps + step - EVERY
+    assert_same_run(killed, whole)
+
+
+def assert_same_run(found: Path, wanted: Path) -> None:
+    """Equal weights and optimiser, bit for bit, and equal journals, byte for byte."""
+    for name in ("best.pt", "last.pt"):
+        ours, theirs = load_checkpoint(found / name), load_checkpoint(wanted / name)
+        assert all(torch.equal(value, theirs.model[key]) for key, value in ours.model.items())
+        for number, state in ours.optimizer["state"].items():
+            assert all(torch.equal(value, theirs.optimizer["state"][number][key]) for key, value in state.items())
+        assert (ours.epoch, ours.step, ours.best_auc) == (theirs.epoch, theirs.step, theirs.best_auc)
+    for name in ("journal.jsonl", "history.csv", "config.json"):
+        assert (found / name).read_bytes() == (wanted / name).read_bytes()
