@@ -6,6 +6,7 @@ import argparse
 import importlib.metadata
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,7 +32,6 @@ class Task:
         batch_size: Patches a batch.
         threads: CPU cores to use.
         warm: Batches before the clock starts: more than any contestant prefetches.
-        batches: Batches on the clock.
         variant: Which of a module's ways of doing it.
     """
 
@@ -42,7 +42,6 @@ class Task:
     batch_size: int
     threads: int
     warm: int
-    batches: int
     variant: str = ""
 
 
@@ -62,7 +61,10 @@ class Work:
 def main(
     load: Callable[[Task], Batches], works: Mapping[str, Work] | None = None, packages: Sequence[str] = ()
 ) -> None:
-    """Time an iterator of (images, labels), each yielded once it is in memory; print one line of JSON.
+    """Serve an iterator of (images, labels), each yielded once it is in memory, until standard input ends.
+
+    Each line of input asks for a number of batches, `{"batches": 50}` on the clock or `{"describe": 16}` to look at,
+    and is answered by one line of JSON. A contestant thus compiles and warms up once, however often it is timed.
 
     Args:
         load: Makes the iterator; endless. What it prepares before its first batch is not on the clock.
@@ -74,35 +76,36 @@ def main(
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--mode", choices=["train", "val"], required=True)
     parser.add_argument("--variant", default="")
-    for name in ("image-size-px", "batch-size", "threads", "warm", "batches"):
+    for name in ("image-size-px", "batch-size", "threads", "warm"):
         parser.add_argument(f"--{name}", type=int, required=True)
-    parser.add_argument("--check", action="store_true", help="describe one batch after another instead of timing them")
-    arguments = vars(parser.parse_args())
-    check = arguments.pop("check")
-    task = Task(**arguments)
+    task = Task(**vars(parser.parse_args()))
     batches = load(task)
-    result = _describe(batches, task) if check else _time(batches, task)
-    result |= asdict((works or {}).get("val" if task.mode == "val" else task.variant, Work()))
-    result["versions"] = {name: importlib.metadata.version(name) for name in packages}
-    print(json.dumps(result), flush=True)
+    constant: dict[str, Any] = asdict((works or {}).get("val" if task.mode == "val" else task.variant, Work()))
+    constant["versions"] = {name: importlib.metadata.version(name) for name in packages}
+    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
+    for line in sys.stdin:
+        asked = json.loads(line)
+        described = "describe" in asked
+        found = _describe(batches, asked["describe"]) if described else _time(batches, task.warm, asked["batches"])
+        print(json.dumps(found | constant), file=answers, flush=True)
     os._exit(0)  # worker processes with full queues must not hold up the next contestant
 
 
-def _time(batches: Batches, task: Task) -> dict[str, Any]:
-    """Return images a second, once warm."""
-    for _ in range(task.warm):
+def _time(batches: Batches, warm: int, count: int) -> dict[str, Any]:
+    """Return images a second, once warm: whatever was prefetched while idle is then used up."""
+    for _ in range(warm):
         next(batches)
     images, start = 0, time.perf_counter()
-    for _ in range(task.batches):
+    for _ in range(count):
         images += len(next(batches)[0])
     seconds = time.perf_counter() - start
     return {"images": images, "seconds": seconds, "images_per_s": images / seconds}
 
 
-def _describe(batches: Batches, task: Task) -> dict[str, Any]:
-    """Return shape, type, mean, spread and share of positives over `batches` batches: whether the work is done."""
+def _describe(batches: Batches, count: int) -> dict[str, Any]:
+    """Return shape, type, mean, spread and share of positives over `count` batches: whether the work is done."""
     moments = []
-    for _ in range(task.batches):
+    for _ in range(count):
         images, labels = next(batches)
         moments.append((float(images.mean()), float(images.std()), sum(map(float, labels)) / len(labels)))
     mean, std, positive = (sum(column) / len(moments) for column in zip(*moments, strict=True))

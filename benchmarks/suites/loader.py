@@ -4,17 +4,21 @@ Usage: python -m benchmarks.suites.loader [--folder KAGGLE_FOLDER] [--mode train
                                           [--only NAME]... [--without NAME]...
 
 Peers live in environments of their own: `python -m benchmarks.peers.environments` makes them. One that is absent, or
-whose first batches are not the notebook's kind of batch, is left out with the reason.
+whose first batches are not the notebook's kind of batch, is left out with the reason. Each contestant is one process
+that lives for the whole race and idles between its turns, so that what it compiles is compiled once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,17 +80,50 @@ def contestants_of(mode: str) -> dict[str, Contestant]:
     return {name: who for name, who in CONTESTANTS.items() if mode == "train" or not who.variant}
 
 
-def result_of(contestant: Contestant, arguments: Sequence[str]) -> dict[str, Any]:
-    """Run one contestant in a process of its own; returns what it printed last.
+class Running:
+    """A contestant's process.
 
-    Raises:
-        click.ClickException: It failed; the message is its last line of error.
+    Args:
+        contestant: Who.
+        arguments: The task, as arguments of the script.
     """
-    done = subprocess.run(contestant.command(arguments), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise click.ClickException((done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1])
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+
+    def __init__(self, contestant: Contestant, arguments: Sequence[str]) -> None:
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in close)
+        self._process = subprocess.Popen(
+            contestant.command(arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            start_new_session=True,
+        )
+
+    def ask(self, **request: int) -> dict[str, Any]:
+        """Return the answer to a request of `benchmarks.peers.common`.
+
+        Raises:
+            click.ClickException: The process has failed; the message is its last line of error.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            status = self._process.wait()
+            self._errors.seek(0)
+            raise click.ClickException((self._errors.read().strip().splitlines() or [f"exit {status}"])[-1])
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """End the process and its workers."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.communicate()
+        self._errors.close()
 
 
 def faults(description: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:
@@ -103,32 +140,37 @@ def faults(description: Mapping[str, Any], settings: Mapping[str, Any]) -> str |
 
 
 def examined(
-    entrants: Mapping[str, Contestant], arguments: Sequence[str], settings: Mapping[str, Any]
-) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Run everybody once, untimed: converts the patches where need be, and looks at the batches.
+    entrants: Mapping[str, Contestant],
+    arguments: Sequence[str],
+    settings: Mapping[str, Any],
+    started: Callable[[Contestant, Sequence[str]], Running],
+) -> tuple[dict[str, Running], dict[str, dict[str, Any]], dict[str, str]]:
+    """Start everybody, untimed: converts the patches where need be, and looks at the batches.
 
     Returns:
-        What each contestant says of its batches, and why the others are left out.
+        The processes that are ready, what each says of its batches, and why the others are left out.
     """
-    described, skipped = {}, {}
+    running, described, skipped = {}, {}, {}
     for name, contestant in entrants.items():
         reason = environments.absence(contestant.environment) if contestant.environment else None
         if reason is None:
             try:
-                described[name] = result_of(contestant, [*arguments, f"--batches={CHECK_BATCHES}", "--check"])
+                running[name] = started(contestant, arguments)
+                described[name] = running[name].ask(describe=CHECK_BATCHES)
                 reason = faults(described[name], settings)
             except click.ClickException as error:
                 reason = f"failed: {error.message}"
         if reason is not None:
             described.pop(name, None)
+            running.pop(name, None)
             skipped[name] = reason
         click.echo(f"{name:28s} {'left out: ' + reason if reason else 'ready'}")
-    return described, skipped
+    return running, described, skipped
 
 
-def speed(contestant: Contestant, arguments: Sequence[str]) -> float:
-    """Return images a second of one run."""
-    return float(result_of(contestant, arguments)["images_per_s"])
+def speed(contestant: Running, batches: int) -> float:
+    """Return images a second of one turn."""
+    return float(contestant.ask(batches=batches)["images_per_s"])
 
 
 def table_of(
@@ -176,18 +218,22 @@ def main(
     wanted = ({"fastpath", *only} if only else set(CONTESTANTS)) - set(without)
     entrants = {name: who for name, who in contestants_of(mode).items() if name in wanted}
     settings: dict[str, Any] = {"mode": mode, "image_size_px": size, "batch_size": 64, "threads": 2, "warm": 12}
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
+
+        def started(contestant: Contestant, arguments: Sequence[str]) -> Running:
+            process = Running(contestant, arguments)
+            stack.callback(process.close)
+            return process
+
         store = Path(scratch) / "store"
         pack.run(folder, store)
         arguments = [f"--folder={folder}", f"--store={store}"]
         arguments += [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-        described, skipped = examined(entrants, arguments, settings)
+        running, described, skipped = examined(entrants, arguments, settings, started)
         if "fastpath" not in described:
             raise click.ClickException(f"fastpath itself was left out: {skipped.get('fastpath', '--without fastpath')}")
-        timed = [*arguments, f"--batches={batches}"]
-        figures = harness.alternate(
-            {name: functools.partial(speed, CONTESTANTS[name], timed) for name in described}, rounds
-        )
+        turns = {name: functools.partial(speed, process, batches) for name, process in running.items()}
+        figures = harness.alternate(turns, rounds)
     table = table_of(figures, described, skipped)
     click.echo(table)
     if record:

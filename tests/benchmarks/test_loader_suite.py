@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -98,23 +99,34 @@ def test_absent_environments_and_failures_leave_a_contestant_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environments, "FOLDER", tmp_path)
-    monkeypatch.setattr(loader, "result_of", fake_result)
     entrants = {
         "fine": loader.Contestant("fine"),
         "broken": loader.Contestant("broken"),
         "absent": loader.Contestant("absent", "", "kornia"),
     }
-    described, skipped = loader.examined(entrants, [], SETTINGS)
+    running, described, skipped = loader.examined(entrants, [], SETTINGS, FakeRunning)
+    assert list(running) == ["fine"]
     assert described == {"fine": GOOD}
     assert skipped["broken"] == "failed: ImportError: no such module"
     assert "benchmarks.peers.environments kornia" in skipped["absent"]
 
 
-def fake_result(contestant: loader.Contestant, arguments: list[str]) -> dict[str, Any]:
-    assert "--check" in arguments
-    if contestant.module == "broken":
-        raise click.ClickException("ImportError: no such module")
-    return GOOD
+class FakeRunning(loader.Running):
+    def __init__(self, contestant: loader.Contestant, arguments: Sequence[str]) -> None:
+        self.contestant = contestant
+
+    def ask(self, **request: int) -> dict[str, Any]:
+        assert request == {"describe": loader.CHECK_BATCHES}
+        if self.contestant.module == "broken":
+            raise click.ClickException("ImportError: no such module")
+        return GOOD
+
+
+def test_a_contestant_that_dies_gives_its_last_line_of_error() -> None:
+    process = loader.Running(loader.Contestant("no_such_contestant"), [])
+    with pytest.raises(click.ClickException, match=r"No module named benchmarks\.peers\.no_such_contestant"):
+        process.ask(batches=1)
+    process.close()
 
 
 def test_an_environment_counts_only_as_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,21 +177,23 @@ main(load, {"odd": Work(("hue",), ("order",)), "val": Work(differs=("resize",))}
 """
 
 
-def run_script(*arguments: str) -> dict[str, Any]:
+def run_script(request: str, *arguments: str) -> list[dict[str, Any]]:
     fixed = [f"--{name}=1" for name in ("folder", "store", "threads", "warm")]
-    fixed += ["--image-size-px=2", "--batch-size=8", "--batches=3"]
+    fixed += ["--image-size-px=2", "--batch-size=8"]
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *fixed, *arguments],
+        input=request,
         capture_output=True,
         text=True,
         check=True,
         cwd=PEERS.parents[1],
     )
-    return json.loads(done.stdout)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_the_clock_counts_images_and_reports_work_and_versions() -> None:
-    result = run_script("--mode=train", "--variant=odd")
+    result, again = run_script('{"batches": 3}\n{"batches": 5}\n', "--mode=train", "--variant=odd")
+    assert again["images"] == 40
     assert result["images"] == 24
     assert result["images_per_s"] == pytest.approx(24 / result["seconds"])
     assert (result["cannot"], result["differs"]) == (["hue"], ["order"])
@@ -187,7 +201,7 @@ def test_the_clock_counts_images_and_reports_work_and_versions() -> None:
 
 
 def test_the_check_describes_batches() -> None:
-    result = run_script("--mode=val", "--check")
+    (result,) = run_script('{"describe": 2}\n', "--mode=val")
     assert (result["shape"], result["dtype"]) == ([8, 3, 2, 2], "float32")
     assert (result["mean"], result["std"], result["positive"]) == (1.0, 0.0, 0.5)
     assert (result["cannot"], result["differs"]) == ([], ["resize"])
