@@ -1,0 +1,50 @@
+"""Loader and network together: ResNet-50 at 224 on real patches, the share of time it waits, and the device's bound.
+
+Usage: python -m benchmarks.suites.ceiling [--folder KAGGLE_FOLDER] [--rounds 3] [--batches 4]
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from benchmarks import harness
+from fastpath import config, runtime
+from fastpath.workflows import bench, pack
+
+RATES = ("gather_images_per_s", "loader_images_per_s", "model_images_per_s", "train_images_per_s", "stall_share")
+
+
+@click.command()
+@click.option("--folder", type=click.Path(path_type=Path), help="Kaggle folder; default: the real sample.")
+@click.option("--rounds", type=int, default=3, show_default=True)
+@click.option("--batches", type=int, default=4, show_default=True, help="Batches of 64 on each clock.")
+def main(folder: Path | None, rounds: int, batches: int) -> None:
+    """Measure, print and write a record."""
+    folder = folder or harness.sample_folder()
+    if folder is None:
+        raise click.ClickException("no real patches here: give --folder, or set FASTPATH_SAMPLE_DATA")
+    settings = config.load(config.recipe("notebook"), ["model.pretrained=false"])
+    where = runtime.resolve("cpu", amp=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        store = Path(scratch) / "store"
+        pack.run(folder, store)
+        found = [asdict(bench.run("ceiling", store, settings, where, num_batches=batches)) for _ in range(rounds)]
+    figures = {name: [float(result[name]) for result in found] for name in (*RATES, "bound_images_per_s")}
+    table = ["| | median (min to max) |", "|---|---|"]
+    for name, values in figures.items():
+        told = harness.summary(values)
+        digits = 4 if name == "stall_share" else 1
+        spread = f"{told['median']:.{digits}f} ({told['min']:.{digits}f} to {told['max']:.{digits}f})"
+        table.append(f"| {name.replace('_', ' ')} | {spread} |")
+    table += [f"| {name.replace('_', ' ')} | {found[-1][name]:.1f} |" for name in ("step_gflop", "peak_gflop_per_s")]
+    click.echo("\n".join(table))
+    told = {"runtime": found[-1]["runtime"], "verdict": found[-1]["verdict"], "batches": batches, "rounds": rounds}
+    click.echo(f"→ {harness.write_record('ceiling', told, figures, chr(10).join(table))}")
+
+
+if __name__ == "__main__":
+    main()
