@@ -111,6 +111,7 @@ def train_loader(
     config: Config,
     runtime: Runtime,
     pixels: Pixels | None = None,
+    weights_N: NDArray[np.float64] | None = None,
 ) -> TrainLoader:
     """Return the loader of these rows of a store in the order and augmentation of `config`.
 
@@ -121,10 +122,11 @@ def train_loader(
         config: `data` and `seed` are read.
         runtime: Device, threads, rank and world size.
         pixels: From `residency.place`; None reads patches from the store.
+        weights_N: How often each row is drawn, relative to the others; None is equally often.
     """
     pixels = pixels or residency.place(store, rows_N, "host", runtime)
     layout = source.training_layout(store.patch_size_px, config)
-    feed = source.training_feed(store, rows_N, stats, config, runtime, pixels)
+    feed = source.training_feed(store, rows_N, stats, config, runtime, pixels, weights_N)
     share = -(-config.data.batch_size // runtime.world_size)
     steps = plan.num_steps(len(rows_N), config.data.batch_size)
 

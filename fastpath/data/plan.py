@@ -34,7 +34,13 @@ def generator(seed: int, stream: int, epoch: int, block: int = 0) -> np.random.G
     return np.random.Generator(bits.advance(block))
 
 
-def epoch_order(labels_N: NDArray[np.integer], sampling: Sampling, seed: int, epoch: int) -> NDArray[np.int64]:
+def epoch_order(
+    labels_N: NDArray[np.integer],
+    sampling: Sampling,
+    seed: int,
+    epoch: int,
+    weights_N: NDArray[np.float64] | None = None,
+) -> NDArray[np.int64]:
     """Return the order of one epoch as positions into `labels_N`; always N of them.
 
     Args:
@@ -45,9 +51,13 @@ def epoch_order(labels_N: NDArray[np.integer], sampling: Sampling, seed: int, ep
             (Kitagawa, 1996, "Monte Carlo filter and smoother", appendix).
         seed: The run's seed.
         epoch: Epoch, from 0.
+        weights_N: Above 0; how often each patch is drawn, relative to the others (of its class, where classes get
+            the same share). `natural` then resamples systematically, too. None is the same for all.
     """
     rng = generator(seed, ORDER_STREAM, epoch)
     size = len(labels_N)
+    if weights_N is not None:
+        return _weighted_order(labels_N, sampling, weights_N, rng)
     if sampling == "natural":
         return rng.permutation(size)
     _, class_N, counts = np.unique(labels_N, return_inverse=True, return_counts=True)
@@ -56,9 +66,28 @@ def epoch_order(labels_N: NDArray[np.integer], sampling: Sampling, seed: int, ep
         members = np.argsort(class_N, kind="stable")
         drawn = rng.integers(0, len(counts), size)
         return np.asarray(members[starts[drawn] + (rng.random(size) * counts[drawn]).astype(np.int64)])
+    return _systematic(size / (len(counts) * counts[class_N]), rng)
+
+
+def _weighted_order(
+    labels_N: NDArray[np.integer], sampling: Sampling, weights_N: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Order an epoch of patches that are not to be drawn equally often."""
+    _, class_N = np.unique(labels_N, return_inverse=True)
+    totals = np.bincount(class_N, weights_N)
+    share_N = weights_N / (weights_N.sum() if sampling == "natural" else len(totals) * totals[class_N])
+    size = len(labels_N)
+    if sampling != "weighted":
+        return _systematic(size * share_N, rng)
+    drawn = np.searchsorted(np.cumsum(share_N), rng.random(size), side="right")
+    return np.minimum(drawn, size - 1)  # the sum of shares may round to a little below 1
+
+
+def _systematic(expected_N: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw each position floor(e) or ceil(e) times, e being what is expected of it; as many as all add up to."""
+    size = len(expected_N)
     shuffled = rng.permutation(size)
-    expected = size / (len(counts) * counts[class_N[shuffled]])
-    edges = np.floor(np.concatenate([[0.0], np.cumsum(expected)]) + rng.random())
+    edges = np.floor(np.concatenate([[0.0], np.cumsum(expected_N[shuffled])]) + rng.random())
     edges[0], edges[-1] = 0, size  # rounding of the sum must not lose or add a sample
     return rng.permutation(np.repeat(shuffled, np.diff(edges).astype(np.int64)))
 

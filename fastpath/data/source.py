@@ -40,6 +40,7 @@ def training_feed(
     config: Config,
     runtime: Runtime,
     pixels: Pixels | None = None,
+    weights_M: NDArray[np.float64] | None = None,
 ) -> StepFeed:
     """Return the function from a global step (epoch × steps an epoch + step) to this rank's share of its batch.
 
@@ -50,6 +51,7 @@ def training_feed(
         config: Order, augmentation and batch size.
         runtime: Rank and world size.
         pixels: Where the patches are; None reads them from the store.
+        weights_M: How often each is drawn, relative to the others; None is equally often.
     """
     data, size = config.data, len(rows_M)
     pixels = pixels or MappedPixels(patches)
@@ -58,7 +60,7 @@ def training_feed(
 
     @lru_cache(maxsize=2)
     def order(epoch: int) -> NDArray[np.int64]:
-        return rows_M[plan.epoch_order(patches.labels_N[rows_M], data.sampling, config.seed, epoch)]
+        return rows_M[plan.epoch_order(patches.labels_N[rows_M], data.sampling, config.seed, epoch, weights_M)]
 
     def feed(global_step: int) -> Feed:
         epoch, step = divmod(global_step, steps)

@@ -54,6 +54,40 @@ def test_weighted_and_systematic_sampling_balance_the_classes_and_differ_in_what
     assert unseen["systematic"] == pytest.approx(0.095, abs=0.01)
 
 
+@given(labels, st.sampled_from(SAMPLINGS), seeds, st.data())
+def test_weights_keep_the_length_and_what_is_reproducible(
+    values: list[int], sampling: plan.Sampling, seed: int, data: st.DataObject
+) -> None:
+    labels_N = np.array(values)
+    weights_N = np.array(data.draw(st.lists(st.floats(0.01, 9), min_size=len(values), max_size=len(values))))
+    order = plan.epoch_order(labels_N, sampling, seed, 3, weights_N)
+    assert len(order) == len(labels_N)
+    assert order.min() >= 0
+    np.testing.assert_array_equal(order, plan.epoch_order(labels_N, sampling, seed, 3, weights_N))
+    # Only ratios count, up to rounding; a power of two rounds nothing.
+    np.testing.assert_array_equal(order, plan.epoch_order(labels_N, sampling, seed, 3, weights_N * 4))
+    if sampling != "weighted":
+        of_class_N = 2 * np.bincount(labels_N, weights_N)[labels_N] if sampling == "systematic" else weights_N.sum()
+        expected_N = len(labels_N) * weights_N / of_class_N
+        assert (np.abs(np.bincount(order, minlength=len(labels_N)) - expected_N) < 1 + 1e-6).all()
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_patch_of_twice_the_weight_is_drawn_twice_as_often(sampling: plan.Sampling) -> None:
+    labels_N = (np.arange(6000) % 3 == 0).astype(int)
+    weights_N = np.where(np.arange(6000) % 2, 2.0, 1.0)
+    order = plan.epoch_order(labels_N, sampling, 1, 0, weights_N)
+    assert (weights_N[order] == 2).mean() == pytest.approx(2 / 3, abs=0.02)
+    assert labels_N[order].mean() == pytest.approx(1 / 3 if sampling == "natural" else 1 / 2, abs=0.02)
+
+
+@given(st.integers(1, 300), seeds)
+def test_equal_weights_leave_natural_order_a_permutation(size: int, seed: int) -> None:
+    order = plan.epoch_order(np.zeros(size, int), "natural", seed, 0, np.full(size, 0.7))
+    assert np.abs(np.bincount(order, minlength=size) - 1).max() <= 1  # one may be exchanged for another by rounding
+    assert len(order) == size
+
+
 def test_epochs_and_seeds_give_different_orders() -> None:
     labels_N = np.arange(1000) % 2
     orders = [plan.epoch_order(labels_N, "natural", seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
