@@ -1,0 +1,87 @@
+"""BatchNorm over ranks is the BatchNorm of one process with all samples: outputs, gradients and statistics."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from timm.layers import BatchNormAct2d
+from torch import Tensor, nn
+
+from fastpath.model.batchnorm import RankBatchNorm2d, synchronise, train_without_samples
+
+
+class Ranks:
+    """Sums over threads that stand for ranks."""
+
+    def __init__(self, count: int) -> None:
+        self.barrier, self.shared = threading.Barrier(count, timeout=20), [torch.zeros(())] * count
+
+    def of(self, rank: int) -> Callable[[Tensor], Tensor]:
+        def total(values: Tensor) -> Tensor:
+            self.shared[rank] = values
+            self.barrier.wait()
+            summed = torch.stack(self.shared).sum(0)
+            self.barrier.wait()
+            return summed
+
+        return total
+
+
+def network(norm: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU(), nn.Conv2d(4, 2, 3), nn.BatchNorm2d(2), nn.Flatten())
+
+
+@pytest.mark.parametrize("shares", [(5, 3), (8, 0), (1, 7), (3, 2, 3)])
+@pytest.mark.parametrize("act", [False, True])
+def test_ranks_compute_what_one_process_would(shares: tuple[int, ...], act: bool) -> None:
+    torch.manual_seed(0)
+    whole = network(BatchNormAct2d(4) if act else nn.BatchNorm2d(4)).train()
+    images = 3 + 2 * torch.randn(8, 3, 9, 9)
+    weights = torch.randn(8, 2 * 5 * 5)
+    copies = [copy.deepcopy(whole) for _ in shares]
+    wanted = whole(images)
+    (wanted * weights).sum().backward()
+
+    ranks = Ranks(len(shares))
+
+    def work(rank: int) -> Tensor:
+        synchronise(copies[rank], ranks.of(rank))
+        start = sum(shares[:rank])
+        found = copies[rank](images[start : start + shares[rank]])
+        (found * weights[start : start + shares[rank]]).sum().backward()
+        return found.detach()
+
+    with ThreadPoolExecutor(len(shares)) as pool:
+        found = torch.cat(list(pool.map(work, range(len(shares)))))
+    torch.testing.assert_close(found, wanted.detach(), atol=1e-5, rtol=1e-5)
+    for name, parameter in whole.named_parameters():
+        summed = sum(dict(model.named_parameters())[name].grad for model in copies)
+        torch.testing.assert_close(summed, parameter.grad, atol=2e-4, rtol=1e-4)
+    for model in copies:
+        state = model.state_dict()
+        assert state.keys() == whole.state_dict().keys()
+        for name, value in whole.state_dict().items():
+            torch.testing.assert_close(state[name], value, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(copies[0].eval()(images), whole.eval()(images), atol=1e-5, rtol=1e-5)
+
+
+def test_batchnorm_that_does_not_train_is_left_alone() -> None:
+    model = network(nn.BatchNorm2d(4)).train()
+    model[1].eval()
+    synchronise(model, lambda values: values)
+    assert type(model[1]) is nn.BatchNorm2d
+    assert isinstance(model[4], RankBatchNorm2d)
+
+
+def test_a_step_without_samples_leaves_statistics_and_gives_no_gradient() -> None:
+    model = network(nn.BatchNorm2d(4)).train()
+    before = copy.deepcopy(model.state_dict())
+    train_without_samples(model)
+    model(torch.zeros(0, 3, 9, 9)).sum().backward()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in model.parameters())
