@@ -137,7 +137,7 @@ def fill_stages(values: Mapping[str, Any]) -> dict[str, Any]:
     filled, stages = dict(values), values.get("stages")
     if not isinstance(stages, list | tuple) or not stages or not all(isinstance(stage, Mapping) for stage in stages):
         return filled
-    tables = {"data": StageDataConfig, "model": StageModelConfig, "optim": OptimConfig, "schedule": ScheduleConfig}
+    tables: dict[str, type[Section]] = {"data": StageDataConfig, "model": StageModelConfig, "optim": OptimConfig, "schedule": ScheduleConfig}
     for name, section in tables.items():
         own = values.get(name, {})
         if not isinstance(own, Mapping):

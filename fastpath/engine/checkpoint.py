@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
@@ -59,6 +59,9 @@ class Checkpoint(Origin):
         optimizer: State dict of the optimiser.
         schedule: State dict of the learning-rate schedule.
         scaler: State dict of the loss scaler; empty where it was disabled.
+        num_skipped: float32 [], steps of the epoch under way that the loss scaler skipped.
+        average: State dict of the averaged network; empty where none was kept.
+        num_averaged: Steps that it follows.
     """
 
     epoch: int
@@ -72,6 +75,14 @@ class Checkpoint(Origin):
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     scaler: dict[str, Any]
+    num_skipped: Tensor = field(default_factory=lambda: torch.zeros(()))
+    average: dict[str, Tensor] = field(default_factory=dict)
+    num_averaged: int = 0
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """State dict of the network to score with: the averaged one where there is one."""
+        return self.average or self.model
 
 
 def capture(state: TrainState, origin: Origin) -> Checkpoint:
@@ -89,21 +100,36 @@ def capture(state: TrainState, origin: Origin) -> Checkpoint:
         optimizer=state.optimizer.state_dict(),
         schedule=state.schedule.scheduler.state_dict(),
         scaler=state.scaler.state_dict(),
+        num_skipped=state.num_skipped,
+        average=state.average.model.state_dict() if state.average else {},
+        num_averaged=state.average.num_updates if state.average else 0,
     )
 
 
-def reinstate(checkpoint: Checkpoint, state: TrainState, where: object = "checkpoint") -> None:
+def reinstate(
+    checkpoint: Checkpoint, state: TrainState, where: object = "checkpoint", *, new_optimizer: bool = False
+) -> None:
     """Bring a freshly made training state to where the checkpoint stands; its model is loaded already.
+
+    Args:
+        checkpoint: Where the run stands.
+        state: Changed in place.
+        where: The checkpoint's file, for an error.
+        new_optimizer: The optimiser and its schedule are to begin here, so the saved ones are of no more use.
 
     Raises:
         CheckpointError: The optimiser's or the schedule's state is of another network or kind; names `where`.
     """
-    _check_form(checkpoint, state, where)
-    state.optimizer.load_state_dict(checkpoint.optimizer)
-    state.schedule.scheduler.load_state_dict(checkpoint.schedule)
+    if not new_optimizer:
+        _check_form(checkpoint, state, where)
+        state.optimizer.load_state_dict(checkpoint.optimizer)
+        state.schedule.scheduler.load_state_dict(checkpoint.schedule)
     if checkpoint.scaler:  # empty when saved in another precision; the scale is then found anew
         state.scaler.load_state_dict(checkpoint.scaler)
+    if state.average is not None:
+        state.average.load(checkpoint.average, checkpoint.num_averaged)
     state.loss_sum.copy_(checkpoint.loss_sum)
+    state.num_skipped.copy_(checkpoint.num_skipped)
     state.num_seen, state.epoch, state.step = checkpoint.num_seen, checkpoint.epoch, checkpoint.step
     state.best_auc, state.best_epoch = checkpoint.best_auc, checkpoint.best_epoch
     state.epochs_since_best = checkpoint.epochs_since_best

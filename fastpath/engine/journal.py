@@ -23,6 +23,7 @@ def epoch_record(event: EpochEvent) -> dict[str, Any]:
         "val_loss": event.val_loss,
         "val_auc": event.val_auc,
         **{f"lr_{name}": rate for name, rate in event.learning_rates.items()},
+        **event.scaling,
         "improved": event.improved,
     }
 
@@ -70,7 +71,9 @@ def truncate(path: Path, num_epochs: int) -> None:
 def write_history(path: Path, records: list[dict[str, Any]]) -> None:
     """Write a journal's epochs as CSV, for spreadsheets and plots."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=list(records[0]) if records else ["epoch"], lineterminator="\n")
+    # A stage may tell more than another: the trunk has a learning rate where it is trained.
+    columns = list(dict.fromkeys(key for record in records for key in record)) or ["epoch"]
+    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
     write_durably(path, text.getvalue().encode())

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from fastpath.engine import metrics
-from fastpath.engine.optim import Schedule, learning_rates
+from fastpath.engine.ema import Average
+from fastpath.engine.guard import LossGuard
+from fastpath.engine.optim import Schedule, learning_rates, steps_taken
 from fastpath.engine.step import collect, infer, train_step
 from fastpath.runtime import GradScaler, Runtime
 from fastpath.types import Batch
@@ -22,11 +24,15 @@ class TrainState:
     """Everything that training changes. Consistent whenever `fit` has yielded.
 
     Attributes:
-        model: On the device.
+        model: On the device; what is saved.
+        network: What is trained: the model itself, or made of it (folded, compiled, distributed), with its parameters.
         optimizer: Over the model's trained parameters.
         schedule: Over the optimiser.
         scaler: Disabled where the precision needs none.
         loss_sum: float64 [] on the device, sum of losses over the patches of the epoch under way.
+        num_skipped: float32 [] on the device, steps of the epoch under way that the loss scaler skipped, gradients
+            having overflowed.
+        average: Of the model's weights; validated in the model's place where there is one.
         num_seen: Patches trained on in the epoch under way.
         epoch: Epochs completed; the 0-based number of the one under way.
         step: Steps completed in the epoch under way.
@@ -36,10 +42,13 @@ class TrainState:
     """
 
     model: nn.Module
+    network: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     scaler: GradScaler
     loss_sum: Tensor
+    num_skipped: Tensor
+    average: Average | None = None
     num_seen: int = 0
     epoch: int = 0
     step: int = 0
@@ -58,6 +67,7 @@ class StepEvent:
         num_images: Patches of this step.
         loss: float32 [], the step's mean loss, on the device: reading it waits for the device.
         stall_share: Share of the epoch's training time so far that the loop waited for the loader.
+        num_steps: Steps of the epoch.
     """
 
     epoch: int
@@ -65,6 +75,7 @@ class StepEvent:
     num_images: int
     loss: Tensor
     stall_share: float
+    num_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,7 @@ class EpochEvent:
         learning_rates: By parameter group, after the epoch's last step.
         improved: Whether `val_auc` is the best so far.
         timing: How long it took.
+        scaling: Where a loss scaler is at work, its `loss_scale` and the epoch's `skipped_steps`; else empty.
     """
 
     epoch: int
@@ -101,6 +113,7 @@ class EpochEvent:
     learning_rates: dict[str, float]
     improved: bool
     timing: Timing
+    scaling: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -148,7 +161,15 @@ class Feed:
     num_steps: int
 
 
-def fit(state: TrainState, feed: Feed, runtime: Runtime, *, num_epochs: int, seed: int) -> Iterator[Event]:
+def fit(
+    state: TrainState,
+    feed: Feed,
+    runtime: Runtime,
+    *,
+    num_epochs: int,
+    seed: int,
+    label_smoothing: float = 0.0,
+) -> Iterator[Event]:
     """Train from where `state` stands to the end of epoch `num_epochs`.
 
     The caller may stop between any two events and, from a copy of `state` taken there, go on later: what follows
@@ -160,37 +181,61 @@ def fit(state: TrainState, feed: Feed, runtime: Runtime, *, num_epochs: int, see
         runtime: Device and precision.
         num_epochs: Length of the whole run, the epochs that `state` has behind it included.
         seed: Decides dropout, together with epoch and step.
+        label_smoothing: Share of the way from each label to one half that targets are moved.
+
+    Raises:
+        NonFiniteLossError: A training loss was NaN or infinite; `state` is spoilt.
     """
+
+    def step(batch: Batch) -> Tensor:
+        # Dropout thereby depends on the position only, not on what this process ran before.
+        runtime.seed(seed, state.epoch, state.step)
+        return _step(state, batch, runtime, label_smoothing)
+
     while state.epoch < num_epochs:
         timing = Timing()
-        yield from _train(state, feed, runtime, timing, seed)
+        yield from _train(state, feed, runtime, timing, step)
         yield from _validate(state, feed, runtime, timing)
 
 
-def _train(state: TrainState, feed: Feed, runtime: Runtime, timing: Timing, seed: int) -> Iterator[StepEvent]:
+def _train(
+    state: TrainState, feed: Feed, runtime: Runtime, timing: Timing, take: Callable[[Batch], Tensor]
+) -> Iterator[StepEvent]:
     """Take the rest of the epoch's steps."""
     if state.step >= feed.num_steps:
         return  # resumed in the midst of a validation
-    state.model.train()
+    state.network.train()
+    guard = LossGuard(state.epoch, state.step, runtime.device)
     began = time.perf_counter()
     batches = iter(feed.train_batches(state.epoch, state.step))
     while state.step < feed.num_steps:
         asked = time.perf_counter()
         batch = next(batches)
         timing.wait_s += time.perf_counter() - asked
-        # Dropout thereby depends on the position only, not on what this process ran before.
-        runtime.seed(seed, state.epoch, state.step)
-        loss = train_step(state.model, batch, state.optimizer, state.scaler, runtime)
-        state.schedule.after_step()
+        loss = take(batch)
         num_images = len(batch.labels_N)
         state.loss_sum += loss.double() * num_images
         state.num_seen += num_images
         state.step += 1
+        guard.add(loss, state.loss_sum)
         timing.num_images += num_images
         timing.train_s = time.perf_counter() - began
-        yield StepEvent(state.epoch, state.step, num_images, loss, timing.stall_share)
-    state.loss_sum.item()  # waits for the device once, so that the time of the steps is not told as validation's
+        yield StepEvent(state.epoch, state.step, num_images, loss, timing.stall_share, feed.num_steps)
+    guard.check(state.loss_sum)  # waits for the device, so that the time of the steps is not told as validation's
     timing.train_s = time.perf_counter() - began
+
+
+def _step(state: TrainState, batch: Batch, runtime: Runtime, label_smoothing: float) -> Tensor:
+    """Take one step and let follow what follows each; returns its loss."""
+    scales = state.scaler.is_enabled()
+    before = steps_taken(state.optimizer) if scales else None
+    loss = train_step(state.network, batch, state.optimizer, state.scaler, runtime, label_smoothing=label_smoothing)
+    if before is not None:
+        state.num_skipped += 1 - (steps_taken(state.optimizer) - before)
+    state.schedule.after_step()
+    if state.average is not None:
+        state.average.update(state.model)
+    return loss
 
 
 def _validate(
@@ -200,7 +245,7 @@ def _validate(
     began = time.perf_counter()
     parts = []
     done = 0
-    for batch, logits_N in infer(state.model, feed.val_batches, runtime):
+    for batch, logits_N in infer(state.average.model if state.average else state.model, feed.val_batches, runtime):
         parts.append((batch.indices_N, batch.labels_N, logits_N))
         done += len(logits_N)
         yield ValidationEvent(state.epoch, done)
@@ -210,15 +255,23 @@ def _validate(
     val_loss = metrics.bce(predictions.labels_N, predictions.logits_N)
     auc = metrics.auc(predictions.labels_N, predictions.logits_N)
     rates = learning_rates(state.optimizer)
+    scaling = _scaling(state)
     state.schedule.after_epoch(auc)
     improved = _close_epoch(state, auc)
-    yield EpochEvent(state.epoch, train_loss, val_loss, auc, rates, improved, timing)
+    yield EpochEvent(state.epoch, train_loss, val_loss, auc, rates, improved, timing, scaling)
+
+
+def _scaling(state: TrainState) -> dict[str, float]:
+    """Return what the loss scaler did in the epoch; nothing where it is disabled."""
+    if not state.scaler.is_enabled():
+        return {}
+    return {"loss_scale": state.scaler.get_scale(), "skipped_steps": int(state.num_skipped.item())}
 
 
 def _close_epoch(state: TrainState, auc: float) -> bool:
     """Move the state to the next epoch's start; return whether this one was the best."""
     state.epoch, state.step, state.num_seen = state.epoch + 1, 0, 0
-    state.loss_sum = torch.zeros_like(state.loss_sum)
+    state.loss_sum, state.num_skipped = torch.zeros_like(state.loss_sum), torch.zeros_like(state.num_skipped)
     # A first epoch always counts, so that there is a best one even where AUC is undefined.
     improved = state.best_epoch == 0 or auc > state.best_auc
     if improved:

@@ -30,12 +30,26 @@ class Predictions:
 
 
 def train_step(
-    model: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer, scaler: GradScaler, runtime: Runtime
+    model: nn.Module,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    scaler: GradScaler,
+    runtime: Runtime,
+    *,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """Take one optimiser step on a batch.
 
     The loss is computed in float32 from logits: BCE of a sigmoid is refused under autocast, and loses small
     probabilities. A disabled scaler passes everything through, so there is one code path for every precision.
+
+    Args:
+        model: Maps images [N, 3, H, W] to logits [N]; on the runtime's device, in training mode.
+        batch: On the runtime's device.
+        optimizer: Over the model's trained parameters.
+        scaler: Of the loss.
+        runtime: Device and precision.
+        label_smoothing: Share of the way from each label to one half that the target is moved.
 
     Returns:
         The batch's mean loss before the step: float32 [], detached, on the device.
@@ -43,7 +57,8 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
     with runtime.autocast():
         logits_N = model(batch.images_NCHW)
-    loss = functional.binary_cross_entropy_with_logits(logits_N.float(), batch.labels_N)
+    targets_N = batch.labels_N + label_smoothing * (0.5 - batch.labels_N) if label_smoothing else batch.labels_N
+    loss = functional.binary_cross_entropy_with_logits(logits_N.float(), targets_N)
     scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     scaler.step(optimizer)
     scaler.update()

@@ -6,6 +6,7 @@ older checkpoint, cuts the journal back to it, and writes the same line again.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -18,7 +19,7 @@ from typing import Any
 from fastpath.engine import journal
 from fastpath.engine.checkpoint import Checkpoint, Origin, check_same_config, save_checkpoint
 from fastpath.engine.loop import EpochEvent
-from fastpath.errors import UsageError
+from fastpath.errors import FastpathError, UsageError
 from fastpath.shards.format import write_durably
 from fastpath.workflows.curves import draw_curves
 
@@ -101,22 +102,39 @@ def rewind(path: Path, num_epochs: int) -> None:
     journal.truncate(path / TIMINGS, num_epochs)
 
 
-def record_epoch(path: Path, event: EpochEvent, checkpoint: Checkpoint) -> None:
-    """Write down an epoch that ended, and the state it left."""
+def record_epoch(path: Path, event: EpochEvent, checkpoint: Checkpoint, title: str) -> None:
+    """Write down an epoch that ended, and the state it left; draw the curves so far under a title."""
     journal.append(path / TIMINGS, journal.timing_record(event))
     journal.append(path / JOURNAL, journal.epoch_record(event))
     journal.write_history(path / HISTORY, journal.read(path / JOURNAL))
     if event.improved:
         save_checkpoint(checkpoint, path / BEST)
     save_checkpoint(checkpoint, path / LAST)
+    draw_curves(path / CURVES, journal.read(path / JOURNAL), title, journal.read(path / TIMINGS))
 
 
-def finish(path: Path, result: Mapping[str, Any], title: str) -> None:
-    """Write down how the run ended, and draw the curves of what the journal holds."""
+@contextmanager
+def failing(path: Path) -> Iterator[None]:
+    """Write down that the run failed, and why, should the block raise."""
+    try:
+        yield
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
+        with contextlib.suppress(OSError):  # a full disk may be the very reason
+            finish(path, {"status": "interrupted" if interrupted else "failed", "error": _one_line(error)})
+        raise
+
+
+def finish(path: Path, result: Mapping[str, Any]) -> None:
+    """Write down how the run ended."""
     facts = json.loads((path / RUN).read_text(encoding="utf-8"))
     plain = {key: value for key, value in result.items() if key != "run_dir"}
     _write_json(path / RUN, facts | plain)
-    draw_curves(path / CURVES, journal.read(path / JOURNAL), title)
+
+
+def _one_line(error: BaseException) -> str:
+    told = " ".join(str(error).split())[:500]
+    return told if isinstance(error, FastpathError) else f"{type(error).__name__}: {told}"
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

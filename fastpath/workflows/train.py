@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from fastpath.config import Config
 from fastpath.data.geometry import centre_lost_share
-from fastpath.data.loader import eval_loader, train_loader
+from fastpath.data.loader import eval_loader
 from fastpath.engine.checkpoint import (
     Checkpoint,
     Origin,
     capture,
     check_origin,
     load_checkpoint,
-    reinstate,
     save_checkpoint,
 )
-from fastpath.engine.loop import EpochEvent, Event, Feed, StepEvent, Timing, TrainState, fit
-from fastpath.engine.optim import make_optimizer, make_schedule
-from fastpath.model.freeze import parameter_groups
-from fastpath.model.registry import build, restore
+from fastpath.engine.course import Stage, course_of, stage_at
+from fastpath.engine.guard import NonFiniteLossError
+from fastpath.engine.lint import EpochRates, lint, planned_rates
+from fastpath.engine.loop import EpochEvent, Event, StepEvent, Timing, TrainState
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
+from fastpath.workflows import failure
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.interrupts import interruptible
 from fastpath.workflows.run_data import RunData, open_run_data, origin_of
+from fastpath.workflows.train_course import follow_course, make_state
 
 Status = Literal["finished", "stopped early", "interrupted"]
 
@@ -44,12 +44,15 @@ class StartEvent:
         num_train: Training patches.
         num_val: Validation patches.
         num_epochs: Length of the whole run.
-        num_steps: Steps an epoch.
+        num_steps: Steps of the epoch under way.
         epoch: Epochs completed before.
         step: Steps completed in the epoch under way.
         num_parameters: Of the network.
         num_trained: Of these, how many are trained.
-        centre_lost_share: Share of training samples whose augmentation cuts into the centre that decides the label.
+        centre_lost_share: Share of training samples whose augmentation cuts into the centre that decides the label,
+            in the stage where most do.
+        rates: Learning rates of every epoch.
+        warnings: What is odd about the learning rates, a sentence each.
     """
 
     num_train: int
@@ -61,6 +64,8 @@ class StartEvent:
     num_parameters: int
     num_trained: int
     centre_lost_share: float
+    rates: tuple[EpochRates, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,27 +117,25 @@ def run(
     """
     directory.check_vacancy(run_dir, resume=resume)
     data = open_run_data(store_path, config)
+    course = course_of(config, len(data.train_rows_N))
     origin = origin_of(data, config)
     checkpoint = _checkpoint(run_dir, origin) if resume else None
     with ExitStack() as stack:
         stats = ChannelStats(data.split.mean_3, data.split.std_3)
-        train = stack.enter_context(closing(train_loader(data.store, data.train_rows_N, stats, config, runtime)))
         val = stack.enter_context(closing(eval_loader(data.store, data.val_rows_N, stats, config, runtime)))
-        state = _state(config, runtime, train.num_steps, checkpoint, run_dir / directory.LAST)
+        state = make_state(config, course, runtime, checkpoint, run_dir / directory.LAST)
         stack.enter_context(directory.claimed(run_dir))
         directory.begin(run_dir, origin, _facts(data, runtime))
         directory.rewind(run_dir, state.epoch)
-        events = fit(
-            state,
-            Feed(train.epoch, val, train.num_steps),
-            runtime,
-            num_epochs=config.train.epochs,
-            seed=config.seed,
-        )
+        stack.enter_context(directory.failing(run_dir))
         emit = on_event or (lambda _event: None)
-        emit(_start(state, data, train.num_steps, config))
-        result = _follow(events, state, run_dir, config, lambda: capture(state, origin), emit)
-    directory.finish(run_dir, asdict(result), title=f"{config.model.name}, {config.train.epochs} epochs")
+        emit(_start(state, data, course, config))
+        try:
+            with closing(follow_course(state, course, data, val, runtime)) as events:
+                result = _follow(events, state, run_dir, config, lambda: capture(state, origin), emit)
+        except NonFiniteLossError as error:
+            raise failure.record(run_dir, error, course, data) from None
+        directory.finish(run_dir, asdict(result))
     return result
 
 
@@ -148,6 +151,7 @@ def _follow(
     began = time.perf_counter()
     timings: list[Timing] = []
     every, patience = config.train.checkpoint_steps, config.train.early_stop_epochs
+    title = f"{config.model.name}, {config.train.epochs} epochs"
     status: Status = "finished"
     with interruptible() as interrupted:
         while state.epoch < config.train.epochs:
@@ -156,13 +160,13 @@ def _follow(
                 break
             event = next(events)
             if isinstance(event, EpochEvent):
-                directory.record_epoch(run_dir, event, snapshot())
+                directory.record_epoch(run_dir, event, snapshot(), title)
                 timings.append(event.timing)
             elif isinstance(event, StepEvent) and every and event.step % every == 0:
-                save_checkpoint(snapshot(), run_dir / directory.LAST)
+                _save(state, snapshot, run_dir)
             emit(event)
             if interrupted():
-                save_checkpoint(snapshot(), run_dir / directory.LAST)
+                _save(state, snapshot, run_dir)
                 status = "interrupted"
                 break
     total = Timing(sum(t.num_images for t in timings), sum(t.train_s for t in timings), sum(t.wait_s for t in timings))
@@ -178,6 +182,12 @@ def _follow(
     )
 
 
+def _save(state: TrainState, snapshot: Callable[[], Checkpoint], run_dir: Path) -> None:
+    """Save where the run stands, unless a loss that is not finite has spoilt it: the guard will tell of that."""
+    if math.isfinite(state.loss_sum.item()):
+        save_checkpoint(snapshot(), run_dir / directory.LAST)
+
+
 def _checkpoint(run_dir: Path, origin: Origin) -> Checkpoint | None:
     """Return where the run stands, None where it was stopped before its first checkpoint."""
     path = run_dir / directory.LAST
@@ -189,35 +199,21 @@ def _checkpoint(run_dir: Path, origin: Origin) -> Checkpoint | None:
     return checkpoint
 
 
-def _state(config: Config, runtime: Runtime, num_steps: int, checkpoint: Checkpoint | None, where: Path) -> TrainState:
-    """Make the network and all that trains it, fresh or as the checkpoint left it."""
-    runtime.seed(config.seed)
-    if checkpoint is None:
-        model = build(config.model, config.data.image_size_px)
-    else:
-        model = restore(config.model, config.data.image_size_px, checkpoint.model, where)
-    runtime.prepare(model)
-    optimizer = make_optimizer(*parameter_groups(model), config.optim)
-    schedule = make_schedule(optimizer, config.schedule, num_epochs=config.train.epochs, num_steps=num_steps)
-    loss_sum = torch.zeros((), dtype=torch.float64, device=runtime.device)
-    state = TrainState(model, optimizer, schedule, runtime.grad_scaler(), loss_sum)
-    if checkpoint is not None:
-        reinstate(checkpoint, state, where)
-    return state
-
-
-def _start(state: TrainState, data: RunData, num_steps: int, config: Config) -> StartEvent:
+def _start(state: TrainState, data: RunData, course: Sequence[Stage], config: Config) -> StartEvent:
+    policies = {(stage.config.data.augment, stage.config.data.image_size_px) for stage in course}
     parameters = list(state.model.parameters())
     return StartEvent(
         num_train=len(data.train_rows_N),
         num_val=len(data.val_rows_N),
         num_epochs=config.train.epochs,
-        num_steps=num_steps,
+        num_steps=stage_at(course, state.epoch).num_steps,
         epoch=state.epoch,
         step=state.step,
         num_parameters=sum(parameter.numel() for parameter in parameters),
         num_trained=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
-        centre_lost_share=centre_lost_share(config.data.augment, data.store.patch_size_px, config.data.image_size_px),
+        centre_lost_share=max(centre_lost_share(policy, data.store.patch_size_px, size) for policy, size in policies),
+        rates=planned_rates(course),
+        warnings=lint(course, config.train),
     )
 
 

@@ -110,7 +110,7 @@ def score(
         problem = f"found patches of {found_px} px, wanted {wanted_px} px as the run was trained on"
         raise DataError(store.path, problem, "pack patches of that size and magnification")
     config, total = run.config, len(rows_N)
-    model = runtime.prepare(restore(config.model, config.data.image_size_px, run.checkpoint.model, run.path))
+    model = runtime.prepare(restore(config.model, config.data.image_size_px, run.checkpoint.weights, run.path))
     with closing(eval_loader(store, rows_N, run.stats, config, runtime)) as batches:
         report = (lambda done: advance(done, total)) if advance else None
         found = predict_logits(model, batches, runtime, report)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from fastpath.cli import render
 from fastpath.cli.train_view import TrainView
+from fastpath.engine.lint import EpochRates
 from fastpath.engine.loop import EpochEvent, StepEvent, Timing, ValidationEvent
 from fastpath.workflows.train import StartEvent
 
@@ -46,7 +47,7 @@ def shown(verbosity: int, monkeypatch: pytest.MonkeyPatch, num_steps: int = 2) -
     with TrainView(verbosity) as view:
         view.show(replace(START, num_steps=num_steps))
         for step in range(1, num_steps + 1):
-            view.show(StepEvent(0, step, 2000, loss, 0.1))
+            view.show(StepEvent(0, step, 2000, loss, 0.1, num_steps))
         view.show(ValidationEvent(0, 1000))
         view.show(EPOCH)
     return stream.getvalue()
@@ -80,3 +81,15 @@ def test_a_crop_that_can_lose_the_centre_is_warned_of_with_its_share(
     with TrainView(0) as view:
         view.show(replace(START, centre_lost_share=share))
     assert ("12.5% of training samples" in stream.getvalue()) == said
+
+
+def test_the_rates_and_what_is_odd_about_them_come_before_the_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(render, "stderr", Console(file=stream, width=400, force_terminal=False, highlight=False))
+    still = [EpochRates(epoch, 1e-3, 1e-3, 1e-3, 0.0) for epoch in (1, 2, 3)]
+    moving = [EpochRates(4, 4e-5, 1e-3, 5e-4, 0.0), EpochRates(5, 5e-4, 5e-4, 0.0, 0.0)]
+    with TrainView(0) as view:
+        view.show(replace(START, rates=(*still, *moving), warnings=("a triangle wave", "nothing is learnt")))
+    _, rates, *notes = stream.getvalue().splitlines()
+    assert rates.endswith("1-3: 1.0e-03, 4: 4.0e-05→1.0e-03→5.0e-04, 5: 5.0e-04→0.0e+00")
+    assert notes[:2] == ["note: a triangle wave", "note: nothing is learnt"]

@@ -266,10 +266,9 @@ def state_of(width: int, optimizer: str = "adam", schedule: str = "constant") ->
     made = make_optimizer(list(model.parameters()), [], OptimConfig(name=optimizer))
     model(torch.ones(2, width)).sum().backward()
     made.step()
-    rates = make_schedule(made, ScheduleConfig(kind=schedule), num_epochs=2, num_steps=3)
-    return TrainState(
-        model, made, rates, Runtime(torch.device("cpu")).grad_scaler(), torch.zeros((), dtype=torch.float64)
-    )
+    rates = make_schedule(made, ScheduleConfig(kind=schedule), num_epochs=2, total_steps=6)
+    scaler = Runtime(torch.device("cpu")).grad_scaler()
+    return TrainState(model, model, made, rates, scaler, torch.zeros((), dtype=torch.float64), torch.zeros(()))
 
 
 @pytest.mark.parametrize(

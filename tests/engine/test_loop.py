@@ -42,9 +42,14 @@ def fresh(kind: str = "onecycle") -> TrainState:
     CPU.prepare(model)
     optimizer = make_optimizer(list(model[4].parameters()), list(model[0].parameters()), OptimConfig(lr_head=0.01))
     schedule = make_schedule(
-        optimizer, ScheduleConfig.model_validate({"kind": kind}), num_epochs=NUM_EPOCHS, num_steps=NUM_STEPS
+        optimizer,
+        ScheduleConfig.model_validate({"kind": kind}),
+        num_epochs=NUM_EPOCHS,
+        total_steps=NUM_EPOCHS * NUM_STEPS,
     )
-    return TrainState(model, optimizer, schedule, CPU.grad_scaler(), torch.zeros((), dtype=torch.float64))
+    return TrainState(
+        model, model, optimizer, schedule, CPU.grad_scaler(), torch.zeros((), dtype=torch.float64), torch.zeros(())
+    )
 
 
 def events(state: TrainState, feed: Feed = FEED) -> Iterator[Event]:

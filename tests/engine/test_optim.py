@@ -13,7 +13,7 @@ def rates(kind: str, epochs: int, steps: int = 2, scores: list[float] | None = N
     parameter = nn.Parameter(torch.zeros(1))
     optimizer = make_optimizer([parameter], [], OptimConfig(lr_head=1.0))
     config = ScheduleConfig.model_validate({"kind": kind} | values)
-    schedule = make_schedule(optimizer, config, num_epochs=epochs, num_steps=steps)
+    schedule = make_schedule(optimizer, config, num_epochs=epochs, total_steps=epochs * steps)
     seen = []
     for epoch in range(epochs):
         for _ in range(steps):

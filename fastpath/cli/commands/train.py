@@ -66,7 +66,8 @@ def command(
         render.notice(where.notice)
     with TrainView(verbosity) as view:
         result = train.run(store, output, settings, where, resume=resume, on_event=view.show)
-    render.result(asdict(result), as_json=as_json, title=f"Training {result.status}", where=output)
+    told = asdict(result) | ({"start": asdict(view.start)} if view.start else {})
+    render.result(told, as_json=as_json, title=f"Training {result.status}", where=output)
     if result.status == "interrupted":
         render.notice(f"stopped where it can go on: fastpath train {store} -o {output} --resume")
         click.get_current_context().exit(INTERRUPTED)

@@ -1,0 +1,76 @@
+"""What a run leaves when its loss is not finite: the batch that did it, to be looked at and tried again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from fastpath.config import Config
+from fastpath.data import augment, plan
+from fastpath.engine.course import Stage, stage_at
+from fastpath.engine.guard import NonFiniteLossError
+from fastpath.errors import FastpathError
+from fastpath.shards.format import write_durably
+from fastpath.workflows.run_data import RunData
+
+FACTS, SETTINGS = "failure.json", "failure.toml"
+
+
+def record(run_dir: Path, error: NonFiniteLossError, course: Sequence[Stage], data: RunData) -> FastpathError:
+    """Write down the batch of a loss that was not finite; returns the error to end the run with.
+
+    The batch is computed anew from its place: order and augmentation are functions of epoch and position.
+
+    Args:
+        run_dir: Where to write.
+        error: Says where.
+        course: The run's stages.
+        data: What it trains on.
+    """
+    stage = stage_at(course, error.epoch)
+    config, size = stage.config, len(data.train_rows_N)
+    positions = plan.step_positions(size, config.data.batch_size, error.step)
+    labels_N = data.store.labels_N[data.train_rows_N]
+    order_N = plan.epoch_order(labels_N, config.data.sampling, config.seed, error.epoch)
+    rows_N = data.train_rows_N[order_N[positions.start : positions.stop]]
+    drawn = augment.draw(config.data.augment, config.data.image_size_px, config.seed, error.epoch, positions)
+    samples = [
+        {
+            "position": position,
+            "row": int(row),
+            "id": str(data.store.ids_N[row]),
+            "label": int(data.store.labels_N[row]),
+        }
+        | {"augmentation": {field.name: getattr(drawn, field.name)[number].tolist() for field in fields(drawn)}}
+        for number, (position, row) in enumerate(zip(positions, rows_N, strict=True))
+    ]
+    command = (
+        f"fastpath show {data.store.path} --epoch {error.epoch} --position {positions.start} --count {len(positions)} "
+        f"--config {run_dir / SETTINGS} -o {run_dir / 'failure'}"
+    )
+    facts = {"epoch": error.epoch, "step": error.step, "loss": str(error.loss), "show": command, "samples": samples}
+    write_durably(run_dir / SETTINGS, _toml(config).encode())
+    write_durably(run_dir / FACTS, (json.dumps(facts, indent=2) + "\n").encode())
+    return FastpathError(
+        error.where,
+        f"{error.problem}; its batch is in {run_dir / FACTS}",
+        f"look at it with '{command}'; then {error.remedy}",
+    )
+
+
+def _toml(config: Config) -> str:
+    """Return a configuration without stages as TOML: plain values are written as in JSON."""
+    lines: list[str] = []
+
+    def write(values: dict[str, Any], prefix: str) -> None:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                write(value, f"{prefix}{key}.")
+            elif value is not None and value != []:
+                lines.append(f"{prefix}{key} = {json.dumps(value)}")
+
+    write(config.to_dict(), "")
+    return "\n".join(lines) + "\n"

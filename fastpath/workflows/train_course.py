@@ -1,0 +1,138 @@
+"""A run's stages, one after the other: what is trained in each, and with which batches."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fastpath.config import Config
+from fastpath.data.loader import train_loader
+from fastpath.engine.checkpoint import Checkpoint, reinstate
+from fastpath.engine.course import Stage, begins_phase, phase_of, stage_at
+from fastpath.engine.ema import Average
+from fastpath.engine.loop import Event, Feed, TrainState, fit
+from fastpath.engine.optim import Schedule, make_optimizer, make_schedule
+from fastpath.errors import ConfigError
+from fastpath.model.fold import fold_frozen
+from fastpath.model.freeze import LogitNetwork, freeze, parameter_groups
+from fastpath.model.registry import build, restore
+from fastpath.runtime import Runtime
+from fastpath.types import Batch, ChannelStats
+from fastpath.workflows.run_data import RunData
+
+
+def make_state(
+    config: Config, course: Sequence[Stage], runtime: Runtime, checkpoint: Checkpoint | None, where: Path
+) -> TrainState:
+    """Make the network and all that trains it, fresh or as the checkpoint left it.
+
+    Args:
+        config: Of the run.
+        course: Its stages.
+        runtime: Device and precision.
+        checkpoint: Where to go on from; None begins.
+        where: The checkpoint's file, for an error.
+
+    Raises:
+        ConfigError: The network cannot be made, or does not take a stage's size of input.
+        CheckpointError: The checkpoint is of another network.
+    """
+    runtime.seed(config.seed)
+    if checkpoint is None:
+        model = build(config.model, config.data.image_size_px)
+    else:
+        model = restore(config.model, config.data.image_size_px, checkpoint.model, where)
+    runtime.prepare(model)
+    _check_sizes(model, course, runtime)
+    epoch, step = (checkpoint.epoch, checkpoint.step) if checkpoint else (0, 0)
+    network, optimizer, schedule = _learner(model, course, stage_at(course, epoch), runtime)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=runtime.device)
+    state = TrainState(
+        model, network, optimizer, schedule, runtime.grad_scaler(), loss_sum, torch.zeros((), device=runtime.device)
+    )
+    if config.train.ema_decay:
+        state.average = Average(model, config.train.ema_decay)
+    if checkpoint is not None:
+        reinstate(checkpoint, state, where, new_optimizer=begins_phase(course, epoch, step))
+    return state
+
+
+def follow_course(
+    state: TrainState,
+    course: Sequence[Stage],
+    data: RunData,
+    val_batches: Iterable[Batch],
+    runtime: Runtime,
+) -> Generator[Event, None, None]:
+    """Train from where `state` stands to the end of the last stage.
+
+    Args:
+        state: Changed in place.
+        course: The run's stages.
+        data: What it trains on.
+        val_batches: Validation batches, anew at each iteration; the same for every stage.
+        runtime: Device and precision.
+    """
+    stats = ChannelStats(data.split.mean_3, data.split.std_3)
+    made = stage_at(course, state.epoch).phase
+    for stage in course:
+        if state.epoch >= stage.end_epoch:
+            continue
+        if stage.phase != made:
+            assert isinstance(state.model, LogitNetwork)
+            state.network, state.optimizer, state.schedule = _learner(state.model, course, stage, runtime)
+            made = stage.phase
+        with closing(train_loader(data.store, data.train_rows_N, stats, stage.config, runtime)) as train:
+            yield from fit(
+                state,
+                Feed(train.epoch, val_batches, train.num_steps),
+                runtime,
+                num_epochs=stage.end_epoch,
+                seed=stage.config.seed,
+                label_smoothing=stage.config.train.label_smoothing,
+            )
+
+
+def _learner(
+    model: LogitNetwork, course: Sequence[Stage], stage: Stage, runtime: Runtime
+) -> tuple[nn.Module, torch.optim.Optimizer, Schedule]:
+    """Freeze the model as a stage asks and make what trains it: the network, the optimiser and its schedule."""
+    config, phase = stage.config, phase_of(course, stage.phase)
+    freeze(model, config.model.trainable, config.model.batchnorm)
+    network = training_network(model, config)
+    optimizer = make_optimizer(*parameter_groups(model), config.optim, phase[0].config.data.batch_size)
+    schedule = make_schedule(
+        optimizer,
+        config.schedule,
+        num_epochs=phase[-1].end_epoch - phase[0].first_epoch,
+        total_steps=sum(each.num_steps * (each.end_epoch - each.first_epoch) for each in phase),
+    )
+    return network, optimizer, schedule
+
+
+def training_network(model: LogitNetwork, config: Config) -> nn.Module:
+    """Return what is trained in a model's place, with its parameters: folded, compiled, or the model itself."""
+    network: nn.Module = model
+    if config.model.batchnorm == "folded":
+        network = fold_frozen(model, config.data.image_size_px)
+    return torch.compile(network) if config.train.compile else network  # type: ignore[return-value]
+
+
+def _check_sizes(model: nn.Module, course: Sequence[Stage], runtime: Runtime) -> None:
+    """Refuse stages of sizes that the network does not take, before hours go into the first."""
+    sizes = {stage.config.data.image_size_px for stage in course}
+    if len(sizes) == 1:
+        return
+    mode = model.training
+    for size in sorted(sizes):
+        try:
+            with torch.inference_mode():
+                model.eval()(torch.zeros(1, 3, size, size, device=runtime.device))
+        except (RuntimeError, AssertionError) as error:
+            problem = f"the network does not take inputs of {size} pixels ({' '.join(str(error).split())[:100]})"
+            raise ConfigError("stages", problem, "keep one data.image_size_px for all stages") from None
+    model.train(mode)

@@ -1,0 +1,120 @@
+"""What is said of schedules before a run, and that the rates told are those that training takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from fastpath.config import Config, parse
+from fastpath.engine.course import course_of
+from fastpath.engine.lint import lint, planned_rates
+from fastpath.engine.optim import learning_rates, make_optimizer, make_schedule
+
+NUM_TRAIN = 50
+
+
+def config(schedule: dict[str, Any], epochs: int, **tables: Any) -> Config:
+    train = {"epochs": epochs, **tables.pop("train", {})}
+    values = {"schedule": schedule, "train": train, "data": {"batch_size": 16}, "optim": {"lr_head": 1e-3}}
+    return parse(values | tables)
+
+
+def warnings(schedule: dict[str, Any], epochs: int, **train: Any) -> tuple[str, ...]:
+    settings = config(schedule, epochs, train=train)
+    return lint(course_of(settings, NUM_TRAIN), settings.train)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 7])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"kind": "constant"},
+        {"kind": "plateau"},
+        {"kind": "step", "step_epochs": 2, "gamma": 0.5},
+        {"kind": "cosine"},
+        {"kind": "cosine", "t_max_epochs": 3},
+        {"kind": "onecycle"},
+        {"kind": "onecycle", "warmup_share": 0.0},
+        {"kind": "onecycle", "warmup_share": 1.0},
+        {"kind": "warmup_cosine", "warmup_share": 0.1},
+        {"kind": "warmup_cosine", "warmup_share": 0.0},
+    ],
+    ids=str,
+)
+def test_the_rates_told_are_those_taken(schedule: dict[str, Any], epochs: int) -> None:
+    settings = config(schedule, epochs)
+    course = course_of(settings, NUM_TRAIN)
+    optimizer = make_optimizer([nn.Parameter(torch.zeros(1))], [nn.Parameter(torch.zeros(1))], settings.optim)
+    steps = course[0].num_steps
+    moving = make_schedule(optimizer, settings.schedule, num_epochs=epochs, total_steps=epochs * steps)
+    for told in planned_rates(course):
+        taken = []
+        for _ in range(steps):
+            taken.append(learning_rates(optimizer))
+            moving.after_step()
+        moving.after_epoch(told.epoch / 100)
+        head = [rates["head"] for rates in taken]
+        assert (told.first, told.highest, told.last) == pytest.approx((head[0], max(head), head[-1]), abs=1e-12)
+        assert told.trunk == pytest.approx(max(rates["trunk"] for rates in taken), abs=1e-12)
+
+
+def test_the_notebooks_triangle_wave_is_named() -> None:
+    found = warnings({"kind": "cosine", "t_max_epochs": 5}, 15, early_stop_epochs=2)
+    assert len(found) == 3
+    assert "t_max_epochs=5 is below the 15 epochs: a triangle wave, not restarts" in found[0]
+    assert "0 at epoch 6" in found[0]
+    assert "early_stop_epochs=2 is shorter than the wave's half of 5" in found[1]
+    assert found[2] == "the learning rate is 0 throughout epoch 6: nothing is learnt there"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "train", "said"),
+    [
+        ({"kind": "step", "step_epochs": 3}, 3, {}, "step_epochs=3 never fires in 3 epochs"),
+        ({"kind": "cosine", "t_max_epochs": 10}, 5, {}, "t_max_epochs=10 is beyond the 5 epochs: the rate ends at 65%"),
+        ({"kind": "plateau", "patience_epochs": 2}, 4, {}, "patience_epochs=2 cannot reduce the rate in 4 epochs"),
+        ({"kind": "plateau"}, 20, {"early_stop_epochs": 3}, "early_stop_epochs=3 ends the run before"),
+        ({"kind": "onecycle"}, 9, {"early_stop_epochs": 2}, "early_stop_epochs=2 can end the run while the rate is"),
+        ({"kind": "warmup_cosine"}, 9, {"early_stop_epochs": 2}, "warmup_cosine is at its best at its end"),
+    ],
+)
+def test_each_oddity_is_told_once(schedule: dict[str, Any], epochs: int, train: dict[str, Any], said: str) -> None:
+    (found,) = warnings(schedule, epochs, **train)
+    assert said in found
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "train"),
+    [
+        ({"kind": "constant"}, 3, {"early_stop_epochs": 2}),
+        ({"kind": "step", "step_epochs": 3}, 4, {}),
+        ({"kind": "cosine"}, 15, {}),
+        ({"kind": "plateau", "patience_epochs": 2}, 5, {}),
+        ({"kind": "plateau"}, 20, {"early_stop_epochs": 4}),
+        ({"kind": "onecycle"}, 4, {}),
+    ],
+)
+def test_what_is_sound_passes(schedule: dict[str, Any], epochs: int, train: dict[str, Any]) -> None:
+    assert warnings(schedule, epochs, **train) == ()
+
+
+def test_a_stage_is_judged_by_its_own_length() -> None:
+    stages = [
+        {"epochs": 3, "model": {"trainable": "head"}, "schedule": {"kind": "step", "step_epochs": 3}},
+        {"epochs": 5, "model": {"trainable": "layer4"}},
+    ]
+    settings = parse({"stages": stages})
+    course = course_of(settings, NUM_TRAIN)
+    (found,) = lint(course, settings.train)
+    assert "never fires in 3 epochs" in found
+    rates = planned_rates(course)
+    assert [rate.trunk > 0 for rate in rates] == [False] * 3 + [True] * 5
+    assert rates[3].highest == pytest.approx(1e-4)  # the cosine begins anew
+
+
+def test_the_rate_follows_the_batch_by_adams_rule() -> None:
+    settings = config({"kind": "constant"}, 1, data={"batch_size": 256}, optim={"lr_head": 1e-3, "lr_batch_size": 64})
+    assert planned_rates(course_of(settings, NUM_TRAIN))[0].highest == pytest.approx(2e-3)
