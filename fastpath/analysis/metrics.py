@@ -12,6 +12,9 @@ from fastpath.errors import DataError
 
 Floats = NDArray[np.float64]
 
+NUM_BINS = 15
+"""Bins of probability in which calibration is judged."""
+
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
@@ -47,6 +50,14 @@ def probabilities(logits_N: NDArray[Any]) -> Floats:
     logits_N = np.asarray(logits_N, np.float64)
     small_N = np.exp(-np.abs(logits_N))
     result: Floats = np.where(logits_N >= 0, 1.0, small_N) / (1.0 + small_N)
+    return result
+
+
+def logits(probability_N: NDArray[Any]) -> Floats:
+    """Return the inverse of `probabilities`: log odds, infinite at 0 and 1."""
+    probability_N = np.asarray(probability_N, np.float64)
+    with np.errstate(divide="ignore"):
+        result: Floats = np.log(probability_N) - np.log1p(-probability_N)
     return result
 
 
@@ -139,6 +150,35 @@ def log_loss(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> float:
     positive_N, logits_N = _checked(labels_N, logits_N)
     # -log sigmoid(z) = log(1 + exp(-z)), with z the logit of the class that is true.
     return float(np.logaddexp(0.0, np.where(positive_N, -logits_N, logits_N)).mean())
+
+
+def brier(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> float:
+    """Return the mean squared difference between probability and label, 0 to 1.
+
+    Raises:
+        DataError: See `confusion`.
+    """
+    positive_N, logits_N = _checked(labels_N, logits_N)
+    return float(((probabilities(logits_N) - positive_N) ** 2).mean())
+
+
+def probability_bins(probability_N: Floats) -> NDArray[np.int64]:
+    """Return which of `NUM_BINS` bins of equal width each probability is in; on an edge, the lower one."""
+    return np.searchsorted(np.linspace(0, 1, NUM_BINS + 1)[1:-1], probability_N)
+
+
+def expected_calibration_error(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> float:
+    """Return the mean distance between probability and share of positives, over bins weighted by their patches.
+
+    Of the probability of the positive class, in `NUM_BINS` bins of equal width (Naeini et al. 2015).
+
+    Raises:
+        DataError: See `confusion`.
+    """
+    positive_N, logits_N = _checked(labels_N, logits_N)
+    probability_N = probabilities(logits_N)
+    gaps_K = np.bincount(probability_bins(probability_N), probability_N - positive_N, NUM_BINS)
+    return float(np.abs(gaps_K).sum() / len(probability_N))
 
 
 def _checked(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> tuple[NDArray[np.bool_], Floats]:

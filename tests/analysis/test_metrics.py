@@ -43,6 +43,7 @@ def test_metrics_agree_with_scikit_learn(case: tuple[np.ndarray[Any, Any], np.nd
         sklearn_metrics.average_precision_score(labels_N, logits_N)
     )
     assert metrics.log_loss(labels_N, logits_N) == pytest.approx(sklearn_metrics.log_loss(labels_N, probability_N))
+    assert metrics.brier(labels_N, logits_N) == pytest.approx(sklearn_metrics.brier_score_loss(labels_N, probability_N))
     assert metrics.accuracy(labels_N, logits_N) == sklearn_metrics.accuracy_score(labels_N, logits_N >= 0)
     counts = metrics.confusion(labels_N, logits_N)
     expected = sklearn_metrics.confusion_matrix(labels_N, logits_N >= 0, labels=[0, 1]).ravel().tolist()

@@ -1,0 +1,149 @@
+"""Thresholds chosen on some patches, and what they do to others."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastpath.analysis import metrics
+from fastpath.analysis.intervals import Interval, Units, proportion
+from fastpath.analysis.metrics import Confusion, Curve, Floats
+
+MISS_COST = 10.0
+"""How many false alarms a missed tumour is worth, unless told."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A threshold with its reason.
+
+    Attributes:
+        name: Short name.
+        meaning: How it was chosen, as a sentence.
+        logit: Patches of at least this logit are called positive.
+        probability: The same as a probability.
+    """
+
+    name: str
+    meaning: str
+    logit: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a threshold does to a set of patches.
+
+    Attributes:
+        confusion: Counts.
+        sensitivity: Share of positives called positive.
+        specificity: Share of negatives called negative.
+        ppv: Share of positives among those called positive; NaN values where nothing is called.
+        npv: Share of negatives among those called negative.
+    """
+
+    confusion: Confusion
+    sensitivity: Interval
+    specificity: Interval
+    ppv: Interval
+    npv: Interval
+
+
+def choose(labels_N: NDArray[Any], logits_N: NDArray[Any], miss_cost: float = MISS_COST) -> list[OperatingPoint]:
+    """Choose every operating point on these patches.
+
+    Args:
+        labels_N: 0 or 1, both present.
+        logits_N: Calibrated logits, finite.
+        miss_cost: Cost of a missed positive, in false alarms.
+
+    Raises:
+        DataError: See `metrics.curve`.
+    """
+    points = metrics.curve(labels_N, logits_N)
+    # A threshold above every score calls nothing positive; it comes first, as the strictest.
+    logits_T = np.append(np.inf, points.thresholds_T)
+    found_T, alarms_T = np.append(0.0, points.true_positives_T), np.append(0.0, points.false_positives_T)
+    sensitivity_T, specificity_T = found_T / points.num_positive, 1 - alarms_T / points.num_negative
+    f1_T = 2 * found_T / (found_T + alarms_T + points.num_positive)
+    cost_T = alarms_T + miss_cost * (points.num_positive - found_T)
+
+    def at(index: int) -> float:
+        return _between(logits_T, index)
+
+    chosen = [
+        ("probability 0.5", "more likely tumour than not", 0.0),
+        ("Youden", "largest sum of sensitivity and specificity", at(int(np.argmax(sensitivity_T + specificity_T)))),
+        ("best F1", "largest harmonic mean of precision and sensitivity", at(int(np.argmax(f1_T)))),
+        (
+            "specificity 95%",
+            "most sensitive with a specificity of at least 95%",
+            at(int(np.flatnonzero(specificity_T >= 0.95)[-1])),
+        ),
+    ]
+    for target in (0.95, 0.98, 0.99):
+        strictest = int(np.flatnonzero(sensitivity_T >= target)[0])
+        meaning = f"most specific with a sensitivity of at least {target:.0%}"
+        chosen.append((f"sensitivity {target:.0%}", meaning, at(strictest)))
+    meaning = f"least cost, a missed tumour costing {miss_cost:g} false alarms"
+    chosen.append(("least cost", meaning, at(int(np.argmin(cost_T)))))
+    probabilities = metrics.probabilities(np.array([logit for _, _, logit in chosen])).tolist()
+    return [OperatingPoint(*point, probability) for point, probability in zip(chosen, probabilities, strict=True)]
+
+
+def _between(logits_T: Floats, index: int) -> float:
+    """Return a logit half-way to the next lower score: decisions here are the same, elsewhere neither score leans."""
+    if index + 1 == len(logits_T):
+        return float(logits_T[index])
+    if math.isinf(logits_T[index]):
+        return float(logits_T[index + 1] + 1.0)
+    middle = (logits_T[index] + logits_T[index + 1]) / 2
+    return float(middle if middle > logits_T[index + 1] else logits_T[index])
+
+
+def apply(labels_N: NDArray[Any], logits_N: NDArray[Any], logit: float, units: Units) -> Outcome:
+    """Judge these patches at a threshold that was chosen elsewhere.
+
+    Args:
+        labels_N: 0 or 1.
+        logits_N: On the scale of the threshold.
+        logit: The threshold.
+        units: What the patches are a sample of, for the intervals.
+    """
+    positive_N, called_N = np.asarray(labels_N) == 1, np.asarray(logits_N, np.float64) >= logit
+    return Outcome(
+        confusion=Confusion(
+            true_positive=int((called_N & positive_N).sum()),
+            false_positive=int((called_N & ~positive_N).sum()),
+            true_negative=int((~called_N & ~positive_N).sum()),
+            false_negative=int((~called_N & positive_N).sum()),
+        ),
+        sensitivity=proportion(called_N, positive_N, units),
+        specificity=proportion(~called_N, ~positive_N, units),
+        ppv=proportion(positive_N, called_N, units),
+        npv=proportion(~positive_N, ~called_N, units),
+    )
+
+
+def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float, float]:
+    """Return PPV and NPV where that share of patches is positive (Bayes' rule); NaN where nothing is called so."""
+    found, missed = prevalence * sensitivity, prevalence * (1 - sensitivity)
+    alarms, passed = (1 - prevalence) * (1 - specificity), (1 - prevalence) * specificity
+    return _share(found, alarms), _share(passed, missed)
+
+
+def _share(part: float, rest: float) -> float:
+    return part / (part + rest) if part + rest > 0 else math.nan
+
+
+def steps(labels_N: NDArray[Any], logits_N: NDArray[Any], thresholds: list[float]) -> list[tuple[int, int]]:
+    """Return true and false positives at each threshold on the logit, for a reader who moves it."""
+    points: Curve = metrics.curve(labels_N, logits_N)
+    # Thresholds fall, so their negatives rise: the last score that is still at least the threshold.
+    at = np.searchsorted(-points.thresholds_T, -np.asarray(thresholds, np.float64), side="right")
+    found_T, alarms_T = np.append(0, points.true_positives_T), np.append(0, points.false_positives_T)
+    return [(int(found_T[place]), int(alarms_T[place])) for place in at]

@@ -1,0 +1,155 @@
+"""Intervals against scipy, by their own laws, and by how often they cover the truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from fastpath.analysis import intervals, weighted
+
+Study = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any] | None]
+
+
+def _mean_of(values_N: np.ndarray[Any, Any]) -> intervals.Statistic:
+    return lambda weights_BN: (weights_BN @ values_N / weights_BN.sum(axis=1))[:, None]
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    values_N = np.random.default_rng(1).normal(size=80)
+    found = intervals.bootstrap(_mean_of(values_N), intervals.units_of(None, 80), ["plain"], replicates=20_000)[0]
+    wanted = stats.ttest_1samp(values_N, 0).confidence_interval(0.95)
+    width = wanted.high - wanted.low
+    assert found.value == pytest.approx(values_N.mean())
+    assert found.low == pytest.approx(wanted.low, abs=0.03 * width)
+    assert found.high == pytest.approx(wanted.high, abs=0.03 * width)
+
+
+def test_the_spread_of_resamples_is_scipys() -> None:
+    values_N, units = np.random.default_rng(1).exponential(size=60), intervals.units_of(None, 60)
+    means_B = np.concatenate([_mean_of(values_N)(w)[:, 0] for w in intervals.resamples(units, 20_000, 0)])
+    theirs = stats.bootstrap((values_N,), np.mean, n_resamples=20_000, rng=np.random.default_rng(2))
+    assert means_B.std(ddof=1) == pytest.approx(theirs.standard_error, rel=0.03)
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_another() -> None:
+    values_N, units = np.arange(40.0), intervals.units_of(None, 40)
+    first, again, other = (intervals.bootstrap(_mean_of(values_N), units, ["plain"], seed=seed) for seed in (3, 3, 4))
+    assert first == again
+    assert first != other
+
+
+def test_whole_slides_are_drawn() -> None:
+    groups_N = np.array(list("aabbbccddde"), object)
+    units = intervals.units_of(groups_N, 11)
+    assert (units.kind, units.num) == ("slide", 5)
+    for weights_BN in intervals.resamples(units, 300, 0):
+        for name in "abcde":
+            assert (np.ptp(weights_BN[:, groups_N == name], axis=1) == 0).all()
+        first_of = [int(np.flatnonzero(groups_N == name)[0]) for name in "abcde"]
+        assert (weights_BN[:, first_of].sum(axis=1) == 5).all()
+
+
+def test_few_slides_are_not_resampled() -> None:
+    assert intervals.units_of(np.array(list("aabbccdd"), object), 8).kind == "patch"
+
+
+def test_patches_that_come_in_copies_widen_the_interval() -> None:
+    values_N = np.repeat(np.random.default_rng(0).normal(size=30), 20)
+    groups_N = np.repeat([f"slide {number}" for number in range(30)], 20).astype(object)
+    by_slide = intervals.bootstrap(_mean_of(values_N), intervals.units_of(groups_N, 600), ["plain"])[0]
+    by_patch = intervals.bootstrap(_mean_of(values_N), intervals.units_of(None, 600), ["plain"])[0]
+    assert (by_slide.high - by_slide.low) > 3.5 * (by_patch.high - by_patch.low)
+
+
+@given(st.integers(0, 60), st.integers(1, 60))
+def test_a_share_of_patches_has_wilsons_interval(hits: int, more: int) -> None:
+    size = hits + more
+    hits_N = np.arange(size) < hits
+    found = intervals.proportion(hits_N, np.ones(size, bool), intervals.units_of(None, size))
+    wanted = stats.binomtest(hits, size).proportion_ci(method="wilson")
+    assert found.value == hits / size
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=1e-12)
+
+
+def test_a_share_of_nothing_is_undefined() -> None:
+    found = intervals.proportion(np.ones(3, bool), np.zeros(3, bool), intervals.units_of(None, 3))
+    assert np.isnan([found.value, found.low, found.high]).all()
+
+
+@pytest.mark.parametrize(("value", "scale"), [(np.nan, "plain"), (1.0, "logit"), (0.5, "logit")])
+def test_what_is_undefined_perfect_or_never_varies_has_no_ends(value: float, scale: intervals.Scale) -> None:
+    units = intervals.units_of(None, 9)
+    found = intervals.bootstrap(lambda weights_BN: np.full((len(weights_BN), 1), value), units, [scale])[0]
+    assert np.isnan([found.low, found.high]).all()
+
+
+# --- coverage: how many of many simulated studies have the truth in their interval ---
+
+SLOPE, GAP, SLIDE_SD = 0.5, 1.8, 0.7
+"""Logits are `1 / SLOPE` times too sure; classes are `GAP` apart; slides differ by `SLIDE_SD`."""
+
+
+def _study(rng: np.random.Generator, *, num: int, slides: int) -> Study:
+    """Draw patches whose slides shift their scores and have shares of positives of their own."""
+    of_N = rng.integers(slides, size=num) if slides else np.zeros(num, int)
+    share_U = rng.beta(4, 6, max(slides, 1)) if slides else np.array([0.4])
+    shift_U = rng.normal(0, SLIDE_SD, max(slides, 1)) if slides else np.zeros(1)
+    labels_N = (rng.random(num) < share_U[of_N]).astype(np.int8)
+    evidence_N = GAP * labels_N + shift_U[of_N] + rng.normal(0, 1, num)
+    logits_N = (evidence_N - GAP / 2 - 0.2) * GAP / SLOPE
+    return labels_N, logits_N, (of_N.astype(str).astype(object) if slides else None)
+
+
+def _coverage(num_studies: int, *, slides: int, replicates: int = 400, num: int = 600) -> dict[str, float]:
+    """Return, by measure, the share of studies whose 95 % interval holds the truth."""
+    truth_rng = np.random.default_rng(99)
+    # Truth by brute force: a population of very many slides.
+    labels_N, logits_N, _ = _study(truth_rng, num=1_000_000, slides=400_000 if slides else 0)
+    truth = dict(
+        zip(
+            weighted.NAMES,
+            weighted.measure(weighted.prepare(labels_N, logits_N), np.ones((1, len(labels_N))))[0],
+            strict=True,
+        )
+    )
+    truth["sensitivity"] = float((logits_N[labels_N == 1] >= 0).mean())
+    truth["ppv"] = float(labels_N[logits_N >= 0].mean())
+    covered = dict.fromkeys(truth, 0)
+    rng = np.random.default_rng(5)
+    for study in range(num_studies):
+        labels_N, logits_N, groups_N = _study(rng, num=num, slides=slides)
+        units, scores = intervals.units_of(groups_N, num), weighted.prepare(labels_N, logits_N)
+
+        def statistic(weights_BN: np.ndarray[Any, Any], scores: weighted.Scores = scores) -> np.ndarray[Any, Any]:
+            return weighted.measure(scores, weights_BN)
+
+        found = dict(
+            zip(
+                weighted.NAMES,
+                intervals.bootstrap(statistic, units, weighted.SCALES, replicates=replicates, seed=study),
+                strict=True,
+            )
+        )
+        found["sensitivity"] = intervals.proportion(logits_N >= 0, labels_N == 1, units)
+        found["ppv"] = intervals.proportion(labels_N == 1, logits_N >= 0, units)
+        for name, interval in found.items():
+            covered[name] += interval.low <= truth[name] <= interval.high
+    return {name: count / num_studies for name, count in covered.items()}
+
+
+@pytest.mark.parametrize("slides", [0, 40])
+def test_intervals_cover_the_truth_in_a_few_studies(slides: int) -> None:
+    for name, share in _coverage(60, slides=slides, replicates=200).items():
+        assert share >= 0.86, (name, share)  # below this by chance once in 2,000 runs of an honest interval
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slides", [0, 40])
+def test_intervals_cover_the_truth_as_often_as_they_say(slides: int) -> None:
+    for name, share in _coverage(1000, slides=slides).items():
+        assert 0.93 <= share <= 0.97, (name, share)
