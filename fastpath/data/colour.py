@@ -158,4 +158,6 @@ def stain_matrices(pixels_NK3: Array, stain_N23: NDArray[np.float64]) -> Array:
     """
     weights = np.full((len(pixels_NK3), pixels_NK3.shape[1], 1), 1 / pixels_NK3.shape[1], np.float32)
     matrix, offset = _fit(pixels_NK3, shift_stains(pixels_NK3, stain_N23), weights)
-    return np.concatenate([matrix, 255 * offset[:, :, None]], axis=2)
+    matrices = np.empty((len(matrix), 3, 4), dtype=np.float32)
+    matrices[:, :, :3], matrices[:, :, 3] = matrix, 255 * offset
+    return matrices

@@ -58,6 +58,10 @@ class Stream:
             images_NCHW, labels_N.to(device, non_blocking=True), indices_N.to(device, non_blocking=True), num_total
         )
 
+    def next_multiple(self, count: int) -> int:
+        """Return the step that would follow without building a pipeline, if it is a multiple of `count`; else 0."""
+        return self._next_step if self._pipeline is not None and self._next_step % count == 0 else 0
+
     def close(self) -> None:
         """Release the pipeline, its threads and its buffers."""
         self._pipeline = None
@@ -97,7 +101,8 @@ class EvalLoader:
         return self._num_steps
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._stream.read(0, self._num_steps)
+        # A feed for evaluation goes on for ever, pass after pass: the next one is prefetched while this one ends.
+        return self._stream.read(self._stream.next_multiple(self._num_steps), self._num_steps)
 
     def close(self) -> None:
         """Release the pipeline."""
@@ -131,7 +136,7 @@ def train_loader(
     steps = plan.num_steps(len(rows_N), config.data.batch_size)
 
     def build(first_step: int) -> Any:  # noqa: ANN401 (DALI is untyped)
-        return graph.training_graph(feed, first_step, layout, share, runtime)
+        return graph.training_graph(feed, first_step, layout, share, runtime, config.data.augment)
 
     return TrainLoader(_stream(build, store, rows_N, config, runtime), steps, len(rows_N))
 

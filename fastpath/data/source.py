@@ -10,27 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.config import Config
-from fastpath.data import augment, colour, geometry, plan
+from fastpath.data import artefacts, augment, colour, geometry, plan
 from fastpath.data.geometry import Canvas
 from fastpath.data.residency import MappedPixels, Patches, Pixels
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
+NO_NOISE = np.empty((0, 0, 3), np.int8)
 STAND_IN = -1  # the row told of a sample that belongs to no rank, where a rank's share of a step is empty
 
 Feed = tuple[Any, ...]
 """Images uint8 [N, H, W, 3], on the card if that is where they are, and rows int64 [N]; for training, also colour
-float32 [N, 3, 4] and warp float32 [N, 3, 3]."""
+float32 [N, 3, 4] and warp float32 [N, 3, 3]. Where rings are swapped, the patches that lend them come second; where
+there are artefacts, `artefacts.inputs` come last."""
 
 StepFeed = Callable[[int], Feed]
 
 
 def training_layout(patch_px: int, config: Config) -> Canvas:
-    """Lay out training patches: framed in black only where a rotation can show what lies outside."""
-    policy = config.data.augment
-    return geometry.canvas(
-        patch_px, config.data.image_size_px, framed=policy.rotation_deg > 0 and policy.border == "black"
-    )
+    """Lay out training patches."""
+    return geometry.training_canvas(config.data.augment, patch_px, config.data.image_size_px)
 
 
 def training_feed(
@@ -56,6 +55,7 @@ def training_feed(
     data, size = config.data, len(rows_M)
     pixels = pixels or MappedPixels(patches)
     layout = training_layout(patches.patch_size_px, config)
+    field = artefacts.noise_field(config.seed, layout.patch_px) if data.augment.noise_p else NO_NOISE
     steps = plan.num_steps(size, data.batch_size)
 
     @lru_cache(maxsize=2)
@@ -68,8 +68,14 @@ def training_feed(
         positions = not_empty(share)
         rows = order(epoch)[positions.start : positions.stop]
         drawn = augment.draw(data.augment, data.image_size_px, config.seed, epoch, positions)
-        images, matrices, warp = augmented(pixels, rows, drawn, layout, stats)
-        return images, rows if share else np.full_like(rows, STAND_IN), matrices, warp
+        told = rows if share else np.full_like(rows, STAND_IN)
+        if not data.augment.artefacts:
+            images, matrices, warp = augmented(pixels, rows, drawn, layout, stats)
+            return images, told, matrices, warp
+        lenders = artefacts.partner_rows(drawn, rows, rows_M) if data.augment.ring_swap_p else None
+        images, probes, matrices, warp = spoilt(pixels, rows, lenders, drawn, layout, stats)
+        extra = artefacts.inputs(data.augment, drawn, probes, field, layout.patch_px)
+        return *images, told, matrices, warp, *extra
 
     return feed
 
@@ -84,9 +90,38 @@ def augmented(
 ) -> Feed:
     """Gather patches into their frames and turn their augmentation into the two matrices of the graph."""
     framed, probes = pixels.probed(rows_N, layout.frame_px)
+    return framed, *matrices_of(probes, drawn, layout, stats)
+
+
+def spoilt(
+    pixels: Pixels,
+    rows_N: NDArray[np.int64],
+    lenders_N: NDArray[np.int64] | None,
+    drawn: augment.Augmentation,
+    layout: Canvas,
+    stats: ChannelStats,
+) -> tuple[list[Any], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Gather patches, and those that lend their rings, without a frame: it comes after the artefacts, in the graph.
+
+    Returns:
+        Images of both, probes of the patches that rings come from, and the two matrices, which are those of the
+        patches as stored, so that artefacts and rings do not change the colour of the centre.
+    """
+    images, probes = pixels.probed(rows_N, 0)
+    matrices = matrices_of(probes, drawn, layout, stats)
+    if lenders_N is None:
+        return [images], probes, *matrices
+    lent, ring_probes = pixels.probed(lenders_N, 0)
+    return [images, lent], ring_probes, *matrices
+
+
+def matrices_of(
+    probes_NK3: NDArray[np.float32], drawn: augment.Augmentation, layout: Canvas, stats: ChannelStats
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the two matrices of the graph: colour float32 [N, 3, 4] and warp float32 [N, 3, 3]."""
     warp = geometry.warp_matrices(drawn, layout)
-    shown = geometry.coverage(warp, layout) if layout.frame_px else np.ones(len(rows_N))
-    return framed, colour.colour_matrices(probes, drawn, shown, stats), warp
+    shown = geometry.coverage(warp, layout) if layout.frame_px else np.ones(len(drawn))
+    return colour.colour_matrices(probes_NK3, drawn, shown, stats), warp
 
 
 def evaluation_feed(
