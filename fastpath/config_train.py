@@ -35,6 +35,8 @@ class DataConfig(StageDataConfig):
     """Use only this many training patches, a stratified draw; 0 uses all."""
     val_limit: Annotated[int, Field(ge=0)] = 0
     """The same for validation patches."""
+    extra: Path | None = None
+    """A table of `fastpath mine`: patches to draw more often or not at all, with another label, or in addition."""
 
 
 class StageModelConfig(Section):

@@ -31,6 +31,7 @@ class Origin:
         patch_size_px: Height and width of the store's patches.
         classes: What labels 0 and 1 are called.
         software: Versions of what decides the numbers, by distribution; `fastpath` among them.
+        extra_fingerprint: Of the table `data.extra`; empty where there is none.
     """
 
     config: dict[str, Any]
@@ -41,6 +42,7 @@ class Origin:
     patch_size_px: int
     classes: tuple[str, str]
     software: dict[str, str]
+    extra_fingerprint: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,7 @@ def check_origin(checkpoint: Checkpoint, path: Path, origin: Origin) -> None:
     for what, found, wanted, remedy in (
         ("store", checkpoint.store_fingerprint, origin.store_fingerprint, "resume with the store it was trained on"),
         ("split", checkpoint.split_fingerprint, origin.split_fingerprint, "restore the split it was trained on"),
+        ("table of mined patches", checkpoint.extra_fingerprint, origin.extra_fingerprint, "restore that data.extra"),
         ("release of fastpath", theirs, ours, "resume with that release, or train into a new directory"),
     ):
         if found != wanted:

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from fastpath.config import Config
-from fastpath.data.plan import stratified_subset
+from fastpath.data.plan import epoch_order, stratified_subset
 from fastpath.engine.checkpoint import Origin
 from fastpath.errors import ConfigError, DataError
 from fastpath.ingest.split import SplitTable, read_split
+from fastpath.shards.joined import JoinedStore
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import Split
 from fastpath.workflows.versions import versions
@@ -29,7 +30,11 @@ class RunData:
         split: Its split.
         train_rows_N: int64, rows trained on.
         val_rows_N: int64, rows validated on.
-        fingerprint: 16 hex digits that differ when any of these rows does.
+        fingerprint: 16 hex digits that differ when any of the store's rows does.
+        joined: The store and those of mined patches; None without a table of them. `train_rows_N` then counts through
+            all of them.
+        weights_N: float64, how often each training row is drawn, relative to the others; None is equally often.
+        extra_fingerprint: Of that table; empty without one.
     """
 
     store: Store
@@ -37,10 +42,29 @@ class RunData:
     train_rows_N: np.ndarray
     val_rows_N: np.ndarray
     fingerprint: str
+    joined: JoinedStore | None = None
+    weights_N: np.ndarray | None = None
+    extra_fingerprint: str = ""
+
+    @property
+    def patches(self) -> Store | JoinedStore:
+        """What both kinds of rows count through."""
+        return self.joined or self.store
+
+    def order(self, config: Config, epoch: int) -> np.ndarray:
+        """Return the rows of an epoch in the order they are trained on, int64."""
+        labels_N = self.patches.labels_N[self.train_rows_N]
+        order_N = epoch_order(labels_N, config.data.sampling, config.seed, epoch, self.weights_N)
+        return np.asarray(self.train_rows_N[order_N])
 
 
-def open_run_data(store_path: Path, config: Config) -> RunData:
+def open_run_data(store_path: Path, config: Config, split: SplitTable | None = None) -> RunData:
     """Open a store and choose the rows that a configuration trains and validates on.
+
+    Args:
+        store_path: The store.
+        config: Its limits decide; its table of mined patches is not read here.
+        split: A division of the store; None reads the store's own.
 
     Raises:
         StoreError: There is no store, or it has no split.
@@ -48,7 +72,7 @@ def open_run_data(store_path: Path, config: Config) -> RunData:
         ConfigError: A limit that cannot be drawn.
     """
     store = open_store(store_path)
-    split = read_split(store)
+    split = split or read_split(store)
     train_rows_N = _rows(store, split, Split.TRAIN, config.data.limit, config.seed)
     val_rows_N = _rows(store, split, Split.VAL, config.data.val_limit, config.seed)
     digest = hashlib.sha256()
@@ -69,6 +93,7 @@ def origin_of(data: RunData, config: Config) -> Origin:
         patch_size_px=data.store.patch_size_px,
         classes=(str(about.get("class_0", CLASSES[0])), str(about.get("class_1", CLASSES[1]))),
         software=versions(),
+        extra_fingerprint=data.extra_fingerprint,
     )
 
 
