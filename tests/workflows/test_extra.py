@@ -1,0 +1,212 @@
+"""What a table of mined patches changes of a run, and what it must never bring in."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fastpath.config import Config, parse
+from fastpath.errors import DataError, StoreError
+from fastpath.ingest.split import read_split, write_split
+from fastpath.shards.reader import open_store
+from fastpath.types import Split
+from fastpath.workflows import extra, mined, pack
+from fastpath.workflows.mined import Kind
+from fastpath.workflows.run_data import RunData, open_run_data
+
+Row = tuple[str, Kind, int, float, Path]
+
+
+@pytest.fixture(scope="module")
+def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("extra") / "store"
+    pack.run(kaggle_folder, path, workers=1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def unlabelled(kaggle_folder: Path, store: Path) -> Path:
+    path = store.parent / "unlabelled"
+    pack.run(kaggle_folder / "test", path, workers=1)
+    return path
+
+
+@pytest.fixture
+def write(store: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Write a table as a user might: any row, any split."""
+
+    def write(rows: list[Row], name: str = "table.parquet", split: str | None = None) -> Path:
+        stores = {path: open_store(path) for path in {row[4] for row in rows}}
+        made = mined.frame_of(
+            {
+                "id": [row[0] for row in rows],
+                "kind": [str(row[1]) for row in rows],
+                "label": [row[2] for row in rows],
+                "probability": [0.5] * len(rows),
+                "loss": [0.7] * len(rows),
+                "weight": [row[3] for row in rows],
+                "store": [str(row[4]) for row in rows],
+                "store_fingerprint": [stores[row[4]].fingerprint for row in rows],
+                "split_fingerprint": [split or mined.split_fingerprint(read_split(open_store(store)))] * len(rows),
+            }
+        )
+        mined.write(tmp_path / name, made)
+        return tmp_path / name
+
+    return write
+
+
+def config(table: Path | None, **data: Any) -> Config:
+    return parse({"data": {**({} if table is None else {"extra": str(table)}), **data}})
+
+
+def opened(store: Path, table: Path | None, **data: Any) -> RunData:
+    settings = config(table, **data)
+    return extra.with_extra(open_run_data(store, settings), settings)
+
+
+def test_without_a_table_nothing_changes(store: Path) -> None:
+    data = opened(store, None)
+    assert data.patches is data.store
+    assert (data.weights_N, data.extra_fingerprint) == (None, "")
+
+
+@pytest.mark.parametrize("name", ["table.parquet", "table.csv"])
+def test_a_table_adds_drops_relabels_and_weighs(
+    store: Path, unlabelled: Path, write: Callable[..., Path], name: str
+) -> None:
+    plain = opened(store, None)
+    ids_N, other = plain.store.ids_N[plain.train_rows_N], open_store(unlabelled)
+    flipped = 1 - int(plain.store.labels_N[plain.train_rows_N[2]])
+    rows: list[Row] = [
+        (ids_N[0], Kind.HARD_NEGATIVE, int(plain.store.labels_N[plain.train_rows_N[0]]), 2.0, store),
+        (ids_N[1], Kind.LABEL_ERROR, 0, 0.0, store),
+        (ids_N[2], Kind.LABEL_ERROR, flipped, 1.0, store),
+        (other.ids_N[3], Kind.PSEUDO_LABEL, 1, 0.5, unlabelled),
+    ]
+    data = opened(store, write(rows, name))
+    assert len(data.train_rows_N) == len(plain.train_rows_N)
+    assert data.weights_N is not None
+    weight = dict(zip(data.patches.ids_N[data.train_rows_N], data.weights_N, strict=True))
+    label = dict(zip(data.patches.ids_N, data.patches.labels_N, strict=True))
+    assert (weight[ids_N[0]], weight[ids_N[3]], weight[other.ids_N[3]]) == (2.0, 1.0, 0.5)
+    assert ids_N[1] not in weight
+    assert (label[ids_N[2]], label[other.ids_N[3]]) == (flipped, 1)
+    at = data.patches.ids_N.tolist().index(other.ids_N[3])
+    np.testing.assert_array_equal(data.patches.gather(np.array([at])), other.gather(np.array([3])))
+    # What is validated on, and its name, stay as they are.
+    np.testing.assert_array_equal(data.val_rows_N, plain.val_rows_N)
+    assert data.fingerprint == plain.fingerprint
+    assert len(data.extra_fingerprint) == 16
+
+
+def test_a_table_brings_back_what_a_limit_left_out(store: Path, write: Callable[..., Path]) -> None:
+    limited = opened(store, None, limit=20)
+    everything = open_run_data(store, config(None)).train_rows_N
+    row = next(row for row in everything if row not in limited.train_rows_N)
+    table = write([(limited.store.ids_N[row], Kind.HARD_POSITIVE, 1, 1.0, store)])
+    assert set(opened(store, table, limit=20).train_rows_N) == {*limited.train_rows_N, row}
+
+
+def test_the_order_is_a_function_of_seed_and_epoch(store: Path, write: Callable[..., Path]) -> None:
+    plain = opened(store, None)
+    name = plain.store.ids_N[plain.train_rows_N[5]]
+    table = write([(name, Kind.HARD_NEGATIVE, 0, 8.0, store)])
+    settings = config(table, sampling="natural")
+    data = extra.with_extra(open_run_data(store, settings), settings)
+    orders = [data.order(settings, epoch) for epoch in (0, 1, 0)]
+    np.testing.assert_array_equal(orders[0], orders[2])
+    assert (orders[0] != orders[1]).any()
+    drawn = np.mean([(data.order(settings, epoch) == plain.train_rows_N[5]).sum() for epoch in range(50)])
+    assert drawn == pytest.approx(8.0 * 64 / 71, abs=0.2)
+
+
+class TestLeakGuard:
+    """Nothing that is held out gets in."""
+
+    def test_a_validation_patch_by_id(self, store: Path, write: Callable[..., Path]) -> None:
+        held = open_store(store).ids_N[read_split(open_store(store)).rows(Split.VAL)[0]]
+        table = write([(held, Kind.HARD_NEGATIVE, 0, 2.0, store)])
+        with pytest.raises(DataError, match=rf"holds 1 patches of the validation .* '{held}' \(hard_negative, by id\)"):
+            opened(store, table)
+
+    @pytest.mark.parametrize("weight", [0.0, 1.0])
+    def test_a_validation_patch_by_its_pixels_under_another_name(
+        self, kaggle_folder: Path, store: Path, write: Callable[..., Path], tmp_path: Path, weight: float
+    ) -> None:
+        held = open_store(store).ids_N[read_split(open_store(store)).rows(Split.VAL)[0]]
+        (tmp_path / "renamed").mkdir()
+        shutil.copy(kaggle_folder / "train" / f"{held}.tif", tmp_path / "renamed" / "innocent.tif")
+        pack.run(tmp_path / "renamed", tmp_path / "other", workers=1)
+        table = write([("innocent", Kind.PSEUDO_LABEL, 1, weight, tmp_path / "other")])
+        with pytest.raises(DataError, match=r"'innocent' \(pseudo_label, by pixels or slide\)"):
+            opened(store, table)
+
+    def test_a_table_of_another_split(self, store: Path, unlabelled: Path, write: Callable[..., Path]) -> None:
+        table = write([(open_store(unlabelled).ids_N[0], Kind.PSEUDO_LABEL, 1, 1.0, unlabelled)], split="elsewhere")
+        with pytest.raises(DataError, match="was mined on another split"):
+            opened(store, table)
+
+    def test_a_table_from_before_the_split_was_dealt_anew(
+        self, store: Path, unlabelled: Path, write: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        table = write([(open_store(unlabelled).ids_N[0], Kind.PSEUDO_LABEL, 1, 1.0, unlabelled)])
+        shutil.copytree(store, tmp_path / "again")
+        write_split(open_store(tmp_path / "again"), "group", seed=5)
+        with pytest.raises(DataError, match="was mined on another split"):
+            opened(tmp_path / "again", table)
+
+
+class TestTables:
+    """What is not a table of mined patches is one line."""
+
+    @pytest.mark.parametrize(
+        ("column", "value", "says"),
+        [
+            ("kind", "odd", "found kind 'odd', wanted one of hard_negative"),
+            ("label", 2, "found label .*2.*, wanted 0 or 1"),
+            ("weight", -1.0, "wanted a number from 0 on"),
+            ("weight", float("nan"), "wanted a number from 0 on"),
+            ("id", "nobody", "names patch 'nobody'"),
+            ("store_fingerprint", "0" * 32, "is not the store that patches were mined in"),
+        ],
+    )
+    def test_a_wrong_value(
+        self, store: Path, unlabelled: Path, write: Callable[..., Path], column: str, value: object, says: str
+    ) -> None:
+        path = write([(open_store(unlabelled).ids_N[0], Kind.PSEUDO_LABEL, 1, 1.0, unlabelled)])
+        frame = pd.read_parquet(path)
+        frame[column] = value
+        frame.to_parquet(path)
+        with pytest.raises((DataError, StoreError), match=says):
+            opened(store, path)
+
+    def test_a_patch_twice(self, store: Path, unlabelled: Path, write: Callable[..., Path]) -> None:
+        row: Row = (open_store(unlabelled).ids_N[0], Kind.PSEUDO_LABEL, 1, 1.0, unlabelled)
+        with pytest.raises(DataError, match="row 2: found id .* wanted each patch once"):
+            opened(store, write([row, row]))
+
+    def test_a_missing_column(self, store: Path, tmp_path: Path) -> None:
+        (tmp_path / "table.csv").write_text("id,kind\na,hard_negative\n")
+        with pytest.raises(DataError, match="found no column 'label'"):
+            opened(store, tmp_path / "table.csv")
+
+    @pytest.mark.parametrize("name", ["absent.parquet", "broken.parquet", "broken.csv"])
+    def test_no_table(self, store: Path, tmp_path: Path, name: str) -> None:
+        if name.startswith("broken"):
+            (tmp_path / name).write_bytes(b'\x00\xff"')
+        with pytest.raises(DataError, match="cannot be read as a table|found no column"):
+            opened(store, tmp_path / name)
+
+    def test_one_class_left(self, store: Path, write: Callable[..., Path]) -> None:
+        plain = opened(store, None)
+        rows_N = plain.train_rows_N[plain.store.labels_N[plain.train_rows_N] == 1]
+        rows: list[Row] = [(plain.store.ids_N[row], Kind.LABEL_ERROR, 1, 0.0, store) for row in rows_N]
+        with pytest.raises(DataError, match="leaves one class to train on"):
+            opened(store, write(rows))
