@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -91,12 +91,14 @@ def test_a_transformer_is_refused_for_class_activation(images_NCHW: Tensor) -> N
         attribution.feature_layer(model, nn.functional.interpolate(images_NCHW, 32))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(1e-6, 1e6))
 def test_an_even_map_has_the_share_of_its_area_in_the_centre(height: int, width: int, value: float) -> None:
     found = attribution.centre_mass(np.full((2, height, width), value))
     np.testing.assert_allclose(found, attribution.CENTRE_AREA, rtol=1e-12)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_centre_mass_equals_a_sum_over_the_middle_third(seed: int) -> None:
     maps_NHW = np.random.default_rng(seed).random((3, 96, 96))
