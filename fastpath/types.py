@@ -24,7 +24,7 @@ class Batch:
 
     Attributes:
         images_NCHW: float32 [N, 3, H, W], normalised, channels-last in memory.
-        labels_N: float32 [N], 0 or 1; NaN where the label is unknown.
+        labels_N: float32 [N], 0 or 1, between them for mixed samples; NaN where the label is unknown.
         indices_N: int64 [N], rows of the store.
         num_total: Patches of the step over all ranks; 0 stands for N, as where there is one rank only.
     """

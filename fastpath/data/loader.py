@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
 from fastpath.config import Config
-from fastpath.data import geometry, graph, plan, residency, source
+from fastpath.data import geometry, graph, mix, plan, residency, source
 from fastpath.data.residency import Patches, Pixels
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
@@ -75,12 +76,16 @@ class TrainLoader:
         num_patches: Samples an epoch, over all ranks.
     """
 
-    def __init__(self, stream: Stream, num_steps: int, num_patches: int) -> None:
-        self._stream, self.num_steps, self.num_patches = stream, num_steps, num_patches
+    def __init__(
+        self, stream: Stream, num_steps: int, num_patches: int, mix: Callable[[int, Batch], Batch] | None = None
+    ) -> None:
+        self._stream, self.num_steps, self.num_patches, self._mix = stream, num_steps, num_patches, mix
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch, from `first_step` to its end."""
-        return self._stream.read(epoch * self.num_steps + first_step, self.num_steps - first_step)
+        start = epoch * self.num_steps + first_step
+        batches = self._stream.read(start, self.num_steps - first_step)
+        return batches if self._mix is None else map(self._mix, itertools.count(start), batches)
 
     def close(self) -> None:
         """Release the pipeline."""
@@ -138,7 +143,8 @@ def train_loader(
     def build(first_step: int) -> Any:  # noqa: ANN401 (DALI is untyped)
         return graph.training_graph(feed, first_step, layout, share, runtime, config.data.augment)
 
-    return TrainLoader(_stream(build, store, rows_N, config, runtime), steps, len(rows_N))
+    stream = _stream(build, store, rows_N, config, runtime)
+    return TrainLoader(stream, steps, len(rows_N), mix.mixer(config, len(rows_N), runtime))
 
 
 def eval_loader(
