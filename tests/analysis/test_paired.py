@@ -1,0 +1,85 @@
+"""The paired bootstrap: what it resamples, how often its interval holds the truth, and many comparisons at once."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastpath.analysis import delong, paired
+from fastpath.analysis.metrics import roc_auc
+
+
+def two_scores(
+    rng: np.random.Generator, labels_N: np.ndarray, groups_N: np.ndarray, slide_noise: float
+) -> list[np.ndarray]:
+    """Two scores of equal quality on average, each with an error of its own that a slide's patches share."""
+    found = []
+    shared_N = labels_N + rng.normal(size=len(labels_N))
+    for _ in range(2):
+        slide_G = rng.normal(size=groups_N.max() + 1) * slide_noise
+        found.append(shared_N + rng.normal(size=len(labels_N)) + slide_G[groups_N] * (labels_N - 0.5))
+    return found
+
+
+def test_difference_is_that_of_the_aucs_and_the_error_delongs() -> None:
+    rng = np.random.default_rng(0)
+    labels_N = rng.integers(0, 2, 300)
+    a_N = np.round(labels_N + rng.normal(size=300), 1)  # with ties
+    b_N = np.round(a_N + rng.normal(size=300), 1)
+    found, exact = paired.bootstrap(labels_N, a_N, b_N, num_draws=2000), delong.paired_test(labels_N, a_N, b_N)
+    assert found.difference == pytest.approx(roc_auc(labels_N, a_N) - roc_auc(labels_N, b_N))
+    assert (found.high - found.low) / 2 / 1.96 == pytest.approx(exact.standard_error, rel=0.1)
+    assert found.p_value == pytest.approx(exact.p_value, abs=0.02)
+    assert not found.clustered
+    assert found == paired.bootstrap(labels_N, a_N, b_N, num_draws=2000)  # a seed decides
+
+
+@pytest.mark.parametrize("num_groups", [8, 30])
+def test_slides_drawn_whole_cover_the_truth_where_patches_do_not(num_groups: int) -> None:
+    rng = np.random.default_rng(3)
+    groups_N = np.repeat(np.arange(num_groups), 20)
+    held = {"slides": 0, "patches": 0}
+    trials = 150
+    for trial in range(trials):
+        labels_N = (rng.random(len(groups_N)) < 0.5).astype(int)
+        a_N, b_N = two_scores(rng, labels_N, groups_N, slide_noise=1.5)
+        for name, groups in (("slides", groups_N), ("patches", None)):
+            found = paired.bootstrap(labels_N, a_N, b_N, groups, num_draws=120, seed=trial)
+            held[name] += found.low <= 0 <= found.high
+    error = math.sqrt(0.95 * 0.05 / trials)
+    assert held["slides"] / trials > 0.95 - 3 * error
+    assert held["patches"] / trials < 0.85
+
+
+def test_what_draws_hold() -> None:
+    labels_N, groups_N = np.array([0, 0, 1, 1, 1]), np.array(["a", "b", "a", "b", "b"])
+    for weights_N in paired.draws(labels_N, None, 20, seed=0):
+        assert (weights_N[:2].sum(), weights_N[2:].sum()) == (2, 3)
+    for weights_N in paired.draws(labels_N, groups_N, 20, seed=0):
+        assert weights_N[0] == weights_N[2]
+        assert weights_N[1] == weights_N[3] == weights_N[4]
+        assert weights_N[0] + weights_N[1] == 2
+
+
+def test_one_slide_or_equal_scores_say_nothing_or_nothing_else() -> None:
+    labels_N, logits_N = np.array([0, 0, 1, 1]), np.array([0.1, 0.7, 0.4, 0.9])
+    assert math.isnan(paired.bootstrap(labels_N, logits_N, -logits_N, np.zeros(4)).p_value)
+    same = paired.bootstrap(labels_N, logits_N, logits_N)
+    assert (same.low, same.high, same.p_value) == (0.0, 0.0, 1.0)
+
+
+def test_holm_by_hand() -> None:
+    assert paired.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert paired.holm([]) == []
+    found = paired.holm([0.01, math.nan])
+    assert found[0] == pytest.approx(0.02)
+    assert math.isnan(found[1])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_keeps_the_order_and_only_raises(p_values: list[float]) -> None:
+    found = paired.holm(p_values)
+    assert all(before <= after <= 1 for before, after in zip(p_values, found, strict=True))
+    assert [found[at] for at in np.argsort(p_values)] == sorted(found)
