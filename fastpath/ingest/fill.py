@@ -15,7 +15,7 @@ import xxhash
 
 from fastpath.errors import DataError
 from fastpath.ingest.quality import Flag
-from fastpath.ingest.readers import Stamp, open_reader
+from fastpath.ingest.readers import Read, Stamp, open_place, open_reader
 from fastpath.ingest.stats import measure
 from fastpath.shards import format as fmt
 from fastpath.shards.staging import Finished, Staging
@@ -23,7 +23,7 @@ from fastpath.shards.writer import write_shard
 
 OnError = Literal["fail", "skip"]
 SHA1_ID = re.compile(r"[0-9a-f]{40}")
-BLOCK_BYTES = 1 << 20  # patches are handled this many at a time, which keeps them in the core's cache
+BLOCK_BYTES = 1 << 20  # patches are handled this many at a time; with less, the interpreter costs more than it saves
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ class ShardJob:
 class _Filling:
     """What accumulates while a shard is filled."""
 
+    stamps: list[str] = field(default_factory=list)
     rows: list[np.ndarray] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
@@ -70,14 +71,17 @@ def fill_shard(job: ShardJob) -> int:
     Raises:
         DataError: A patch is not as it should be and `on_error` is `fail`, or a file changed meanwhile.
     """
-    _, stamp = open_reader(job.reader, job.root)
-    before, filling = stamp_all(stamp, job.names), _Filling()
+    filling = _Filling()
     staging = Staging(job.target)
     path = staging.store / fmt.shard_name(job.number)
     digest = write_shard(path, job.patch_shape, len(job.names), _blocks(job, filling))
     rows_N = np.concatenate([np.zeros(0, fmt.ROW), *filling.rows])
     finished = Finished(
-        rows=len(rows_N), hash=digest, stamp=before, skipped=filling.skipped, notes=dict(sorted(filling.notes.items()))
+        rows=len(rows_N),
+        hash=digest,
+        stamp=_stamp_of(filling.stamps),
+        skipped=filling.skipped,
+        notes=dict(sorted(filling.notes.items())),
     )
     staging.record(job.number, finished, rows_N)
     return len(job.names)
@@ -85,26 +89,27 @@ def fill_shard(job: ShardJob) -> int:
 
 def stamp_all(stamp: Stamp, names: Sequence[str]) -> str:
     """Return 32 hex digits that differ when any of the named files was written again."""
-    return xxhash.xxh3_128_hexdigest("\n".join(map(stamp, names)).encode())
+    return _stamp_of(list(map(stamp, names)))
+
+
+def _stamp_of(stamps: Sequence[str]) -> str:
+    return xxhash.xxh3_128_hexdigest("\n".join(stamps).encode())
 
 
 def _blocks(job: ShardJob, filling: _Filling) -> Iterator[np.ndarray]:
     """Yield a shard's patches in blocks, noting what each block teaches; the array is used again."""
-    read, _ = open_reader(job.reader, job.root, job.resize_px)
+    read, stamp = open_reader(job.reader, job.root, job.resize_px)
+    place, note = open_place(job.reader, job.root, job.resize_px), filling.stamps.append
     size = max(1, BLOCK_BYTES // int(np.prod(job.patch_shape)))
     buffer = np.empty((size, *job.patch_shape), np.uint8)
+    places = list(buffer)
     held: list[int] = []
     for position, name in enumerate(job.names):
-        try:
-            patch = read(name, filling.notes)
-            if patch.shape != job.patch_shape:
-                raise _other_size(job.root / name, patch.shape, job.patch_shape)
-        except DataError as error:
-            if job.on_error == "fail":
-                raise
-            filling.skipped.append((name, error.problem))
+        here = places[len(held)]
+        found = place(name, here)
+        note(found or stamp(name))
+        if not found and not _copy(job, read, name, here, filling):
             continue
-        buffer[len(held)] = patch
         held.append(position)
         if len(held) == size:
             filling.rows.append(_learn(buffer, [job.ids[row] for row in held], job.first + np.array(held)))
@@ -114,6 +119,21 @@ def _blocks(job: ShardJob, filling: _Filling) -> Iterator[np.ndarray]:
         block = buffer[: len(held)]
         filling.rows.append(_learn(block, [job.ids[row] for row in held], job.first + np.array(held)))
         yield block
+
+
+def _copy(job: ShardJob, read: Read, name: str, out: np.ndarray, filling: _Filling) -> bool:
+    """Read one patch the general way; say whether there is one, or it was skipped."""
+    try:
+        patch = read(name, filling.notes)
+        if patch.shape != job.patch_shape:
+            raise _other_size(job.root / name, patch.shape, job.patch_shape)
+    except DataError as error:
+        if job.on_error == "fail":
+            raise
+        filling.skipped.append((name, error.problem))
+        return False
+    out[...] = patch
+    return True
 
 
 def _other_size(where: object, found: tuple[int, ...], wanted: tuple[int, ...]) -> DataError:

@@ -13,7 +13,7 @@ import numpy as np
 import xxhash
 
 from fastpath.errors import DataError
-from fastpath.ingest.decode import decode, decode_file
+from fastpath.ingest.decode import decode, decode_file, read_plain
 from fastpath.shards.format import MANIFEST
 from fastpath.shards.reader import Store, open_store
 from fastpath.shards.remote import as_url, file_system
@@ -22,6 +22,10 @@ Read = Callable[[str, Counter[str]], np.ndarray]
 """From a name and a counter of notes to uint8 [H, W, 3]; raises DataError."""
 Stamp = Callable[[str], str]
 """What the file system says of a name's file: differs when it was written again; empty where it is missing."""
+
+
+Place = Callable[[str, np.ndarray], str]
+"""From a name and uint8 [H, W, 3] to fill to the stamp of its file; empty where `Read` has to be asked instead."""
 
 
 def open_reader(reader: str, root: Path, resize_px: int = 0) -> tuple[Read, Stamp]:
@@ -36,6 +40,19 @@ def open_reader(reader: str, root: Path, resize_px: int = 0) -> tuple[Read, Stam
     if not resize_px:
         return read, stamp
     return lambda name, notes: resize(read(name, notes), resize_px, root / name), stamp
+
+
+def open_place(reader: str, root: Path, resize_px: int = 0) -> Place:
+    """Return the function that reads the common case, an uncompressed file, straight into place; see `open_reader`."""
+    if reader != "files" or resize_px:
+        return lambda name, out: ""
+    prefix = f"{root}{os.sep}"
+
+    def place(name: str, out_HWC: np.ndarray) -> str:
+        found = read_plain(name if name.startswith(os.sep) else prefix + name, out_HWC)
+        return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}" if found else ""
+
+    return place
 
 
 def resize(image_HWC: np.ndarray, side_px: int, where: object) -> np.ndarray:

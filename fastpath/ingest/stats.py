@@ -46,17 +46,18 @@ def measure(images_NHWC: np.ndarray) -> Measures:
     # One row of column sums for each piece of a patch: float32 holds them exactly.
     sums = np.empty((num, len(scratch.pieces), width * channels), np.float32)
     squares, across = np.empty_like(sums), np.empty((num, HASH_SIDE, HASH_LOW), np.float32)
+    values, squared = scratch.values, scratch.squared
     for patch, flat in enumerate(images_NHWC.reshape(num, height, width * channels)):
-        scratch.values[...] = flat
-        np.multiply(scratch.values, scratch.values, out=scratch.squared)
-        for piece, (ones, rows) in enumerate(scratch.pieces):
-            np.matmul(ones, scratch.values[rows], out=sums[patch, piece])
-            np.matmul(ones, scratch.squared[rows], out=squares[patch, piece])
+        values[...] = flat
+        np.multiply(values, values, squared)
+        for piece, (ones, some, some_squared) in enumerate(scratch.pieces):
+            np.matmul(ones, some, sums[patch, piece])
+            np.matmul(ones, some_squared, squares[patch, piece])
         if scratch.hashed:
-            np.matmul(scratch.hash_rows, scratch.cosines, out=across[patch])
+            np.matmul(scratch.hash_rows, scratch.cosines, across[patch])
     return Measures(
-        sums_N3=_by_channel(sums, channels),
-        squares_N3=_by_channel(squares, channels),
+        sums_N3=_by_channel(sums, scratch.selector),
+        squares_N3=_by_channel(squares, scratch.selector),
         sharpness_N=_laplacian_variances(images_NHWC),
         phash_N=_perceptual_hashes(across) if scratch.hashed else np.zeros(num, np.uint64),
     )
@@ -70,7 +71,12 @@ class _Scratch:
         self.squared = np.empty_like(self.values)
         tops = range(0, height, EXACT_ROWS)
         ends = [min(top + EXACT_ROWS, height) for top in tops]
-        self.pieces = [(np.ones(end - top, np.float32), slice(top, end)) for top, end in zip(tops, ends, strict=True)]
+        self.pieces = [
+            (np.ones(end - top, np.float32), self.values[top:end], self.squared[top:end])
+            for top, end in zip(tops, ends, strict=True)
+        ]
+        selector = np.arange(width * channels)[:, None] % channels == np.arange(channels)
+        self.selector = selector.astype(np.float64)
         self.hashed = min(height, width) >= HASH_SIDE
         step, self.cosines = height // HASH_SIDE, _cosines_of_columns(width, channels)
         self.hash_rows = self.values[step // 2 : step * HASH_SIDE : max(1, step)]
@@ -88,11 +94,9 @@ def _scratch(height: int, width: int, channels: int) -> _Scratch:
     return kept
 
 
-def _by_channel(columns_NPX: np.ndarray, channels: int) -> np.ndarray:
+def _by_channel(columns_NPX: np.ndarray, selector_XC: np.ndarray) -> np.ndarray:
     """Add exact column sums [N, pieces, W·C] up to int64 [N, C]."""
-    columns = columns_NPX.sum(axis=1, dtype=np.float64)
-    selector = np.arange(columns.shape[1])[:, None] % channels == np.arange(channels)
-    total: np.ndarray = (columns @ selector.astype(np.float64)).astype(np.int64)
+    total: np.ndarray = (columns_NPX.sum(axis=1, dtype=np.float64) @ selector_XC).astype(np.int64)
     return total
 
 

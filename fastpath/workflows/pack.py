@@ -27,7 +27,7 @@ from fastpath.ingest.split import leak_notice, write_split
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
 from fastpath.shards.staging import Staging, stage
-from fastpath.workflows.pool import default_workers, run_jobs
+from fastpath.workflows.pool import default_workers, run_jobs, warm_up
 
 Advance = Callable[[int, int], None]
 
@@ -129,6 +129,8 @@ def run(
     options = options or PackOptions()
     source, output = Path(source), Path(os.path.abspath(output))  # noqa: PTH100 (resolve would follow a link)
     _check_target(source, output, overwrite=overwrite)
+    if engine is None and workers != 1:
+        warm_up()
     listing, patch_shape, rows = _plan(source, options)
     plan = f"{__version__} {listing.fingerprint()} {patch_shape} {rows} {options.resize_px}"
     with stage(output, xxhash.xxh3_128_hexdigest(plan.encode()), resume=resume) as staging:

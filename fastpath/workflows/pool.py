@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -66,10 +67,16 @@ def run_jobs(
                 future.cancel()
 
 
+def warm_up() -> None:
+    """Start the server that worker processes are forked from; it imports what they need while this one goes on."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["fastpath.ingest.fill", __name__])
+    forkserver.ensure_running()
+
+
 def local_engine(workers: int) -> Executor:
     """Return a pool of processes that dies with this one and leaves Ctrl-C to it."""
+    warm_up()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fastpath.ingest.fill", __name__])
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
 
 

@@ -96,6 +96,26 @@ def test_the_shortcut_and_the_general_path_agree_on_real_files(sample_folder: Pa
         np.testing.assert_array_equal(decode_file(path), decode_general(path.read_bytes(), path, Counter()))
 
 
+def test_a_plain_file_is_read_into_place_and_any_other_is_not(tmp_path: Path) -> None:
+    layout, out = tiff(), np.zeros_like(PATCH)
+    decode(layout, "first")
+    decode(layout, "proven")
+    other = PATCH[::-1].copy()
+    (path := tmp_path / "x.tif").write_bytes(tiff(other))
+    found = module.read_plain(str(path), out)
+    assert found is not None
+    assert found.st_size == len(layout)
+    np.testing.assert_array_equal(out, other)
+    head = bytes([layout[0] ^ 1])
+    for spoiled in (layout + b"x", layout[:-1], head + layout[1:], b"", pillow("PNG")):
+        path.write_bytes(spoiled)
+        assert module.read_plain(str(path), out) is None
+    assert module.read_plain(str(tmp_path / "missing"), out) is None
+    assert module.read_plain(str(tmp_path), out) is None
+    path.write_bytes(layout)
+    assert module.read_plain(str(path), np.zeros((8, 8, 3), np.uint8)) is None
+
+
 def test_the_shortcut_is_taken_and_only_for_proven_layouts(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = tiff(), tiff(255 - PATCH)
     decode(first, "first")
