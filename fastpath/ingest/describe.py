@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastpath.errors import DataError
-from fastpath.ingest.quality import Flag, counts, flags_of
+from fastpath.ingest.quality import Flag, counts, flags_of, parse
+from fastpath.ingest.quality import names as flag_names
 from fastpath.ingest.sources.listing import Listing
 from fastpath.shards import format as fmt
 from fastpath.shards.staging import Staging
@@ -70,7 +71,9 @@ def describe(
     if not keep_N.any():
         raise DataError(listing.root, f"found no patch to keep of {len(listing)}", "check the files and --drop")
     contents = _contents(listing, tables, rows_N, keep_N)
-    source: dict[str, str | int] = {"kind": listing.kind, **listing.about, **dict(sorted(notes.items()))}
+    dropped = ",".join(name for name in flag_names() if parse(name) in drop)
+    source: dict[str, str | int] = {"kind": listing.kind, **listing.about}
+    source |= ({"drop": dropped} if dropped else {}) | dict(sorted(notes.items()))
     source |= {"skipped": len(skipped), "dropped": int((~keep_N).sum())}
     write_manifest(
         staging.store,

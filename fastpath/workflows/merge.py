@@ -14,7 +14,7 @@ import xxhash
 
 from fastpath import __version__
 from fastpath.errors import DataError, IntegrityError, StoreError, UsageError
-from fastpath.ingest.quality import counts, flags_of
+from fastpath.ingest.quality import Flag, counts, flags_of, parse
 from fastpath.ingest.sources.listing import check_ids
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
@@ -74,14 +74,14 @@ def run(paths: Sequence[Path], output: Path, *, advance: Advance | None = None) 
     plan = " ".join([__version__, "merge", *(store.fingerprint for store in stores)])
     with stage(output, xxhash.xxh3_128_hexdigest(plan.encode())) as staging:
         shards = _copy_shards(stores, staging, advance)
-        contents = _join(stores)
+        contents, num_dropped = _leave_out(_join(stores), _dropped_flags(stores))
         write_manifest(
             staging.store,
             contents,
             patch_shape=shapes.pop(),
             shards=shards,
             flag_counts=counts(contents.rows_N["flags"]),
-            source=_source(stores),
+            source=_source(stores, num_dropped),
             index_hash=write_index(staging.store / fmt.INDEX, contents),
         )
         split, notices = default_split(staging.store)
@@ -148,6 +148,32 @@ def _join(stores: Sequence[Store]) -> Contents:
     )
 
 
+def _dropped_flags(stores: Sequence[Store]) -> int:
+    """Flags that every store was packed without: what the merged store finds of them anew is left out too."""
+    flags = int(sum(Flag))
+    for store in stores:
+        names = str(store.manifest.source.get("drop", ""))
+        flags &= int(sum(parse(name) for name in names.split(",") if name))
+    return flags
+
+
+def _leave_out(contents: Contents, flags: int) -> tuple[Contents, int]:
+    """Leave rows with any of these flags out of the index, and count them."""
+    keep_N = (contents.rows_N["flags"] & flags) == 0
+    if keep_N.all():
+        return contents, 0
+    kept = np.flatnonzero(keep_N).tolist()
+    left = Contents(
+        ids=[contents.ids[row] for row in kept],
+        labels_N=contents.labels_N[keep_N],
+        groups=None if contents.groups is None else [contents.groups[row] for row in kept],
+        shard_N=contents.shard_N[keep_N],
+        row_N=contents.row_N[keep_N],
+        rows_N=contents.rows_N[keep_N],
+    )
+    return left, int((~keep_N).sum())
+
+
 def rows_of(store: Store) -> np.ndarray:
     """Return what a store's index says of its patches' pixels, `format.ROW` [N]."""
     frame = store.index
@@ -160,8 +186,8 @@ def rows_of(store: Store) -> np.ndarray:
     return rows
 
 
-def _source(stores: Sequence[Store]) -> dict[str, str | int]:
-    """Say of the whole what the manifests say of the parts."""
+def _source(stores: Sequence[Store], num_dropped: int) -> dict[str, str | int]:
+    """Say of the whole what the manifests say of the parts, and how many rows more were left out of it."""
     sources = [store.manifest.source for store in stores]
     kinds, sums = {str(source["kind"]) for source in sources}, Counter[str]()
     merged: dict[str, str | int] = {"kind": kinds.pop() if len(kinds) == 1 else "merge"}
@@ -171,5 +197,6 @@ def _source(stores: Sequence[Store]) -> dict[str, str | int]:
                 sums[key] += value
             elif key not in ("kind", "part"):
                 merged[key] = value
+    sums["dropped"] += num_dropped
     order = [key for source in sources for key in source if key in sums]
     return merged | {key: sums[key] for key in dict.fromkeys(order)}

@@ -215,6 +215,26 @@ def test_parts_merge_to_the_bytes_of_the_whole(tmp_path: Path, count: int) -> No
         assert (tmp_path / "merged" / name).read_bytes() == (whole.path / name).read_bytes(), name
 
 
+def test_duplicates_across_parts_are_left_out_as_one_pack_leaves_them(tmp_path: Path) -> None:
+    from fastpath.ingest.quality import Flag
+
+    source = kaggle(tmp_path / "source")
+    for name in ("p05", "p10"):  # another shard than p03's: no part sees the two together
+        Image.fromarray(PIXELS[3]).save(source / "train" / f"{name}.tif")
+    for drop in ((Flag.DUPLICATE,), ()):
+        scratch = tmp_path / f"{len(drop)}"
+        whole = packed(source, scratch / "whole", shard_bytes=1000, drop=drop)
+        parts = [scratch / f"part{number}" for number in range(3)]
+        for number, part in enumerate(parts):
+            packed(source, part, shard_bytes=1000, part=(number + 1, 3), drop=drop)
+        merge.run(parts, scratch / "merged")
+        merged = open_store(scratch / "merged")
+        for file in whole.path.iterdir():
+            assert (merged.path / file.name).read_bytes() == file.read_bytes(), file.name
+        assert len(merged) == (10 if drop else 12)
+        assert merged.manifest.flag_counts["duplicate"] == (0 if drop else 2)
+
+
 def test_what_cannot_be_merged(tmp_path: Path) -> None:
     source = kaggle(tmp_path / "source")
     first = packed(source, tmp_path / "first", shard_bytes=1000, part=(1, 2)).path
