@@ -11,6 +11,8 @@ from fastpath.ingest.split import Kind, SplitTable, leak_notice, write_split, wr
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import Split
 
+SHARE_TOLERANCE = 0.02  # a division may hold so much more or less validation than was asked for, unremarked
+
 
 @dataclass(frozen=True, slots=True)
 class SplitResult:
@@ -29,7 +31,9 @@ class SplitResult:
         positive_val: Share of positives among validation patches.
         groups_train: Groups with training patches, 0 where unknown.
         groups_val: Groups with validation patches, 0 where unknown.
-        notice: What a score of this division cannot be trusted for; empty where all is well.
+        share_val: Share of patches that is validation.
+        notice: What a score of this division cannot be trusted for, or how far off the wanted share it is; empty
+            where all is well.
     """
 
     store: Path
@@ -44,6 +48,7 @@ class SplitResult:
     positive_val: float
     groups_train: int
     groups_val: int
+    share_val: float
     notice: str
 
 
@@ -75,11 +80,15 @@ def run(
     store = open_store(path)
     if table is not None:
         return _count(store, write_split_from_csv(store, table))
-    return _count(store, write_split(store, kind, val=val, folds=folds, fold=fold, seed=seed))
+    return _count(
+        store, write_split(store, kind, val=val, folds=folds, fold=fold, seed=seed), val=0.0 if folds else val
+    )
 
 
-def _count(store: Store, table: SplitTable) -> SplitResult:
+def _count(store: Store, table: SplitTable, val: float = 0.0) -> SplitResult:
+    """Count a division; `val` is the share of validation that was asked for, 0 where none was."""
     rows = {part: table.rows(part) for part in Split}
+    share = len(rows[Split.VAL]) / len(store)
     groups = {part: 0 if store.groups_N is None else len(set(store.groups_N[rows[part]])) for part in Split}
     return SplitResult(
         store=store.path,
@@ -94,8 +103,16 @@ def _count(store: Store, table: SplitTable) -> SplitResult:
         positive_val=_share(store.labels_N[rows[Split.VAL]]),
         groups_train=groups[Split.TRAIN],
         groups_val=groups[Split.VAL],
-        notice=leak_notice(store, table),
+        share_val=share,
+        notice="; ".join(filter(None, [_off_notice(share, val), leak_notice(store, table)])),
     )
+
+
+def _off_notice(share: float, val: float) -> str:
+    """Say so where whole groups could not be dealt to the share that was asked for."""
+    if not val or abs(share - val) <= SHARE_TOLERANCE:
+        return ""
+    return f"validation holds {share:.1%} of the patches, not {val:.1%}: groups are dealt whole, in equal folds"
 
 
 def _share(labels_N: np.ndarray) -> float:

@@ -17,7 +17,7 @@ from fastpath.ingest.split import leak_notice, read_split, write_split, write_sp
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import Split
-from fastpath.workflows import pack
+from fastpath.workflows import pack, split
 
 
 @pytest.fixture
@@ -139,3 +139,12 @@ def test_the_draw_is_that_of_scikit_learn(counts: list[int], share: float, seed:
             stratified_draw(labels, share, seed)
     else:
         assert sorted(stratified_draw(labels, share, seed)) == sorted(held)
+
+
+def test_a_share_that_whole_groups_cannot_give_is_said(store: Store) -> None:
+    found = split.run(store.path, kind="group", val=0.4)  # 1 / 0.4 rounds to two folds
+    assert found.share_val == pytest.approx(0.5, abs=0.06)
+    assert f"validation holds {found.share_val:.1%} of the patches, not 40.0%" in found.notice
+    exact = split.run(store.path, kind="random", val=0.25)
+    assert exact.share_val == pytest.approx(0.25, abs=0.01)
+    assert "validation holds" not in exact.notice
