@@ -33,16 +33,15 @@ def record(run_dir: Path, error: NonFiniteLossError, course: Sequence[Stage], da
     stage = stage_at(course, error.epoch)
     config, size = stage.config, len(data.train_rows_N)
     positions = plan.step_positions(size, config.data.batch_size, error.step)
-    labels_N = data.store.labels_N[data.train_rows_N]
-    order_N = plan.epoch_order(labels_N, config.data.sampling, config.seed, error.epoch)
-    rows_N = data.train_rows_N[order_N[positions.start : positions.stop]]
+    rows_N = data.order(config, error.epoch)[positions.start : positions.stop]
+    ids_N = data.patches.ids_N
     drawn = augment.draw(config.data.augment, config.data.image_size_px, config.seed, error.epoch, positions)
     samples = [
         {
             "position": position,
             "row": int(row),
-            "id": str(data.store.ids_N[row]),
-            "label": int(data.store.labels_N[row]),
+            "id": str(ids_N[row]),
+            "label": int(data.patches.labels_N[row]),
         }
         | {"augmentation": {field.name: getattr(drawn, field.name)[number].tolist() for field in fields(drawn)}}
         for number, (position, row) in enumerate(zip(positions, rows_N, strict=True))

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from fastpath.analysis import eda_figures
 from fastpath.analysis.eda_figures import CENTRE_PX, Row
 from fastpath.config import Config
-from fastpath.data import augment, geometry, plan
+from fastpath.data import augment, geometry
 from fastpath.data.augment import Augmentation
 from fastpath.data.loader import train_loader
 from fastpath.data.source import training_layout
@@ -50,13 +50,15 @@ def run(
         StoreError: `path` is not a store, or has no split.
         UsageError: The epoch has no such position.
     """
+    if config.data.extra is not None:
+        problem = "found mined patches, wanted a run on its store alone to name samples by position"
+        raise UsageError("data.extra", problem, "show patches by id")
     data = open_run_data(path, config)
     store, size = data.store, len(data.train_rows_N)
     if position >= size:
         raise UsageError("--position", f"found {position}, wanted 0 to {size - 1}", "choose a place in the epoch")
     places = range(position, min(position + count, size))
-    order_N = plan.epoch_order(store.labels_N[data.train_rows_N], config.data.sampling, config.seed, epoch)
-    rows_N = data.train_rows_N[order_N[places.start : places.stop]]
+    rows_N = data.order(config, epoch)[places.start : places.stop]
     stats = ChannelStats(data.split.mean_3, data.split.std_3)
     seen_NHWC = _seen(store, data.train_rows_N, stats, config, runtime, epoch, places, rows_N)
     drawn = augment.draw(config.data.augment, config.data.image_size_px, config.seed, epoch, places)

@@ -25,10 +25,12 @@ from fastpath.engine.course import Stage, course_of, stage_at
 from fastpath.engine.guard import NonFiniteLossError
 from fastpath.engine.lint import EpochRates, lint, planned_rates
 from fastpath.engine.loop import EpochEvent, Event, StepEvent, Timing, TrainState
+from fastpath.ingest.split import SplitTable
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 from fastpath.workflows import failure
 from fastpath.workflows import run_directory as directory
+from fastpath.workflows.extra import with_extra
 from fastpath.workflows.interrupts import interruptible
 from fastpath.workflows.run_data import RunData, open_run_data, origin_of
 from fastpath.workflows.train_course import follow_course, make_state
@@ -100,6 +102,7 @@ def run(
     runtime: Runtime,
     *,
     resume: bool = False,
+    split: SplitTable | None = None,
     on_event: Callable[[StartEvent | Event], None] | None = None,
 ) -> TrainResult:
     """Train, validating and saving after every epoch. Nothing is written before all inputs are proven.
@@ -110,13 +113,14 @@ def run(
         config: Everything that decides the result.
         runtime: Device and precision.
         resume: Go on from the directory's `last.pt`, to the result of an uninterrupted run.
+        split: Division to train and validate by; None reads the store's own.
         on_event: Told of the start, every step, validation batch and epoch. Must not change what it is given.
 
     Raises:
         UsageError: The store, configuration, directory or checkpoint is not what it should be.
     """
     directory.check_vacancy(run_dir, resume=resume)
-    data = open_run_data(store_path, config)
+    data = with_extra(open_run_data(store_path, config, split), config)
     course = course_of(config, len(data.train_rows_N))
     origin = origin_of(data, config)
     checkpoint = _checkpoint(run_dir, origin) if resume else None
@@ -223,6 +227,7 @@ def _facts(data: RunData, runtime: Runtime) -> dict[str, Any]:
         "store": str(data.store.path.resolve()),
         "split_kind": data.split.kind,
         "split_seed": data.split.seed,
+        "split_fold": data.split.fold if data.split.num_folds else None,
         "num_train": len(data.train_rows_N),
         "num_val": len(data.val_rows_N),
         "runtime": runtime.describe(),

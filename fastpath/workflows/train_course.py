@@ -86,7 +86,9 @@ def follow_course(
             assert isinstance(state.model, LogitNetwork)
             state.network, state.optimizer, state.schedule = _learner(state.model, course, stage, runtime)
             made = stage.phase
-        with closing(train_loader(data.store, data.train_rows_N, stats, stage.config, runtime)) as train:
+        with closing(
+            train_loader(data.patches, data.train_rows_N, stats, stage.config, runtime, weights_N=data.weights_N)
+        ) as train:
             yield from fit(
                 state,
                 Feed(train.epoch, val_batches, train.num_steps),
