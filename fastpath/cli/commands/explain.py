@@ -1,0 +1,98 @@
+"""`fastpath explain`: a trained run in, pictures of where it finds its calls out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from fastpath.cli import options, render
+
+METHODS: tuple[Any, ...] = ("gradcam", "hirescam", "integrated_gradients")
+
+
+@click.command(name="explain")
+@click.argument("run", type=options.PATH)
+@click.argument("more_ids", metavar="", nargs=-1)
+@click.option("--ids", "first_ids", multiple=True, metavar="ID...", help="Patches by id; several may follow.")
+@click.option("--errors", type=click.IntRange(1), metavar="N", help="The N most confident errors of the split.")
+@click.option("--sample", type=click.IntRange(1), metavar="N", help="N random patches of the split. Default: 64.")
+@click.option("--store", type=options.PATH, help="The packed store. Default: the run's own.")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    default="val",
+    show_default=True,
+    help="The part of the store that errors, sample and audit are of.",
+)
+@click.option("--method", "methods", type=click.Choice(METHODS), multiple=True, help="Repeatable. Default: all.")
+@click.option("--audit/--no-audit", "with_audit", default=True, show_default=True, help="Score with parts hidden.")
+@options.output("The directory to write to.")
+@options.checkpoint()
+@options.device()
+@options.common
+def command(
+    run: Path,
+    more_ids: tuple[str, ...],
+    first_ids: tuple[str, ...],
+    checkpoint: Literal["best", "last"],
+    device: str,
+    as_json: bool,
+    verbosity: int,
+    **rest: Any,  # noqa: ANN401 (the options above, handed on)
+) -> None:
+    """Show where a run finds its calls, and how much of that lies in the centre, which decides the label.
+
+    Attribution maps of single patches, the share of each in the middle third by middle third beside the 1/9 of the
+    patch's area that this is, and the occlusion audit: the AUC of the split with the ring hidden and with the centre
+    hidden, behind the mean colour of the training patches. Writes explain.png, patches/ID.png, attributions.csv and
+    explain.json.
+
+    \b
+    Example:  fastpath explain runs/first --errors 16 -o explained
+              fastpath explain runs/first --ids 0a1b2c 3d4e5f --method gradcam -o explained
+    """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
+    from dataclasses import asdict
+
+    from fastpath import runtime
+    from fastpath.types import Split
+    from fastpath.workflows import explain
+
+    choice = _choice(first_ids, more_ids, rest["errors"], rest["sample"])
+    where = runtime.resolve(device)
+    with render.progress_bar("explaining", verbosity) as advance:
+        found = explain.run(
+            run,
+            rest["output"],
+            where,
+            choice=explain.Choice(**choice),
+            store_path=rest["store"],
+            split=Split(rest["split"]),
+            methods=rest["methods"] or METHODS,
+            with_audit=rest["with_audit"],
+            which=checkpoint,
+            advance=advance,
+        )
+    values = asdict(found)
+    if not as_json:
+        for method, mass in values.pop("centre_mass").items():
+            values[f"centre_mass_{method}"] = mass["mean"]
+        values |= values.pop("audit") or {}
+    render.result(values, as_json=as_json, title=f"{found.num_patches} patches explained", where=found.output)
+
+
+def _choice(
+    first_ids: tuple[str, ...], more_ids: tuple[str, ...], errors: int | None, sample: int | None
+) -> dict[str, Any]:
+    """Return what was chosen; at most one way is."""
+    from fastpath.errors import UsageError
+
+    if more_ids and not first_ids:
+        raise UsageError(more_ids[0], "found a second argument, wanted one RUN", "write --ids before ids")
+    chosen = {"ids": first_ids + more_ids, "errors": errors, "sample": sample}
+    given = {name: value for name, value in chosen.items() if value}
+    if len(given) > 1:
+        found = " and ".join(f"--{name}" for name in given)
+        raise UsageError(found, "found together, wanted one of them", "explain one choice at a time")
+    return given

@@ -1,0 +1,266 @@
+"""Show where a trained run finds its calls, and measure how much of that lies where the label is decided."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from fastpath.analysis import attribution, metrics
+from fastpath.analysis.attribution import METHODS, Method
+from fastpath.errors import DataError, UsageError
+from fastpath.ingest.split import read_split
+from fastpath.runtime import Runtime
+from fastpath.shards.format import write_durably
+from fastpath.shards.reader import Store
+from fastpath.types import Split
+from fastpath.workflows.explain_sheet import sheet
+from fastpath.workflows.inference import all_logits, batches, network
+from fastpath.workflows.occlusion import Audit, audit
+from fastpath.workflows.trained import TrainedRun, Which, open_run
+
+SAMPLE = 64
+"""Patches explained where none are named."""
+SHEET_ROWS = 12
+ZOOM = 4
+Maps = dict[Method, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class CentreMass:
+    """How much of the maps of one method lies in the middle third by middle third.
+
+    Attributes:
+        mean: Over patches.
+        median: Over patches.
+        num_undefined: Patches whose map is zero everywhere, left out of both.
+    """
+
+    mean: float
+    median: float
+    num_undefined: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which patches to explain: those named, or the most confident errors, or else a random sample."""
+
+    ids: tuple[str, ...] = ()
+    errors: int = 0
+    sample: int = SAMPLE
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainResult:
+    """What was explained and how much of it lies in the centre.
+
+    Attributes:
+        num_patches: Patches explained.
+        chosen: How they were chosen.
+        centre_area: The share that an even map would have in the centre.
+        centre_mass: By method.
+        audit: AUC with parts of all patches of the split hidden; None where it was not asked for.
+        split: The part of the store that errors, sample and audit are of.
+        checkpoint: `best` or `last`.
+        output: Where everything lies.
+    """
+
+    num_patches: int
+    chosen: str
+    centre_area: float
+    centre_mass: dict[str, CentreMass]
+    audit: Audit | None
+    split: Split
+    checkpoint: Which
+    output: str
+
+
+def run(
+    run_dir: Path,
+    output: Path,
+    runtime: Runtime,
+    *,
+    choice: Choice | None = None,
+    store_path: Path | None = None,
+    split: Split = Split.VAL,
+    methods: Sequence[Method] = METHODS,
+    with_audit: bool = True,
+    which: Which = "best",
+    advance: Callable[[int, int], None] | None = None,
+) -> ExplainResult:
+    """Write explain.json, attributions.csv, explain.png and one picture a patch.
+
+    Args:
+        run_dir: A run directory.
+        output: Where to write.
+        runtime: Device and precision.
+        choice: Which patches; None is a sample.
+        store_path: The packed store; None takes the run's own.
+        split: The part of the store that errors, sample and audit are of.
+        methods: Ways to attribute.
+        with_audit: Score the split with parts hidden.
+        which: The best epoch's weights or the last's.
+        advance: Called with patches done and in all, over every pass.
+
+    Raises:
+        UsageError: An id is not in the store, or a method does not suit the network.
+        DataError: The split cannot be measured, or holds no errors.
+    """
+    choice, trained = choice or Choice(), open_run(run_dir, which)
+    store = trained.open_store(store_path)
+    model = network(trained, runtime)
+    wants_split = with_audit or not choice.ids
+    rows_M = _labelled_rows(store, split) if wants_split else np.empty(0, np.int64)
+    passes = 1 + 2 * with_audit if wants_split else 0
+    report = _reporter(advance, passes * len(rows_M))
+    logits_M = np.empty(0, np.float32)
+    if wants_split:
+        logits_M = all_logits(trained, model, store, rows_M, runtime, report(0))
+    found = audit(trained, model, store, rows_M, logits_M, runtime, report(len(rows_M))) if with_audit else None
+    rows_N, chosen = _choose(choice, store, rows_M, logits_M, trained.config.seed)
+    maps, logits_N = explain_rows(trained, model, store, rows_N, methods, runtime)
+    output.mkdir(parents=True, exist_ok=True)
+    masses = {method: attribution.centre_mass(maps[method]) for method in methods}
+    result = ExplainResult(
+        num_patches=len(rows_N),
+        chosen=chosen,
+        centre_area=attribution.CENTRE_AREA,
+        centre_mass={method: _summary(mass_N) for method, mass_N in masses.items()},
+        audit=found,
+        split=split,
+        checkpoint=which,
+        output=str(output),
+    )
+    _write(output, result, store, rows_N, logits_N, maps, masses)
+    return result
+
+
+def explain_rows(
+    trained: TrainedRun,
+    model: nn.Module,
+    store: Store,
+    rows_N: NDArray[np.int64],
+    methods: Sequence[Method],
+    runtime: Runtime,
+) -> tuple[Maps, NDArray[np.float64]]:
+    """Return the maps of these rows by method, float32 [N, H, W], and their logits float64 [N]."""
+    maps: dict[Method, list[NDArray[np.float32]]] = {method: [] for method in methods}
+    for batch in batches(trained, store, rows_N, runtime):
+        for method in methods:
+            maps[method].append(attribution.attribute(model, batch.images_NCHW, method))
+    logits_N = all_logits(trained, model, store, rows_N, runtime).astype(np.float64)
+    return {method: np.concatenate(parts) for method, parts in maps.items()}, logits_N
+
+
+def _labelled_rows(store: Store, split: Split) -> NDArray[np.int64]:
+    rows_M: NDArray[np.int64] = read_split(store).rows(split)
+    labels_M = store.labels_N[rows_M]
+    num_positive, num_negative = int((labels_M == 1).sum()), int((labels_M == 0).sum())
+    if not num_positive or not num_negative:
+        problem = f"found {num_positive} positive and {num_negative} negative patches in the {split} split"
+        raise DataError(store.path, f"{problem}, wanted both", "choose another --split, or name patches with --ids")
+    return rows_M[labels_M >= 0]
+
+
+def _choose(
+    choice: Choice, store: Store, rows_M: NDArray[np.int64], logits_M: NDArray[np.float32], seed: int
+) -> tuple[NDArray[np.int64], str]:
+    """Return the rows to explain and how they were chosen."""
+    if choice.ids:
+        row_of = {str(name): row for row, name in enumerate(store.ids_N)}
+        missing = [name for name in choice.ids if name not in row_of]
+        if missing:
+            problem = f"found no patch '{missing[0]}' in {store.path}"
+            raise UsageError("--ids", problem, "look up ids with 'fastpath inspect', or in the store's index.parquet")
+        return np.array([row_of[name] for name in choice.ids], np.int64), "ids"
+    if choice.errors:
+        return rows_M[_worst_errors(store.labels_N[rows_M], logits_M, choice.errors)], "errors"
+    rng = np.random.default_rng(seed)
+    return np.sort(rng.permutation(rows_M)[: choice.sample]), "sample"
+
+
+def _worst_errors(labels_M: NDArray[np.int8], logits_M: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Return positions of the most confident errors, false positives and false negatives in turn."""
+    order_M = np.argsort(-np.abs(logits_M), kind="stable")
+    wrong_M = order_M[(logits_M >= 0)[order_M] != (labels_M == 1)[order_M]]
+    if not len(wrong_M):
+        raise DataError("--errors", f"found none among {len(labels_M)} patches", "drop it, or choose another --split")
+    rank_M = np.empty(len(wrong_M), np.int64)
+    for label in (0, 1):
+        mine = labels_M[wrong_M] == label
+        rank_M[mine] = np.arange(mine.sum())
+    in_turn: NDArray[np.int64] = wrong_M[np.argsort(rank_M, kind="stable")][:count]
+    return in_turn
+
+
+def _summary(mass_N: NDArray[np.float64]) -> CentreMass:
+    defined = mass_N[np.isfinite(mass_N)]
+    mean, median = (float(np.mean(defined)), float(np.median(defined))) if len(defined) else (float("nan"),) * 2
+    return CentreMass(mean, median, int(len(mass_N) - len(defined)))
+
+
+def _reporter(advance: Callable[[int, int], None] | None, total: int) -> Callable[[int], Callable[[int], None] | None]:
+    """Return a function from where a pass starts to what reports its patches."""
+    return lambda start: None if advance is None else (lambda done: advance(start + done, total))
+
+
+def _write(
+    output: Path,
+    result: ExplainResult,
+    store: Store,
+    rows_N: NDArray[np.int64],
+    logits_N: NDArray[np.float64],
+    maps: Maps,
+    masses: dict[Method, NDArray[np.float64]],
+) -> None:
+    """Write each file whole or not at all; explain.json last, so that its presence means all are there."""
+    ids, labels_N, probability_N = store.ids_N[rows_N], store.labels_N[rows_N], metrics.probabilities(logits_N)
+    patches_NHWC = store.gather(rows_N)
+    strips = np.concatenate(
+        [attribution.overlay(patches_NHWC, 0 * next(iter(maps.values())), ZOOM)]
+        + [attribution.overlay(patches_NHWC, maps[method], ZOOM) for method in maps],
+        axis=2,
+    )
+    (output / "patches").mkdir(exist_ok=True)
+    for name, strip in zip(ids, strips, strict=True):
+        write_durably(output / "patches" / f"{_file_name(str(name))}.png", _png(strip))
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("id", "label", "logit", "probability", *(f"centre_{method}" for method in masses)))
+    for row, name in enumerate(ids):
+        numbers = (logits_N[row], probability_N[row], *(mass_N[row] for mass_N in masses.values()))
+        writer.writerow((name, labels_N[row] if labels_N[row] >= 0 else "", *(f"{value:.9g}" for value in numbers)))
+    write_durably(output / "attributions.csv", table.getvalue().encode())
+    captions = [
+        f"{str(name)[:12]}\nlabel {label if label >= 0 else 'unknown'}\nprobability {probability:.3f}"
+        for name, label, probability in zip(ids, labels_N, probability_N, strict=True)
+    ]
+    write_durably(
+        output / "explain.png",
+        sheet(
+            strips[:SHEET_ROWS],
+            captions[:SHEET_ROWS],
+            ["patch", *maps],
+            {str(method): mass_N for method, mass_N in masses.items()},
+        ),
+    )
+    values = {key: value for key, value in asdict(result).items() if key != "output"}
+    write_durably(output / "explain.json", (json.dumps(values, indent=2) + "\n").encode())
+
+
+def _file_name(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)[:120]
+
+
+def _png(image_HWC: NDArray[np.uint8]) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(image_HWC).save(content, format="png")
+    return content.getvalue()

@@ -1,0 +1,50 @@
+"""One picture of several explained patches, a row each, with what the centre holds under every map."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def sheet(
+    strips_NHWC: NDArray[np.uint8],
+    captions: Sequence[str],
+    columns: Sequence[str],
+    masses: Mapping[str, NDArray[np.float64]],
+) -> bytes:
+    """Draw strips of equally wide pictures below each other.
+
+    Args:
+        strips_NHWC: uint8 [N, side, side·len(columns), 3].
+        captions: What each row shows.
+        columns: What each part of a strip shows; parts with an entry in `masses` get its number.
+        masses: Share in the centre by column, float64 [N] or longer.
+
+    Returns:
+        A PNG, the same for the same input.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    num, side = strips_NHWC.shape[:2]
+    figure = Figure(figsize=(1.3 + 2.2 * len(columns), 0.5 + 2.45 * num), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(num, len(columns), squeeze=False)
+    for row in range(num):
+        for number, name in enumerate(columns):
+            panel = axes[row, number]
+            panel.imshow(strips_NHWC[row, :, number * side : (number + 1) * side], interpolation="nearest")
+            panel.set(xticks=[], yticks=[])
+            panel.spines[:].set_visible(False)
+            if row == 0:
+                panel.set_title(name.replace("_", " "), fontsize=10)
+            if name in masses:
+                value = masses[name][row]
+                panel.set_xlabel(f"centre {value:.0%}" if np.isfinite(value) else "no map", fontsize=9)
+        axes[row, 0].set_ylabel(captions[row], rotation=0, ha="right", va="center", fontsize=8, labelpad=6)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()

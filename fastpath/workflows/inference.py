@@ -1,0 +1,102 @@
+"""Score patches that lie in no store, masked ones or tiles of a slide: one network, any number of passes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fastpath.analysis import calibration
+from fastpath.analysis.calibration import Calibrator
+from fastpath.data.loader import eval_loader
+from fastpath.data.residency import Patches
+from fastpath.engine.step import infer
+from fastpath.errors import DataError, UsageError
+from fastpath.model.registry import restore
+from fastpath.runtime import Runtime
+from fastpath.types import Batch
+from fastpath.workflows.trained import TrainedRun
+
+CALIBRATION = "calibration.json"
+
+
+def network(run: TrainedRun, runtime: Runtime) -> nn.Module:
+    """Return a run's network in evaluation mode, on the device."""
+    model = restore(run.config.model, run.config.data.image_size_px, run.checkpoint.model, run.path)
+    return runtime.prepare(model).eval()
+
+
+def batches(run: TrainedRun, patches: Patches, rows_N: NDArray[np.int64], runtime: Runtime) -> Iterator[Batch]:
+    """Yield patches as the network sees them in an evaluation; a batch holds until the next one is asked for."""
+    with closing(eval_loader(patches, rows_N, run.stats, run.config, runtime)) as loader:
+        yield from loader
+
+
+def logits(
+    run: TrainedRun, model: nn.Module, patches: Patches, rows_N: NDArray[np.int64], runtime: Runtime
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Yield the rows of each batch and their logits, as they become known.
+
+    Raises:
+        DataError: A logit is not finite.
+    """
+    with closing(eval_loader(patches, rows_N, run.stats, run.config, runtime)) as loader:
+        for batch, logits_N in infer(model, loader, runtime):
+            found_N = _host(logits_N)
+            if not np.isfinite(found_N).all():
+                raise DataError(run.path, "gives logits that are not finite", "train again with a lower learning rate")
+            yield _host(batch.indices_N), found_N
+
+
+def all_logits(
+    run: TrainedRun,
+    model: nn.Module,
+    patches: Patches,
+    rows_N: NDArray[np.int64],
+    runtime: Runtime,
+    advance: Callable[[int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Return the logits of these rows, float32 [N], in their order.
+
+    Args:
+        run: Configuration and normalisation.
+        model: From `network`.
+        patches: Where the rows lie.
+        rows_N: int64 [N].
+        runtime: Device and precision.
+        advance: Called with the patches done so far.
+    """
+    parts, done = [], 0
+    for _, logits_N in logits(run, model, patches, rows_N, runtime):
+        parts.append(logits_N)
+        done += len(logits_N)
+        if advance is not None:
+            advance(done)
+    return np.concatenate(parts)
+
+
+def _host(values: Tensor) -> NDArray[Any]:
+    # A copy: on the CPU both would share memory that the next batch is written to.
+    copied: NDArray[Any] = values.cpu().numpy().copy()
+    return copied
+
+
+def read_calibration(run_dir: Path) -> Calibrator:
+    """Return the calibration stored with a run, or the identity.
+
+    Raises:
+        UsageError: The file is not a calibration.
+    """
+    path = (run_dir if run_dir.is_dir() else run_dir.parent) / CALIBRATION
+    if not path.exists():
+        return calibration.IDENTITY
+    try:
+        return calibration.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(path, f"is not a calibration ({error})", "evaluate the run again, or add --raw") from None

@@ -1,0 +1,137 @@
+"""The occlusion audit: how well a network ranks patches when it may see only the ring, or only the centre."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from fastpath.analysis import metrics
+from fastpath.data.residency import Patches
+from fastpath.runtime import Runtime
+from fastpath.types import ChannelStats
+from fastpath.workflows.inference import all_logits
+from fastpath.workflows.trained import TrainedRun
+
+Part = Literal["ring", "centre"]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """AUC with nothing hidden and with either part of each patch hidden behind the mean colour.
+
+    Attributes:
+        auc: Nothing hidden.
+        auc_ring_masked: Only the middle third by middle third is seen.
+        auc_centre_masked: Only what surrounds it is seen.
+        chance_low: A ranking that knows nothing stays above this in 97.5 % of cases.
+        chance_high: And below this.
+        mask_colour_3: What hides a part: the mean colour of the training patches, red green blue, 0 to 255.
+        num_patches: Patches scored.
+    """
+
+    auc: float
+    auc_ring_masked: float
+    auc_centre_masked: float
+    chance_low: float
+    chance_high: float
+    mask_colour_3: tuple[int, int, int]
+    num_patches: int
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Patches of which one part is painted over with one colour.
+
+    Attributes:
+        patches: Where they come from.
+        hidden: The middle third by middle third, or all but that.
+        colour_3: uint8 [3].
+    """
+
+    patches: Patches
+    hidden: Part
+    colour_3: NDArray[np.uint8]
+
+    @property
+    def labels_N(self) -> NDArray[np.int8]:
+        """Label of each row, -1 where unknown."""
+        return self.patches.labels_N
+
+    @property
+    def patch_size_px(self) -> int:
+        """Side of a patch."""
+        return self.patches.patch_size_px
+
+    def gather(self, indices_N: NDArray[np.int64], out_NHWC: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Return the patches of these rows, masked."""
+        found_NHWC = self.patches.gather(indices_N, out_NHWC)
+        low, high = round(self.patch_size_px / 3), round(2 * self.patch_size_px / 3)
+        centre = found_NHWC[:, low:high, low:high]
+        if self.hidden == "centre":
+            centre[:] = self.colour_3
+        else:
+            kept = centre.copy()
+            found_NHWC[:] = self.colour_3
+            centre[:] = kept
+        return found_NHWC
+
+
+def mean_colour(stats: ChannelStats) -> NDArray[np.uint8]:
+    """Return the mean colour of the training patches, uint8 [3]."""
+    colour: NDArray[np.uint8] = np.rint(255 * np.array(stats.mean_3)).astype(np.uint8)
+    return colour
+
+
+def audit(
+    run: TrainedRun,
+    model: nn.Module,
+    patches: Patches,
+    rows_N: NDArray[np.int64],
+    logits_N: NDArray[np.float32],
+    runtime: Runtime,
+    advance: Callable[[int], None] | None = None,
+) -> Audit:
+    """Score labelled patches with either part hidden.
+
+    Args:
+        run: Configuration and normalisation.
+        model: The run's network.
+        patches: Where the rows lie.
+        rows_N: int64 [N], labelled rows of both classes.
+        logits_N: Theirs with nothing hidden.
+        runtime: Device and precision.
+        advance: Called with the patches done so far, of two passes.
+    """
+    labels_N, colour_3 = patches.labels_N[rows_N], mean_colour(run.stats)
+    auc = {}
+    for number, hidden in enumerate(get_args(Part)):
+        masked = Masked(patches, hidden, colour_3)
+        report = _shifted(advance, number * len(rows_N))
+        auc[hidden] = metrics.roc_auc(labels_N, all_logits(run, model, masked, rows_N, runtime, report))
+    low, high = chance_band(int((labels_N == 1).sum()), int((labels_N == 0).sum()))
+    red, green, blue = colour_3.tolist()
+    return Audit(
+        auc=metrics.roc_auc(labels_N, logits_N),
+        auc_ring_masked=auc["ring"],
+        auc_centre_masked=auc["centre"],
+        chance_low=low,
+        chance_high=high,
+        mask_colour_3=(red, green, blue),
+        num_patches=len(rows_N),
+    )
+
+
+def chance_band(num_positive: int, num_negative: int) -> tuple[float, float]:
+    """Return where 95 % of the AUCs of a ranking that knows nothing lie, by Mann and Whitney's variance."""
+    spread = math.sqrt((num_positive + num_negative + 1) / (12 * num_positive * num_negative))
+    return 0.5 - 1.96 * spread, 0.5 + 1.96 * spread
+
+
+def _shifted(advance: Callable[[int], None] | None, by: int) -> Callable[[int], None] | None:
+    return None if advance is None else lambda done: advance(by + done)
