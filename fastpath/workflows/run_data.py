@@ -75,6 +75,9 @@ def open_run_data(store_path: Path, config: Config, split: SplitTable | None = N
     split = split or read_split(store)
     train_rows_N = _rows(store, split, Split.TRAIN, config.data.limit, config.seed)
     val_rows_N = _rows(store, split, Split.VAL, config.data.val_limit, config.seed)
+    if config.train.include_val:
+        every_val_row_N = _rows(store, split, Split.VAL, 0, config.seed)
+        train_rows_N = np.sort(np.concatenate([train_rows_N, every_val_row_N]))
     digest = hashlib.sha256()
     for rows_N in (train_rows_N, val_rows_N):
         digest.update(len(rows_N).to_bytes(8, "little") + rows_N.astype("<i8").tobytes())
