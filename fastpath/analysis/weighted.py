@@ -96,6 +96,12 @@ def measure(scores: Scores, weights_BN: NDArray[Any]) -> Floats:
     return np.stack(columns, axis=1)
 
 
+def auc(scores: Scores, weights_BN: NDArray[Any]) -> Floats:
+    """Return the AUC of each weighting alone, float64 [B]; NaN where a weighting leaves a class out."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _ranking(scores, np.asarray(weights_BN, np.float64)[:, scores.order_N])[0]
+
+
 def _ranking(scores: Scores, weights_BN: Floats) -> tuple[Floats, Floats]:
     """Return AUC and average precision of each weighting."""
     positives_BT = np.add.reduceat(weights_BN * scores.positive_N, scores.first_of_ties_T, axis=1)

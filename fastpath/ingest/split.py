@@ -101,6 +101,10 @@ def read_split(store: Store, fold: int | None = None) -> SplitTable:
             raise StoreError(path, problem, f"run 'fastpath split {store.path} --folds K'")
         folds_N = np.array([_DIGITS.find(digit) for digit in document.folds])
         document = _document(store, document.kind, document.seed, document.val, fold=fold, folds_N=folds_N)
+    return _table(document)
+
+
+def _table(document: SplitDocument) -> SplitTable:
     return SplitTable(
         kind=document.kind,
         seed=document.seed,
@@ -115,7 +119,14 @@ def read_split(store: Store, fold: int | None = None) -> SplitTable:
 def write_split(
     store: Store, kind: Kind | None = None, *, val: float = 0.2, folds: int = 0, fold: int = 0, seed: int = 42
 ) -> SplitTable:
-    """Deal a store's rows and keep the result in the store.
+    """Deal a store's rows and keep the result in the store; see `deal`."""
+    return _keep(store, _dealt(store, kind, val, folds, fold, seed))
+
+
+def deal(
+    store: Store, kind: Kind | None = None, *, val: float = 0.2, folds: int = 0, fold: int = 0, seed: int = 42
+) -> SplitTable:
+    """Deal a store's rows, and leave the store's own division as it is.
 
     Args:
         store: A store whose every patch is labelled.
@@ -129,6 +140,10 @@ def write_split(
     Raises:
         DataError: Patches are unlabelled, groups unknown or too few, or a class too small to divide.
     """
+    return _table(_dealt(store, kind, val, folds, fold, seed))
+
+
+def _dealt(store: Store, kind: Kind | None, val: float, folds: int, fold: int, seed: int) -> SplitDocument:
     chosen: Kind = kind or ("group" if store.groups_N is not None else "random")
     unlabelled = int((store.labels_N == fmt.UNLABELLED).sum())
     if unlabelled:
@@ -136,14 +151,13 @@ def write_split(
         raise DataError(store.path, problem, "pack with --labels, or give a division with --kind csv")
     if not 0 <= fold < max(folds, 1):
         raise DataError("--fold", f"found {fold}, wanted 0 to {max(folds, 1) - 1}", "choose one of the folds")
-    deal: Callable[[Store, float, int, int], np.ndarray] = _deal_groups if chosen == "group" else _deal_rows
+    dealer: Callable[[Store, float, int, int], np.ndarray] = _deal_groups if chosen == "group" else _deal_rows
     try:
-        folds_N = deal(store, val, folds, seed)
+        folds_N = dealer(store, val, folds, seed)
     except ValueError as error:  # scikit-learn says what is wrong, and nothing more can be added
         problem = f"cannot be divided ({error})"
         raise DataError(store.path, problem, "use fewer folds, another --val or more patches") from None
-    document = _document(store, chosen, seed, val, fold=fold, folds_N=folds_N, single=not folds)
-    return _keep(store, document)
+    return _document(store, chosen, seed, val, fold=fold, folds_N=folds_N, single=not folds)
 
 
 def write_split_from_csv(store: Store, table: Path) -> SplitTable:
@@ -172,10 +186,9 @@ def write_split_from_csv(store: Store, table: Path) -> SplitTable:
 
 def leak_notice(store: Store, table: SplitTable) -> str:
     """Return one line on what a validation score of this split cannot be trusted for; empty where all is well."""
-    hashes_N = store.column("hash")
-    twins = set(hashes_N[table.rows(Split.TRAIN)]) & set(hashes_N[table.rows(Split.VAL)])
-    if twins:
-        problem = f"this split leaks: {len(twins)} patches are in both training and validation, pixel for pixel"
+    num_twins = _num_shared(store.hash_halves_N2, table.rows(Split.TRAIN), table.rows(Split.VAL))
+    if num_twins:
+        problem = f"this split leaks: {num_twins} patches are in both training and validation, pixel for pixel"
         return f"{problem}; pack with --drop duplicate"
     if table.kind == "group":
         return ""
@@ -192,6 +205,16 @@ def leak_notice(store: Store, table: SplitTable) -> str:
         f"this split leaks: {len(both)} of {store.manifest.num_groups} groups have patches in both training and "
         "validation, so validation scores are optimistic; use --kind group"
     )
+
+
+def _num_shared(halves_N2: np.ndarray, some: np.ndarray, others: np.ndarray) -> int:
+    """Count the hashes that two sets of rows share; whole hashes are compared only where first halves agree."""
+    shared = np.intersect1d(halves_N2[some, 0], halves_N2[others, 0])
+    if not len(shared):
+        return 0
+    sides = [rows[np.isin(halves_N2[rows, 0], shared)] for rows in (some, others)]
+    wholes = [set(map(tuple, halves_N2[rows].tolist())) for rows in sides]
+    return len(wholes[0] & wholes[1])
 
 
 def _deal_rows(store: Store, val: float, folds: int, seed: int) -> np.ndarray:

@@ -86,3 +86,10 @@ def test_a_weighting_without_one_class_is_undefined_and_disturbs_no_other() -> N
     both = weighted.measure(scores, np.stack([labels_N, np.ones(6)]))
     assert np.isnan(both[0, 0])
     np.testing.assert_allclose(both[1], weighted.measure(scores, np.ones((1, 6)))[0], rtol=1e-9)
+
+
+def test_the_auc_alone_is_the_one_among_all_measures() -> None:
+    rng = np.random.default_rng(4)
+    scores = weighted.prepare(rng.integers(0, 2, 50), rng.normal(size=50).round(1))
+    weights_BN = rng.integers(0, 3, (9, 50))
+    np.testing.assert_array_equal(weighted.auc(scores, weights_BN), weighted.measure(scores, weights_BN)[:, 0])

@@ -148,3 +148,19 @@ def test_a_share_that_whole_groups_cannot_give_is_said(store: Store) -> None:
     exact = split.run(store.path, kind="random", val=0.25)
     assert exact.share_val == pytest.approx(0.25, abs=0.01)
     assert "validation holds" not in exact.notice
+
+
+def test_dealing_gives_what_is_written_and_writes_nothing(kaggle_folder: Path, tmp_path: Path) -> None:
+    from fastpath.ingest.split import deal
+    from fastpath.workflows import pack
+
+    pack.run(kaggle_folder, tmp_path / "store", workers=1)
+    store = open_store(tmp_path / "store")
+    before = (store.path / "split.json").read_bytes()
+    for kind, folds in (("random", 0), ("group", 3)):
+        dealt = deal(store, kind, folds=folds, fold=1 if folds else 0, seed=9)  # type: ignore[arg-type]
+        assert (store.path / "split.json").read_bytes() == before
+        written = write_split(store, kind, folds=folds, fold=1 if folds else 0, seed=9)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(dealt.codes_N, written.codes_N)
+        assert (dealt.kind, dealt.num_folds, dealt.mean_3) == (written.kind, written.num_folds, written.mean_3)
+        (store.path / "split.json").write_bytes(before)
