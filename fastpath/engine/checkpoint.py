@@ -16,6 +16,7 @@ from fastpath.errors import CheckpointError
 
 FORMAT = "fastpath-checkpoint"
 VERSION = 2
+_WEIGHTS = ("model", "average")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             path, f"found format version {version}, wanted {VERSION}", "use the release that wrote it"
         )
     _check_fields(values, path)
-    for name, tensor in tensors(values["model"]):
+    for name, tensor in tensors({name: values[name] for name in _WEIGHTS}):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             problem = f"its weights are not finite ('{name}' holds NaN or infinity)"
             raise CheckpointError(path, problem, "train again with a lower learning rate, or use an earlier one")
@@ -203,8 +204,8 @@ def _check_fields(values: Mapping[str, Any], path: Path) -> None:
     hints = get_type_hints(Checkpoint)
     odd = sorted(set(hints) ^ set(values))
     odd += [name for name, hint in hints.items() if not odd and not isinstance(values[name], get_origin(hint) or hint)]
-    if not odd and not all(isinstance(value, Tensor) for value in values["model"].values()):
-        odd = ["model"]
+    if not odd:
+        odd = [name for name in _WEIGHTS if not all(isinstance(value, Tensor) for value in values[name].values())]
     if odd:
         raise CheckpointError(path, f"'{odd[0]}' is not what a checkpoint holds there", "give best.pt or last.pt")
 
@@ -233,7 +234,7 @@ def check_same_config(path: Path, found: Mapping[str, Any], wanted: Mapping[str,
     Raises:
         CheckpointError: Naming every key that differs, with both values.
     """
-    found_values, wanted_values = _flat(found), _flat(wanted)
+    found_values, wanted_values = flat(found), flat(wanted)
     differing = [key for key in {**found_values, **wanted_values} if found_values.get(key) != wanted_values.get(key)]
     if differing:
         pairs = ", ".join(f"{key}: found {found_values.get(key)}, wanted {wanted_values.get(key)}" for key in differing)
@@ -244,12 +245,12 @@ def check_same_config(path: Path, found: Mapping[str, Any], wanted: Mapping[str,
         )
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested values by dotted key."""
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            found[prefix + key] = value
+    return found

@@ -239,16 +239,17 @@ def test_a_tensor_that_would_fill_the_memory_is_refused_unread(field: str, tmp_p
         load_checkpoint(tmp_path / "best.pt")
 
 
-@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_refused(wrong: float, tmp_path: Path) -> None:
-    save_checkpoint(replace(checkpoint(), model={"bias": torch.tensor([0.0, wrong])}), tmp_path / "best.pt")
-    with pytest.raises(CheckpointError, match=r"weights are not finite \('bias' holds NaN or infinity\)"):
+@pytest.mark.parametrize(("field", "wrong"), [("model", float("nan")), ("average", float("inf"))])
+def test_weights_that_are_not_finite_are_refused(field: str, wrong: float, tmp_path: Path) -> None:
+    broken = {"bias": torch.tensor([0.0, wrong])}
+    save_checkpoint(replace(checkpoint(), **{field: broken}), tmp_path / "best.pt")
+    with pytest.raises(CheckpointError, match=rf"weights are not finite \('{field}.bias' holds NaN or infinity\)"):
         load_checkpoint(tmp_path / "best.pt")
 
 
 @pytest.mark.parametrize(
     ("changes", "field"),
-    [({"epoch": "2"}, "epoch"), ({"model": [1]}, "model"), ({"model": {"a": 1}}, "model"), ({"more": 1}, "more")],
+    [({"epoch": "2"}, "epoch"), ({"model": [1]}, "model"), ({"average": {"a": 1}}, "average"), ({"more": 1}, "more")],
 )
 def test_a_table_of_another_form_is_refused(changes: dict[str, Any], field: str, tmp_path: Path) -> None:
     archive.write_archive(values(**changes), tmp_path / "best.pt")
