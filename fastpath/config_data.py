@@ -61,7 +61,7 @@ class AugmentConfig(Section):
     shift_p: Fraction = 1.0
     """Probability of that shift."""
     zoom: tuple[Positive, Positive] = (1.0, 1.0)
-    """Enlarge about the centre by a factor log-uniform between the two; below 1 it shows what lies outside."""
+    """Enlarge about the centre by a factor uniform between the two; below 1 it shows what lies outside."""
     zoom_p: Fraction = 1.0
     """Probability of that zoom."""
     crop_scale: tuple[Positive, Positive] = (0.8, 1.0)

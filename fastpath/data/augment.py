@@ -122,7 +122,6 @@ def _asks_for_more(config: AugmentConfig) -> bool:
 def _moved(config: AugmentConfig, extra: NDArray[np.float64], size: int, drawn: Augmentation) -> Augmentation:
     """Leave rotation, crop, colour and stain out where their probability says so, and draw shift and zoom."""
     turned, cropped, coloured, stained = (extra[:, :4] < _gates(config)).T
-    low, high = np.log(config.zoom)
     return replace(
         drawn,
         angle_deg_N=drawn.angle_deg_N * turned,
@@ -130,7 +129,7 @@ def _moved(config: AugmentConfig, extra: NDArray[np.float64], size: int, drawn: 
         factors_N4=np.where(coloured[:, None], drawn.factors_N4, SAME_COLOUR),
         stain_N23=np.where(stained[:, None, None], drawn.stain_N23, SAME_STAIN),
         shift_px_N2=(2 * extra[:, 5:7] - 1) * config.shift_px * (extra[:, 4:5] < config.shift_p),
-        zoom_N=np.exp((low + extra[:, 8] * (high - low)) * (extra[:, 7] < config.zoom_p)),
+        zoom_N=np.where(extra[:, 7] < config.zoom_p, _between(config.zoom, extra[:, 8]), 1.0),
     )
 
 

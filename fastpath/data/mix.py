@@ -1,7 +1,7 @@
 """Mixup and CutMix: samples blended with their neighbour in the epoch's order, on the device, after the loader.
 
 Zhang et al., "mixup: beyond empirical risk minimization", 2018; Yun et al., "CutMix", 2019. Partners are positions 2k
-and 2k + 1 of the epoch. The order is random, so they are random pairs; and as both lie in one batch of one rank wherever
+and 2k + 1 of the epoch. The order is random, so they are random pairs; and as both lie in one batch of one rank where
 shares are even, neither batch size nor number of ranks changes what is mixed. A sample whose partner is elsewhere, at
 the end of an odd share, stays as it is.
 """

@@ -19,11 +19,24 @@ NOTEBOOK = AugmentConfig()
 DRAWS = 100_000
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 500), st.integers(0, 10_000), st.integers(1, 40))
-def test_a_draw_depends_on_its_position_only(seed: int, epoch: int, start: int, count: int) -> None:
-    whole = augment.draw(NOTEBOOK, 224, seed, epoch, range(start, start + count))
+EVERYTHING = AugmentConfig.model_validate(
+    {"policy": "strong"} | {key: 0.5 for key in AugmentConfig.model_fields if key.endswith("_p")}
+)
+
+
+@given(
+    st.sampled_from([NOTEBOOK, EVERYTHING]),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 500),
+    st.integers(0, 10_000),
+    st.integers(1, 40),
+)
+def test_a_draw_depends_on_its_position_only(
+    policy: AugmentConfig, seed: int, epoch: int, start: int, count: int
+) -> None:
+    whole = augment.draw(policy, 224, seed, epoch, range(start, start + count))
     for offset in {0, count // 2, count - 1}:
-        alone = augment.draw(NOTEBOOK, 224, seed, epoch, range(start + offset, start + offset + 1))
+        alone = augment.draw(policy, 224, seed, epoch, range(start + offset, start + offset + 1))
         for field in dataclasses.fields(alone):
             np.testing.assert_array_equal(getattr(alone, field.name)[0], getattr(whole, field.name)[offset])
 
@@ -101,3 +114,48 @@ def test_without_augmentation_every_sample_is_left_as_it_is() -> None:
     np.testing.assert_array_equal(drawn.crop_N4, np.tile([0, 0, 96, 96], (100, 1)))
     np.testing.assert_allclose(drawn.factors_N4, np.tile([1, 1, 1, 0], (100, 1)))
     np.testing.assert_array_equal(drawn.stain_N23, np.tile([[1.0], [0.0]], (100, 1, 3)).reshape(100, 2, 3))
+
+
+def test_what_is_asked_for_more_leaves_the_notebooks_draws_as_they_are() -> None:
+    plain = augment.draw(NOTEBOOK, 224, 5, 2, range(100))
+    more = augment.draw(NOTEBOOK.model_copy(update={"blur_p": 0.5, "shift_px": 3.0}), 224, 5, 2, range(100))
+    for name in ("hflip_N", "angle_deg_N", "crop_N4", "factors_N4", "order_N4"):
+        np.testing.assert_array_equal(getattr(more, name), getattr(plain, name))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_each_probability_is_the_share_of_samples_that_are_changed(share: float) -> None:
+    asked = {key: share for key in AugmentConfig.model_fields if key.endswith("_p")}
+    settings = {"stain": 0.1, "shift_px": 3.0, "zoom": (1.1, 1.2), "crop_scale": (0.5, 0.9)} | asked
+    drawn = augment.draw(AugmentConfig.model_validate(settings), 224, 0, 0, range(20_000))
+    changed = {
+        "rotation_p": drawn.angle_deg_N != 0,
+        "crop_p": (drawn.crop_N4 != [0, 0, 224, 224]).any(axis=1),
+        "colour_p": (drawn.factors_N4 != augment.SAME_COLOUR).any(axis=1),
+        "stain_p": (drawn.stain_N23 != augment.SAME_STAIN).any(axis=(1, 2)),
+        "shift_p": drawn.shift_px_N2.any(axis=1),
+        "zoom_p": drawn.zoom_N != 1,
+        "blur_p": drawn.blur_px_N > 0,
+        "noise_p": drawn.noise_sd_N > 0,
+        "jpeg_p": drawn.jpeg_quality_N > 0,
+        "ring_blur_p": drawn.ring_blur_px_N > 0,
+        "ring_stain_p": (drawn.ring_stain_N23 != augment.SAME_STAIN).any(axis=(1, 2)),
+        "ring_swap_p": drawn.ring_partner_N >= 0,
+    }
+    assert set(changed) == set(asked)
+    for key, found in changed.items():
+        assert found.mean() == pytest.approx(share, abs=0.01), key
+
+
+def test_artefacts_are_drawn_within_their_ends() -> None:
+    drawn = augment.draw(EVERYTHING, 224, 0, 0, range(20_000))
+    for values, (low, high) in (
+        (drawn.blur_px_N, EVERYTHING.blur_sigma_px),
+        (drawn.noise_sd_N, EVERYTHING.noise_sd),
+        (drawn.jpeg_quality_N, EVERYTHING.jpeg_quality),
+        (drawn.ring_blur_px_N, EVERYTHING.ring_blur_sigma_px),
+    ):
+        asked = values[values > 0]
+        assert asked.min() >= low
+        assert asked.max() <= high
+        assert asked.max() - asked.min() > 0.95 * (high - low)

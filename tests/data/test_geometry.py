@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpath.config import AugmentConfig
+from fastpath.config_data import POLICIES
 from fastpath.data import augment, geometry
 
 STILL = AugmentConfig(
@@ -102,7 +103,7 @@ def test_coverage_is_the_share_that_is_not_black() -> None:
 
 
 @pytest.mark.parametrize("output_px", [224, 96, 48])
-@pytest.mark.parametrize("policy", ["notebook", "none", "d4", "strong"])
+@pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_no_policy_cuts_into_the_centre_that_decides_the_label(policy: str, output_px: int) -> None:
     assert geometry.centre_lost_share(AugmentConfig.model_validate({"policy": policy}), 96, output_px) == 0
 
@@ -114,3 +115,45 @@ def test_the_share_of_samples_that_lose_their_centre_is_that_of_brute_force() ->
     lost = (top > 32) | (left > 32) | (top + height < 64) | (left + width < 64)
     assert 0.1 < lost.mean() < 0.9
     assert geometry.centre_lost_share(policy, 96, 96) == pytest.approx(lost.mean(), abs=0.015)
+
+
+@pytest.mark.parametrize("shift_p", [1.0, 0.3])
+def test_a_shift_loses_the_centre_as_often_as_it_moves_an_edge_of_it_out_of_the_crop(shift_p: float) -> None:
+    policy = STILL.model_copy(update={"shift_px": 48.0, "shift_p": shift_p})
+    # Uniform in ±48: an edge of the centre is 32 pixels from the patch's.
+    assert geometry.centre_lost_share(policy, 96, 96) == pytest.approx(shift_p * (1 - (32 / 48) ** 2), abs=0.015)
+    assert geometry.centre_lost_share(STILL.model_copy(update={"shift_px": 31.9}), 96, 224) == 0
+
+
+def test_a_zoom_loses_the_centre_where_it_exceeds_three() -> None:
+    policy = STILL.model_copy(update={"zoom": (2.0, 4.0)})
+    assert geometry.centre_lost_share(policy, 96, 96) == pytest.approx(0.5, abs=0.015)
+
+
+@given(st.floats(-20, 20), st.floats(-20, 20), st.floats(0.5, 2.0), st.floats(-180, 180))
+def test_shift_and_zoom_follow_the_rotation(right: float, down: float, zoom: float, angle: float) -> None:
+    moved = one(shift_px_N2=[right, down], zoom_N=zoom, angle_deg_N=angle)
+    # The patch's middle is shown where the shift has brought it, whatever the rotation and zoom.
+    assert shows(moved, PLAIN, 48 + right, 48 + down) == pytest.approx((48, 48), abs=1e-3)
+    x, y = np.subtract(shows(moved, PLAIN, 58 + right, 48 + down), 48)
+    assert np.hypot(x, y) == pytest.approx(10 / zoom, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("values", "framed", "reflected"),
+    [
+        ({}, True, False),
+        ({"border": "clamp"}, False, False),
+        ({"border": "reflect"}, False, True),
+        ({"rotation_deg": 0.0}, False, False),
+        ({"rotation_p": 0.0}, False, False),
+        ({"rotation_deg": 0.0, "shift_px": 2.0}, True, False),
+        ({"rotation_deg": 0.0, "zoom": (0.9, 1.0)}, True, False),
+        ({"rotation_deg": 0.0, "zoom": (1.0, 1.2)}, False, False),
+    ],
+)
+def test_there_is_a_frame_only_where_something_black_can_be_seen(
+    values: dict[str, object], framed: bool, reflected: bool
+) -> None:
+    layout = geometry.training_canvas(AugmentConfig.model_validate(values), 96, 96)
+    assert (layout.frame_px > 0, layout.reflected) == (framed, reflected)

@@ -1,0 +1,98 @@
+"""Every augmentation parameter against torchvision's own draws: two-sample Kolmogorov-Smirnov, 100,000 a side.
+
+torchvision's transforms are asked for their parameters one at a time, as a loader of theirs does.
+
+Usage: python -m benchmarks.suites.distributions [--draws 100000]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import ks_2samp
+from torchvision.transforms import v2
+
+from benchmarks import harness
+from fastpath.config import AugmentConfig, MixConfig
+from fastpath.data import artefacts, augment, mix
+from fastpath.data.augment import COLOUR_ORDERS
+
+SIZE_PX, PATCH_PX = 224, 96
+MOVED = {"shift_px": 6.0, "zoom": (0.8, 1.2), "blur_p": 1.0, "noise_p": 1.0, "jpeg_p": 1.0}
+Columns = dict[str, NDArray[Any]]
+
+
+def ours(draws: int) -> Columns:
+    """Return each parameter as fastpath draws it, [draws] each."""
+    policy = AugmentConfig.model_validate(MOVED)
+    drawn = augment.draw(policy, SIZE_PX, 11, 0, range(draws))
+    found: Columns = dict(zip(("top", "left", "height", "width"), drawn.crop_N4.T, strict=True))
+    found |= dict(zip(("brightness", "contrast", "saturation", "hue"), drawn.factors_N4.T, strict=True))
+    found |= {"order of the four": drawn.order_N4 @ [64, 16, 4, 1], "angle": drawn.angle_deg_N, "flip": drawn.hflip_N}
+    shift = np.rint(drawn.shift_px_N2 * SIZE_PX / PATCH_PX)  # torchvision's are whole pixels of the resized image
+    found |= {"shift right": shift[:, 0], "shift down": shift[:, 1], "zoom": drawn.zoom_N}
+    found |= {"blur": drawn.blur_px_N, "JPEG quality": drawn.jpeg_quality_N}
+    field = artefacts.noise_field(11, PATCH_PX).ravel()[:draws] / artefacts.NOISE_LEVELS
+    mixing = mix.draw(MixConfig(mixup_p=1.0, mixup_alpha=0.2), 11, 0, range(2 * draws))
+    return found | {"noise": field, "Mixup share": mixing.blend_N[::2]}
+
+
+def theirs(draws: int) -> Columns:
+    """Return each parameter as torchvision draws it, [draws] each."""
+    torch.manual_seed(5)
+    image = torch.empty(3, SIZE_PX, SIZE_PX)
+    crop, jitter = v2.RandomResizedCrop(SIZE_PX, (0.8, 1.0)), v2.ColorJitter(0.2, 0.2, 0.2, 0.1)
+    turn, share = v2.RandomRotation(15), 6.0 / PATCH_PX
+    move = v2.RandomAffine(0, (share, share), (0.8, 1.2))
+    blur, jpeg, blend = v2.GaussianBlur(9, (0.3, 1.2)), v2.JPEG((50, 95)), v2.MixUp(alpha=0.2, num_classes=2)
+
+    def column(make: Callable[[], list[float]], names: list[str]) -> Columns:
+        return dict(zip(names, np.array([make() for _ in range(draws)]).T, strict=True))
+
+    def jittered() -> list[float]:
+        values = jitter.make_params([])
+        code = int(sum(int(kind) * 4**place for kind, place in zip(values["fn_idx"], (3, 2, 1, 0), strict=True)))
+        return [*(float(values[f"{name}_factor"]) for name in ("brightness", "contrast", "saturation", "hue")), code]
+
+    def moved() -> list[float]:
+        values = move.make_params([image])
+        return [*values["translate"], values["scale"]]
+
+    found = column(lambda: list(crop.make_params([image]).values()), ["top", "left", "height", "width"])
+    found |= column(jittered, ["brightness", "contrast", "saturation", "hue", "order of the four"])
+    found |= column(lambda: [turn.make_params([])["angle"]], ["angle"])
+    found |= column(moved, ["shift right", "shift down", "zoom"])
+    found |= column(lambda: [blur.make_params([])["sigma"][0]], ["blur"])
+    found |= column(lambda: [jpeg.make_params([])["quality"]], ["JPEG quality"])
+    found |= column(lambda: [float(blend._dist.sample(()))], ["Mixup share"])
+    # RandomHorizontalFlip compares a uniform draw with its probability; GaussianNoise adds randn.
+    return found | {"flip": (torch.rand(draws) < 0.5).numpy(), "noise": torch.randn(draws).numpy()}
+
+
+def compare(draws: int) -> dict[str, dict[str, float]]:
+    """Return the distance between the two distribution functions and its p-value, for each parameter."""
+    assert len(COLOUR_ORDERS) == 24
+    mine, yours = ours(draws), theirs(draws)
+    assert set(mine) == set(yours)
+    tests = {name: ks_2samp(mine[name], yours[name]) for name in mine}
+    return {name: {"distance": float(test.statistic), "p": float(test.pvalue)} for name, test in tests.items()}
+
+
+@click.command()
+@click.option("--draws", default=100_000, show_default=True)
+def main(draws: int) -> None:
+    """Compare, print and write a record."""
+    found = compare(draws)
+    table = ["| parameter | largest distance of the distribution functions | p |", "|---|---|---|"]
+    table += [f"| {name} | {row['distance']:.4f} | {row['p']:.3f} |" for name, row in found.items()]
+    click.echo("\n".join(table))
+    click.echo(f"→ {harness.write_record('distributions', {'draws': draws}, found, chr(10).join(table))}")
+
+
+if __name__ == "__main__":
+    main()
