@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,11 +24,18 @@ from fastpath.workflows import pack
 
 pytestmark = pytest.mark.gpu
 STATS = ChannelStats((0.70, 0.54, 0.69), (0.22, 0.27, 0.20))
-POLICIES = {
+RINGS = {"ring_blur_p": 0.5, "ring_stain_p": 0.5, "ring_swap_p": 0.5}
+POLICIES: dict[str, dict[str, Any]] = {
     "notebook": {},
     "clamp": {"border": "clamp"},
-    "d4": {"quarter_turns": True, "rotation_deg": 0.0, "crop_scale": [1.0, 1.0], "crop_ratio": [1.0, 1.0]},
+    "reflect": {"border": "reflect"},
+    "none": {"policy": "none"},
+    "d4": {"policy": "d4"},
+    "strong": {"policy": "strong"},
+    "ring": {"policy": "ring"},
+    "everything": {"policy": "strong", "border": "black", **RINGS},
 }
+EXACT = {"notebook", "clamp", "reflect", "none", "d4"}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +70,10 @@ def test_cuda_batches_equal_cpu_batches_of_the_same_plan(
             assert theirs.images_NCHW.is_contiguous(memory_format=torch.channels_last)
             torch.testing.assert_close(theirs.indices_N.cpu(), ours.indices_N)
             # A quarter of a grey level: the two back ends may round interpolation weights differently.
-            torch.testing.assert_close(theirs.images_NCHW.cpu(), ours.images_NCHW, atol=5e-3, rtol=0)
+            if policy in EXACT:
+                torch.testing.assert_close(theirs.images_NCHW.cpu(), ours.images_NCHW, atol=5e-3, rtol=0)
+            else:  # artefacts are rounded to bytes, and JPEG's transform is another implementation there
+                assert (theirs.images_NCHW.cpu() - ours.images_NCHW).abs().mean() < 1e-2
 
 
 def test_evaluation_batches_equal_the_cpus(store: Store, cuda: runtime.Runtime) -> None:

@@ -55,6 +55,28 @@ def test_a_card_without_a_published_bound_is_said_to_have_none(gpu_check: Module
     assert "No published bound" in gpu_check.report({"float32": row("cpu", 10.0)})
 
 
+@pytest.mark.dali
+def test_batches_of_every_policy_are_compared_in_every_residency(
+    gpu_check: ModuleType, kaggle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fastpath.workflows import pack
+
+    pack.run(kaggle_folder, tmp_path / "store")
+    compared = gpu_check.compare(tmp_path / "store", "cpu")
+    assert len(compared) == 2 * 8
+    assert {name.split(",")[0] for name in compared} == {"notebook", "none", "d4", "strong", "ring", "everything"}
+    # The CPU in the card's place: the same code must give the same bytes.
+    assert {row["max"] for row in compared.values()} == {0.0}
+    assert gpu_check.agreement(compared).count("| agrees |") == 16
+
+    real = gpu_check._images
+    monkeypatch.setattr(gpu_check, "POLICIES_COMPARED", {"d4": {"policy": "d4"}})
+    monkeypatch.setattr(gpu_check, "_images", lambda *args: real(*args) + (args[-1] == "device"))
+    wrong = gpu_check.compare(tmp_path / "store", "cpu")
+    assert [row["agrees"] for row in wrong.values()] == [True, False]
+    assert "**differs**" in gpu_check.agreement(wrong)
+
+
 @pytest.mark.slow
 def test_the_whole_check_can_be_rehearsed_on_the_cpu(gpu_check: ModuleType, tmp_path: Path) -> None:
     from fastpath.ingest.synth import write_kaggle_folder
