@@ -1,0 +1,96 @@
+"""`fastpath sweep`: a grid of settings and some seeds in, verdicts out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fastpath.cli import options, render
+
+if TYPE_CHECKING:
+    from fastpath.workflows.sweep import SweepResult
+
+
+@click.command(name="sweep")
+@options.store_argument()
+@options.output("Directory of the sweep. One that was begun goes on: finished runs are not repeated.")
+@click.option("--config", "config_path", type=options.PATH, help="Settings in TOML that all runs share.")
+@click.option("--grid", "grid", multiple=True, metavar="KEY=V1,V2", help="Values of one key to try; may be repeated.")
+@click.option("--grid-file", type=options.PATH, help="A grid in TOML, such as configs/sweeps/weight_decay.toml.")
+@click.option("--repeats", type=click.IntRange(min=1), help="Seeds of each setting.  [default: 1, or the grid file's]")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at the same time.")
+@options.amp()
+@options.device()
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of a run.  [default: the cores shared]")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of all runs.")
+@options.common
+def command(
+    store: Path,
+    output: Path,
+    config_path: Path | None,
+    grid: tuple[str, ...],
+    grid_file: Path | None,
+    repeats: int | None,
+    overrides: tuple[str, ...],
+    threads: int | None,
+    as_json: bool,
+    verbosity: int,
+    **where: str | bool | int,
+) -> None:
+    """Train a grid of settings with the same seeds, and say which is better.
+
+    Several --grid are combined. A value may hold commas within brackets. Verdicts are by a test paired by seed and
+    corrected for the number of pairs (docs/sweeps.md). The same command again goes on where it was stopped; with a
+    larger --repeats it adds seeds.
+
+    \b
+    Example:
+        fastpath sweep store/ -o sweeps/decay --config configs/baseline_cnn.toml \\
+            --grid optim.weight_decay=0,1e-4,1e-2 --repeats 3 --jobs 2
+        fastpath sweep store/ -o sweeps/crop --grid "data.augment.crop_scale=[0.8,1.0],[1.0,1.0]" --repeats 5
+    """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
+    from dataclasses import asdict
+
+    from fastpath.cli.main import INTERRUPTED
+    from fastpath.workflows import sweep
+    from fastpath.workflows.sweep_plan import make_plan
+
+    plan = make_plan(config_path, grid, grid_file=grid_file, overrides=overrides, repeats=repeats)
+    with render.progress_bar("runs", verbosity) as advance:
+        found = sweep.run(store, output, plan, num_threads=threads, advance=advance, **where)  # type: ignore[arg-type]
+    for text in (*found.failures, *found.notices):
+        render.notice(text)
+    if as_json:
+        render.result(asdict(found), as_json=True, title="")
+    else:
+        _table(found)
+    if found.status == "interrupted":
+        render.notice("stopped; the same command goes on")
+        click.get_current_context().exit(INTERRUPTED)
+    if found.failures:
+        click.get_current_context().exit(1)
+
+
+def _table(found: SweepResult) -> None:
+    """Print the settings, best first, and the pairs that differ."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Sweep {found.status}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("setting", overflow="fold")
+    for heading in ("mean AUC", "sd", "lowest", "highest"):
+        table.add_column(heading, justify="right")
+    table.add_column("against the best")
+    for row in found.settings:
+        known = [auc for auc in row.aucs if auc is not None]
+        numbers = (row.mean, row.spread, min(known, default=None), max(known, default=None))
+        table.add_row(row.name, *("" if value is None else f"{value:.4f}" for value in numbers), row.verdict)
+    console = Console(highlight=False)
+    console.print(table)
+    for pair in found.pairs:
+        if pair["verdict"] == "better":
+            told = f"{pair['first']} is better than {pair['second']}"
+            console.print(f"{told} by {pair['difference']:.4f} (p = {pair['p_corrected']:.2g})", soft_wrap=True)
+    click.echo(f"→ {found.output}")

@@ -1,0 +1,280 @@
+"""Train every setting of a plan with every seed, and say which differences are more than the seeds' doing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastpath import runtime as runtimes
+from fastpath.analysis.blocks import Contrast, auc_error, contrasts
+from fastpath.config import Config
+from fastpath.errors import FastpathError, UsageError
+from fastpath.shards.format import write_durably
+from fastpath.workflows import pool, sweep_report, train
+from fastpath.workflows import run_directory as directory
+from fastpath.workflows.interrupts import interruptible
+from fastpath.workflows.run_data import open_run_data
+from fastpath.workflows.sweep_plan import Plan
+
+SWEEP, RUNS = "sweep.json", "runs"
+_DONE = ("finished", "stopped early")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training, in terms that travel to another process."""
+
+    store: Path
+    run_dir: Path
+    config: Config
+    device: str
+    amp: bool
+    num_threads: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One setting over its seeds.
+
+    Attributes:
+        name: The setting.
+        aucs: Best validation AUC of each seed; None where that run has none.
+        mean: Of these; None where one is missing.
+        spread: Standard deviation over seeds; None with one seed.
+        verdict: `best`; `worse` or `not distinguishable`, compared with the best; `incomplete`.
+    """
+
+    name: str
+    aucs: tuple[float | None, ...]
+    mean: float | None
+    spread: float | None
+    verdict: Literal["best", "worse", "not distinguishable", "incomplete"]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """How a sweep ended.
+
+    Attributes:
+        status: `finished`, `failed` where runs failed, or `interrupted`.
+        settings: The best mean first.
+        pairs: Every pair of complete settings: names, difference, p-values, and a sentence.
+        seeds: Of every setting.
+        chance: Standard error that the choice of validation patches gives the best mean (Hanley and McNeil).
+        num_val: Validation patches.
+        failures: `run: error` of each run that failed.
+        notices: What the reader of the table should know.
+        output: Where everything lies.
+    """
+
+    status: Literal["finished", "failed", "interrupted"]
+    settings: list[Row]
+    pairs: list[dict[str, Any]]
+    seeds: tuple[int, ...]
+    chance: float
+    num_val: int
+    failures: list[str]
+    notices: list[str]
+    output: str
+
+
+def run(
+    store_path: Path,
+    output: Path,
+    plan: Plan,
+    *,
+    device: str = "auto",
+    amp: bool = False,
+    num_threads: int | None = None,
+    jobs: int = 1,
+    advance: Callable[[int, int], None] | None = None,
+) -> SweepResult:
+    """Train what is not trained yet, and compare. Called again, it goes on: finished runs are kept, others resumed.
+
+    Args:
+        store_path: A packed store with a split.
+        output: Where the runs and the tables lie.
+        plan: Settings and seeds; must be the directory's, where it holds a sweep.
+        device: `auto`, `cpu` or `cuda`.
+        amp: Mixed precision.
+        num_threads: CPU threads of each run; None shares the cores among the jobs.
+        jobs: Runs at the same time, each a process of its own when more than one.
+        advance: Called with runs done and in all.
+
+    Raises:
+        UsageError: The store, or a sweep of other settings in the directory.
+        FastpathError: Every run failed; this is the first one's error.
+    """
+    data = open_run_data(store_path, plan.settings[0].config)
+    _claim(output, plan, data.store.fingerprint)
+    if num_threads is None and jobs > 1:
+        num_threads = max(1, runtimes.resolve("cpu").num_threads // jobs)
+    todo = [
+        Job(
+            store_path,
+            run_path(output, setting.slug, seed),
+            setting.config.model_copy(update={"seed": seed}),
+            device,
+            amp,
+            num_threads,
+        )
+        for seed in plan.seeds
+        for setting in plan.settings
+    ]
+    failures, interrupted = _train_all(todo, jobs, advance)
+    aucs_SR = [[_best_auc(run_path(output, setting.slug, seed)) for seed in plan.seeds] for setting in plan.settings]
+    if failures and all(auc is None for aucs in aucs_SR for auc in aucs):
+        raise FastpathError(output, f"every run failed, the first with: {failures[0]}", "correct that and sweep again")
+    labels_N = data.store.labels_N[data.val_rows_N]
+    result = _conclude(plan, aucs_SR, labels_N, failures, interrupted, output)
+    sweep_report.write(output, result)
+    return result
+
+
+def run_path(output: Path, slug: str, seed: int) -> Path:
+    """Return the directory of one setting's run with one seed."""
+    return output / RUNS / slug / f"seed-{seed}"
+
+
+def _claim(output: Path, plan: Plan, fingerprint: str) -> None:
+    """Write down what is swept, or see that the directory's sweep is this one; more seeds may be added."""
+    wanted = {"store_fingerprint": fingerprint, **{s.slug: s.config.fingerprint() for s in plan.settings}}
+    path = output / SWEEP
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        differing = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+        if differing:
+            key = differing[0]
+            problem = f"holds another sweep ('{key}': found {found.get(key)}, wanted {wanted.get(key)})"
+            raise UsageError(output, problem, "go on with the settings it began with, or choose another directory")
+    elif output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UsageError(output, "found something other than a sweep", "choose a new directory")
+    output.mkdir(parents=True, exist_ok=True)
+    write_durably(path, (json.dumps(wanted, indent=2) + "\n").encode())
+
+
+def _train_all(todo: list[Job], jobs: int, advance: Callable[[int, int], None] | None) -> tuple[list[str], bool]:
+    """Train what is not finished; return what failed, and whether Ctrl-C stopped it."""
+    left = [job for job in todo if _status(job.run_dir) not in _DONE]
+    done = len(todo) - len(left)
+    failures: list[str] = []
+    tell = advance or (lambda _done, _total: None)
+    tell(done, len(todo))
+    # Alone, the run itself hears Ctrl-C; among several, each hears it and says so by its status.
+    results = ((at, train_one(job)) for at, job in enumerate(left)) if jobs == 1 else _parallel(left, jobs)
+    with closing(results):
+        for at, (status, error) in results:
+            if status == "interrupted":
+                return failures, True
+            if error:
+                failures.append(f"{left[at].run_dir.parent.name}/{left[at].run_dir.name}: {error}")
+            done += 1
+            tell(done, len(todo))
+    return failures, False
+
+
+def _parallel(left: list[Job], jobs: int) -> Generator[tuple[int, tuple[str, str]], None, None]:
+    with interruptible() as interrupted:
+        for at, outcome in pool.run_jobs(train_one, left, workers=jobs):
+            yield at, ("interrupted", "") if interrupted() else outcome
+
+
+def train_one(job: Job) -> tuple[str, str]:
+    """Train or go on with one run; return its status, and its error where it failed."""
+    where = runtimes.resolve(job.device, amp=job.amp, num_threads=job.num_threads)
+    try:
+        resume = (job.run_dir / directory.CONFIG).exists()
+        return train.run(job.store, job.run_dir, job.config, where, resume=resume).status, ""
+    except FastpathError as error:
+        return "failed", str(error)
+
+
+def _status(run_dir: Path) -> str:
+    with suppress(OSError, ValueError):
+        return str(json.loads((run_dir / directory.RUN).read_text(encoding="utf-8")).get("status"))
+    return ""
+
+
+def _best_auc(run_dir: Path) -> float | None:
+    """Return a finished run's best validation AUC."""
+    if _status(run_dir) not in _DONE:
+        return None
+    auc = float(json.loads((run_dir / directory.RUN).read_text(encoding="utf-8"))["best_auc"])
+    return auc if auc >= 0 else None
+
+
+def _conclude(
+    plan: Plan,
+    aucs_SR: list[list[float | None]],
+    labels_N: NDArray[np.int8],
+    failures: list[str],
+    interrupted: bool,
+    output: Path,
+) -> SweepResult:
+    complete = [at for at, aucs in enumerate(aucs_SR) if None not in aucs]
+    values_SR = np.array([aucs_SR[at] for at in complete], np.float64).reshape(len(complete), len(plan.seeds))
+    found = contrasts(values_SR) if len(complete) > 1 else []
+    best = int(np.argmax(values_SR.mean(axis=1))) if complete else -1
+    worse = {one.second for one in found if one.first == best and one.better}
+    rows = []
+    for at, setting in enumerate(plan.settings):
+        verdict: Literal["best", "worse", "not distinguishable", "incomplete"] = "incomplete"
+        mean = spread = None
+        if at in complete:
+            place = complete.index(at)
+            mean = float(values_SR[place].mean())
+            spread = float(values_SR[place].std(ddof=1)) if len(plan.seeds) > 1 else None
+            verdict = "best" if place == best else "worse" if place in worse else "not distinguishable"
+        rows.append(Row(setting.name, tuple(aucs_SR[at]), mean, spread, verdict))
+    rows.sort(key=lambda row: -math.inf if row.mean is None else row.mean, reverse=True)
+    num_positive = int((labels_N == 1).sum())
+    top = rows[0].mean
+    chance = auc_error(top, num_positive, len(labels_N) - num_positive) if top is not None else math.nan
+    return SweepResult(
+        status="interrupted" if interrupted else "failed" if failures else "finished",
+        settings=rows,
+        pairs=[_told(one, [plan.settings[at].name for at in complete]) for one in found],
+        seeds=plan.seeds,
+        chance=chance,
+        num_val=len(labels_N),
+        failures=failures,
+        notices=_notices(len(plan.seeds), chance, len(labels_N)),
+        output=str(output),
+    )
+
+
+def _told(one: Contrast, names: list[str]) -> dict[str, Any]:
+    """Return a pair in plain values."""
+    return {
+        "first": names[one.first],
+        "second": names[one.second],
+        "difference": one.difference,
+        "standard_error": _plain(one.standard_error),
+        "p_value": _plain(one.p_value),
+        "p_corrected": _plain(one.p_corrected),
+        "verdict": "better" if one.better else "not distinguishable",
+    }
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _notices(num_seeds: int, chance: float, num_val: int) -> list[str]:
+    told = []
+    if num_seeds < 3:
+        told.append(f"{num_seeds} seed{'s' * (num_seeds > 1)} cannot tell settings apart: use --repeats 3 or more")
+    if math.isfinite(chance):
+        told.append(
+            f"the verdicts speak of seeds on these {num_val:,} validation patches; on other patches each AUC would move"
+            f" by about ±{chance:.3f} (standard error): 'fastpath compare' tests two runs for that"
+        )
+    return told

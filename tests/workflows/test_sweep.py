@@ -1,0 +1,174 @@
+"""Sweeps of tiny runs: what they leave, that they go on, and that nothing is trained twice."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastpath.cli import main as entry
+from fastpath.errors import FastpathError, UsageError
+from fastpath.workflows import pack, sweep, train
+from fastpath.workflows.sweep_plan import Plan, make_plan
+
+pytestmark = pytest.mark.dali
+
+TINY = (
+    *("model.name=baseline_cnn", "model.pretrained=false", "model.trainable=all"),
+    *("data.image_size_px=16", "data.batch_size=16", "data.sampling=natural", "train.epochs=1"),
+)
+GRID = "optim.lr_head=1e-3,1e-5"
+
+
+@pytest.fixture(scope="module")
+def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sweep") / "store"
+    pack.run(kaggle_folder, path, workers=1)
+    return path
+
+
+def plan(repeats: int, grid: str = GRID) -> Plan:
+    return make_plan(None, (grid,), overrides=TINY, repeats=repeats)
+
+
+def swept(store: Path, output: Path, repeats: int = 2, **options: Any) -> sweep.SweepResult:
+    return sweep.run(store, output, plan(repeats), device="cpu", num_threads=1, **options)
+
+
+@pytest.fixture(scope="module")
+def whole(store: Path) -> tuple[Path, sweep.SweepResult]:
+    output = store.parent / "whole"
+    return output, swept(store, output)
+
+
+def best_aucs(output: Path) -> dict[str, float]:
+    runs = (output / "runs").glob("*/*/run.json")
+    return {f"{path.parts[-3]}/{path.parts[-2]}": json.loads(path.read_text())["best_auc"] for path in runs}
+
+
+def test_what_a_sweep_leaves_follows_from_its_runs(whole: tuple[Path, sweep.SweepResult]) -> None:
+    output, result = whole
+    assert (result.status, result.seeds, len(best_aucs(output))) == ("finished", (42, 43), 4)
+    for row in result.settings:
+        (number,) = (at for at, setting in enumerate(plan(2).settings) if setting.name == row.name)
+        slug = plan(2).settings[number].slug
+        assert list(row.aucs) == [best_aucs(output)[f"{slug}/seed-{seed}"] for seed in (42, 43)]
+        assert row.mean == pytest.approx(np.mean(row.aucs))
+        assert row.spread == pytest.approx(np.std(row.aucs, ddof=1))
+    assert result.settings[0].verdict == "best"
+    (pair,) = result.pairs
+    assert pair["difference"] == pytest.approx(result.settings[0].mean - result.settings[1].mean)  # type: ignore[operator]
+    rows = list(csv.DictReader((output / "settings.csv").read_text().splitlines()))
+    assert [float(row["mean_auc"]) for row in rows] == [row.mean for row in result.settings]
+    assert (output / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((output / "result.json").read_text())["pairs"] == result.pairs
+    assert any("2 seeds cannot tell" in text for text in result.notices)
+
+
+def test_again_trains_nothing_and_more_seeds_only_those(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+    usual = train.run
+    monkeypatch.setattr(train, "run", lambda *args, **more: trained.append(args[1]) or usual(*args, **more))
+    first = swept(store, tmp_path / "sweep", repeats=1)
+    assert len(trained) == 2
+    assert swept(store, tmp_path / "sweep", repeats=1) == first
+    assert len(trained) == 2
+    assert swept(store, tmp_path / "sweep", repeats=2).seeds == (42, 43)
+    assert [path.name for path in trained[2:]] == ["seed-43", "seed-43"]
+
+
+def test_one_that_was_interrupted_goes_on_to_the_same_numbers(
+    store: Path, whole: tuple[Path, sweep.SweepResult], tmp_path: Path
+) -> None:
+    def press(done: int, _total: int) -> None:
+        if done == 1:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+
+    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        stopped = swept(store, tmp_path / "sweep", advance=press)
+    except KeyboardInterrupt:  # it fell between two runs, or before the next could hear it
+        pass
+    else:
+        assert stopped.status == "interrupted"
+        assert {row.verdict for row in stopped.settings} == {"incomplete"}
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    finished = swept(store, tmp_path / "sweep")
+    assert finished.settings == whole[1].settings
+    assert finished.pairs == whole[1].pairs
+
+
+def test_two_at_a_time_give_the_same_numbers(
+    store: Path, whole: tuple[Path, sweep.SweepResult], tmp_path: Path
+) -> None:
+    assert swept(store, tmp_path / "sweep", jobs=2).settings == whole[1].settings
+
+
+def test_a_run_that_fails_is_told_and_the_others_go_on(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = train.run
+
+    def fail(store: Path, run_dir: Path, *args: Any, **more: Any) -> train.TrainResult:
+        if "1e-5" in str(run_dir):
+            raise FastpathError(run_dir, "found a loss that is NaN", "lower the rate")
+        return usual(store, run_dir, *args, **more)
+
+    monkeypatch.setattr(train, "run", fail)
+    found = swept(store, tmp_path / "sweep", repeats=1)
+    assert found.status == "failed"
+    assert [row.verdict for row in found.settings] == ["best", "incomplete"]
+    assert found.pairs == []
+    assert "found a loss that is NaN" in found.failures[0]
+
+
+def test_another_grid_store_or_directory_is_refused(
+    store: Path, whole: tuple[Path, sweep.SweepResult], tmp_path: Path
+) -> None:
+    output, _ = whole
+    with pytest.raises(UsageError, match=r"holds another sweep \('.*optim.lr_head=1e-3': found .*, wanted None\)"):
+        sweep.run(store, output, plan(2, "optim.lr_head=1e-2,1e-4"), device="cpu")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match="something other than a sweep"):
+        swept(store, tmp_path)
+
+
+@pytest.mark.e2e
+def test_the_command_prints_a_table_and_json(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = [part for change in TINY for part in ("--set", change)]
+    arguments = [
+        str(store),
+        "-o",
+        str(tmp_path / "sweep"),
+        "--grid",
+        GRID,
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        *changes,
+    ]
+    told = []
+    for more in ([], ["--json"]):
+        monkeypatch.setattr(sys, "argv", ["fastpath", "sweep", *arguments, *more])
+        with pytest.raises(SystemExit) as ended:
+            entry.main()
+        assert not ended.value.code
+        told.append(capsys.readouterr())
+    assert "optim.lr_head=1e-5" in told[0].out
+    assert told[0].out.splitlines()[-1] == f"→ {tmp_path / 'sweep'}"
+    assert "1 seed cannot tell settings apart" in " ".join(told[0].err.split())
+    values = json.loads(told[1].out)
+    assert values["status"] == "finished"
+    assert values["pairs"][0]["verdict"] == "not distinguishable"
