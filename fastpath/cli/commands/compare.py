@@ -1,0 +1,82 @@
+"""`fastpath compare`: several trained runs in, paired tests on the same patches out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from fastpath.cli import options, render
+
+if TYPE_CHECKING:
+    from fastpath.workflows.compare import CompareResult
+
+
+@click.command(name="compare")
+@click.argument("runs", type=options.PATH, nargs=-1, required=True)
+@click.option("--store", type=options.PATH, help="The packed store they were trained on. Default: the first run's own.")
+@options.output("Where to write. Default: comparison/ beside the first run.", required=False)
+@options.checkpoint()
+@options.device()
+@options.amp()
+@options.common
+def command(
+    runs: tuple[Path, ...],
+    store: Path | None,
+    output: Path | None,
+    checkpoint: Literal["best", "last"],
+    device: str,
+    amp: bool,
+    as_json: bool,
+    verbosity: int,
+) -> None:
+    """Compare runs of one split: AUCs, DeLong's paired test, a paired bootstrap, curves on one figure.
+
+    All are scored on the same validation patches; a run of another store or split is refused. Where slides are known
+    the bootstrap draws whole slides and decides, else DeLong's test does; p-values are corrected for all pairs.
+
+    \b
+    Example:  fastpath compare runs/baseline runs/resnet50
+              fastpath compare runs/* -o results/comparison --json
+    """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
+    from dataclasses import asdict
+
+    from fastpath import runtime
+    from fastpath.workflows import compare
+
+    where = runtime.resolve(device, amp=amp)
+    if where.notice:
+        render.notice(where.notice)
+    with render.progress_bar("scoring", verbosity) as advance:
+        found = compare.run(runs, where, store_path=store, output=output, which=checkpoint, advance=advance)
+    if as_json:
+        click.echo(compare.as_json(asdict(found)))
+    else:
+        _tables(found)
+
+
+def _tables(found: CompareResult) -> None:
+    """Print the runs, best first, and the pairs."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    title = f"{found.num_patches:,} validation patches of a {found.split_kind} split of {found.store}"
+    runs = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for heading in ("run", "model", "epoch", "AUC", "standard error"):
+        runs.add_column(heading, overflow="fold", justify="left" if heading in ("run", "model") else "right")
+    for one in found.runs:
+        runs.add_row(one.name, one.model, str(one.epoch), f"{one.auc:.4f}", f"{one.standard_error:.4f}")
+    slides = f"bootstrap of {found.num_groups} slides" if found.num_groups else "bootstrap of patches"
+    pairs = Table(title=f"verdicts by {found.decided_by}", title_justify="left", box=None, pad_edge=False)
+    for heading in ("pair", "difference", "95 % interval", "DeLong p", f"{slides} p", "corrected", "verdict"):
+        pairs.add_column(heading, overflow="fold")
+    for pair in found.pairs:
+        told = f"{pair.first} is better" if pair.verdict == "better" else pair.verdict
+        numbers = (f"{p:.2g}" for p in (pair.delong_p, pair.bootstrap_p, pair.p_corrected))
+        interval = f"{pair.low:+.4f} to {pair.high:+.4f}"
+        pairs.add_row(f"{pair.first} - {pair.second}", f"{pair.difference:.4f}", interval, *numbers, told)
+    console.print(runs)
+    console.print(pairs)
+    click.echo(f"→ {found.output}")

@@ -1,0 +1,275 @@
+"""Put trained runs side by side on the same validation patches, and say which differences are more than chance."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fastpath.analysis import delong, paired
+from fastpath.analysis.blocks import SIGNIFICANT
+from fastpath.engine import journal
+from fastpath.errors import CheckpointError, UsageError
+from fastpath.ingest.split import read_split
+from fastpath.runtime import Runtime
+from fastpath.shards.format import write_durably
+from fastpath.shards.reader import Store
+from fastpath.types import Split
+from fastpath.workflows import compare_figure
+from fastpath.workflows import run_directory as directory
+from fastpath.workflows.run_data import open_run_data
+from fastpath.workflows.trained import TrainedRun, Which, open_run, score
+
+MIN_GROUPS = 5
+"""With fewer slides than this, drawing them says nothing, and patches are drawn instead."""
+
+RESULT, PICTURE, PREDICTIONS = "comparison.json", "comparison.png", "predictions.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One run.
+
+    Attributes:
+        name: The shortest end of its path that sets it apart.
+        model: The network.
+        epoch: Epochs its weights were trained for.
+        auc: On the validation patches.
+        standard_error: DeLong's, of patches as independent.
+    """
+
+    name: str
+    model: str
+    epoch: int
+    auc: float
+    standard_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two runs, the one with the higher AUC first.
+
+    Attributes:
+        first: Name.
+        second: Name.
+        difference: Of their AUCs, not negative.
+        delong_p: DeLong's paired test, patches as independent.
+        low: Lower end of the 95 % interval of the difference, by the paired bootstrap.
+        high: Its upper end.
+        bootstrap_p: By the paired bootstrap, whole slides drawn where they are known.
+        p_corrected: The p-value that decides, corrected for all pairs (Holm): the bootstrap's where slides were
+            drawn, else DeLong's.
+        verdict: `better` where that is below 0.05.
+    """
+
+    first: str
+    second: str
+    difference: float
+    delong_p: float
+    low: float
+    high: float
+    bootstrap_p: float
+    p_corrected: float
+    verdict: Literal["better", "not distinguishable"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompareResult:
+    """Runs compared.
+
+    Attributes:
+        runs: The best first.
+        pairs: All of them, the largest difference first.
+        num_patches: Validation patches.
+        num_groups: Slides that were drawn whole; 0 where patches were drawn.
+        decided_by: The test that the verdicts rest on.
+        store: Where the patches lie.
+        split_kind: How the store was divided.
+        output: Where comparison.json, comparison.png and predictions.parquet lie.
+    """
+
+    runs: list[Entry]
+    pairs: list[Pair]
+    num_patches: int
+    num_groups: int
+    decided_by: Literal["paired bootstrap of slides", "DeLong"]
+    store: str
+    split_kind: str
+    output: str
+
+
+def run(
+    runs: Sequence[Path],
+    runtime: Runtime,
+    *,
+    store_path: Path | None = None,
+    output: Path | None = None,
+    which: Which = "best",
+    advance: Callable[[int, int], None] | None = None,
+) -> CompareResult:
+    """Score every run on the whole validation split and compare all pairs.
+
+    Runs may have trained on a draw of the training split, or validated on a draw of the other (`data.limit`,
+    `data.val_limit`): none has trained on a validation patch, so all are scored on all of these.
+
+    Args:
+        runs: Directories of runs, or checkpoints' files; two at least.
+        runtime: Device and precision.
+        store_path: Where the store lies now; None takes the first run's.
+        output: Where to write; None is `comparison` beside the first run.
+        which: The best epoch's weights or the last's.
+        advance: Called with patches scored and in all, over all runs.
+
+    Raises:
+        UsageError: Fewer than two runs, or the same one twice.
+        CheckpointError: A run was trained on another store or split, naming both.
+    """
+    if len(runs) < 2 or len({path.resolve() for path in runs}) < len(runs):
+        raise UsageError("arguments", f"found {len(runs)} runs, wanted two or more, all different", "name several runs")
+    trained = [open_run(path, which) for path in runs]
+    store = trained[0].open_store(store_path)
+    for one in trained:
+        check_same_split(one, store)
+    table = read_split(store)
+    rows_N = table.rows(Split.VAL)
+    total = len(rows_N) * len(trained)
+    logits_RN = np.stack(
+        [score(one, store, rows_N, runtime, _part(advance, at * len(rows_N), total)) for at, one in enumerate(trained)]
+    )
+    names = short_names(runs)
+    output = output or trained[0].path.parent.parent / "comparison"
+    labels_N = store.labels_N[rows_N]
+    groups_N = None if store.groups_N is None else store.groups_N[rows_N]
+    result = compare(trained, names, labels_N, logits_RN, groups_N, store=store, kind=table.kind, output=output)
+    journals = [journal.read(one.path.parent / directory.JOURNAL) for one in trained]
+    _write(output, result, labels_N, logits_RN, names, journals, store.ids_N[rows_N])
+    return result
+
+
+def check_same_split(run: TrainedRun, store: Store) -> None:
+    """Refuse a run that was trained on other patches than the store's training split.
+
+    Raises:
+        CheckpointError: Naming what was found in the checkpoint and what the store has.
+    """
+    found, wanted, what = run.checkpoint.store_fingerprint, store.fingerprint, "store"
+    if found == wanted:
+        found, wanted = run.checkpoint.split_fingerprint, open_run_data(store.path, run.config).fingerprint
+        what = "split"
+    if found != wanted:
+        problem = f"was trained on another {what} than {store.path}: found {found}, wanted {wanted}"
+        raise CheckpointError(run.path, problem, "compare runs of one store and one split")
+
+
+def compare(
+    trained: Sequence[TrainedRun],
+    names: Sequence[str],
+    labels_N: NDArray[np.int8],
+    logits_RN: NDArray[np.float32],
+    groups_N: NDArray[np.object_] | None,
+    *,
+    store: Store,
+    kind: str,
+    output: Path,
+) -> CompareResult:
+    """Compare all pairs of scores; see `run`."""
+    if groups_N is not None and len(set(groups_N)) < MIN_GROUPS:
+        groups_N = None
+    entries = [
+        Entry(
+            name=name,
+            model=one.config.model.name,
+            epoch=one.checkpoint.epoch,
+            auc=float(delong.placements(labels_N, logits_N)[0].mean()),
+            standard_error=math.sqrt(max(delong.variance(labels_N, logits_N), 0.0)),
+        )
+        for one, name, logits_N in zip(trained, names, logits_RN, strict=True)
+    ]
+    order = sorted(range(len(entries)), key=lambda at: -entries[at].auc)
+    places = list(itertools.combinations(order, 2))
+    tests = [delong.paired_test(labels_N, logits_RN[a], logits_RN[b]) for a, b in places]
+    draws = [paired.bootstrap(labels_N, logits_RN[a], logits_RN[b], groups_N) for a, b in places]
+    corrected = paired.holm(
+        [test.p_value if groups_N is None else draw.p_value for test, draw in zip(tests, draws, strict=True)]
+    )
+    pairs = [
+        Pair(
+            first=entries[a].name,
+            second=entries[b].name,
+            difference=test.difference,
+            delong_p=test.p_value,
+            low=draw.low,
+            high=draw.high,
+            bootstrap_p=draw.p_value,
+            p_corrected=p_value,
+            verdict="better" if p_value < SIGNIFICANT else "not distinguishable",
+        )
+        for (a, b), test, draw, p_value in zip(places, tests, draws, corrected, strict=True)
+    ]
+    return CompareResult(
+        runs=[entries[at] for at in order],
+        pairs=sorted(pairs, key=lambda pair: -pair.difference),
+        num_patches=len(labels_N),
+        num_groups=0 if groups_N is None else len(set(groups_N)),
+        decided_by="DeLong" if groups_N is None else "paired bootstrap of slides",
+        store=str(store.path),
+        split_kind=kind,
+        output=str(output),
+    )
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Return the shortest ends of paths that set them apart."""
+    parts = [path.resolve().parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _part(advance: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
+    return None if advance is None else lambda done, _total: advance(before + done, total)
+
+
+def _write(
+    output: Path,
+    result: CompareResult,
+    labels_N: NDArray[np.int8],
+    logits_RN: NDArray[np.float32],
+    names: Sequence[str],
+    journals: Sequence[list[dict[str, object]]],
+    ids_N: NDArray[np.object_],
+) -> None:
+    """Write the three files, comparison.json last, so that its presence means all are there."""
+    output.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
+    columns = {"id": ids_N.astype(str), "label": labels_N, **dict(zip(names, logits_RN, strict=True))}
+    pd.DataFrame(columns).to_parquet(content, index=False)
+    write_durably(output / PREDICTIONS, content.getvalue())
+    title = f"{result.num_patches:,} validation patches of a {result.split_kind} split"
+    write_durably(output / PICTURE, compare_figure.draw(names, labels_N, logits_RN, journals, title))
+    write_durably(output / RESULT, (as_json(asdict(result)) + "\n").encode())
+
+
+def as_json(values: dict[str, object]) -> str:
+    """Return a result as JSON, null for what is not a number."""
+    return json.dumps(_plain(values), indent=2, allow_nan=False)
+
+
+def _plain(values: object) -> object:
+    """Return nested values with null for what is not a number, as JSON has none."""
+    if isinstance(values, dict):
+        return {key: _plain(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_plain(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values

@@ -1,0 +1,144 @@
+"""Comparisons: of tiny real runs through the command, and of made-up scores where the truth is known."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fastpath.analysis import delong
+from fastpath.analysis.metrics import roc_auc
+from fastpath.cli import main as entry
+from fastpath.config import Config, parse
+from fastpath.errors import CheckpointError, UsageError
+from fastpath.ingest.split import read_split, write_split
+from fastpath.runtime import resolve
+from fastpath.shards.reader import open_store
+from fastpath.types import Split
+from fastpath.workflows import compare, pack, train
+from fastpath.workflows.trained import open_run
+
+pytestmark = pytest.mark.dali
+
+TINY: dict[str, Any] = {
+    "data": {"image_size_px": 16, "batch_size": 16, "sampling": "natural"},
+    "model": {"name": "baseline_cnn", "pretrained": False, "trainable": "all"},
+    "train": {"epochs": 1},
+}
+
+
+def settings(**changes: Any) -> Config:
+    return parse({**TINY, **changes})
+
+
+@pytest.fixture(scope="module")
+def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("compare") / "store"
+    pack.run(kaggle_folder, path, workers=1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(store: Path) -> list[Path]:
+    """Two seeds, the second on a draw of both parts."""
+    limited = {**TINY["data"], "limit": 32, "val_limit": 8}
+    paths = [store.parent / "runs" / name for name in ("a", "b")]
+    for path, config in zip(paths, (settings(), settings(seed=1, data=limited)), strict=True):
+        train.run(store, path, config, resolve("cpu", num_threads=1))
+    return paths
+
+
+@pytest.mark.e2e
+def test_the_command_measures_all_runs_on_the_same_patches(
+    store: Path, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = []
+    for more in ([], ["--json"]):
+        arguments = [*map(str, runs), "-o", str(tmp_path / "compared"), "--device", "cpu", *more]
+        monkeypatch.setattr(sys, "argv", ["fastpath", "compare", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            entry.main()
+        assert not ended.value.code
+        outputs.append(capsys.readouterr().out)
+    values = json.loads(outputs[1])
+    assert outputs[0].splitlines()[-1] == f"→ {tmp_path / 'compared'}"
+    table = pd.read_parquet(tmp_path / "compared" / "predictions.parquet")
+    opened = open_store(store)
+    rows_N = read_split(opened).rows(Split.VAL)
+    assert table.id.tolist() == list(opened.ids_N[rows_N])  # the whole split, though one run validated on a draw of it
+    for one in values["runs"]:
+        assert one["auc"] == pytest.approx(roc_auc(table.label, table[one["name"]]))
+    (pair,) = values["pairs"]
+    exact = delong.paired_test(table.label, table[pair["first"]].to_numpy(), table[pair["second"]].to_numpy())
+    assert pair["difference"] == pytest.approx(exact.difference)
+    assert pair["delong_p"] == pytest.approx(exact.p_value)
+    assert (values["num_groups"], values["decided_by"]) == (0, "DeLong")  # two slides are too few to draw
+    assert (tmp_path / "compared" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((tmp_path / "compared" / "comparison.json").read_text()) == values
+
+
+def test_a_run_of_another_split_is_refused_with_both_sides(store: Path, runs: list[Path], tmp_path: Path) -> None:
+    other = tmp_path / "store"
+    shutil.copytree(store, other)
+    write_split(open_store(other), "random", seed=5)
+    stranger = tmp_path / "stranger"
+    train.run(other, stranger, settings(), resolve("cpu", num_threads=1))
+    found = open_run(stranger).checkpoint.split_fingerprint
+    with pytest.raises(CheckpointError, match=rf"stranger.*another split .*: found {found}, wanted [0-9a-f]{{16}}"):
+        compare.run([runs[0], stranger], resolve("cpu"), output=tmp_path / "compared")
+    assert not (tmp_path / "compared").exists()
+    elsewhere = open_run(runs[0])
+    elsewhere = replace(elsewhere, checkpoint=replace(elsewhere.checkpoint, store_fingerprint="feed"))
+    with pytest.raises(CheckpointError, match=r"another store .*: found feed, wanted"):
+        compare.check_same_split(elsewhere, open_store(store))
+
+
+def test_one_run_or_the_same_twice_is_refused(runs: list[Path]) -> None:
+    for wrong in (runs[:1], [runs[0], runs[0] / ".." / "a"]):
+        with pytest.raises(UsageError, match="wanted two or more, all different"):
+            compare.run(wrong, resolve("cpu"))
+
+
+def made_up(aucs_noise: list[float], groups_N: np.ndarray | None) -> compare.CompareResult:
+    rng = np.random.default_rng(0)
+    labels_N = rng.integers(0, 2, 400).astype(np.int8)
+    signal_N = labels_N + rng.normal(size=400) * 0.3
+    logits_RN = np.stack([signal_N + rng.normal(size=400) * noise for noise in aucs_noise]).astype(np.float32)
+    runs: Any = [SimpleNamespace(config=Config(), checkpoint=SimpleNamespace(epoch=1)) for _ in aucs_noise]
+    names = [f"noise {noise}" for noise in aucs_noise]
+    where: Any = SimpleNamespace(path=Path("store"))
+    return compare.compare(runs, names, labels_N, logits_RN, groups_N, store=where, kind="group", output=Path("out"))
+
+
+def test_a_clear_difference_is_called_better_and_a_small_one_not() -> None:
+    found = made_up([0.5, 0.52, 2.0], None)
+    assert {one.name for one in found.runs[:2]} == {"noise 0.5", "noise 0.52"}
+    verdicts = {frozenset((pair.first, pair.second)): pair for pair in found.pairs}
+    assert verdicts[frozenset(("noise 0.5", "noise 0.52"))].verdict == "not distinguishable"
+    for other in ("noise 0.5", "noise 0.52"):
+        pair = verdicts[frozenset((other, "noise 2.0"))]
+        assert (pair.first, pair.verdict) == (other, "better")
+        assert 0 < pair.low < pair.difference < pair.high
+        assert pair.p_corrected >= pair.delong_p
+
+
+def test_slides_decide_where_there_are_enough() -> None:
+    groups_N = np.array([f"slide {at % 10}" for at in range(400)], dtype=object)
+    found = made_up([0.5, 2.0], groups_N)
+    assert (found.num_groups, found.decided_by) == (10, "paired bootstrap of slides")
+    assert found.pairs[0].p_corrected == found.pairs[0].bootstrap_p
+    few_N = np.array([f"slide {at % 3}" for at in range(400)], dtype=object)
+    assert made_up([0.5, 2.0], few_N).decided_by == "DeLong"
+
+
+def test_names_are_as_short_as_they_can_be() -> None:
+    assert compare.short_names([Path("/x/a/seed-1"), Path("/x/a/seed-2")]) == ["seed-1", "seed-2"]
+    assert compare.short_names([Path("/x/a/seed-1"), Path("/x/b/seed-1")]) == ["a/seed-1", "b/seed-1"]
