@@ -22,6 +22,8 @@ from fastpath.cli import options, render
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated.")
 @click.option("--resume", is_flag=True, help="Go on from where the run in the directory stands.")
+@click.option("--tensorboard", "trackers", multiple=True, flag_value="tensorboard", help="Also write RUN/tensorboard.")
+@click.option("--mlflow", "trackers", multiple=True, flag_value="mlflow", help="Also log to MLFLOW_TRACKING_URI.")
 @options.common
 def command(
     store: Path,
@@ -34,6 +36,7 @@ def command(
     as_json: bool,
     verbosity: int,
     overrides: tuple[str, ...],
+    trackers: tuple[str, ...],
     **shorts: int | None,
 ) -> None:
     """Train a network on a packed store.
@@ -52,6 +55,7 @@ def command(
     from fastpath.cli.main import INTERRUPTED
     from fastpath.cli.train_view import TrainView
     from fastpath.workflows import run_directory, train
+    from fastpath.workflows.trackers import listening
 
     keys = {"epochs": "train.epochs", "limit": "data.limit", "val_limit": "data.val_limit", "seed": "seed"}
     changes = [*overrides, *(f"{keys[name]}={value}" for name, value in shorts.items() if value is not None)]
@@ -64,8 +68,9 @@ def command(
         render.stderr.print(where.describe())
     if where.notice:
         render.notice(where.notice)
-    with TrainView(verbosity) as view:
-        result = train.run(store, output, settings, where, resume=resume, on_event=view.show)
+    heard = trackers if where.rank == 0 else ()
+    with TrainView(verbosity) as view, listening(heard, output, settings, view.show) as tell:
+        result = train.run(store, output, settings, where, resume=resume, on_event=tell)
     told = asdict(result) | ({"start": asdict(view.start)} if view.start else {})
     render.result(told, as_json=as_json, title=f"Training {result.status}", where=output)
     if result.status == "interrupted":
