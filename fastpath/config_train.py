@@ -110,6 +110,12 @@ class TrainConfig(Section):
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Keep an exponential moving average of the weights, of this decay a step, and validate and use that; 0 keeps
     none. The decay is lower in the first steps: (1 + n) / (10 + n) after n of them, where that is less."""
+    accumulate: Count = 1
+    """Pass each step's batch through the network in this many parts, where all of it does not fit into memory. The
+    step is that of the whole batch, but for BatchNorm, which sees a part at a time."""
+    sync_batchnorm: bool = False
+    """With several processes, let BatchNorm normalise by the samples of all of them, as one process would, and not
+    each by its own."""
     compile: bool = False
     """Compile the network with torch.compile: minutes once a run, repaid by long runs on a GPU."""
     include_val: bool = False
@@ -139,7 +145,12 @@ def fill_stages(values: Mapping[str, Any]) -> dict[str, Any]:
     filled, stages = dict(values), values.get("stages")
     if not isinstance(stages, list | tuple) or not stages or not all(isinstance(stage, Mapping) for stage in stages):
         return filled
-    tables: dict[str, type[Section]] = {"data": StageDataConfig, "model": StageModelConfig, "optim": OptimConfig, "schedule": ScheduleConfig}
+    tables: dict[str, type[Section]] = {
+        "data": StageDataConfig,
+        "model": StageModelConfig,
+        "optim": OptimConfig,
+        "schedule": ScheduleConfig,
+    }
     for name, section in tables.items():
         own = values.get(name, {})
         if not isinstance(own, Mapping):

@@ -149,28 +149,28 @@ class Runtime:
             yield
             return
         backend = "nccl" if self.device.type == "cuda" else "gloo"
-        distributed.init_process_group(backend, timeout=PATIENCE)
+        store, rank, world_size = next(distributed.rendezvous("env://", self.rank, self.world_size, timeout=PATIENCE))
+        # The ranks of a failed attempt have left their addresses in torchrun's store.
+        store = distributed.PrefixStore(f"fastpath/{attempt()}", store)
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=PATIENCE)
         try:
             yield
         finally:
             distributed.destroy_process_group()
 
     def distribute(self, model: nn.Module) -> nn.Module:
-        """Return the model as a training step calls it, averaging gradients over ranks; itself, where it is alone.
-
-        To be called anew when other parameters are trained. Buffers are left to `share_buffers`.
-        """
+        """Return what averages a model's gradients over ranks, for as long as the same parameters are trained."""
         if self.world_size == 1:
             return model
         devices = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+        return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
 
     def unsynchronised(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
         """Return the context in which a backward pass adds to gradients without averaging them over ranks."""
         return model.no_sync() if isinstance(model, DistributedDataParallel) else contextlib.nullcontext()
 
     def share_buffers(self, model: nn.Module) -> None:
-        """Give every rank the buffers of rank 0: without synchronised BatchNorm each has statistics of its own."""
+        """Give every rank the buffers of rank 0: a step leaves each with BatchNorm statistics of its own."""
         if self.world_size > 1:
             for buffer in model.buffers():
                 distributed.broadcast(buffer, 0)
@@ -228,7 +228,6 @@ def resolve(
         amp: Mixed precision: bfloat16 where the device computes in it, else float16 with a scaler on CUDA. A
             CPU without bfloat16 instructions keeps float32, with a notice: emulation there is several times slower.
         num_threads: CPU threads; None shares the cores this process may use among the ranks on this machine.
-
         ranked: Be one of the processes that torchrun started, if it did; otherwise each of them works alone.
 
     Raises:
@@ -269,9 +268,9 @@ def resolve(
     )
 
 
-def restarted() -> bool:
-    """Whether torchrun has started this process in place of one that failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+def attempt() -> int:
+    """Return how often torchrun has started the ranks again after a failure."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def _keep_large_blocks() -> None:

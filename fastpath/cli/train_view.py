@@ -80,6 +80,8 @@ class TrainView:
             f"{start.num_trained:,} of {start.num_parameters:,} parameters trained{going_on}",
             soft_wrap=True,
         )
+        if start.memory:
+            self._bar.console.print(start.memory, soft_wrap=True)
         if start.centre_lost_share:
             share = f"{start.centre_lost_share:.1%} of training samples"
             render.notice(f"augmentation cuts into the centre that decides the label in {share}: see data.augment")

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -169,6 +170,7 @@ def fit(
     num_epochs: int,
     seed: int,
     label_smoothing: float = 0.0,
+    accumulate: int = 1,
 ) -> Iterator[Event]:
     """Train from where `state` stands to the end of epoch `num_epochs`.
 
@@ -182,15 +184,17 @@ def fit(
         num_epochs: Length of the whole run, the epochs that `state` has behind it included.
         seed: Decides dropout, together with epoch and step.
         label_smoothing: Share of the way from each label to one half that targets are moved.
+        accumulate: Parts in which each step's batch passes through the network.
 
     Raises:
         NonFiniteLossError: A training loss was NaN or infinite; `state` is spoilt.
     """
+    network = runtime.distribute(state.network)
 
     def step(batch: Batch) -> Tensor:
         # Dropout thereby depends on the position only, not on what this process ran before.
-        runtime.seed(seed, state.epoch, state.step)
-        return _step(state, batch, runtime, label_smoothing)
+        runtime.seed(seed, state.epoch, state.step, *([runtime.rank] if runtime.rank else []))
+        return _step(state, network, batch, runtime, label_smoothing=label_smoothing, accumulate=accumulate)
 
     while state.epoch < num_epochs:
         timing = Timing()
@@ -213,7 +217,7 @@ def _train(
         batch = next(batches)
         timing.wait_s += time.perf_counter() - asked
         loss = take(batch)
-        num_images = len(batch.labels_N)
+        num_images = batch.num_total or len(batch.labels_N)
         state.loss_sum += loss.double() * num_images
         state.num_seen += num_images
         state.step += 1
@@ -225,11 +229,11 @@ def _train(
     timing.train_s = time.perf_counter() - began
 
 
-def _step(state: TrainState, batch: Batch, runtime: Runtime, label_smoothing: float) -> Tensor:
+def _step(state: TrainState, network: nn.Module, batch: Batch, runtime: Runtime, **how: Any) -> Tensor:  # noqa: ANN401
     """Take one step and let follow what follows each; returns its loss."""
     scales = state.scaler.is_enabled()
     before = steps_taken(state.optimizer) if scales else None
-    loss = train_step(state.network, batch, state.optimizer, state.scaler, runtime, label_smoothing=label_smoothing)
+    loss = train_step(network, batch, state.optimizer, state.scaler, runtime, **how)
     if before is not None:
         state.num_skipped += 1 - (steps_taken(state.optimizer) - before)
     state.schedule.after_step()
@@ -245,11 +249,13 @@ def _validate(
     began = time.perf_counter()
     parts = []
     done = 0
-    for batch, logits_N in infer(state.average.model if state.average else state.model, feed.val_batches, runtime):
+    model = state.average.model if state.average else state.model
+    runtime.share_buffers(model)
+    for batch, logits_N in infer(model, feed.val_batches, runtime):
         parts.append((batch.indices_N, batch.labels_N, logits_N))
-        done += len(logits_N)
+        done += batch.num_total or len(logits_N)
         yield ValidationEvent(state.epoch, done)
-    predictions = collect(parts)
+    predictions = collect(parts, runtime)
     timing.val_s = time.perf_counter() - began
     train_loss = state.loss_sum.item() / max(state.num_seen, 1)
     val_loss = metrics.bce(predictions.labels_N, predictions.logits_N)

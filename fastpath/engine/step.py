@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -37,8 +38,9 @@ def train_step(
     runtime: Runtime,
     *,
     label_smoothing: float = 0.0,
+    accumulate: int = 1,
 ) -> Tensor:
-    """Take one optimiser step on a batch.
+    """Take one optimiser step on a batch, of which this rank may have a share.
 
     The loss is computed in float32 from logits: BCE of a sigmoid is refused under autocast, and loses small
     probabilities. A disabled scaler passes everything through, so there is one code path for every precision.
@@ -50,19 +52,51 @@ def train_step(
         scaler: Of the loss.
         runtime: Device and precision.
         label_smoothing: Share of the way from each label to one half that the target is moved.
+        accumulate: Parts that the share passes in, one after the other, for want of memory for all of it.
 
     Returns:
-        The batch's mean loss before the step: float32 [], detached, on the device.
+        The whole batch's mean loss before the step: float32 [], detached, on the device.
     """
     optimizer.zero_grad(set_to_none=True)
-    with runtime.autocast():
-        logits_N = model(batch.images_NCHW)
-    targets_N = batch.labels_N + label_smoothing * (0.5 - batch.labels_N) if label_smoothing else batch.labels_N
-    loss = functional.binary_cross_entropy_with_logits(logits_N.float(), targets_N)
-    scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    num_total = batch.num_total or len(batch.labels_N)
+    # As many parts on every rank, be they empty: they wait for one another.
+    images, labels = batch.images_NCHW.tensor_split(accumulate), batch.labels_N.tensor_split(accumulate)
+    sums = []
+    for number, (images_NCHW, labels_N) in enumerate(zip(images, labels, strict=True), 1):
+        if not len(labels_N) and runtime.world_size == 1:
+            continue
+        last = number == accumulate
+        with contextlib.nullcontext() if last else runtime.unsynchronised(model), _statistics_of(model, labels_N):
+            summed = _summed_loss(model, images_NCHW, labels_N, runtime, label_smoothing)
+            # Gradients are averaged over ranks, so that each has its share of the batch's mean times their number.
+            scaler.scale(summed * runtime.world_size / num_total).backward()  # type: ignore[no-untyped-call]
+        sums.append(summed.detach())
     scaler.step(optimizer)
     scaler.update()
-    return loss.detach()
+    return runtime.total(torch.stack(sums).sum()) / num_total
+
+
+def _summed_loss(
+    model: nn.Module, images_NCHW: Tensor, labels_N: Tensor, runtime: Runtime, label_smoothing: float
+) -> Tensor:
+    """Return the sum of the losses of some samples: float32 []."""
+    with runtime.autocast():
+        logits_N = model(images_NCHW)
+    targets_N = labels_N + label_smoothing * (0.5 - labels_N) if label_smoothing else labels_N
+    return functional.binary_cross_entropy_with_logits(logits_N.float(), targets_N, reduction="sum")
+
+
+@contextlib.contextmanager
+def _statistics_of(model: nn.Module, labels_N: Tensor) -> Iterator[None]:
+    """Keep each rank's own BatchNorm from making statistics of nothing, where this rank has no sample."""
+    norms = [] if len(labels_N) else [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
 
 
 def infer(model: nn.Module, batches: Iterable[Batch], runtime: Runtime) -> Iterator[tuple[Batch, Tensor]]:
@@ -75,12 +109,22 @@ def infer(model: nn.Module, batches: Iterable[Batch], runtime: Runtime) -> Itera
         yield batch, logits_N
 
 
-def collect(parts: list[tuple[Tensor, Tensor, Tensor]]) -> Predictions:
-    """Bring (indices, labels, logits) of all batches to the host, in one transfer each."""
+def collect(parts: list[tuple[Tensor, Tensor, Tensor]], runtime: Runtime) -> Predictions:
+    """Bring (indices, labels, logits) of all batches, and of all ranks, to the host: in the order of one process."""
     if not parts:
         return Predictions(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
-    indices_N, labels_N, logits_N = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
-    return Predictions(indices_N, labels_N, logits_N)
+    # One transfer of each column; a column at a time is then cut into batches again.
+    columns = [torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)]
+    if runtime.world_size == 1:
+        return Predictions(*columns)
+    ends = np.cumsum([len(indices_N) for indices_N, _, _ in parts])[:-1]
+    ranks = runtime.gather([np.split(column, ends) for column in columns])
+    return Predictions(*(np.concatenate(_in_turn([rank[n] for rank in ranks])) for n in range(len(columns))))
+
+
+def _in_turn(batches_of_ranks: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """Return each step's shares, one rank's after the other's."""
+    return [share for step in zip(*batches_of_ranks, strict=True) for share in step]
 
 
 def predict_logits(
@@ -104,7 +148,7 @@ def predict_logits(
     done = 0
     for batch, logits_N in infer(model, batches, runtime):
         parts.append((batch.indices_N, batch.labels_N, logits_N))
-        done += len(logits_N)
+        done += batch.num_total or len(logits_N)
         if advance is not None:
             advance(done)
-    return collect(parts)
+    return collect(parts, runtime)

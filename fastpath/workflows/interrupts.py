@@ -10,8 +10,11 @@ from types import FrameType
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
+def interruptible(*, patient: bool = False) -> Iterator[Callable[[], bool]]:
     """Hold the first Ctrl-C back within the block.
+
+    Args:
+        patient: Hold back all that follow too: torchrun passes on what the terminal has already sent.
 
     Yields:
         A function that tells whether Ctrl-C was pressed. A second one interrupts at once, as usual.
@@ -23,7 +26,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     def hold(_number: int, _frame: FrameType | None) -> None:
         pressed.set()
-        signal.signal(signal.SIGINT, usual)
+        if not patient:
+            signal.signal(signal.SIGINT, usual)
 
     usual = signal.signal(signal.SIGINT, hold)
     try:

@@ -10,9 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from fastpath.config import Config
 from fastpath.data.geometry import centre_lost_share
 from fastpath.data.loader import eval_loader
+from fastpath.data.residency import Budget, budget, place
 from fastpath.engine.checkpoint import (
     Checkpoint,
     Origin,
@@ -32,6 +35,7 @@ from fastpath.workflows import failure
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.extra import with_extra
 from fastpath.workflows.interrupts import interruptible
+from fastpath.workflows.ranks import asked_to_stop, together
 from fastpath.workflows.run_data import RunData, open_run_data, origin_of
 from fastpath.workflows.train_course import follow_course, make_state
 
@@ -55,6 +59,7 @@ class StartEvent:
             in the stage where most do.
         rates: Learning rates of every epoch.
         warnings: What is odd about the learning rates, a sentence each.
+        memory: Where patches wait to be fed, and the memory that decided it.
     """
 
     num_train: int
@@ -68,6 +73,7 @@ class StartEvent:
     centre_lost_share: float
     rates: tuple[EpochRates, ...] = ()
     warnings: tuple[str, ...] = ()
+    memory: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +109,12 @@ def run(
     *,
     resume: bool = False,
     split: SplitTable | None = None,
+    residency: Literal["auto", "device", "host"] = "auto",
     on_event: Callable[[StartEvent | Event], None] | None = None,
 ) -> TrainResult:
     """Train, validating and saving after every epoch. Nothing is written before all inputs are proven.
+
+    As one rank of several, train on a share of each batch; rank 0 alone writes, and all return the same result.
 
     Args:
         store_path: A packed store with a split.
@@ -114,33 +123,45 @@ def run(
         runtime: Device and precision.
         resume: Go on from the directory's `last.pt`, to the result of an uninterrupted run.
         split: Division to train and validate by; None reads the store's own.
+        residency: Where patches wait to be fed; decides nothing about the result.
         on_event: Told of the start, every step, validation batch and epoch. Must not change what it is given.
 
     Raises:
         UsageError: The store, configuration, directory or checkpoint is not what it should be.
     """
-    directory.check_vacancy(run_dir, resume=resume)
-    data = with_extra(open_run_data(store_path, config, split), config)
-    course = course_of(config, len(data.train_rows_N))
-    origin = origin_of(data, config)
-    checkpoint = _checkpoint(run_dir, origin) if resume else None
     with ExitStack() as stack:
-        stats = ChannelStats(data.split.mean_3, data.split.std_3)
-        val = stack.enter_context(closing(eval_loader(data.store, data.val_rows_N, stats, config, runtime)))
+        stack.enter_context(together(runtime, run_dir))
+        runtime.first(lambda: directory.check_vacancy(run_dir, resume=resume))
+        data = with_extra(open_run_data(store_path, config, split), config)
+        course = course_of(config, len(data.train_rows_N))
+        origin = origin_of(data, config)
+        checkpoint = _checkpoint(run_dir, origin) if resume else None
+        rows_N = np.concatenate([data.train_rows_N, data.val_rows_N])
+        memory = budget(residency, len(np.unique(rows_N)), data.patches.patch_size_px, runtime)
         state = make_state(config, course, runtime, checkpoint, run_dir / directory.LAST)
-        stack.enter_context(directory.claimed(run_dir))
-        directory.begin(run_dir, origin, _facts(data, runtime))
-        directory.rewind(run_dir, state.epoch)
-        stack.enter_context(directory.failing(run_dir))
+        runtime.first(lambda: _claim(stack, run_dir, origin, _facts(data, runtime, memory), state.epoch))
         emit = on_event or (lambda _event: None)
-        emit(_start(state, data, course, config))
+        emit(_start(state, data, course, config, memory))
+        pixels = place(data.patches, rows_N, memory.residency, runtime)
+        stats = ChannelStats(data.split.mean_3, data.split.std_3)
+        val = stack.enter_context(closing(eval_loader(data.patches, data.val_rows_N, stats, config, runtime, pixels)))
         try:
-            with closing(follow_course(state, course, data, val, runtime)) as events:
-                result = _follow(events, state, run_dir, config, lambda: capture(state, origin), emit)
+            with closing(follow_course(state, course, data, val, runtime, pixels)) as events:
+                result = _follow(events, state, run_dir, config, lambda: capture(state, origin), emit, runtime)
         except NonFiniteLossError as error:
+            if runtime.rank > 0:
+                raise
             raise failure.record(run_dir, error, course, data) from None
-        directory.finish(run_dir, asdict(result))
+        runtime.first(lambda: directory.finish(run_dir, asdict(result)))
     return result
+
+
+def _claim(stack: ExitStack, run_dir: Path, origin: Origin, facts: dict[str, Any], epoch: int) -> None:
+    """Make the run's directory this process's own for as long as the stack lives, and write down what begins."""
+    stack.enter_context(directory.claimed(run_dir))
+    directory.begin(run_dir, origin, facts)
+    directory.rewind(run_dir, epoch)
+    stack.enter_context(directory.failing(run_dir))
 
 
 def _follow(
@@ -150,6 +171,7 @@ def _follow(
     config: Config,
     snapshot: Callable[[], Checkpoint],
     emit: Callable[[Event], None],
+    runtime: Runtime,
 ) -> TrainResult:
     """Save, tell and stop as the events of training ask for."""
     began = time.perf_counter()
@@ -157,20 +179,23 @@ def _follow(
     every, patience = config.train.checkpoint_steps, config.train.early_stop_epochs
     title = f"{config.model.name}, {config.train.epochs} epochs"
     status: Status = "finished"
-    with interruptible() as interrupted:
+    writes = runtime.rank == 0
+    with interruptible(patient=runtime.world_size > 1) as interrupted:
         while state.epoch < config.train.epochs:
             if patience and state.epochs_since_best >= patience:
                 status = "stopped early"
                 break
             event = next(events)
             if isinstance(event, EpochEvent):
-                directory.record_epoch(run_dir, event, snapshot(), title)
+                if writes:
+                    directory.record_epoch(run_dir, event, snapshot(), title)
                 timings.append(event.timing)
-            elif isinstance(event, StepEvent) and every and event.step % every == 0:
+            elif isinstance(event, StepEvent) and every and event.step % every == 0 and writes:
                 _save(state, snapshot, run_dir)
             emit(event)
-            if interrupted():
-                _save(state, snapshot, run_dir)
+            if asked_to_stop(interrupted(), event, runtime):
+                if writes:
+                    _save(state, snapshot, run_dir)
                 status = "interrupted"
                 break
     total = Timing(sum(t.num_images for t in timings), sum(t.train_s for t in timings), sum(t.wait_s for t in timings))
@@ -203,7 +228,7 @@ def _checkpoint(run_dir: Path, origin: Origin) -> Checkpoint | None:
     return checkpoint
 
 
-def _start(state: TrainState, data: RunData, course: Sequence[Stage], config: Config) -> StartEvent:
+def _start(state: TrainState, data: RunData, course: Sequence[Stage], config: Config, memory: Budget) -> StartEvent:
     policies = {(stage.config.data.augment, stage.config.data.image_size_px) for stage in course}
     parameters = list(state.model.parameters())
     return StartEvent(
@@ -218,10 +243,11 @@ def _start(state: TrainState, data: RunData, course: Sequence[Stage], config: Co
         centre_lost_share=max(centre_lost_share(policy, data.store.patch_size_px, size) for policy, size in policies),
         rates=planned_rates(course),
         warnings=lint(course, config.train),
+        memory=memory.describe(),
     )
 
 
-def _facts(data: RunData, runtime: Runtime) -> dict[str, Any]:
+def _facts(data: RunData, runtime: Runtime, memory: Budget) -> dict[str, Any]:
     """Return what `run.json` tells beside the result."""
     return {
         "store": str(data.store.path.resolve()),
@@ -231,4 +257,5 @@ def _facts(data: RunData, runtime: Runtime) -> dict[str, Any]:
         "num_train": len(data.train_rows_N),
         "num_val": len(data.val_rows_N),
         "runtime": runtime.describe(),
+        "memory": asdict(memory),
     }

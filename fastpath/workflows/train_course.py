@@ -11,12 +11,14 @@ from torch import nn
 
 from fastpath.config import Config
 from fastpath.data.loader import train_loader
+from fastpath.data.residency import Pixels
 from fastpath.engine.checkpoint import Checkpoint, reinstate
 from fastpath.engine.course import Stage, begins_phase, phase_of, stage_at
 from fastpath.engine.ema import Average
 from fastpath.engine.loop import Event, Feed, TrainState, fit
 from fastpath.engine.optim import Schedule, make_optimizer, make_schedule
 from fastpath.errors import ConfigError
+from fastpath.model.batchnorm import synchronise
 from fastpath.model.fold import fold_frozen
 from fastpath.model.freeze import LogitNetwork, freeze, parameter_groups
 from fastpath.model.registry import build, restore
@@ -67,6 +69,7 @@ def follow_course(
     data: RunData,
     val_batches: Iterable[Batch],
     runtime: Runtime,
+    pixels: Pixels | None = None,
 ) -> Generator[Event, None, None]:
     """Train from where `state` stands to the end of the last stage.
 
@@ -76,6 +79,7 @@ def follow_course(
         data: What it trains on.
         val_batches: Validation batches, anew at each iteration; the same for every stage.
         runtime: Device and precision.
+        pixels: Where the patches are; None reads them from the store.
     """
     stats = ChannelStats(data.split.mean_3, data.split.std_3)
     made = stage_at(course, state.epoch).phase
@@ -87,7 +91,7 @@ def follow_course(
             state.network, state.optimizer, state.schedule = _learner(state.model, course, stage, runtime)
             made = stage.phase
         with closing(
-            train_loader(data.patches, data.train_rows_N, stats, stage.config, runtime, weights_N=data.weights_N)
+            train_loader(data.patches, data.train_rows_N, stats, stage.config, runtime, pixels, data.weights_N)
         ) as train:
             yield from fit(
                 state,
@@ -96,6 +100,7 @@ def follow_course(
                 num_epochs=stage.end_epoch,
                 seed=stage.config.seed,
                 label_smoothing=stage.config.train.label_smoothing,
+                accumulate=stage.config.train.accumulate,
             )
 
 
@@ -105,6 +110,8 @@ def _learner(
     """Freeze the model as a stage asks and make what trains it: the network, the optimiser and its schedule."""
     config, phase = stage.config, phase_of(course, stage.phase)
     freeze(model, config.model.trainable, config.model.batchnorm)
+    if config.train.sync_batchnorm and runtime.world_size > 1:
+        synchronise(model.train(), runtime.total)
     network = training_network(model, config)
     optimizer = make_optimizer(*parameter_groups(model), config.optim, phase[0].config.data.batch_size)
     schedule = make_schedule(

@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fastpath.engine.step import infer, predict_logits, train_step
+from fastpath.engine.step import collect, infer, predict_logits, train_step
 from fastpath.runtime import Runtime
 from fastpath.types import Batch
 
@@ -103,3 +104,67 @@ def test_no_batches_give_no_predictions() -> None:
     found = predict_logits(Tiny(), [], CPU)
     assert found.indices_N.dtype == np.int64
     assert len(found.logits_N) == 0
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 6, 9])
+def test_a_batch_in_parts_gives_the_step_of_the_whole(accumulate: int) -> None:
+    torch.manual_seed(0)
+    whole = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1))
+    whole.append(nn.Flatten(0))
+    parts = copy.deepcopy(whole)
+    losses = [
+        train_step(model, batch(7), torch.optim.SGD(model.parameters(), lr=0.5), CPU.grad_scaler(), CPU, accumulate=n)
+        for model, n in ((whole, 1), (parts, accumulate))
+    ]
+    torch.testing.assert_close(losses[1], losses[0], atol=1e-6, rtol=1e-6)
+    for ours, theirs in zip(parts.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_the_shares_of_ranks_add_up_to_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uneven shares, and none: the mean of the ranks' gradients is the gradient of the batch's mean."""
+    torch.manual_seed(0)
+    models = [Tiny().eval() for _ in range(4)]
+    for model in models[1:]:
+        model.load_state_dict(models[0].state_dict())
+    given, bounds = batch(6), [(0, 6), (0, 1), (1, 1), (1, 6)]
+    told: list[Tensor] = []
+    monkeypatch.setattr(Runtime, "total", lambda _, values: told.append(values.clone()) or values.clone())
+    for model, (first, last) in zip(models, bounds, strict=True):
+        share = Batch(given.images_NCHW[first:last], given.labels_N[first:last], given.indices_N[first:last], 6)
+        where = CPU if model is models[0] else Runtime(torch.device("cpu"), world_size=3)
+        train_step(model, share, torch.optim.SGD(model.parameters(), lr=0.0), CPU.grad_scaler(), where)
+    for whole, *ranks in zip(*(model.parameters() for model in models), strict=True):
+        assert whole.grad is not None
+        mean = sum(share.grad for share in ranks) / 3
+        torch.testing.assert_close(mean, whole.grad, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(sum(told[1:]), told[0])
+
+
+def test_a_step_without_samples_leaves_batchnorm_as_it_was() -> None:
+    model = Tiny().train()
+    before = copy.deepcopy(model.state_dict())
+    none = Batch(torch.zeros(0, 3, 8, 8), torch.zeros(0), torch.zeros(0, dtype=torch.int64), 2)
+    where = Runtime(torch.device("cpu"), world_size=2)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Runtime, "total", lambda _, values: values)
+        loss = train_step(model, none, torch.optim.SGD(model.parameters(), lr=1.0), CPU.grad_scaler(), where)
+    assert loss == 0
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_the_tables_of_ranks_are_joined_in_the_order_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parts(*shares: range) -> list[tuple[Tensor, Tensor, Tensor]]:
+        rows = [torch.tensor(list(share), dtype=torch.int64) for share in shares]
+        return [(row, row.float() % 2, row.float() / 8) for row in rows]
+
+    ranks = [parts(range(2), range(5, 5)), parts(range(2, 5), range(5, 6))]
+    own = []
+    monkeypatch.setattr(Runtime, "gather", lambda _, value: own.append(value) or [value])
+    for rank in ranks:
+        collect(rank, Runtime(torch.device("cpu"), world_size=2))
+    monkeypatch.setattr(Runtime, "gather", lambda _, value: own)
+    joined = collect(ranks[0], Runtime(torch.device("cpu"), world_size=2))
+    np.testing.assert_array_equal(joined.indices_N, np.arange(6))
+    np.testing.assert_array_equal(joined.logits_N, np.arange(6, dtype=np.float32) / 8)

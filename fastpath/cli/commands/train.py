@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -20,7 +21,15 @@ from fastpath.cli import options, render
 @options.seed()
 @options.device()
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+@click.option(
+    "--residency",
+    type=click.Choice(["auto", "device", "host"]),
+    default="auto",
+    show_default=True,
+    help="Where patches wait: all on the device, where they fit with room to spare, or in the store.",
+)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+@click.option("--folds", type=click.IntRange(2, 36), help="Train each of the folds of 'fastpath split --folds K'.")
 @click.option("--resume", is_flag=True, help="Go on from where the run in the directory stands.")
 @click.option("--tensorboard", "trackers", multiple=True, flag_value="tensorboard", help="Also write RUN/tensorboard.")
 @click.option("--mlflow", "trackers", multiple=True, flag_value="mlflow", help="Also log to MLFLOW_TRACKING_URI.")
@@ -32,6 +41,8 @@ def command(
     amp: bool,
     device: str,
     threads: int | None,
+    residency: Literal["auto", "device", "host"],
+    folds: int | None,
     resume: bool,
     as_json: bool,
     verbosity: int,
@@ -42,35 +53,46 @@ def command(
     """Train a network on a packed store.
 
     Ctrl-C saves and stops; --resume goes on to the very result of an uninterrupted run. With --resume alone the
-    settings are those of the run.
+    settings are those of the run. Under torchrun each process trains on its share of every batch; one that torchrun
+    starts again after a failure resumes by itself.
 
     \b
     Example:
         fastpath train store/ -o runs/first --amp --config configs/baseline_cnn.toml
         fastpath train store/ -o runs/first --resume
+        fastpath train store/ -o runs/folds --folds 5
+        torchrun --nproc-per-node 4 -m fastpath train store/ -o runs/first --amp
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
     from fastpath import config, runtime
     from fastpath.cli.main import INTERRUPTED
+    from fastpath.cli.train_folds import train_folds
     from fastpath.cli.train_view import TrainView
     from fastpath.workflows import run_directory, train
     from fastpath.workflows.trackers import listening
 
     keys = {"epochs": "train.epochs", "limit": "data.limit", "val_limit": "data.val_limit", "seed": "seed"}
     changes = [*overrides, *(f"{keys[name]}={value}" for name, value in shorts.items() if value is not None)]
+    resume = resume or (runtime.attempt() > 0 and (output / run_directory.CONFIG).exists())
     if resume and config_path is None and not changes:
         settings = config.parse(run_directory.read_config(output), output / run_directory.CONFIG)
     else:
         settings = config.load(config_path, changes)
-    where = runtime.resolve(device, amp=amp, num_threads=threads)
+    where = runtime.resolve(device, amp=amp, num_threads=threads, ranked=True)
+    verbosity = verbosity if where.rank == 0 else -1
     if verbosity >= 0:
         render.stderr.print(where.describe())
     if where.notice:
         render.notice(where.notice)
     heard = trackers if where.rank == 0 else ()
+    if folds:
+        train_folds(store, output, settings, where, folds, resume=resume, as_json=as_json, verbosity=verbosity)
+        return
     with TrainView(verbosity) as view, listening(heard, output, settings, view.show) as tell:
-        result = train.run(store, output, settings, where, resume=resume, on_event=tell)
+        result = train.run(store, output, settings, where, resume=resume, residency=residency, on_event=tell)
+    if where.rank > 0:
+        click.get_current_context().exit(INTERRUPTED if result.status == "interrupted" else 0)
     told = asdict(result) | ({"start": asdict(view.start)} if view.start else {})
     render.result(told, as_json=as_json, title=f"Training {result.status}", where=output)
     if result.status == "interrupted":
