@@ -189,7 +189,7 @@ class TestTables:
 
     def test_a_patch_twice(self, store: Path, unlabelled: Path, write: Callable[..., Path]) -> None:
         row: Row = (open_store(unlabelled).ids_N[0], Kind.PSEUDO_LABEL, 1, 1.0, unlabelled)
-        with pytest.raises(DataError, match="row 2: found id .* wanted each patch once"):
+        with pytest.raises(DataError, match=r"row 2: found id .* wanted each patch once"):
             opened(store, write([row, row]))
 
     def test_a_missing_column(self, store: Path, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ class TestTables:
     def test_no_table(self, store: Path, tmp_path: Path, name: str) -> None:
         if name.startswith("broken"):
             (tmp_path / name).write_bytes(b'\x00\xff"')
-        with pytest.raises(DataError, match="cannot be read as a table|found no column"):
+        with pytest.raises(DataError, match=r"cannot be read as a table|found no column"):
             opened(store, tmp_path / name)
 
     def test_one_class_left(self, store: Path, write: Callable[..., Path]) -> None:

@@ -1,0 +1,89 @@
+"""How trainings that belong together look in a terminal: folds, and the two sides of a leak meter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastpath.cli import render
+
+if TYPE_CHECKING:
+    from fastpath.config import Config
+    from fastpath.runtime import Runtime
+    from fastpath.workflows.folds import Watch
+
+
+def watch(verbosity: int) -> Watch:
+    """Return what shows each training under its name."""
+    from fastpath.cli.train_view import TrainView
+
+    @contextmanager
+    def shown(name: str) -> Iterator[Callable[[Any], None]]:
+        if verbosity >= 0:
+            render.stderr.print(f"[bold]{name}[/]")
+        with TrainView(verbosity) as view:
+            yield view.show
+
+    return shown
+
+
+def train_folds(
+    store: Path,
+    output: Path,
+    settings: Config,
+    where: Runtime,
+    num_folds: int,
+    *,
+    resume: bool,
+    as_json: bool,
+    verbosity: int,
+) -> None:
+    """Train folds and print what they scored."""
+    from fastpath.cli.main import INTERRUPTED
+    from fastpath.workflows import folds
+
+    found = folds.run(store, output, settings, where, num_folds, resume=resume, watch=watch(verbosity))
+    if found.status == "interrupted":
+        render.notice(f"stopped where it can go on: fastpath train {store} -o {output} --folds {num_folds} --resume")
+        click.get_current_context().exit(INTERRUPTED)
+    for text in found.notices:
+        render.notice(text)
+    values = asdict(found)
+    if not as_json:
+        values["aucs"] = ", ".join(f"{auc:.4f}" for auc in found.aucs)
+    render.result(values, as_json=as_json, title=f"{num_folds} folds", where=output)
+
+
+def measure_leak(
+    stores: tuple[Path, ...],
+    output: Path | None,
+    where: Runtime,
+    *,
+    splits: str,
+    config_path: Path | None,
+    folds: int | None,
+    as_json: bool,
+    verbosity: int,
+) -> None:
+    """Train a recipe by patch and by slide, and print the difference."""
+    from fastpath import config
+    from fastpath.cli.main import INTERRUPTED
+    from fastpath.errors import UsageError
+    from fastpath.workflows import leak
+
+    leak.parse_kinds(splits)
+    if len(stores) != 1 or output is None:
+        found = f"{len(stores)} arguments and {'no ' if output is None else ''}-o"
+        example = "write 'fastpath compare --splits random,group STORE --config TOML -o DIR'"
+        raise UsageError("--splits", f"found {found}, wanted one store and -o", example)
+    settings = config.load(config_path)
+    found_leak = leak.run(stores[0], output, settings, where, num_folds=folds or 0, watch=watch(verbosity))
+    if found_leak.status == "interrupted":
+        render.notice("stopped where it can go on: run the same again")
+        click.get_current_context().exit(INTERRUPTED)
+    render.result(asdict(found_leak), as_json=as_json, title=found_leak.verdict, where=output)

@@ -1,0 +1,196 @@
+"""Train a recipe once for each of several divisions, and predict every patch by the network that did not see it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastpath.analysis import intervals, metrics, weighted
+from fastpath.config import Config
+from fastpath.errors import ConfigError, StoreError, UsageError
+from fastpath.ingest.split import SplitTable, leak_notice, read_split
+from fastpath.runtime import Runtime
+from fastpath.shards.format import write_durably
+from fastpath.shards.reader import Store, open_store
+from fastpath.types import Split
+from fastpath.workflows import out_of_fold, train
+from fastpath.workflows import run_directory as directory
+from fastpath.workflows.trained import open_run, score
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUMMARY = "folds.json"
+Watch = Callable[[str], AbstractContextManager[Callable[[Any], None]]]
+"""Given what is trained, a block in which events of training are told to what it yields."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoldsResult:
+    """How folds ended. AUCs are of the best epoch's weights, chosen on the very patches: a little optimistic.
+
+    Attributes:
+        run_dir: Where the folds' runs lie, and the table of their predictions.
+        status: `finished`, or `interrupted`: then the folds so far can be gone on from, and the rest is missing.
+        num_folds: Folds asked for.
+        aucs: Validation AUC of each fold.
+        mean_auc: Over folds; NaN before all are done.
+        sd_auc: Standard deviation between folds.
+        pooled_auc: Of all predictions together, each by the fold that did not train on its patch.
+        pooled_low: Lower end of its 95 % interval.
+        pooled_high: Upper end.
+        interval_over: What was resampled for the interval: `slide` or `patch`.
+        num_patches: Patches predicted.
+        table: The predictions; empty before all are done.
+        notices: What the reader of the numbers should know.
+    """
+
+    run_dir: Path
+    status: str
+    num_folds: int
+    aucs: list[float]
+    mean_auc: float
+    sd_auc: float
+    pooled_auc: float
+    pooled_low: float
+    pooled_high: float
+    interval_over: str
+    num_patches: int
+    table: str
+    notices: list[str]
+
+
+def run(
+    store_path: Path,
+    run_dir: Path,
+    config: Config,
+    runtime: Runtime,
+    num_folds: int,
+    *,
+    resume: bool = False,
+    watch: Watch | None = None,
+) -> FoldsResult:
+    """Train each fold into `run_dir/fold-k` and write `out_of_fold.parquet` and `folds.json`.
+
+    Args:
+        store_path: A store divided into as many folds.
+        run_dir: Where to write; must not hold a run, unless resuming.
+        config: The recipe.
+        runtime: Device and precision.
+        num_folds: Folds.
+        resume: Go on where the folds stand.
+        watch: Shows the training of each fold.
+
+    Raises:
+        StoreError: The store is not divided so.
+        ConfigError: The recipe trains on validation patches.
+        UsageError: The directory is not as it should be.
+    """
+    store = open_store(store_path)
+    found = read_split(store).num_folds
+    if found != num_folds:
+        remedy = f"run 'fastpath split {store_path} --folds {num_folds}'"
+        raise StoreError(store_path, f"found {found or 'no'} folds, wanted {num_folds}", remedy)
+    splits = [read_split(store, fold) for fold in range(num_folds)]
+    directory.check_vacancy(run_dir, resume=resume)
+    frame = train_all(store, run_dir, config, runtime, splits, watch=watch)
+    result = _result(run_dir, num_folds, frame, leak_notice(store, splits[0]))
+    if frame is not None:
+        write_durably(run_dir / SUMMARY, (json.dumps(asdict(result), indent=2, default=str) + "\n").encode())
+    return result
+
+
+def train_all(
+    store: Store,
+    run_dir: Path,
+    config: Config,
+    runtime: Runtime,
+    splits: Sequence[SplitTable],
+    *,
+    watch: Watch | None = None,
+) -> pd.DataFrame | None:
+    """Train by each division into `run_dir/fold-k`, or go on with what is there; None where it was interrupted.
+
+    Returns:
+        The table of predictions, as `out_of_fold` describes it; also in the directory.
+
+    Raises:
+        ConfigError: The recipe trains on validation patches.
+        CheckpointError: What is there is of another recipe, store or division.
+    """
+    _check(config, runtime)
+    if (run_dir / directory.CONFIG).exists():
+        directory.check_config(run_dir, config.to_dict())
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_durably(run_dir / directory.CONFIG, (json.dumps(config.to_dict(), indent=2) + "\n").encode())
+    for fold, split in enumerate(splits):
+        path = run_dir / f"fold-{fold}"
+        resume = (path / directory.CONFIG).exists()
+        with (watch or (lambda _name: nullcontext(lambda _event: None)))(f"fold {fold + 1} of {len(splits)}") as tell:
+            done = train.run(store.path, path, config, runtime, resume=resume, split=split, on_event=tell)
+        if done.status == "interrupted":
+            return None
+    rows = [split.rows(Split.VAL) for split in splits]
+    logits = [score(open_run(run_dir / f"fold-{fold}"), store, rows_N, runtime) for fold, rows_N in enumerate(rows)]
+    return out_of_fold.write(
+        run_dir / out_of_fold.NAME,
+        store,
+        np.concatenate(rows),
+        np.concatenate(logits),
+        np.repeat(np.arange(len(rows)), [len(rows_N) for rows_N in rows]),
+    )
+
+
+def _check(config: Config, runtime: Runtime) -> None:
+    if config.train.include_val:
+        problem = "found true, wanted false: folds predict the patches that they do not train on"
+        raise ConfigError("train.include_val", problem, "set it to false")
+    if runtime.world_size > 1:
+        problem = f"found {runtime.world_size} ranks, wanted one process"
+        raise UsageError("--folds", problem, "train single folds under torchrun, after 'fastpath split --fold K'")
+
+
+def _result(run_dir: Path, num_folds: int, frame: pd.DataFrame | None, notice: str) -> FoldsResult:
+    notices = [notice] if notice else []
+    if frame is None:
+        nothing = {name: float("nan") for name in ("mean_auc", "sd_auc", "pooled_auc", "pooled_low", "pooled_high")}
+        return FoldsResult(
+            run_dir, "interrupted", num_folds, [], **nothing, interval_over="", num_patches=0, table="", notices=notices
+        )
+    labels_N, logits_N, folds_N = (frame[name].to_numpy() for name in ("label", "logit", "fold"))
+    aucs = [metrics.roc_auc(labels_N[folds_N == fold], logits_N[folds_N == fold]) for fold in np.unique(folds_N)]
+    pooled, over = auc_interval(frame)
+    return FoldsResult(
+        run_dir=run_dir,
+        status="finished",
+        num_folds=num_folds,
+        aucs=aucs,
+        mean_auc=float(np.mean(aucs)),
+        sd_auc=float(np.std(aucs, ddof=1)),
+        pooled_auc=pooled.value,
+        pooled_low=pooled.low,
+        pooled_high=pooled.high,
+        interval_over=over,
+        num_patches=len(frame),
+        table=str(run_dir / out_of_fold.NAME),
+        notices=notices,
+    )
+
+
+def auc_interval(frame: pd.DataFrame) -> tuple[intervals.Interval, str]:
+    """Return the AUC of a table of predictions with its interval, and what was resampled for it."""
+    scores = weighted.prepare(frame["label"].to_numpy(), frame["logit"].to_numpy())
+    units = intervals.units_of(groups_of(frame), len(frame))
+    found = intervals.bootstrap(lambda weights_BN: weighted.auc(scores, weights_BN)[:, None], units, ["logit"])
+    return found[0], units.kind
+
+
+def groups_of(frame: pd.DataFrame) -> np.ndarray | None:
+    """Return the slides of a table of predictions, None where they are unknown."""
+    return None if frame["group"].isna().any() else frame["group"].to_numpy(object)

@@ -1,0 +1,89 @@
+"""Predictions of networks that did not train on what they predict: one row a patch, as folds leave it.
+
+Columns `id`, `group`, `label`, `logit` and `fold`; a row's logit is of the network whose validation fold it was in.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastpath.errors import DataError
+from fastpath.shards.format import write_durably
+from fastpath.shards.reader import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = "out_of_fold.parquet"
+COLUMNS = ("id", "group", "label", "logit", "fold")
+
+
+def write(path: Path, store: Store, rows_N: np.ndarray, logits_N: np.ndarray, folds_N: np.ndarray) -> pd.DataFrame:
+    """Write the predictions of these rows of a store, whole or not at all; returns them.
+
+    Args:
+        path: The table.
+        store: Where ids, groups and labels are from.
+        rows_N: int64 [N].
+        logits_N: float32 [N].
+        folds_N: int [N], fold in which each row was validation.
+    """
+    import pandas as pd
+
+    groups_N = np.full(len(rows_N), None, object) if store.groups_N is None else store.groups_N[rows_N]
+    frame = pd.DataFrame(
+        {
+            "id": pd.Series(store.ids_N[rows_N], dtype="str"),
+            "group": pd.Series(groups_N, dtype="str"),
+            "label": store.labels_N[rows_N].astype(np.int8),
+            "logit": logits_N.astype(np.float32),
+            "fold": folds_N.astype(np.int16),
+        }
+    )
+    content = io.BytesIO()
+    frame.to_parquet(content, index=False)
+    write_durably(path, content.getvalue())
+    return frame
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read a table of predictions, Parquet or CSV, with at least `id` and `logit`.
+
+    Raises:
+        DataError: It cannot be read, lacks one of these, names a patch twice, or a logit is not finite.
+    """
+    import pandas as pd
+
+    remedy = "give the out_of_fold.parquet of 'fastpath train --folds'"
+    try:
+        frame = pd.read_csv(path, dtype={"id": "str"}) if path.suffix == ".csv" else pd.read_parquet(path)
+        logits_N = frame["logit"].to_numpy(np.float64)
+        names = frame["id"]
+    except KeyError as error:
+        raise DataError(path, f"found no column {error}, wanted {', '.join(COLUMNS)}", remedy) from None
+    except Exception as error:
+        # pandas and Arrow raise what they like over a damaged file.
+        raise DataError(path, f"cannot be read as a table ({' '.join(str(error).split())[:120]})", remedy) from None
+    if not np.isfinite(logits_N).all() or names.duplicated().any():
+        problem = "a logit that is not finite" if not np.isfinite(logits_N).all() else "a patch twice"
+        raise DataError(path, f"found {problem}, wanted one finite logit a patch", remedy)
+    return frame
+
+
+def logits_of(frame: pd.DataFrame, path: Path, store: Store, rows_N: np.ndarray) -> np.ndarray:
+    """Return the table's logits of these rows of a store, float64 [N], in their order.
+
+    Raises:
+        DataError: A patch is not in the table.
+    """
+    found = frame.set_index("id")["logit"].reindex(store.ids_N[rows_N]).to_numpy(np.float64)
+    missing = np.flatnonzero(np.isnan(found))
+    if len(missing):
+        name = store.ids_N[rows_N[missing[0]]]
+        problem = f"lacks {len(missing)} of {len(rows_N)} training patches, the first '{name}'"
+        raise DataError(path, problem, "give the table of folds over this very store")
+    return found
