@@ -78,3 +78,75 @@ def test_on_the_cpu_freed_activations_are_kept_for_the_next_step() -> None:
 
     faults_of_a_large_block()
     assert min(faults_of_a_large_block() for _ in range(3)) < 1000
+
+
+def test_a_rank_is_taken_from_torchrun_only_by_those_that_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "RANK": "5",
+        "LOCAL_RANK": "1",
+        "WORLD_SIZE": "6",
+        "LOCAL_WORLD_SIZE": "2",
+        "TORCHELASTIC_RESTART_COUNT": "3",
+    }
+    assert runtime.attempt() == 0
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    before = torch.get_num_threads()
+    try:
+        alone, ranked = runtime.resolve("cpu"), runtime.resolve("cpu", ranked=True)
+    finally:
+        torch.set_num_threads(before)
+    assert (alone.rank, alone.world_size) == (0, 1)
+    assert (ranked.rank, ranked.world_size) == (5, 6)
+    assert ranked.num_threads == max(1, alone.num_threads // 2)  # two ranks share this machine
+    assert runtime.attempt() == 3
+
+
+def test_alone_nothing_is_asked_of_other_ranks() -> None:
+    here, model, values = runtime.Runtime(torch.device("cpu")), torch.nn.Linear(2, 1), torch.ones(2)
+    with here.group(), here.unsynchronised(model):
+        assert here.distribute(model) is model
+        assert here.gather("mine") == ["mine"]
+        assert here.first(lambda: 7) == 7
+        here.share_buffers(model)
+        total = here.total(values)
+    assert torch.equal(total, values)
+    assert total.data_ptr() != values.data_ptr()
+
+
+def test_on_the_cpu_there_are_no_streams() -> None:
+    here = runtime.Runtime(torch.device("cpu"))
+    assert here.loader_stream is None
+    assert here.training_stream is None
+    with here.aside():
+        here.mark()()
+    assert runtime.Runtime(torch.device("cuda", 0)).loader_stream is not None  # made when used: no driver is needed
+
+
+def test_the_first_rank_decides_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two ranks, one after the other: what rank 0 sends is what rank 1 receives."""
+    sent: list[list[object]] = []
+
+    def broadcast(told: list[object]) -> None:
+        if ranks[-1].rank == 0:
+            sent.append(list(told))
+        else:
+            told[:] = sent.pop()
+
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
+    ranks = [runtime.Runtime(torch.device("cpu"), world_size=2)]
+    other = runtime.Runtime(torch.device("cpu"), rank=1, world_size=2)
+
+    def refuse() -> int:
+        raise UsageError("there", "found this, wanted that", "change it")
+
+    assert ranks[0].first(lambda: 7) == 7
+    ranks.append(other)
+    assert other.first(lambda: pytest.fail("rank 1 was asked")) == 7
+    ranks.pop()
+    with pytest.raises(UsageError):
+        ranks[0].first(refuse)
+    ranks.append(other)
+    with pytest.raises(SystemExit) as ended:
+        other.first(refuse)
+    assert ended.value.code == 2
