@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks import harness
 from fastpath.config import AugmentConfig, Config, DataConfig
-from fastpath.data import augment, loader, reference
+from fastpath.data import artefacts, augment, loader, reference
 from fastpath.runtime import Runtime, resolve
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import ChannelStats
@@ -26,6 +26,7 @@ STILL = {"hflip": 0, "rotation_deg": 0, "crop_scale": (1, 1), "crop_ratio": (1, 
 STILL |= {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
 CROP = {"crop_scale": (0.8, 1.0), "crop_ratio": (0.75, 4 / 3)}
 COLOUR = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.1}
+MOVED: dict[str, object] = {"rotation_deg": 15, "zoom": (0.8, 1.2), "shift_px": 6.0}
 CASES: dict[str, dict[str, object]] = {
     "nothing": {},
     "flips and quarter turns": {"hflip": 0.5, "vflip": 0.5, "quarter_turns": True},
@@ -38,19 +39,35 @@ CASES: dict[str, dict[str, object]] = {
     "all colour": dict(COLOUR),
     "all geometry": {"hflip": 0.5, "rotation_deg": 15, **CROP},
     "everything": {"hflip": 0.5, "rotation_deg": 15, **CROP, **COLOUR},
+    "stain": {"stain": 0.1},
+    "rotation, zoom and shift": MOVED,
+    "the same, clamped": MOVED | {"border": "clamp"},
+    "the same, reflected": MOVED | {"border": "reflect"},
+    "blur": {"blur_p": 1.0},
+    "noise": {"noise_p": 1.0},
+    "JPEG artefacts": {"jpeg_p": 1.0},
+    "ring blurred": {"ring_blur_p": 1.0},
+    "ring restained": {"ring_stain_p": 1.0},
+    "ring swapped": {"ring_swap_p": 1.0},
+    **{f"policy {name}": {"policy": name} for name in ("d4", "strong", "ring")},
 }
 
 
 def distances(store: Store, rows: NDArray[np.int64], size: int, case: str, runtime: Runtime) -> NDArray[np.float32]:
     """Return the signed distances graph - torchvision of these patches, [N, 3, H, W]."""
-    policy = AugmentConfig.model_validate(STILL | CASES[case])
-    config = Config(data=DataConfig(image_size_px=size, batch_size=64, sampling="natural", augment=policy))
+    asked = CASES[case]
+    policy = AugmentConfig.model_validate(asked if "policy" in asked else STILL | asked)
+    field = artefacts.noise_field(42, store.patch_size_px)
+    config = Config(seed=42, data=DataConfig(image_size_px=size, batch_size=64, sampling="natural", augment=policy))
     found = []
     batches = loader.train_loader(store, rows, STATS, config, runtime)
     for step, batch in enumerate(batches.epoch(0)):
         drawn = augment.draw(policy, size, config.seed, 0, range(step * 64, step * 64 + len(batch.indices_N)))
-        patches = torch.from_numpy(store.gather(batch.indices_N.numpy())).permute(0, 3, 1, 2)
-        wanted = reference.training_images(patches, drawn, size, STATS)
+        taken = batch.indices_N.numpy()
+        partners = artefacts.partner_rows(drawn, taken, rows)
+        patches, lent = (torch.from_numpy(store.gather(these)).permute(0, 3, 1, 2) for these in (taken, partners))
+        patches = reference.spoilt_patches(patches, lent, drawn, field)
+        wanted = reference.training_images(patches, drawn, size, STATS, border=policy.border)
         found.append((batch.images_NCHW - wanted) * torch.tensor(STATS.std_3)[:, None, None] * 255)
     return torch.cat(found).numpy()
 

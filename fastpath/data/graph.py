@@ -58,7 +58,7 @@ def training_graph(
         policy: Which artefacts are asked for.
     """
     kinds = [PIXELS] * (1 + (policy.ring_swap_p > 0)) + [ROWS, ("", types.FLOAT), ("", types.FLOAT)]
-    border = "reflect_101" if layout.reflected else "replicate"
+    border = "reflect" if layout.reflected else "replicate"
 
     def define(images: list[Any], matrices: Any, warp: Any, *extra: Any) -> Any:  # noqa: ANN401 (DALI's DataNode)
         patches = images[0]

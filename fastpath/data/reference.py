@@ -6,11 +6,14 @@ Every step of the notebook is done by torchvision's own function, in the noteboo
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from fastpath.data import artefacts
 from fastpath.data.augment import BRIGHTNESS, CONTRAST, HUE, SATURATION, Augmentation
 from fastpath.types import ChannelStats
 
@@ -34,7 +37,7 @@ def training_images(
         drawn: One set of parameters a patch.
         image_size_px: Side of the output.
         stats: What to normalise with.
-        border: `black`, or `clamp` for the nearest pixel of the patch.
+        border: `black`, `clamp` for the nearest pixel of the patch, or `reflect` for its mirror image.
     """
     images = [_augmented(patch, drawn, row, image_size_px, border) for row, patch in enumerate(patches_NCHW)]
     return _normalised(torch.stack(images), stats)
@@ -45,17 +48,66 @@ def _augmented(patch_CHW: Tensor, drawn: Augmentation, row: int, size: int, bord
     image = F.horizontal_flip(image) if drawn.hflip_N[row] else image
     image = F.vertical_flip(image) if drawn.vflip_N[row] else image
     image = torch.rot90(image, int(drawn.turns_N[row]), dims=(1, 2))
-    angle = float(drawn.angle_deg_N[row])
-    if angle and border == "clamp":  # torchvision's rotate has no clamp: extend the image, rotate, cut it out again
-        image = F.center_crop(F.rotate(F.pad(image, [size // 2] * 4, padding_mode="edge"), angle, BILINEAR), [size])
-    elif angle:
-        image = F.rotate(image, angle, BILINEAR)
+    image = _moved(image, drawn, row, patch_CHW.shape[-1], border)
     top, left, height, width = drawn.crop_N4[row].tolist()
     image = F.resized_crop(image, top, left, height, width, [size, size], antialias=True)
     image = _stained(image, *torch.from_numpy(drawn.stain_N23[row]).float())
     for kind in drawn.order_N4[row]:
         image = ADJUST[int(kind)](image, float(drawn.factors_N4[row, kind]))
     return image
+
+
+def _moved(image: Tensor, drawn: Augmentation, row: int, patch_px: int, border: str) -> Tensor:
+    size, angle, zoom = image.shape[-1], float(drawn.angle_deg_N[row]), float(drawn.zoom_N[row])
+    shift = [float(pixels) * size / patch_px for pixels in drawn.shift_px_N2[row]]
+    if angle == 0 and zoom == 1 and shift == [0, 0]:
+        return image
+    # torchvision knows black borders only: extend the image, move it, cut it out again.
+    around = 0 if border == "black" else size // 2
+    image = F.pad(image, [around] * 4, padding_mode="edge" if border == "clamp" else "symmetric") if around else image
+    if zoom == 1 and shift == [0, 0]:
+        image = F.rotate(image, angle, BILINEAR)
+    else:  # torchvision's affine turns clockwise, its rotate does not
+        image = F.affine(image, -angle, shift, zoom, [0.0, 0.0], BILINEAR)
+    moved: Tensor = F.center_crop(image, [size])
+    return moved
+
+
+def spoilt_patches(patches_NCHW: Tensor, partners_NCHW: Tensor, drawn: Augmentation, field: NDArray[np.int8]) -> Tensor:
+    """Return uint8 [N, 3, S, S]: blurred, noisy, compressed, and with another ring; what is then augmented.
+
+    Args:
+        patches_NCHW: uint8 [N, 3, S, S].
+        partners_NCHW: The patches that lend their ring, where it is swapped.
+        drawn: One set of parameters a patch.
+        field: The noise, from `artefacts.noise_field`.
+    """
+    images = []
+    for row, (patch, partner) in enumerate(zip(patches_NCHW, partners_NCHW, strict=True)):
+        image = _blurred(patch, float(drawn.blur_px_N[row]))
+        if drawn.noise_sd_N[row]:
+            window = torch.from_numpy(artefacts.noise_window(field, drawn.noise_place_N2[row], patch.shape[-1]))
+            noise = window.permute(2, 0, 1).float() / artefacts.NOISE_LEVELS
+            image = (image + float(drawn.noise_sd_N[row]) * noise).round().clamp(0, 255).byte()
+        image = F.jpeg(image, int(drawn.jpeg_quality_N[row])) if drawn.jpeg_quality_N[row] else image
+        images.append(_ringed(image, partner, drawn, row))
+    return torch.stack(images)
+
+
+def _ringed(image_CHW: Tensor, partner_CHW: Tensor, drawn: Augmentation, row: int) -> Tensor:
+    ring = partner_CHW if drawn.ring_partner_N[row] >= 0 else image_CHW
+    ring = _blurred(ring, float(drawn.ring_blur_px_N[row]))
+    stained = _stained(ring.float() / 255, *torch.from_numpy(drawn.ring_stain_N23[row]).float())
+    ring = (stained * 255).round().byte()
+    low, high = artefacts.centre(image_CHW.shape[-1])
+    ring[:, low:high, low:high] = image_CHW[:, low:high, low:high]
+    return ring
+
+
+def _blurred(image_CHW: Tensor, sigma_px: float) -> Tensor:
+    reach = int(np.ceil(3 * sigma_px))
+    blurred: Tensor = F.gaussian_blur(image_CHW, [2 * reach + 1] * 2, [sigma_px] * 2) if sigma_px else image_CHW
+    return blurred
 
 
 def _stained(image_CHW: Tensor, factors_3: Tensor, shifts_3: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from fastpath.types import ChannelStats
 from fastpath.workflows.run_data import open_run_data
 from fastpath.workflows.show import OVERVIEW, ShowResult, index_facts, png, write
 
+ARTEFACTS = {"blur": "blur_px", "noise": "noise_sd", "JPEG": "jpeg_quality", "ring blur": "ring_blur_px"}
 FACTORS = ("brightness", "contrast", "saturation", "hue")  # in the order of `Augmentation.factors_N4`
 
 
@@ -154,5 +155,8 @@ def _captions(facts: dict[str, Any]) -> list[str]:
     did = [name for name, done in (("flip", drawn["hflip"]), ("vertical flip", drawn["vflip"])) if done]
     did += [f"{90 * drawn['turns']}°"] if drawn["turns"] else []
     did += [f"{drawn['angle_deg']:+.1f}°"] if drawn["angle_deg"] else []
+    did += [f"zoom {drawn['zoom']:.2f}"] if drawn["zoom"] != 1 else []
+    did += [name for name, key in ARTEFACTS.items() if drawn[key] > 0]
+    did += ["another's ring"] if drawn["ring_partner"] >= 0 else []
     did.append(f"crop {drawn['crop']['width']}×{drawn['crop']['height']}")  # noqa: RUF001 (a sign, not a letter)
     return [f"{facts['position']}: {facts['id'][:10]} {facts['label']}", ", ".join(did)]

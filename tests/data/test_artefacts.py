@@ -1,0 +1,117 @@
+"""Blur, noise, JPEG artefacts and rings: the centre keeps its bytes, and a batch's size changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from fastpath.config import AugmentConfig, Config, DataConfig
+from fastpath.data import artefacts, augment, colour, loader
+from fastpath.data.source import Patches
+from fastpath.runtime import Runtime
+from fastpath.types import ChannelStats
+
+ROWS = np.arange(60, dtype=np.int64)
+RING = {"ring_blur_p": 0.5, "ring_stain_p": 0.5, "ring_swap_p": 0.5}
+SEEN = {"blur_sigma_px": (1.0, 2.0)}  # smooth patches hide less
+SPOILT = {"blur_p": 0.5, "noise_p": 0.5, "jpeg_p": 0.5}
+
+
+def images(
+    patches: Patches, stats: ChannelStats, runtime: Runtime, batch_size: int = 60, size: int = 96, **values: Any
+) -> NDArray[np.float32]:
+    policy = AugmentConfig.model_validate({"policy": "none"} | values)
+    config = Config(data=DataConfig(image_size_px=size, batch_size=batch_size, sampling="natural", augment=policy))
+    batches = list(loader.train_loader(patches, ROWS, stats, config, runtime).epoch(1))
+    return torch.cat([batch.images_NCHW for batch in batches]).numpy()
+
+
+@pytest.mark.dali
+@pytest.mark.parametrize("option", [RING, {"ring_blur_p": 1.0}, {"ring_stain_p": 1.0}, {"ring_swap_p": 1.0}])
+@pytest.mark.parametrize("others", [{}, SPOILT, {"hue": 0.1, "contrast": 0.3, "stain": 0.1}])
+def test_a_ring_leaves_every_byte_of_the_centre_as_the_other_transforms_give_it(
+    patches: Patches, stats: ChannelStats, runtime: Runtime, option: dict[str, float], others: dict[str, float]
+) -> None:
+    without, found = (images(patches, stats, runtime, **others, **ring) for ring in ({}, option))
+    assert found[:, :, 32:64, 32:64].tobytes() == without[:, :, 32:64, 32:64].tobytes()
+    differs = (found != without).any(axis=(1, 2, 3))
+    assert differs.mean() > (0.9 if 1.0 in option.values() else 0.5)  # a patch may lend its ring to itself
+
+
+@pytest.mark.dali
+def test_a_swapped_ring_is_another_training_patchs(patches: Patches, stats: ChannelStats, runtime: Runtime) -> None:
+    plain = images(patches, stats, runtime)
+    found = images(patches, stats, runtime, ring_swap_p=1.0)
+    plain, found = (
+        np.rint((values.transpose(0, 2, 3, 1) * stats.std_3 + stats.mean_3) * 255)[:, :32] for values in (plain, found)
+    )
+    lent = {ring.tobytes() for ring in plain}
+    assert {ring.tobytes() for ring in found} <= lent
+    assert 20 < len({ring.tobytes() for ring in found}) < 60
+
+
+@pytest.mark.dali
+@pytest.mark.parametrize("policy", ["strong", "ring", "everything"])
+def test_batch_size_and_threads_change_no_byte(
+    patches: Patches, stats: ChannelStats, runtime: Runtime, policy: str
+) -> None:
+    values = {**RING, "policy": "strong", "border": "black"} if policy == "everything" else {"policy": policy}
+    wanted = images(patches, stats, runtime, size=48, **values)
+    for batch_size in (1, 7):
+        threads = dataclasses.replace(runtime, num_threads=1)
+        assert images(patches, stats, threads, batch_size, size=48, **values).tobytes() == wanted.tobytes()
+
+
+@pytest.mark.dali
+@pytest.mark.parametrize("key", [*SPOILT, *RING])
+def test_a_probability_is_the_share_of_samples_that_change(
+    patches: Patches, stats: ChannelStats, runtime: Runtime, key: str
+) -> None:
+    plain, found = images(patches, stats, runtime), images(patches, stats, runtime, **SEEN, **{key: 0.5})
+    policy = AugmentConfig.model_validate({"policy": "none", key: 0.5})
+    drawn = augment.draw(policy, 96, 42, 1, range(60))
+    asked = {
+        "blur_p": drawn.blur_px_N > 0,
+        "noise_p": drawn.noise_sd_N > 0,
+        "jpeg_p": drawn.jpeg_quality_N > 0,
+        "ring_blur_p": drawn.ring_blur_px_N > 0,
+        "ring_stain_p": (drawn.ring_stain_N23 != augment.SAME_STAIN).any(axis=(1, 2)),
+        "ring_swap_p": drawn.ring_partner_N >= 0,
+    }[key]
+    changed = (found != plain).any(axis=(1, 2, 3))
+    assert not (changed & ~asked).any()
+    assert (asked & ~changed).sum() <= 1  # a patch may lend its ring to itself
+    assert 0.25 < asked.mean() < 0.75
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1])
+def test_noise_is_normal_and_the_seeds(seed: int) -> None:
+    field = artefacts.noise_field(seed, 8) / artefacts.NOISE_LEVELS
+    assert field.mean() == pytest.approx(0, abs=0.005)
+    assert field.std() == pytest.approx(1, abs=0.005)
+    assert not np.array_equal(field[:8, :8], artefacts.noise_field((seed + 1) % 2**32, 8)[:8, :8])
+
+
+def test_the_matrix_of_a_stain_does_to_its_pixels_what_the_stain_does() -> None:
+    rng = np.random.default_rng(0)
+    # Two stains of varying strength: what tissue is made of.
+    density = rng.uniform(0.05, 0.6, (8, 64, 2)) @ colour.STAINS_33[:2]
+    pixels = np.exp(-density).astype(np.float32)
+    stain = augment.SAME_STAIN + rng.uniform(-0.1, 0.1, (8, 2, 3))
+    matrices = colour.stain_matrices(pixels, stain)
+    mapped = np.einsum("nij,nkj->nki", matrices[:, :, :3], 255 * pixels) + matrices[:, None, :, 3]
+    assert np.abs(mapped - 255 * colour.shift_stains(pixels, stain)).mean() < 2
+
+
+@given(st.integers(3, 200))
+def test_the_centre_is_a_third_in_the_middle(patch_px: int) -> None:
+    low, high = artefacts.centre(patch_px)
+    assert low == patch_px - high
+    assert abs((high - low) - patch_px / 3) < 2
