@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from fastpath.engine.step import infer
 from fastpath.errors import DataError, UsageError
 from fastpath.model.registry import restore
 from fastpath.runtime import Runtime
+from fastpath.shards.format import hash_file
 from fastpath.types import Batch
 from fastpath.workflows.trained import TrainedRun
 
@@ -87,16 +87,19 @@ def _host(values: Tensor) -> NDArray[Any]:
     return copied
 
 
-def read_calibration(run_dir: Path) -> Calibrator:
-    """Return the calibration stored with a run, or the identity.
+def read_calibration(run: TrainedRun, tta: str = "none") -> Calibrator:
+    """Return the calibration beside a checkpoint, or the identity where there is none for these weights and views.
 
     Raises:
         UsageError: The file is not a calibration.
     """
-    path = (run_dir if run_dir.is_dir() else run_dir.parent) / CALIBRATION
+    path = run.path.parent / CALIBRATION
     if not path.exists():
         return calibration.IDENTITY
     try:
-        return calibration.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(path, f"is not a calibration ({error})", "evaluate the run again, or add --raw") from None
+        values = json.loads(path.read_text(encoding="utf-8"))
+        found = calibration.from_dict(values)
+    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise UsageError(path, f"is not a calibration ({error})", "run 'fastpath evaluate' again") from None
+    fits = values.get("tta", tta) == tta and values.get("weights") in (None, hash_file(run.path))
+    return found if fits else calibration.IDENTITY

@@ -1,0 +1,124 @@
+"""`fastpath slide`: a trained run and a whole-slide image in, a heatmap and a score out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from fastpath.cli import options, render
+
+
+@click.command(name="slide")
+@click.argument("run", type=options.PATH, required=False)
+@click.argument("image", type=options.PATH, required=False)
+@click.option(
+    "--table",
+    type=options.PATH,
+    help="In place of RUN and IMAGE: predictions with a slide for each patch, to be aggregated.",
+)
+@click.option("--lesions", type=options.PATH, help="Where tumour is: a mask, a CSV of lesion,x,y, or ASAP's XML.")
+@click.option("--mpp", type=click.FloatRange(0, min_open=True), help="Micrometres a pixel, where IMAGE does not tell.")
+@click.option(
+    "--tile-mpp",
+    type=click.FloatRange(0, min_open=True),
+    default=0.97,
+    show_default=True,
+    help="Micrometres a pixel that the run was trained at.",
+)
+@click.option(
+    "--stride", type=click.IntRange(1), metavar="PX", help="Pixels between tiles. Default: a third of a tile."
+)
+@click.option(
+    "--min-tissue",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Least share of tissue of a place that is scored.",
+)
+@click.option("--top-k", type=click.IntRange(1), default=10, show_default=True, help="Tiles that top_k averages.")
+@options.output("The directory to write to.")
+@options.checkpoint()
+@options.device()
+@options.amp()
+@options.common
+def command(
+    run: Path | None,
+    image: Path | None,
+    table: Path | None,
+    output: Path,
+    checkpoint: Literal["best", "last"],
+    verbosity: int,
+    as_json: bool,
+    **rest: Any,  # noqa: ANN401 (the options above, handed on)
+) -> None:
+    """Score a whole slide: heatmap.png, tiles.parquet (x and y in pixels of full resolution, probability), slide.json.
+
+    The slide is read at the scale the run was trained at and scored wherever there is tissue, each place by the tile
+    in whose middle it lies. Its score is given as the surest place, the mean, the mean of the 10 surest, and noisy-or.
+    With --lesions, also the AUC of the heatmap and CAMELYON16's free-response ROC. An interrupted run goes on where it
+    was. Needs pip install 'fastpath[slide]'.
+
+    With --table, patch predictions are aggregated by slide and each score's AUC between slides is given.
+
+    \b
+    Example:  fastpath slide runs/first tumour_001.tif -o tumour_001 --lesions tumour_001.xml
+              fastpath slide --table runs/first/evaluation-val/predictions.parquet -o slides
+    """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
+    from fastpath.errors import UsageError
+
+    if table is not None:
+        given = ["RUN"] * (run is not None) + ["--lesions"] * (rest["lesions"] is not None)
+        if given:
+            problem = (
+                f"found {given[0]} beside it; a table has no places, so neither tiles nor lesions can be looked up"
+            )
+            raise UsageError("--table", problem, "give either a table, or RUN and IMAGE")
+        _aggregate(table, output, rest["top_k"], as_json)
+        return
+    if run is None or image is None:
+        raise UsageError("slide", "found no RUN and IMAGE, and no --table", "see 'fastpath slide --help'")
+    _score(run, image, output, checkpoint, verbosity, as_json, rest)
+
+
+def _aggregate(table: Path, output: Path, top_k: int, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from fastpath.workflows import slide_table
+
+    found = slide_table.run(table, output, top_k=top_k)
+    if found.notice:
+        render.notice(found.notice)
+    values = asdict(found)
+    if not as_json:
+        values |= {f"auc_{name}": value for name, value in (values.pop("auc") or {}).items()}
+    render.result(values, as_json=as_json, title=f"{found.num_slides} slides", where=found.output)
+
+
+def _score(
+    run: Path,
+    image: Path,
+    output: Path,
+    checkpoint: Literal["best", "last"],
+    verbosity: int,
+    as_json: bool,
+    rest: dict[str, Any],
+) -> None:
+    from dataclasses import asdict
+
+    from fastpath import runtime
+    from fastpath.workflows import slide
+
+    where = runtime.resolve(rest["device"], amp=rest["amp"])
+    if where.notice:
+        render.notice(where.notice)
+    names = ("mpp", "tile_mpp", "min_tissue", "top_k", "lesions")
+    chosen = slide.Options(stride_px=rest["stride"], **{name: rest[name] for name in names})
+    with render.progress_bar("scoring", verbosity) as advance:
+        found = slide.run(run, image, output, where, options=chosen, which=checkpoint, advance=advance)
+    values = asdict(found)
+    if not as_json:
+        values |= {f"score_{name}": value for name, value in values.pop("scores").items()}
+        values |= values.pop("lesions") or {}
+    render.result(values, as_json=as_json, title=image.name, where=found.output)

