@@ -217,7 +217,7 @@ def main(
         raise click.ClickException("no real patches here: give --folder, or set FASTPATH_SAMPLE_DATA")
     wanted = ({"fastpath", *only} if only else set(CONTESTANTS)) - set(without)
     entrants = {name: who for name, who in contestants_of(mode).items() if name in wanted}
-    settings: dict[str, Any] = {"mode": mode, "image_size_px": size, "batch_size": 64, "threads": 2, "warm": 12}
+    settings: dict[str, Any] = {"mode": mode, "image_size_px": size, "batch_size": 64, "threads": 2, "warm": 10}
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
 
         def started(contestant: Contestant, arguments: Sequence[str]) -> Running:
