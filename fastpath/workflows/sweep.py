@@ -68,7 +68,8 @@ class SweepResult:
         settings: The best mean first.
         pairs: Every pair of complete settings: names, difference, p-values, and a sentence.
         seeds: Of every setting.
-        chance: Standard error that the choice of validation patches gives the best mean (Hanley and McNeil).
+        chance: Standard error that the choice of validation patches gives the best mean (Hanley and McNeil); None
+            without one.
         num_val: Validation patches.
         failures: `run: error` of each run that failed.
         notices: What the reader of the table should know.
@@ -79,7 +80,7 @@ class SweepResult:
     settings: list[Row]
     pairs: list[dict[str, Any]]
     seeds: tuple[int, ...]
-    chance: float
+    chance: float | None
     num_val: int
     failures: list[str]
     notices: list[str]
@@ -237,7 +238,7 @@ def _conclude(
     rows.sort(key=lambda row: -math.inf if row.mean is None else row.mean, reverse=True)
     num_positive = int((labels_N == 1).sum())
     top = rows[0].mean
-    chance = auc_error(top, num_positive, len(labels_N) - num_positive) if top is not None else math.nan
+    chance = auc_error(top, num_positive, len(labels_N) - num_positive) if top is not None else None
     return SweepResult(
         status="interrupted" if interrupted else "failed" if failures else "finished",
         settings=rows,
@@ -268,11 +269,11 @@ def _plain(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _notices(num_seeds: int, chance: float, num_val: int) -> list[str]:
+def _notices(num_seeds: int, chance: float | None, num_val: int) -> list[str]:
     told = []
     if num_seeds < 3:
         told.append(f"{num_seeds} seed{'s' * (num_seeds > 1)} cannot tell settings apart: use --repeats 3 or more")
-    if math.isfinite(chance):
+    if chance is not None:
         told.append(
             f"the verdicts speak of seeds on these {num_val:,} validation patches; on other patches each AUC would move"
             f" by about ±{chance:.3f} (standard error): 'fastpath compare' tests two runs for that"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +131,32 @@ def test_twenty_kills_change_no_bit(store: Path, precision: str, tmp_path: Path)
         (epoch, step), (kept_epoch, kept_step) = attempt["heard"], attempt["kept"]
         assert kept_epoch * num_steps + kept_step >= epoch * num_steps + step - EVERY
     assert_same_run(killed, whole)
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_costs_nothing(store: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text(SETTINGS.replace(f"epochs = {NUM_EPOCHS}", "epochs = 2"))
+    whole, full = tmp_path / "whole", tmp_path / "full"
+    command = [sys.executable, "-m", "fastpath", "train", str(store), "--device", "cpu", "--threads", "1", "-q"]
+    subprocess.run([*command, "-o", str(whole), "--config", str(settings)], check=True, capture_output=True)
+    shutil.copytree(whole, full)
+    for name in ("best.pt", "last.pt"):
+        (full / name).unlink()
+    room = (whole / "last.pt").stat().st_size // 2
+    # Files may grow to half a checkpoint: the first that is written fails as on a full disk.
+    limited = subprocess.run(
+        [*command, "-o", str(full), "--resume"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert limited.returncode == 1
+    assert "last.pt: cannot be written (File too large); make room on the disk" in limited.stderr
+    assert len(limited.stderr.splitlines()) == 1
+    assert not list(full.glob("*.tmp"))
+    subprocess.run([*command, "-o", str(full), "--resume"], check=True, capture_output=True)
+    assert_same_run(full, whole)
 
 
 def assert_same_run(found: Path, wanted: Path) -> None:
