@@ -1,0 +1,251 @@
+"""Write a trained run as one file that takes patches as they are, and prove that it computes the same."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fastpath.analysis import calibration, metrics
+from fastpath.analysis.calibration import Calibrator
+from fastpath.engine.tta import predict_views
+from fastpath.errors import FastpathError, IntegrityError, UsageError
+from fastpath.ingest.split import read_split
+from fastpath.model.deploy import Deployed
+from fastpath.model.registry import restore
+from fastpath.runtime import Runtime
+from fastpath.shards.format import sync_directory
+from fastpath.shards.reader import Store
+from fastpath.types import Split
+from fastpath.workflows import model_card
+from fastpath.workflows.export_formats import READERS, WRITERS, Compute
+from fastpath.workflows.inference import batches, network, read_calibration
+from fastpath.workflows.trained import TrainedRun, Which, open_run
+
+Tta = Literal["none", "d4"]
+Kind = Literal["onnx", "pt2", "ts"]
+Advance = Callable[[int, int], None]
+
+TOLERANCE = 1e-3
+"""Largest difference in logits between the file and the run that is accepted."""
+
+CHECKED = 1000
+"""Patches compared, where the split has that many."""
+
+_BATCHES = (1, 33, 64)  # sizes tried: the first dimension must be free
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """What was written.
+
+    Attributes:
+        kind: `onnx`, `pt2` (torch.export) or `ts` (TorchScript).
+        input: Name, type and shape of the input.
+        outputs: Names and what they hold.
+        tta: Whether the eight views are averaged within.
+        calibration: The calibration within; `none` where probabilities are raw.
+        num_checked: Patches on which file and run were compared.
+        max_difference: Largest difference in logits; None where nothing was compared.
+        size_bytes: Of the file.
+        card: The model card, beside it as .md and .json.
+        output: The file.
+    """
+
+    kind: Kind
+    input: str
+    outputs: str
+    tta: Tta
+    calibration: str
+    num_checked: int
+    max_difference: float | None
+    size_bytes: int
+    card: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The run as every other command computes it: through the DALI graph, a view at a time.
+
+    Attributes:
+        trained: The run.
+        store: Patches to compare on.
+        tta: Whether the eight views are averaged.
+        calibrator: Applied to the mean logit.
+        runtime: Device and precision.
+        check: Patches to compare.
+    """
+
+    trained: TrainedRun
+    store: Store
+    tta: Tta
+    calibrator: Calibrator
+    runtime: Runtime
+    check: int
+
+    def logits(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return rows of the store and their calibrated logits."""
+        rows_N = _rows(self.store, self.check)
+        seen = batches(self.trained, self.store, rows_N, self.runtime)
+        num_views = 8 if self.tta == "d4" else 1
+        views = predict_views(network(self.trained, self.runtime), seen, self.runtime, num_views=num_views)
+        return rows_N, self.calibrator.apply(views.logits_NV.astype(np.float64).mean(axis=1))
+
+
+def run(
+    run_dir: Path,
+    output: Path,
+    runtime: Runtime,
+    *,
+    tta: Tta = "none",
+    calibrated: bool = True,
+    store_path: Path | None = None,
+    check: int = CHECKED,
+    which: Which = "best",
+    advance: Advance | None = None,
+) -> ExportResult:
+    """Write the file and its card; the file appears only once it has been compared.
+
+    Args:
+        run_dir: A run directory.
+        output: A file ending in .onnx, .pt2 or .ts.
+        runtime: Where the comparison's reference is computed.
+        tta: `d4` averages the logits of the eight views within.
+        calibrated: Include the run's calibration where it has one.
+        store_path: Patches to compare on; None takes the run's own store.
+        check: Patches to compare; 0 compares none and needs no store.
+        which: The best epoch's weights or the last's.
+        advance: Called with patches compared and in all.
+
+    Raises:
+        UsageError: The ending is unknown, or what it needs is not installed.
+        IntegrityError: File and run differ by more than `TOLERANCE`; nothing is left behind.
+    """
+    kind, trained = _kind(output), open_run(run_dir, which)
+    store = trained.open_store(store_path) if check else None
+    calibrator = read_calibration(trained, tta) if calibrated else calibration.IDENTITY
+    reference = None if store is None else Reference(trained, store, tta, calibrator, runtime, check)
+    num, difference = _write_proven(
+        deployed(trained, tta, calibrator), kind, output, _example(trained), reference, advance
+    )
+    side = trained.checkpoint.patch_size_px
+    card = output.with_name(f"{output.stem}.card")
+    result = ExportResult(
+        kind=kind,
+        input=f"patches: uint8 [N, {side}, {side}, 3], red green blue, any N",
+        outputs="logit: float32 [N]; probability: float32 [N]",
+        tta=tta,
+        calibration=calibrator.method,
+        num_checked=num,
+        max_difference=difference,
+        size_bytes=output.stat().st_size,
+        card=str(card),
+        output=str(output),
+    )
+    names = ("kind", "input", "outputs", "tta", "calibration", "num_checked", "max_difference", "size_bytes")
+    artefact = {"file": output.name} | {name: getattr(result, name) for name in names}
+    model_card.write(model_card.describe(run_dir, trained, artefact), card)
+    return result
+
+
+def deployed(trained: TrainedRun, tta: Tta, calibrator: Calibrator) -> Deployed:
+    """Return a run's network with all that surrounds it, in evaluation mode on the CPU."""
+    config, checkpoint = trained.config, trained.checkpoint
+    knots = calibrator.knots_K
+    heights = metrics.probabilities(np.array(calibrator.heights_K)) if knots else np.empty(0)
+    model = restore(config.model, config.data.image_size_px, checkpoint.model, trained.path)
+    module = Deployed(
+        model,
+        trained.stats,
+        checkpoint.patch_size_px,
+        config.data.image_size_px,
+        d4=tta == "d4",
+        line_2=(calibrator.slope, calibrator.intercept),
+        knots_K=knots,
+        heights_K=heights.tolist(),
+    )
+    return module.eval().requires_grad_(False)
+
+
+def _write_proven(
+    module: Deployed,
+    kind: Kind,
+    output: Path,
+    example: torch.Tensor,
+    reference: Reference | None,
+    advance: Advance | None,
+) -> tuple[int, float | None]:
+    """Write the file under another name and give it its own once it was compared; return `compare`'s findings."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.name}.partial{output.suffix}")
+    num, difference = 0, None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporters, about their own workings
+            WRITERS[kind](module, example, partial)
+            if reference is not None:
+                num, difference = compare(READERS[kind](partial), reference, advance)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(output)
+        sync_directory(output.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+    return num, difference
+
+
+def compare(compute: Compute, reference: Reference, advance: Advance | None) -> tuple[int, float]:
+    """Return how many patches were compared and the largest difference in calibrated logits.
+
+    Raises:
+        IntegrityError: The difference is larger than `TOLERANCE`.
+    """
+    rows_N, wanted_N = reference.logits()
+    worst, done, turn, total = 0.0, 0, 0, len(rows_N)
+    while done < total:
+        rows = slice(done, done + _BATCHES[min(turn, len(_BATCHES) - 1)])
+        found_N = compute(reference.store.gather(rows_N[rows]))
+        worst = max(worst, float(np.abs(found_N - wanted_N[rows]).max()))
+        done, turn = min(rows.stop, total), turn + 1
+        if advance is not None:
+            advance(done, total)
+    if not worst <= TOLERANCE:
+        problem = f"found logits that differ by up to {worst:.3g} from the run's, wanted at most {TOLERANCE:g}"
+        raise IntegrityError("export", problem, "export to another format, and report this with the model's name")
+    return total, worst
+
+
+def _rows(store: Store, check: int) -> NDArray[np.int64]:
+    """Return rows to compare on: validation patches first, then others."""
+    try:
+        val_rows = read_split(store).rows(Split.VAL)
+    except FastpathError:
+        val_rows = np.empty(0, np.int64)
+    others = np.setdiff1d(np.arange(len(store)), val_rows)
+    return np.concatenate([val_rows, others])[:check]
+
+
+def _kind(output: Path) -> Kind:
+    kind = output.suffix.removeprefix(".")
+    if kind not in WRITERS or output.is_dir():
+        problem = f"found '{output.name}', wanted a file ending in {', '.join(f'.{name}' for name in WRITERS)}"
+        raise UsageError("--output", problem, "give for example -o model.onnx")
+    if kind == "onnx":
+        missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
+        if missing:
+            raise UsageError(output, f"{missing[0]} is not installed", "pip install 'fastpath[export]'")
+    return kind  # type: ignore[return-value]
+
+
+def _example(trained: TrainedRun) -> torch.Tensor:
+    side = trained.checkpoint.patch_size_px
+    return torch.zeros((2, side, side, 3), dtype=torch.uint8)  # two: a batch of one would be taken for a constant

@@ -1,0 +1,155 @@
+"""`fastpath export`: every format computes what the run does, and the card says what it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from click.testing import CliRunner, Result
+
+from fastpath.cli.main import app
+from fastpath.config import parse
+from fastpath.errors import FastpathError, IntegrityError, UsageError
+from fastpath.runtime import resolve
+from fastpath.shards.reader import open_store
+from fastpath.workflows import export, export_formats, model_card, pack, train
+from fastpath.workflows.trained import open_run, score
+
+pytestmark = [pytest.mark.e2e, pytest.mark.dali]
+
+
+def _config(name: str, size: int) -> object:
+    return parse(
+        {
+            "data": {"image_size_px": size, "batch_size": 32, "sampling": "natural"},
+            "model": {"name": name, "pretrained": False, "trainable": "all"},
+            "train": {"epochs": 1},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def run_dir(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    pack.run(kaggle_folder, folder / "store", workers=1)
+    train.run(folder / "store", folder / "run", _config("baseline_cnn", 40), resolve("cpu"))  # type: ignore[arg-type]
+    return folder / "run"
+
+
+def _invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["export", *map(str, arguments), "-q"])
+
+
+def _refusal(result: Result, kind: type[FastpathError]) -> str:
+    assert isinstance(result.exception, kind), result.output
+    assert "\n" not in str(result.exception)
+    return str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.pt2", "model.ts"])
+@pytest.mark.parametrize("tta", ["none", "d4"])
+def test_a_file_computes_what_the_run_does(run_dir: Path, tmp_path: Path, name: str, tta: str) -> None:
+    outcome = _invoke(run_dir, "-o", tmp_path / name, "--tta", tta, "--json")
+    assert outcome.exit_code == 0, outcome.output
+    found = json.loads(outcome.stdout)
+    assert found["max_difference"] < 1e-4
+    assert found["num_checked"] == 96
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "model.card.json", "model.card.md"])
+
+
+def test_onnx_is_used_without_fastpath(run_dir: Path, tmp_path: Path) -> None:
+    assert _invoke(run_dir, "-o", tmp_path / "model.onnx").exit_code == 0
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    (taken,) = session.get_inputs()
+    assert (taken.name, taken.type, taken.shape[1:]) == ("patches", "tensor(uint8)", [96, 96, 3])
+    store = open_store(run_dir.parent / "store")
+    for count in (1, 2, 77):
+        rows_N = np.arange(count)
+        logits_N, probability_N = session.run(None, {"patches": store.gather(rows_N)})
+        wanted_N = score(open_run(run_dir), store, rows_N, resolve("cpu"))
+        np.testing.assert_allclose(logits_N, wanted_N, atol=1e-4)
+        np.testing.assert_allclose(probability_N, 1 / (1 + np.exp(-wanted_N)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        {"method": "temperature", "temperature": 2.0, "kept": True},
+        {"method": "isotonic", "knots": [-1.0, -0.2, 0.4], "heights": [-3.0, 0.1, 2.0], "kept": True},
+    ],
+)
+def test_a_calibration_travels_with_the_model(run_dir: Path, tmp_path: Path, calibration: dict[str, object]) -> None:
+    shutil.copytree(run_dir, tmp_path / "run")
+    (tmp_path / "run" / "calibration.json").write_text(json.dumps(calibration))
+    for flag, told in (("--calibrated", calibration["method"]), ("--raw", "none")):
+        outcome = _invoke(tmp_path / "run", "-o", tmp_path / "model.ts", flag, "--json")
+        assert outcome.exit_code == 0, outcome.output
+        assert json.loads(outcome.stdout)["calibration"] == told
+    # One of other weights, or of other views, would be wrong here.
+    for stranger in ({"weights": "0" * 16}, {"tta": "d4"}):
+        (tmp_path / "run" / "calibration.json").write_text(json.dumps(calibration | stranger))
+        outcome = _invoke(tmp_path / "run", "-o", tmp_path / "model.ts", "--check", 0, "--json")
+        assert json.loads(outcome.stdout)["calibration"] == "none"
+
+
+def test_a_file_that_computes_something_else_is_not_kept(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shifted(path: Path) -> Any:
+        return lambda patches: np.zeros(len(patches), np.float32)
+
+    monkeypatch.setitem(export_formats.READERS, "pt2", shifted)
+    message = _refusal(_invoke(run_dir, "-o", tmp_path / "model.pt2"), IntegrityError)
+    assert "wanted at most 0.001" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_ending_is_refused(run_dir: Path, tmp_path: Path) -> None:
+    assert ".onnx, .pt2, .ts" in _refusal(_invoke(run_dir, "-o", tmp_path / "model.bin"), UsageError)
+
+
+def test_the_card_names_data_split_measures_and_use(run_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_dir, tmp_path / "run")
+    (tmp_path / "run" / "evaluation-val").mkdir()
+    auc = {"value": 0.91, "low": 0.88, "high": 0.94}
+    intervals = {"auc": auc, "calibration_slope": {"value": None, "low": None, "high": None}}
+    facts = {"split": "val", "num_patches": 19, "notices": ["slides are unknown"], "auc": 0.91, "brier": 0.1}
+    facts |= {"intervals": intervals}
+    (tmp_path / "run" / "evaluation-val" / "metrics.json").write_text(json.dumps(facts))
+    assert _invoke(tmp_path / "run", "-o", tmp_path / "model.ts").exit_code == 0
+    card = json.loads((tmp_path / "model.card.json").read_text())
+    assert card["intended_use"] == model_card.INTENDED_USE
+    store = open_store(run_dir.parent / "store")
+    assert card["data"]["store_fingerprint"] == store.fingerprint
+    assert card["data"]["split_kind"] == "group"
+    assert card["evaluations"][0]["measures"] == {"auc": auc, "brier": {"value": 0.1}}
+    page = (tmp_path / "model.card.md").read_text()
+    for text in ("Research only", store.fingerprint, "| auc | 0.9100 | 0.8800 to 0.9400 |", "slides are unknown"):
+        assert text in page
+
+
+def test_a_run_without_its_store_is_exported_unchecked(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "best.pt").write_bytes((run_dir / "best.pt").read_bytes())
+    outcome = _invoke(tmp_path / "best.pt", "-o", tmp_path / "model.ts", "--check", 0, "--json")
+    assert outcome.exit_code == 0, outcome.output
+    assert json.loads(outcome.stdout)["max_difference"] is None
+    card = json.loads((tmp_path / "model.card.json").read_text())
+    assert card["data"]["split_kind"] == "unknown"
+    assert card["evaluations"] == []
+    assert model_card.UNMEASURED in (tmp_path / "model.card.md").read_text()
+
+
+def test_real_patches_and_a_timm_network_agree_within_a_thousandth(sample_folder: Path, tmp_path: Path) -> None:
+    pack.run(sample_folder, tmp_path / "store", workers=1)
+    config = _config("resnet10t", 64)
+    short = config.model_copy(update={"data": config.data.model_copy(update={"limit": 64, "val_limit": 32})})  # type: ignore[attr-defined]
+    train.run(tmp_path / "store", tmp_path / "run", short, resolve("cpu"))
+    found = export.run(tmp_path / "run", tmp_path / "model.onnx", resolve("cpu"))
+    assert found.num_checked == 1000
+    assert found.max_difference is not None
+    assert found.max_difference <= 1e-3
