@@ -24,10 +24,9 @@ Floats = NDArray[np.float32]
 CENTRE_AREA = 1 / 9
 """Share of a patch that its middle third by middle third covers: of 96 pixels the 32 by 32 that decide the label."""
 
-IG_STEPS = 24  # points of the path integral; 100 move the centre's share of real patches by less than 0.01
+IG_STEPS = 24  # points of the path integral, each a pass forward and back
 
 _COVER = 0.65  # of what lies below that the map's largest value hides
-_LINE = 255  # around the middle third: white shows on tissue and on the map's dark end
 
 
 def attribute(model: nn.Module, images_NCHW: Tensor, method: Method = "gradcam") -> Floats:
@@ -166,8 +165,17 @@ def overlay(patches_NHWC: NDArray[np.uint8], maps_NHW: NDArray[Any], zoom: int =
     colour = 255 * colormaps["viridis"](shown_NHW)[..., :3]
     cover = (_COVER * np.sqrt(shown_NHW))[..., None]
     blended = (1 - cover) * ground + cover * colour
-    low, high = round(side / 3), round(2 * side / 3)
-    for line in (low, high - 1):
-        blended[:, line, low:high] = blended[:, low:high, line] = _LINE
+    _frame(blended)
     shown: NDArray[np.uint8] = np.rint(blended).astype(np.uint8)
     return shown
+
+
+def _frame(images_NHWC: NDArray[Any]) -> None:
+    """Draw a line around the middle third, in place: white, and black within, so that it shows on glass too."""
+    side = images_NHWC.shape[1]
+    low, high, width = round(side / 3), round(2 * side / 3), max(1, side // 160)
+    centre = images_NHWC[:, low:high, low:high]
+    for value in (255, 0):
+        for edge in (slice(None, width), slice(-width, None)):
+            centre[:, edge] = centre[:, :, edge] = value
+        centre = centre[:, width:-width, width:-width]

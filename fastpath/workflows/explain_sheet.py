@@ -36,7 +36,7 @@ def sheet(
     for row in range(num):
         for number, name in enumerate(columns):
             panel = axes[row, number]
-            panel.imshow(strips_NHWC[row, :, number * side : (number + 1) * side], interpolation="nearest")
+            panel.imshow(strips_NHWC[row, :, number * side : (number + 1) * side], interpolation="antialiased")
             panel.set(xticks=[], yticks=[])
             panel.spines[:].set_visible(False)
             if row == 0:

@@ -78,7 +78,8 @@ def command(
     if not as_json:
         for method, mass in values.pop("centre_mass").items():
             values[f"centre_mass_{method}"] = mass["mean"]
-        values |= values.pop("audit") or {}
+        audit = values.pop("audit") or {}
+        values |= {("patches_audited" if name == "num_patches" else name): value for name, value in audit.items()}
     render.result(values, as_json=as_json, title=f"{found.num_patches} patches explained", where=found.output)
 
 
