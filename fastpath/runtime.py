@@ -1,7 +1,7 @@
 """Device, precision, threads, seeds and ranks as one value, decided once and handed down.
 
-This is the only module that touches `torch.cuda`, `torch.autocast`, `GradScaler` and `torch.distributed`. Objects that
-a device, precision or lone process does not need exist all the same and are disabled, so no caller branches.
+The only module that touches `torch.cuda`, `torch.autocast`, `GradScaler` and `torch.distributed`. What a device, a
+precision or a lone process does not need exists all the same and is disabled, so no caller branches.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from fastpath.errors import UsageError
@@ -100,8 +102,7 @@ class Runtime:
     def seed(self, seed: int, *position: int) -> None:
         """Seed torch's global generators as a pure function of `seed` and `position` (epoch, step …).
 
-        Dropout thereby depends on where in the run a step stands, not on what ran before it, which is what
-        lets a run resume from two integers.
+        Dropout thereby depends on where in a run a step stands and on nothing else: it resumes from two integers.
         """
         state = np.random.SeedSequence([seed, *position]).generate_state(2, np.uint32)
         torch.manual_seed(int(state[0]) << 32 | int(state[1]))
@@ -149,9 +150,9 @@ class Runtime:
             yield
             return
         backend = "nccl" if self.device.type == "cuda" else "gloo"
-        store, rank, world_size = next(distributed.rendezvous("env://", self.rank, self.world_size, timeout=PATIENCE))
+        store, rank, world_size = next(rendezvous("env://", self.rank, self.world_size, timeout=PATIENCE))
         # The ranks of a failed attempt have left their addresses in torchrun's store.
-        store = distributed.PrefixStore(f"fastpath/{attempt()}", store)
+        store = PrefixStore(f"fastpath/{attempt()}", store)
         distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=PATIENCE)
         try:
             yield

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import torch
 
@@ -30,17 +32,29 @@ def together(runtime: Runtime, run_dir: Path) -> Iterator[None]:
     Raises:
         LostRankError: One of them ended within it.
     """
+
+    def lost(how: str) -> LostRankError:
+        return LostRankError(
+            f"rank {runtime.rank} of {runtime.world_size}",
+            f"lost contact with another rank ({' '.join(how.split())[:120]})",
+            f"see what that rank said; the run in {run_dir} goes on from its last checkpoint with --resume",
+        )
+
+    def ended(_number: int, _frame: FrameType | None) -> None:
+        raise lost("torchrun ends this one too")
+
+    ranked = runtime.world_size > 1
+    usual = signal.signal(signal.SIGTERM, ended) if ranked else None
     try:
         with runtime.group():
             yield
     except RuntimeError as error:
-        if runtime.world_size == 1 or not _LOST.search(str(error)):
+        if not ranked or not _LOST.search(str(error)):
             raise
-        raise LostRankError(
-            f"rank {runtime.rank} of {runtime.world_size}",
-            f"lost contact with another rank ({' '.join(str(error).split())[:120]})",
-            f"see what that rank said; the run in {run_dir} goes on from its last checkpoint with --resume",
-        ) from None
+        raise lost(str(error)) from None
+    finally:
+        if ranked:
+            signal.signal(signal.SIGTERM, usual)
 
 
 def asked_to_stop(pressed: bool, event: Event, runtime: Runtime) -> bool:
