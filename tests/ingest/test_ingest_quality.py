@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
+import imagehash
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from fastpath.errors import UsageError
 from fastpath.ingest import quality
@@ -84,6 +89,36 @@ def test_the_perceptual_hash_barely_moves_under_noise_and_moves_under_another_pi
     same, near, other = measure(np.stack([image, noisy, tissue(2)])).phash_N
     assert np.bitwise_count(same ^ near) <= quality.NEAR_BITS
     assert np.bitwise_count(same ^ other) > 15
+
+
+def recompressed(image: np.ndarray) -> np.ndarray:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "jpeg", quality=75)
+    return np.asarray(Image.open(file))
+
+
+def test_the_perceptual_hash_finds_on_real_patches_what_imagehash_finds(sample_folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    files = sorted((sample_folder / "train").iterdir())[:300]
+    patches = np.stack([np.asarray(Image.open(file)) for file in files])
+    patches = patches[patches.reshape(len(patches), -1, 3).std(axis=1).max(axis=1) > quality.NEAR_STD]
+    changed = {
+        "brighter": np.clip(patches.astype(int) + 8, 0, 255).astype(np.uint8),
+        "noisy": np.clip(patches + rng.normal(0, 4, patches.shape), 0, 255).astype(np.uint8),
+        "recompressed": np.stack([recompressed(patch) for patch in patches]),
+    }
+
+    def theirs(images: np.ndarray) -> np.ndarray:
+        return np.stack([imagehash.phash(Image.fromarray(image)).hash.ravel() for image in images])
+
+    ours, library = measure(patches).phash_N, theirs(patches)
+    for name, images in changed.items():
+        found = np.mean(np.bitwise_count(ours ^ measure(images).phash_N) <= quality.NEAR_BITS)
+        reference = np.mean((library ^ theirs(images)).sum(axis=1) <= quality.NEAR_BITS)
+        assert found > reference - 0.06, name
+        assert found > 0.93, name
+    others = np.bitwise_count(ours[:, None] ^ ours[None])[~np.eye(len(ours), dtype=bool)]
+    assert (others > quality.NEAR_BITS).all(), "no two different patches are taken for near duplicates"
 
 
 def test_plain_tissue_has_no_flag() -> None:

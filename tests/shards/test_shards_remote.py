@@ -6,13 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from fastpath.config import parse
 from fastpath.errors import DataError, IntegrityError, StoreError, UsageError
 from fastpath.ingest.split import read_split, write_split
+from fastpath.runtime import Runtime
 from fastpath.shards.reader import open_store
 from fastpath.shards.remote import as_url
 from fastpath.types import Split
-from fastpath.workflows import pack, verify
+from fastpath.workflows import pack, train, verify
+from fastpath.workflows.trained import open_run
 
 fsspec = pytest.importorskip("fsspec", reason="the remote extra is not installed")
 
@@ -39,6 +43,20 @@ def test_a_store_behind_a_url_reads_like_one_on_disk(local: Path, tmp_path: Path
     assert open_store(Path("memory://bucket/store")).fingerprint == ours.fingerprint, "Path makes one slash of two"
     kept = sorted(path.name for path in (tmp_path / "cache").rglob("*.npy"))
     assert kept == ["shard-00000.npy", "shard-00001.npy", "shard-00002.npy"], "only what was read is fetched"
+
+
+@pytest.mark.dali
+def test_training_reads_a_store_behind_a_url_as_one_on_disk(local: Path, tmp_path: Path) -> None:
+    data = {"image_size_px": 32, "batch_size": 16}
+    model = {"name": "baseline_cnn", "pretrained": False, "trainable": "all"}
+    config = parse({"data": data, "model": model, "train": {"epochs": 1}})
+    runtime = Runtime(torch.device("cpu"), num_threads=1)
+    train.run(local, tmp_path / "ours", config, runtime)
+    train.run(Path("memory://bucket/store"), tmp_path / "theirs", config, runtime)
+    ours, theirs = ((tmp_path / name / "journal.jsonl").read_bytes() for name in ("ours", "theirs"))
+    assert ours == theirs
+    evaluated = open_run(tmp_path / "theirs").open_store(None)
+    assert evaluated.fingerprint == open_store(local).fingerprint
 
 
 def test_what_is_kept_is_not_fetched_again(local: Path) -> None:
