@@ -55,22 +55,25 @@ def describe(
     Raises:
         DataError: No patch is left.
     """
-    shards, skipped, notes, tables = [], [], Counter[str](), []
-    for number in range(num_shards):
-        found = staging.finished(number)
-        assert found is not None, number
-        record, rows = found
-        shards.append(fmt.ShardEntry(file=fmt.shard_name(number), rows=record.rows, hash=record.hash))
-        skipped += record.skipped
-        notes.update(record.notes)
-        tables.append(rows)
-    rows_N = np.concatenate(tables)
+    shards, skipped, notes = [], [], Counter[str]()
+    spill = staging.work / "rows.tmp"  # on disk, so that what is held in memory does not grow with it
+    with spill.open("wb") as file:
+        for number in range(num_shards):
+            found = staging.finished(number)
+            assert found is not None, number
+            record, rows = found
+            shards.append(fmt.ShardEntry(file=fmt.shard_name(number), rows=record.rows, hash=record.hash))
+            skipped += record.skipped
+            notes.update(record.notes)
+            rows.tofile(file)
+    sizes = [entry.rows for entry in shards]
+    rows_N: np.ndarray = np.memmap(spill, fmt.ROW, "r+") if any(sizes) else np.zeros(0, fmt.ROW)
     labels_N = listing.labels_N[rows_N["position"]]
     rows_N["flags"] = flags_of(rows_N, patch_shape[0] * patch_shape[1], labels_N)
     keep_N = (rows_N["flags"] & int(sum(drop))) == 0
     if not keep_N.any():
         raise DataError(listing.root, f"found no patch to keep of {len(listing)}", "check the files and --drop")
-    contents = _contents(listing, tables, rows_N, keep_N)
+    contents = _contents(listing, sizes, rows_N, keep_N)
     dropped = ",".join(name for name in flag_names() if parse(name) in drop)
     source: dict[str, str | int] = {"kind": listing.kind, **listing.about}
     source |= ({"drop": dropped} if dropped else {}) | dict(sorted(notes.items()))
@@ -87,14 +90,17 @@ def describe(
     return Description(skipped, int((~keep_N).sum()), counts(rows_N["flags"]), dict(sorted(notes.items())))
 
 
-def _contents(listing: Listing, tables: Sequence[np.ndarray], rows_N: np.ndarray, keep_N: np.ndarray) -> Contents:
+def _contents(listing: Listing, sizes: Sequence[int], rows_N: np.ndarray, keep_N: np.ndarray) -> Contents:
     """Join what the listing says of the kept patches to where they lie and what was measured of them."""
-    kept = listing if len(rows_N) == len(listing) and keep_N.all() else listing.take(rows_N["position"][keep_N])
+    shard_N = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+    row_N = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
+    all_kept = bool(keep_N.all())
+    kept = listing if all_kept and len(rows_N) == len(listing) else listing.take(rows_N["position"][keep_N])
     return Contents(
         ids=kept.ids,
         labels_N=kept.labels_N,
         groups=kept.groups,
-        shard_N=np.repeat(np.arange(len(tables)), [len(table) for table in tables])[keep_N],
-        row_N=np.concatenate([np.arange(len(table)) for table in tables])[keep_N],
-        rows_N=rows_N[keep_N],
+        shard_N=shard_N if all_kept else shard_N[keep_N],
+        row_N=row_N if all_kept else row_N[keep_N],
+        rows_N=rows_N if all_kept else rows_N[keep_N],
     )

@@ -17,6 +17,7 @@ CONSTANT_STD = 6.0  # of the channel that varies most, grey levels
 BLURRED_VARIANCE = 100.0  # of the Laplacian, squared grey levels; tissue in focus has thousands
 GREEN_EXCESS = 4.0  # haematoxylin and eosin both absorb green most: more green than red and blue is not H&E
 NEAR_BITS = 3  # perceptual hashes of 64 bits that differ in at most so many
+ROWS_TOGETHER = 1 << 16  # patches judged at a time, which bounds the memory it takes
 NEAR_STD = 30.0  # below this spread a patch is mostly glass, and glass looks like glass
 
 
@@ -75,24 +76,35 @@ def flags_of(rows_N: np.ndarray, pixels: int, labels_N: np.ndarray) -> np.ndarra
     Returns:
         int32 [N].
     """
+    flags_N = _id_mismatches(rows_N["flags"])
+    textured_N = np.empty(len(rows_N), bool)
+    for first in range(0, len(rows_N), ROWS_TOGETHER):
+        here = slice(first, first + ROWS_TOGETHER)
+        found, textured_N[here] = _pixel_flags(rows_N[here], pixels)
+        flags_N[here] |= found
+    duplicate_N, conflict_N = _duplicates(rows_N["hash"], labels_N)
+    flags_N[duplicate_N] |= int(Flag.DUPLICATE)
+    flags_N[conflict_N] |= int(Flag.CONFLICT)
+    flags_N[_near_duplicates(rows_N["phash"], textured_N & ~duplicate_N)] |= int(Flag.NEAR_DUPLICATE)
+    return flags_N
+
+
+def _pixel_flags(rows_N: np.ndarray, pixels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the flags of pixels, int32 [N], and which patches have enough on them to look for near duplicates."""
     means_N3 = rows_N["sums"] / pixels
     spread_N = np.sqrt(np.maximum(rows_N["squares"] / pixels - means_N3**2, 0)).max(axis=1)
     mean_N, constant_N = means_N3.mean(axis=1), spread_N < CONSTANT_STD
     greener_N = means_N3[:, 1] > np.maximum(means_N3[:, 0], means_N3[:, 2]) + GREEN_EXCESS
-    duplicate_N, conflict_N = _duplicates(rows_N["hash"], labels_N)
-    flags_N = _id_mismatches(rows_N["flags"])
+    flags_N = np.zeros(len(rows_N), np.int32)
     for flag, where_N in (
-        (Flag.DUPLICATE, duplicate_N),
-        (Flag.CONFLICT, conflict_N),
         (Flag.CONSTANT, constant_N),
         (Flag.BLACK, mean_N < BLACK_MEAN),
         (Flag.WHITE, mean_N > WHITE_MEAN),
         (Flag.BLURRED, ~constant_N & (rows_N["sharpness"] < BLURRED_VARIANCE)),
         (Flag.PALETTE, greener_N),
-        (Flag.NEAR_DUPLICATE, _near_duplicates(rows_N["phash"], (spread_N > NEAR_STD) & ~duplicate_N)),
     ):
         flags_N[where_N] |= int(flag)
-    return flags_N
+    return flags_N, spread_N > NEAR_STD
 
 
 def _id_mismatches(flags_N: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -118,14 +118,23 @@ def npy_header(shape: tuple[int, ...]) -> bytes:
     return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + description.ljust(length - 1).encode() + b"\n"
 
 
-def fingerprint(ids: Iterable[str], labels_N: np.ndarray, groups: Iterable[str | None] | None, hashes: bytes) -> str:
+def fingerprint(
+    ids: Sequence[str], labels_N: np.ndarray, groups: Sequence[str | None] | None, hashes: bytes | memoryview
+) -> str:
     """Return 32 hex digits that differ when any id, label, group or pixel of a store differs, or their order."""
     digest = xxhash.xxh3_128()
-    digest.update("\n".join(ids).encode())
+    _update_lines(digest, ids)
     digest.update(np.ascontiguousarray(labels_N, dtype=np.int8).tobytes())
-    digest.update(b"" if groups is None else "\n".join("" if group is None else group for group in groups).encode())
+    _update_lines(digest, groups or ())
     digest.update(hashes)
     return digest.hexdigest()
+
+
+def _update_lines(digest: xxhash.xxh3_128, values: Sequence[str | None], together: int = 1 << 16) -> None:
+    """Hash values joined by line ends, without ever holding all of the joined text."""
+    for first in range(0, len(values), together):
+        text = "\n".join(value or "" for value in values[first : first + together])
+        digest.update((("\n" if first else "") + text).encode())
 
 
 def hash_file(path: Path, start: int = 0) -> str:

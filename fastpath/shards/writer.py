@@ -8,12 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xxhash
 
 from fastpath import __version__
 from fastpath.shards import format as fmt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def write_shard(path: Path, patch_shape: tuple[int, int, int], num_rows: int, blocks: Iterable[np.ndarray]) -> str:
@@ -73,12 +77,32 @@ class Contents:
         return fmt.fingerprint(self.ids, self.labels_N, self.groups, self.rows_N["hash"].tobytes())
 
 
+INDEX_ROWS = 1 << 17  # rows that are made into columns, and written, at a time
+
+
 def write_index(path: Path, contents: Contents) -> str:
     """Write `index.parquet` durably and return its hash."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows, count = contents.rows_N, len(contents.rows_N)
+    temporary = path.with_name(path.name + ".tmp")
+    first = _columns(contents, 0)
+    with pq.ParquetWriter(temporary, first.schema, compression="zstd") as writer:
+        writer.write_table(first, row_group_size=INDEX_ROWS)
+        for start in range(INDEX_ROWS, len(contents.rows_N), INDEX_ROWS):
+            writer.write_table(_columns(contents, start), row_group_size=INDEX_ROWS)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    return fmt.hash_file(path)
+
+
+def _columns(contents: Contents, start: int) -> pa.Table:
+    """Return some rows of the index as Arrow columns."""
+    import pyarrow as pa
+
+    here = slice(start, start + INDEX_ROWS)
+    rows = contents.rows_N[here]
+    count = len(rows)
 
     def fixed(values: np.ndarray, kind: pa.DataType) -> pa.Array:
         """An Arrow column of NumPy values; `pa.array` would import pandas, which takes longer than the writing."""
@@ -91,11 +115,11 @@ def write_index(path: Path, contents: Contents) -> str:
         return pa.StringArray.from_buffers(count, pa.py_buffer(offsets.tobytes()), pa.py_buffer(b"".join(encoded)))
 
     columns = {
-        "id": strings(contents.ids),
-        "label": fixed(contents.labels_N, pa.int8()),
-        "group": pa.nulls(count, pa.string()) if contents.groups is None else strings(contents.groups),
-        "shard": fixed(contents.shard_N, pa.int32()),
-        "row": fixed(contents.row_N, pa.int32()),
+        "id": strings(contents.ids[here]),
+        "label": fixed(contents.labels_N[here], pa.int8()),
+        "group": pa.nulls(count, pa.string()) if contents.groups is None else strings(contents.groups[here]),
+        "shard": fixed(contents.shard_N[here], pa.int32()),
+        "row": fixed(contents.row_N[here], pa.int32()),
         "hash": fixed(rows["hash"], pa.binary(16)),
     }
     for kind, name in (("sum", "sums"), ("squares", "squares")):
@@ -104,12 +128,7 @@ def write_index(path: Path, contents: Contents) -> str:
     columns["sharpness"] = fixed(rows["sharpness"], pa.float32())
     columns["phash"] = fixed(rows["phash"], pa.uint64())
     columns["flags"] = fixed(rows["flags"], pa.int32())
-    temporary = path.with_name(path.name + ".tmp")
-    pq.write_table(pa.table(columns), temporary, compression="zstd", row_group_size=1 << 17)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    return fmt.hash_file(path)
+    return pa.table(columns)
 
 
 def write_manifest(
@@ -159,10 +178,14 @@ def channel_moments(sums_N3: np.ndarray, squares_N3: np.ndarray, pixels: int) ->
     means, deviations = [], []
     for channel in range(3):
         # Python integers: no rounding before the one division, and no overflow at any size.
-        total, squares = sum(sums_N3[:, channel].tolist()), sum(squares_N3[:, channel].tolist())
+        total, squares = _exact_sum(sums_N3[:, channel]), _exact_sum(squares_N3[:, channel])
         means.append(total / (count * 255) if count else 0.0)
         deviations.append(((squares * count - total * total) / (count * count)) ** 0.5 / 255 if count else 0.0)
     return (means[0], means[1], means[2]), (deviations[0], deviations[1], deviations[2])
+
+
+def _exact_sum(values_N: np.ndarray, together: int = 1 << 16) -> int:
+    return sum(sum(values_N[first : first + together].tolist()) for first in range(0, len(values_N), together))
 
 
 def _software() -> dict[str, str]:

@@ -12,8 +12,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,16 +181,19 @@ def test_a_target_that_cannot_be_written(source: Path, small_disk: Path, tmp_pat
 def test_a_file_that_changes_while_it_is_packed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "source"
     shutil.copytree(source, folder)
-    read = os.read
 
-    def meddle(descriptor: int, count: int) -> bytes:
-        data = read(descriptor, count)
-        path = Path(f"/proc/self/fd/{descriptor}").resolve()
-        if path.name == "p00033.tif":
-            path.write_bytes(data[::-1])
-        return data
+    def meddled(read: Callable[..., Any]) -> Callable[..., Any]:
+        def meddle(descriptor: int, *arguments: Any) -> Any:
+            found = read(descriptor, *arguments)
+            path = Path(f"/proc/self/fd/{descriptor}").resolve()
+            if path.name == "p00033.tif":
+                path.write_bytes(path.read_bytes()[::-1])
+            return found
 
-    monkeypatch.setattr(decode.os, "read", meddle)
+        return meddle
+
+    for name in ("read", "readv"):  # the general way and the straight one
+        monkeypatch.setattr(decode.os, name, meddled(getattr(os, name)))
     with pytest.raises(DataError, match=r"p00033\.tif: changed while it was being read"):
         pack.run(folder, tmp_path / "store", SMALL, workers=1)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]

@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 def test_rows_come_in_the_order_of_the_labels(folder: Path) -> None:
     listing = list_source(folder)
     assert (listing.kind, listing.ids, listing.labels_N.tolist()) == ("kaggle", IDS, [0, 1, 1, 0])
-    assert listing.names == [f"train/{name}.tif" for name in IDS]
+    assert list(listing.names) == [f"train/{name}.tif" for name in IDS]
     assert listing.groups is None
 
 

@@ -38,14 +38,14 @@ def list_classes(folder: Path) -> Listing:
         )
         raise DataError(folder, problem, "rename the folders, or pack a table of path,label")
     files = {name: scan(folder / name) for name in (negative[0], positive[0])}
-    rows = sorted((name, kind, file) for kind, names in files.items() for name, file in names.items())
+    rows = sorted((name, kind, file) for kind, suffixes in files.items() for name, file in suffixes.items())
     ids = [name for name, _, _ in rows]
     check_ids(ids, folder)
     return Listing(
         kind="classes",
         root=folder,
         reader="files",
-        names=[f"{kind}/{file}" for _, kind, file in rows],
+        names=[f"{kind}/{name}{suffix}" for name, kind, suffix in rows],
         ids=ids,
         labels_N=np.array([kind == positive[0] for _, kind, _ in rows], dtype=np.int8),
         about={"class_0": negative[0], "class_1": positive[0]},

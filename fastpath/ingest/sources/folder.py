@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from fastpath.errors import DataError
-from fastpath.ingest.sources.listing import Listing, check_ids, unlabelled
+from fastpath.ingest.sources.listing import FileNames, Listing, check_ids, unlabelled
 from fastpath.ingest.sources.tables import join_labels
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 
 
 def scan(folder: Path) -> dict[str, str]:
-    """Return the file name of each id in a folder, in the file system's order.
+    """Return what follows each id in its file's name (`.tif`), in the file system's order.
 
     Raises:
         DataError: The folder cannot be read or holds no images, two files share an id, or a link leads out.
     """
-    names: dict[str, str] = {}
+    suffixes: dict[str, str] = {}
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -27,16 +28,16 @@ def scan(folder: Path) -> dict[str, str]:
                     continue
                 if entry.is_symlink():
                     _check_link(folder, Path(entry.path))
-                if stem in names:
-                    problem = f"found '{names[stem]}' and '{entry.name}', wanted one file for id '{stem}'"
+                if stem in suffixes:
+                    problem = f"found '{stem}{suffixes[stem]}' and '{entry.name}', wanted one file for id '{stem}'"
                     raise DataError(folder, problem, "remove one of the two")
-                names[stem] = entry.name
+                suffixes[stem] = sys.intern(f".{suffix}")
     except OSError as error:
         raise DataError(folder, f"cannot be read ({error.strerror})", "give a folder of patches") from None
-    if not names:
+    if not suffixes:
         wanted = "wanted files ending in " + " ".join(SUFFIXES)
         raise DataError(folder, f"found no patches, {wanted}", "give a folder of patches, or its parent with train/")
-    return names
+    return suffixes
 
 
 def _check_link(folder: Path, link: Path) -> None:
@@ -59,11 +60,11 @@ def list_folder(folder: Path, labels: Path | None, *, kind: str = "folder", pref
     Raises:
         DataError: Folder or labels are not as they should be.
     """
-    names = scan(folder / prefix)
+    suffixes = scan(folder / prefix)
     if labels is None:
-        ids = sorted(names)
+        ids = sorted(suffixes)
         check_ids(ids, folder / prefix)
         labels_N = unlabelled(len(ids))
     else:
-        ids, labels_N = join_labels(labels, names, folder / prefix)
-    return Listing(kind, folder, "files", [prefix + names[name] for name in ids], ids, labels_N)
+        ids, labels_N = join_labels(labels, suffixes, folder / prefix)
+    return Listing(kind, folder, "files", FileNames.of(prefix, ids, suffixes), ids, labels_N)

@@ -5,12 +5,51 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import xxhash
 
 from fastpath.errors import DataError
 from fastpath.shards.format import UNLABELLED
+
+
+@dataclass(frozen=True, slots=True)
+class FileNames(Sequence[str]):
+    """Names of files that are named after their ids, made when asked for: a list of them would double a listing.
+
+    Attributes:
+        prefix: What stands before each id.
+        ids: The ids.
+        suffixes: What may stand after an id.
+        suffix_N: uint8, which of `suffixes` does.
+    """
+
+    prefix: str
+    ids: Sequence[str]
+    suffixes: tuple[str, ...]
+    suffix_N: np.ndarray
+
+    @classmethod
+    def of(cls, prefix: str, ids: Sequence[str], suffix_of: Mapping[str, str]) -> FileNames:
+        """Join ids to what follows them in their files' names."""
+        suffixes = tuple(sorted(set(suffix_of.values())))
+        number = {suffix: at for at, suffix in enumerate(suffixes)}
+        numbers = (number[suffix_of[name]] for name in ids)
+        return cls(prefix, ids, suffixes, np.fromiter(numbers, np.uint8, len(ids)))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> FileNames: ...
+    def __getitem__(self, at: int | slice) -> str | FileNames:
+        """Return one name, or the names of a slice."""
+        if isinstance(at, slice):
+            return replace(self, ids=self.ids[at], suffix_N=self.suffix_N[at])
+        return f"{self.prefix}{self.ids[at]}{self.suffixes[self.suffix_N[at]]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +94,9 @@ class Listing:
         """Return 32 hex digits that differ when any name, id, label or group differs."""
         digest = xxhash.xxh3_128(f"{self.kind}\n{self.reader}\n".encode())
         for column in (self.names, self.ids, self.groups or ()):
-            digest.update("\0".join(column).encode("utf-8", "surrogateescape") + b"\1")
+            for first in range(0, len(column), 1 << 16):
+                digest.update(("\0".join(column[first : first + (1 << 16)]) + "\0").encode("utf-8", "surrogateescape"))
+            digest.update(b"\1")
         digest.update(self.labels_N.tobytes())
         return digest.hexdigest()
 

@@ -81,7 +81,7 @@ def join_labels(path: Path, names: dict[str, str], folder: Path) -> tuple[list[s
 
     Args:
         path: The label table.
-        names: File name of each id in the folder.
+        names: Something of each id in the folder.
         folder: The folder, for messages.
 
     Raises:
@@ -92,9 +92,9 @@ def join_labels(path: Path, names: dict[str, str], folder: Path) -> tuple[list[s
     if unknown:
         problem = f"found {len(unknown)} ids without a file in {folder} (first: '{unknown[0]}'), wanted a file for each"
         raise DataError(path, problem, "restore the files or remove those lines")
-    labelled = set(ids)
-    missing = [name for name in names if name not in labelled]
-    if missing:
+    if len(ids) != len(names):  # ids are unique and all known, so only then are some missing
+        labelled = set(ids)
+        missing = [name for name in names if name not in labelled]
         problem = f"lacks {len(missing)} ids of files in {folder} (first: '{min(missing)}'), wanted a label for each"
         raise DataError(path, problem, "add those labels or move the files away")
     return ids, labels_N
