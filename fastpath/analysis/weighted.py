@@ -22,7 +22,7 @@ NAMES = ("auc", "average_precision", "brier", "log_loss", "ece", "calibration_sl
 SCALES: tuple[Scale, ...] = ("logit", "logit", "logit", "log", "not negative", "plain")
 """Where the errors of each are about normal."""
 
-_STEPS, _LARGEST_STEP, _LARGEST_SLOPE, _CLOSE = 40, 2.0, 30.0, 1e-9
+_STEPS, _LARGEST_STEP, _LARGEST_SLOPE, _CLOSE = 40, 2.0, 30.0, 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def logistic_line(
             moved_B = np.abs(step_B2).max(axis=1)
             if np.nanmax(moved_B, initial=0.0) < _CLOSE:
                 break
-        undefined_B = ~(moved_B < 1e-6) | ~(np.abs(line_B2[:, 1]) < _LARGEST_SLOPE)
+        undefined_B = ~(moved_B < 10 * _CLOSE) | ~(np.abs(line_B2[:, 1]) < _LARGEST_SLOPE)
         slope_B = line_B2[:, 1] / spread
         result_B2 = np.stack([line_B2[:, 0] - slope_B * middle, slope_B], axis=1)
     result_B2[undefined_B] = np.nan

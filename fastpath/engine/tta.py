@@ -71,7 +71,8 @@ def predict_views(
         # A view at a time: the same batch shape as without views, hence the same numbers, and no more memory.
         with torch.inference_mode(), runtime.autocast():
             views = [model(view).float() for view in islice(d4_views(batch.images_NCHW), num_views)]
-        parts.append((batch.indices_N, torch.stack(views, dim=1)))
+        # A copy: the loader may write the next batch's rows to the same memory.
+        parts.append((batch.indices_N.clone(), torch.stack(views, dim=1)))
         done += len(batch.indices_N)
         if advance is not None:
             advance(done)

@@ -1,68 +1,52 @@
-"""Measure a trained run on one part of a store, and write down every prediction."""
+"""Judge a trained run, or a table of predictions: how good, how sure, where to set the threshold, what goes wrong."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import figures, metrics
-from fastpath.analysis.metrics import Confusion
+from fastpath.analysis import combine
 from fastpath.errors import CheckpointError, DataError
-from fastpath.ingest.split import leak_notice, read_split
+from fastpath.ingest.split import SplitTable, leak_notice, read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
-from fastpath.shards.reader import Store
+from fastpath.shards.reader import Store, open_store
 from fastpath.types import Split
+from fastpath.workflows import calibrated, report_gallery, report_html, report_pictures, report_table
+from fastpath.workflows.report_facts import Choices, Judged, judge, plain
+from fastpath.workflows.report_gallery import Card
+from fastpath.workflows.report_table import ScoredTable
 from fastpath.workflows.run_data import open_run_data
-from fastpath.workflows.trained import TrainedRun, Which, open_run, score
+from fastpath.workflows.score_views import score_views
+from fastpath.workflows.trained import TrainedRun, Which, open_run
 
-THRESHOLD = 0.5
+METRICS, PREDICTIONS, REPORT, GALLERY = "metrics.json", "predictions.parquet", "report.html", "gallery.csv"
+GALLERY_NUM = 8  # patches a category
+
+Advance = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateResult:
-    """How good a run is on a split.
+    """How good predictions are.
 
     Attributes:
-        split: The part of the store.
-        num_patches: Patches in it.
-        num_positive: Of these, labelled 1.
-        auc: Area under the ROC curve.
-        average_precision: Area under precision over recall, as scikit-learn counts it.
-        accuracy: Share called right at `threshold`.
-        log_loss: Mean binary cross-entropy, in nats.
-        threshold: On the probability.
-        confusion: Counts of decisions at `threshold`.
-        checkpoint: `best` or `last`.
-        epoch: Epochs the weights were trained for.
-        store: The store.
-        store_fingerprint: Its content.
-        split_kind: How the store was divided.
+        facts: What metrics.json holds.
+        num_patches: Patches judged or calibrated on.
+        auc: Area under the ROC curve, all patches.
         notices: What the reader of the numbers should know.
-        output: Where metrics.json, predictions.csv and evaluation.png lie.
+        output: Where metrics.json, predictions.parquet, report.html and gallery.csv lie.
     """
 
-    split: Split
+    facts: dict[str, Any]
     num_patches: int
-    num_positive: int
     auc: float
-    average_precision: float
-    accuracy: float
-    log_loss: float
-    threshold: float
-    confusion: Confusion
-    checkpoint: Which
-    epoch: int
-    store: str
-    store_fingerprint: str
-    split_kind: str
     notices: list[str]
     output: str
 
@@ -75,9 +59,14 @@ def run(
     split: Split = Split.VAL,
     output: Path | None = None,
     which: Which = "best",
-    advance: Callable[[int, int], None] | None = None,
+    choices: Choices | None = None,
+    advance: Advance | None = None,
 ) -> EvaluateResult:
-    """Score a labelled split and write metrics.json, predictions.csv and evaluation.png.
+    """Score a labelled split and write metrics.json, predictions.parquet, report.html and gallery.csv.
+
+    Calibration and operating points are chosen on patches of their own. A test split has the validation split for
+    that; any other split is dealt into two halves, by slide where slides are known. Fitted on the run's own data, the
+    calibration is kept beside the checkpoint for `predict`.
 
     Args:
         run_dir: A run directory, or a checkpoint's file.
@@ -86,42 +75,123 @@ def run(
         split: The part of the store.
         output: Where to write; None is `evaluation-<split>` in the run.
         which: The best epoch's weights or the last's.
+        choices: Views, calibration, prevalence, cost and seed; None takes the defaults.
         advance: Called with patches done and in all.
 
     Raises:
         CheckpointError: The run's own store or its split is not what the run was trained on.
-        DataError: The split is empty, unlabelled, or of one class.
+        DataError: The split is empty, unlabelled, of one class, or cannot be scored.
     """
-    trained = open_run(run_dir, which)
+    choices, trained = choices or Choices(), open_run(run_dir, which)
     store = trained.open_store(store_path)
-    table = read_split(store)
-    notices = [_check_origin(trained, store, named=store_path is not None), leak_notice(store, table)]
-    rows_N = table.rows(split)
-    labels_N = store.labels_N[rows_N]
-    _check_labels(store, split, labels_N)
-    logits_N = score(trained, store, rows_N, runtime, advance)
-
-    output = output or trained.path.parent / f"evaluation-{split}"
-    result = EvaluateResult(
-        split=split,
-        num_patches=len(rows_N),
-        num_positive=int((labels_N == 1).sum()),
-        auc=metrics.roc_auc(labels_N, logits_N),
-        average_precision=metrics.average_precision(labels_N, logits_N),
-        accuracy=metrics.accuracy(labels_N, logits_N, THRESHOLD),
-        log_loss=metrics.log_loss(labels_N, logits_N),
-        threshold=THRESHOLD,
-        confusion=metrics.confusion(labels_N, logits_N, THRESHOLD),
-        checkpoint=which,
-        epoch=trained.checkpoint.epoch,
-        store=str(store.path),
-        store_fingerprint=store.fingerprint,
-        split_kind=table.kind,
-        notices=[notice for notice in notices if notice],
-        output=str(output),
+    split_table = read_split(store)
+    foreign = _check_origin(trained, store, named=store_path is not None)
+    rows_N, calibrates_N = _part(store, split_table, split)
+    views_NV = score_views(trained, store, rows_N, runtime, choices.tta, advance)
+    table, dealt = _table(store, rows_N, calibrates_N, views_NV, choices)
+    judged = judge(table, choices)
+    cards = report_gallery.make(
+        table, judged.calibrated_N, store, rows_N, trained, runtime, num=GALLERY_NUM, seed=choices.seed
     )
-    _write(output, result, store.ids_N[rows_N], labels_N, logits_N)
+    about = {
+        "split": split,
+        "checkpoint": which,
+        "epoch": trained.checkpoint.epoch,
+        "store": str(store.path),
+        "store_fingerprint": store.fingerprint,
+        "split_kind": split_table.kind,
+        "tta_views": choices.tta,
+        "notices": [notice for notice in (foreign, leak_notice(store, split_table), dealt) if notice],
+    }
+    output = output or trained.path.parent / f"evaluation-{split}"
+    result = _write(output, scored=table, judged=judged, about=about, cards=cards)
+    if not foreign and split is not Split.TRAIN:
+        fitted_on = {"split": split, "seed": choices.seed, **judged.facts["parts"]["calibration"]}
+        told = {"tta": choices.tta, "mean": choices.mean, "fitted_on": fitted_on}
+        calibrated.save(trained.path, choices.method, judged.fitted, told)
     return result
+
+
+def run_table(
+    path: Path,
+    runtime: Runtime,
+    *,
+    output: Path | None = None,
+    store_path: Path | None = None,
+    choices: Choices | None = None,
+) -> EvaluateResult:
+    """Judge a table of predictions (`id`, `label`, `logit`, optionally `group`), such as cross-validation leaves.
+
+    Args:
+        path: Parquet or CSV.
+        runtime: Not used to score; pictures of the gallery need none of it.
+        output: Where to write; None is a directory of the table's name beside it.
+        store_path: A store that holds the patches, for the gallery; None leaves it out.
+        choices: As for `run`.
+
+    Raises:
+        DataError: The table cannot be judged, or names patches that the store has not.
+    """
+    choices = choices or Choices()
+    table, dealt = report_table.divide(report_table.read(path), choices.seed)
+    judged = judge(table, choices)
+    cards: list[Card] = []
+    if store_path is not None:
+        store = open_store(store_path)
+        rows_N = _rows(table, store, path)
+        cards = report_gallery.make(
+            table, judged.calibrated_N, store, rows_N, None, runtime, num=GALLERY_NUM, seed=choices.seed
+        )
+    unknown = "" if table.groups_N is not None else "the table has no column 'group', so slides are unknown"
+    about = {"table": str(path), "tta_views": "none", "notices": [one for one in (unknown, dealt) if one]}
+    output = output or path.with_name(f"evaluation-{path.stem}")
+    return _write(output, scored=table, judged=judged, about=about, cards=cards)
+
+
+def _part(store: Store, split_table: SplitTable, split: Split) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+    """Return the rows to score, and which of them calibrate: of a test split, the validation split that goes with it.
+
+    None leaves that to be dealt.
+    """
+    rows_N = split_table.rows(split)
+    report_table.check_labels(store.labels_N[rows_N], store.path, f"the {split} split")
+    if split is not Split.TEST:
+        return rows_N, None
+    val_rows_N = split_table.rows(Split.VAL)
+    report_table.check_labels(store.labels_N[val_rows_N], store.path, "the val split")
+    calibrates_N = np.arange(len(val_rows_N) + len(rows_N)) < len(val_rows_N)
+    return np.concatenate([val_rows_N, rows_N]), calibrates_N
+
+
+def _table(
+    store: Store,
+    rows_N: NDArray[np.int64],
+    calibrates_N: NDArray[np.bool_] | None,
+    views_NV: NDArray[np.float32],
+    choices: Choices,
+) -> tuple[ScoredTable, str]:
+    """Return the checked and divided table, and a notice of how it was divided where that matters."""
+    table = ScoredTable(
+        ids_N=store.ids_N[rows_N],
+        labels_N=store.labels_N[rows_N],
+        logits_N=combine.combine(views_NV, choices.mean),
+        groups_N=None if store.groups_N is None else store.groups_N[rows_N],
+        calibrates_N=calibrates_N,
+    )
+    if views_NV.shape[1] > 1:
+        table = replace(table, plain_N=views_NV[:, 0].astype(np.float64), spread_N=combine.spread(views_NV))
+    report_table.check(table, store.path)
+    return (table, "") if calibrates_N is not None else report_table.divide(table, choices.seed)
+
+
+def _rows(table: ScoredTable, store: Store, where: Path) -> NDArray[np.int64]:
+    """Return the row of the store of each patch of a table."""
+    row_of = {str(name): row for row, name in enumerate(store.ids_N)}
+    missing = [name for name in table.ids_N if name not in row_of]
+    if missing:
+        problem = f"names {len(missing)} of {len(table)} patches that {store.path} has not, the first '{missing[0]}'"
+        raise DataError(where, problem, "give the store that was predicted, or none")
+    return np.array([row_of[name] for name in table.ids_N], np.int64)
 
 
 def _check_origin(trained: TrainedRun, store: Store, *, named: bool) -> str:
@@ -147,29 +217,23 @@ def _check_origin(trained: TrainedRun, store: Store, *, named: bool) -> str:
     return f"this is not the {what} that the run was trained on (found {found}, wanted {wanted}): {told}"
 
 
-def _check_labels(store: Store, split: Split, labels_N: NDArray[np.int8]) -> None:
-    """Refuse a part that cannot be measured before time is spent on it."""
-    num_positive, num_negative = int((labels_N == 1).sum()), int((labels_N == 0).sum())
-    unlabelled = len(labels_N) - num_positive - num_negative
-    if unlabelled or not num_positive or not num_negative:
-        found = f"found {num_positive} positive, {num_negative} negative and {unlabelled} unlabelled patches"
-        problem = f"{found} in the {split} split, wanted both classes and labels for all"
-        raise DataError(store.path, problem, "choose another --split, or deal one with 'fastpath split'")
-
-
-def _write(output: Path, result: EvaluateResult, ids_N: np.ndarray, labels_N: np.ndarray, logits_N: np.ndarray) -> None:
-    """Write the three files, each whole or not at all; metrics.json last, so that its presence means all are there."""
+def _write(
+    output: Path, *, scored: ScoredTable, judged: Judged, about: dict[str, Any], cards: list[Card]
+) -> EvaluateResult:
+    """Write the files, each whole or not at all; metrics.json last, so that its presence means all are there."""
+    facts = plain({**about, **judged.facts})
+    pictures = report_pictures.draw(scored, judged)
+    page = report_html.render(facts, pictures, "evaluate.html", cards=report_pictures.embed(cards))
     output.mkdir(parents=True, exist_ok=True)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("id", "label", "logit", "probability"))
-    probability_N = metrics.probabilities(logits_N)
-    for name, label, logit, probability in zip(ids_N, labels_N, logits_N, probability_N, strict=True):
-        writer.writerow(
-            (name, int(label), f"{logit:.9g}", f"{probability:.9g}")
-        )  # 9 digits: float32 comes back exactly
-    write_durably(output / "predictions.csv", table.getvalue().encode())
-    title = f"{result.split} split, {result.num_patches:,} patches, weights of epoch {result.epoch}"
-    write_durably(output / "evaluation.png", figures.evaluation(labels_N, logits_N, title))
-    values = {key: value for key, value in asdict(result).items() if key != "output"}
-    write_durably(output / "metrics.json", (json.dumps(values, indent=2) + "\n").encode())
+    report_table.write(scored, judged.calibrated_N, output / PREDICTIONS)
+    write_durably(output / REPORT, page.encode())
+    if cards:
+        write_durably(output / GALLERY, report_gallery.to_csv(cards))
+    write_durably(output / METRICS, (json.dumps(facts, indent=2) + "\n").encode())
+    return EvaluateResult(
+        facts=facts,
+        num_patches=facts["num_patches"],
+        auc=facts["auc"],
+        notices=facts["notices"],
+        output=str(output),
+    )

@@ -1,28 +1,48 @@
-"""Score patches without labels and write a submission table."""
+"""Score patches without labels, with one run or several, and write a submission table."""
 
 from __future__ import annotations
 
-import csv
 import io
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import metrics
-from fastpath.errors import DataError, UsageError
+from fastpath.analysis import calibration, combine, metrics
+from fastpath.analysis.combine import Mean
+from fastpath.errors import UsageError
 from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, open_store
-from fastpath.workflows import pack
-from fastpath.workflows.trained import TrainedRun, Which, open_run, score
+from fastpath.workflows import calibrated, submission
+from fastpath.workflows.loose_patches import LoosePatches, open_source
+from fastpath.workflows.score_views import Tta, score_views
+from fastpath.workflows.trained import TrainedRun, Which, open_run
 
-SAMPLE = "sample_submission.csv"
 Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """How patches are scored.
+
+    Attributes:
+        tta: Views of a patch.
+        mean: What is averaged over views.
+        ensemble: What is averaged over runs.
+        weights: One a run; None weighs them alike.
+        calibrate: Use each run's own calibration, where it has one.
+        which: The best epoch's weights or the last's.
+    """
+
+    tta: Tta = "none"
+    mean: Mean = "logits"
+    ensemble: Mean = "logits"
+    weights: tuple[float, ...] | None = None
+    calibrate: bool = True
+    which: Which = "best"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +51,14 @@ class PredictResult:
 
     Attributes:
         num_patches: Rows of the submission.
-        order: `sample` where the order is a sample submission's, else `store`.
+        order: `sample` where the order is a sample submission's, else `store` or `source`.
         mean_probability: Over all patches.
         share_positive: Share of probabilities of at least 0.5.
+        runs: Runs that were averaged.
         checkpoint: `best` or `last`.
-        epoch: Epochs the weights were trained for.
+        epoch: Epochs the weights were trained for, of each run.
+        calibration: Method of each run's calibration.
+        notices: What the reader of the numbers should know.
         output: The submission.
     """
 
@@ -43,126 +66,155 @@ class PredictResult:
     order: str
     mean_probability: float
     share_positive: float
+    runs: int
     checkpoint: Which
-    epoch: int
+    epoch: list[int]
+    calibration: list[str]
+    notices: list[str]
     output: str
 
 
 def run(
-    run_dir: Path,
-    store_path: Path,
+    run_dirs: Sequence[Path],
+    patches: Store | LoosePatches,
     output: Path,
     runtime: Runtime,
     *,
     sample: Path | None = None,
-    which: Which = "best",
+    opinion: Opinion | None = None,
+    table: Path | None = None,
     advance: Advance | None = None,
 ) -> PredictResult:
     """Write a CSV of `id,label`, the label being a probability.
 
+    Patches stream through the loader: memory holds a few batches, and a few bytes a patch.
+
     Args:
-        run_dir: A run directory.
-        store_path: A packed store, labelled or not.
+        run_dirs: One run directory or several, whose opinions are averaged.
+        patches: From `open_patches`.
         output: The CSV.
         runtime: Device and precision.
-        sample: A sample submission whose ids and order are kept; None keeps the store's.
-        which: The best epoch's weights or the last's.
-        advance: Called with patches done and in all.
+        sample: A sample submission whose ids and order are kept; None keeps the patches'. The table written is checked
+            against it.
+        opinion: Views, means, weights, calibration, checkpoint; None takes the defaults.
+        table: Also write id, logit, probability and, with views, their spread, as Parquet.
+        advance: Called with patches done and in all, over all runs.
 
     Raises:
-        UsageError: The run, the store or the target is not as it should be.
-        DataError: The sample names other ids than the store.
+        UsageError: A run, the target or the weights are not as they should be.
+        DataError: The sample names other ids than the patches, or these cannot be scored.
     """
-    trained, store = check_run(run_dir, which, output), open_store(store_path)
-    rows_N = np.arange(len(store)) if sample is None else _rows_of(sample, store)
-    logits_N = score(trained, store, rows_N, runtime, advance)
-    probability_N = metrics.probabilities(logits_N)
-    if not np.isfinite(logits_N).all():
-        raise DataError("logits", "found values that are not finite", "train again with a lower learning rate")
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("id", "label"))
-    writer.writerows((name, f"{value:.9g}") for name, value in zip(store.ids_N[rows_N], probability_N, strict=True))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(output, table.getvalue().encode())
+    opinion = opinion or Opinion()
+    runs = check_runs(run_dirs, opinion.which, output)
+    rows_N = np.arange(len(patches)) if sample is None else submission.rows_of(sample, patches.ids_N)
+    combine.combine(np.zeros((1, len(runs))), "logits", opinion.weights)  # refuses weights before minutes of scoring
+    scored = [
+        _score(trained, patches, rows_N, runtime, opinion, _share(advance, number, len(runs)))
+        for number, trained in enumerate(runs)
+    ]
+    logits_NR = np.stack([one.logits_N for one in scored], axis=1)
+    logits_N = combine.combine(logits_NR, opinion.ensemble, opinion.weights)
+    probability_N, ids = metrics.probabilities(logits_N), patches.ids_N[rows_N].tolist()
+    _write(output, ids, probability_N, sample)
+    if table is not None:
+        spread_N = np.mean([one.spread_N for one in scored], axis=0) if opinion.tta != "none" else None
+        between_N = combine.spread(logits_NR) if len(runs) > 1 else None
+        _write_table(table, ids, logits_N, {"spread": spread_N, "run_spread": between_N})
     return PredictResult(
         num_patches=len(rows_N),
-        order="store" if sample is None else "sample",
-        mean_probability=float(probability_N.mean()),
-        share_positive=float((probability_N >= 0.5).mean()),
-        checkpoint=which,
-        epoch=trained.checkpoint.epoch,
+        order="sample" if sample is not None else "store" if isinstance(patches, Store) else "source",
+        mean_probability=float(probability_N.mean()) if len(rows_N) else 0.0,
+        share_positive=float((probability_N >= 0.5).mean()) if len(rows_N) else 0.0,
+        runs=len(runs),
+        checkpoint=opinion.which,
+        epoch=[trained.checkpoint.epoch for trained in runs],
+        calibration=[one.method for one in scored],
+        notices=[one.notice for one in scored if one.notice],
         output=str(output),
     )
 
 
-def check_run(run_dir: Path, which: Which, output: Path) -> TrainedRun:
-    """Open a run and see that the target can be a table: what can be known before patches are packed.
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """One run's opinion: calibrated logits and the views' spread, float64 [N]; how it was calibrated, or why not."""
+
+    logits_N: NDArray[np.float64]
+    spread_N: NDArray[np.float64]
+    method: str
+    notice: str
+
+
+def _score(
+    trained: TrainedRun,
+    patches: Store | LoosePatches,
+    rows_N: NDArray[np.int64],
+    runtime: Runtime,
+    opinion: Opinion,
+    advance: Advance | None,
+) -> _Scored:
+    calibrator, notice = calibrated.load(trained.path, opinion.tta) if opinion.calibrate else (calibration.IDENTITY, "")
+    views_NV = score_views(trained, patches, rows_N, runtime, opinion.tta, advance)
+    logits_N = calibrator.apply(combine.combine(views_NV, opinion.mean))
+    return _Scored(logits_N, combine.spread(views_NV), calibrator.method, notice)
+
+
+def open_patches(store: Path | None, source: Path | None) -> Store | LoosePatches:
+    """Open what is to be scored.
 
     Raises:
-        UsageError: The run or the target is not as it should be.
+        UsageError: Neither was given, or both.
+        DataError: The source is not as it should be.
+        StoreError: There is no store.
+    """
+    if store is not None and source is None:
+        return open_store(store)
+    if source is not None and store is None:
+        return open_source(source)
+    found = "neither" if store is None else "both"
+    raise UsageError("--store, --source", f"found {found}, wanted one of them", "give the patches to predict")
+
+
+def check_runs(run_dirs: Sequence[Path], which: Which, output: Path) -> list[TrainedRun]:
+    """Open the runs and see that the target can be a table.
+
+    Raises:
+        UsageError: A run or the target is not as it should be.
     """
     if output.is_dir():
         raise UsageError(output, "found a directory, wanted the name of a CSV", "give for example -o submission.csv")
-    return open_run(run_dir, which)
+    return [open_run(run_dir, which) for run_dir in run_dirs]
 
 
-@contextmanager
-def packed(source: Path, output: Path, advance: Advance | None = None) -> Iterator[Path]:
-    """Pack a folder into a store beside `output` that is removed when the block ends, however it ends.
+def _share(advance: Advance | None, number: int, num_runs: int) -> Advance | None:
+    """Return progress over all runs."""
+    if advance is None:
+        return None
+    return lambda done, total: advance(number * total + done, num_runs * total)
 
-    Args:
-        source: A folder of patches; of one in the Kaggle layout, its `test/`.
-        output: The submission to be.
-        advance: Called with patches packed and in all.
 
-    Raises:
-        DataError: The source is not as it should be.
-    """
+def _write(output: Path, ids: Sequence[str], probability_N: NDArray[np.float64], sample: Path | None) -> None:
+    """Write the submission, and prove it against the sample before it takes its name."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
-        store = Path(folder) / "store"
-        pack.run(patches_of(source), store, advance=advance)
-        yield store
+    content = submission.render(ids, probability_N)
+    if sample is not None:
+        unproven = output.with_name(f".{output.name}.unproven")
+        try:
+            unproven.write_bytes(content)
+            submission.check(unproven, sample)
+        finally:
+            unproven.unlink(missing_ok=True)
+    write_durably(output, content)
 
 
-def patches_of(source: Path) -> Path:
-    """Return the folder of unlabelled patches that a source stands for: its `test/` where it has one."""
-    return source / "test" if (source / "test").is_dir() else source
+def _write_table(
+    path: Path, ids: Sequence[str], logits_N: NDArray[np.float64], more: dict[str, NDArray[np.float64] | None]
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-
-def sample_beside(source: Path) -> Path | None:
-    """Return the sample submission in a source or beside it, None where there is none."""
-    found = (folder / SAMPLE for folder in (source, source.resolve().parent))
-    return next((path for path in found if path.is_file()), None)
-
-
-def _rows_of(sample: Path, store: Store) -> NDArray[np.int64]:
-    """Return the store's rows in the sample's order; both must name the same ids."""
-    wanted = _sample_ids(sample)
-    row_of = {str(name): row for row, name in enumerate(store.ids_N)}
-    missing = [name for name in wanted if name not in row_of]
-    if missing:
-        problem = f"names {len(missing)} of {len(wanted)} ids that are not among the patches, the first '{missing[0]}'"
-        raise DataError(sample, problem, "give the sample of these patches, or the patches that are missing")
-    if len(wanted) != len(row_of):
-        extra = next(iter(row_of.keys() - set(wanted)))
-        problem = f"lacks {len(row_of) - len(wanted)} of {len(row_of)} patches, for example '{extra}'"
-        raise DataError(sample, problem, "give the sample of these patches, or only the patches it names")
-    return np.array([row_of[name] for name in wanted], np.int64)
-
-
-def _sample_ids(sample: Path) -> list[str]:
-    try:
-        with sample.open(encoding="utf-8-sig", newline="") as file:
-            ids = [row["id"] for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        reason = "found no column 'id'" if isinstance(error, KeyError) else f"cannot be read ({error})"
-        raise DataError(sample, f"{reason}, wanted a CSV with columns id,label", "check the file") from None
-    seen: set[str] = set()
-    for line, name in enumerate(ids, start=2):
-        if not name or name in seen:
-            problem = f"found id '{name}' a second time" if name else "found no id"
-            raise DataError(f"{sample} line {line}", problem, "correct that line")
-        seen.add(name)
-    return ids
+    columns = {"id": pa.array(ids, pa.string()), "logit": logits_N, "probability": metrics.probabilities(logits_N)}
+    columns |= {name: values_N for name, values_N in more.items() if values_N is not None}
+    content = io.BytesIO()
+    pq.write_table(pa.table(columns), content)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(path, content.getvalue())

@@ -9,27 +9,32 @@ from typing import Any
 
 import jinja2
 
-TEMPLATE = "inspect.html"
 
-
-def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
-    """Return the HTML page of an inspection; pictures are within it, and it fetches nothing.
+def render(
+    facts: Mapping[str, Any],
+    pictures: Mapping[str, bytes],
+    template: str = "inspect.html",
+    **more: Any,  # noqa: ANN401 (whatever the template asks for)
+) -> str:
+    """Return the HTML page of an inspection or an evaluation; pictures are within it, and it fetches nothing.
 
     Args:
-        facts: What `inspect.json` holds. Every text of it is escaped: ids and slides are whatever a table said.
+        facts: What the JSON beside it holds. Every text is escaped: ids and slides are whatever a table said.
         pictures: PNG files by name.
+        template: The page's template.
+        more: What else the template shows.
     """
-    text = resources.files("fastpath.workflows").joinpath("templates", TEMPLATE).read_text(encoding="utf-8")
+    text = resources.files("fastpath.workflows").joinpath("templates", template).read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"count": _count, "share": _share, "triple": _triple}
+    environment.filters |= {"count": _count, "share": _share, "triple": _triple, "number": _number}
     return environment.from_string(text).render(
-        facts=facts, pictures={name: _embed(png) for name, png in pictures.items()}
+        facts=facts, pictures={name: embed(png) for name, png in pictures.items()}, **more
     )
 
 
-def _embed(png: bytes) -> dict[str, Any]:
+def embed(png: bytes) -> dict[str, Any]:
     """Return what an <img> needs: a data URI, and the size, so that the page does not jump while it is decoded."""
     width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))  # the IHDR chunk comes first
     return {"uri": "data:image/png;base64," + base64.b64encode(png).decode("ascii"), "width": width, "height": height}
@@ -45,3 +50,7 @@ def _share(value: float | None) -> str:
 
 def _triple(values: tuple[float, ...], digits: int = 4) -> str:
     return " ".join(f"{value:.{digits}f}" for value in values)
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001 (an en dash stands for no value)

@@ -143,9 +143,9 @@ def _coverage(num_studies: int, *, slides: int, replicates: int = 400, num: int 
 
 
 @pytest.mark.parametrize("slides", [0, 40])
-def test_intervals_cover_the_truth_in_a_few_studies(slides: int) -> None:
-    for name, share in _coverage(60, slides=slides, replicates=200).items():
-        assert share >= 0.86, (name, share)  # below this by chance once in 2,000 runs of an honest interval
+def test_intervals_cover_the_truth_in_most_of_a_few_studies(slides: int) -> None:
+    for name, share in _coverage(40, slides=slides, replicates=200).items():
+        assert share >= 0.8, (name, share)  # an honest interval falls below this once in some thousand runs
 
 
 @pytest.mark.slow

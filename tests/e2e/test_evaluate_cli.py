@@ -5,23 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from PIL import Image
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from fastpath.cli.main import app
 from fastpath.config import Config, parse
 from fastpath.errors import CheckpointError, DataError, FastpathError, UsageError
-from fastpath.ingest.split import read_split, write_split
+from fastpath.ingest.split import read_split, write_split, write_split_from_csv
 from fastpath.runtime import resolve
 from fastpath.shards.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import evaluate, pack, train
+from fastpath.workflows import calibrated, evaluate, pack, train
+from fastpath.workflows.report_facts import Choices
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 
@@ -75,8 +76,8 @@ def test_it_writes_metrics_that_follow_from_its_predictions(run_dir: Path, store
     assert shown.pop("output") == str(tmp_path / "out")
     assert shown == metrics
 
-    table = pd.read_csv(tmp_path / "out" / "predictions.csv")
-    assert list(table) == ["id", "label", "logit", "probability"]
+    table = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
+    assert list(table) == ["id", "group", "label", "part", "logit", "probability", "calibrated"]
     opened = open_store(store)
     rows_N = read_split(opened).rows(Split.VAL)
     assert table.id.tolist() == opened.ids_N[rows_N].tolist()
@@ -89,15 +90,116 @@ def test_it_writes_metrics_that_follow_from_its_predictions(run_dir: Path, store
     assert metrics["accuracy"] == pytest.approx((called == table.label).mean())
     assert metrics["confusion"]["true_positive"] == (called & (table.label == 1)).sum()
     assert sum(metrics["confusion"].values()) == metrics["num_patches"] == len(table)
-    with Image.open(tmp_path / "out" / "evaluation.png") as picture:
-        assert picture.width > 1000
+    told = metrics["intervals"]
+    assert all(one["low"] is None or one["low"] <= one["value"] + 0.1 for one in told.values())
+    assert told["auc"]["value"] == metrics["auc"]
+
+
+def test_operating_points_follow_from_the_test_part_alone(run_dir: Path, tmp_path: Path) -> None:
+    evaluate.run(run_dir, resolve("cpu"), output=tmp_path, choices=Choices(prevalence=0.02))
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    table = pd.read_parquet(tmp_path / "predictions.parquet")
+    part = table[table.part == "test"]
+    assert len(part) == metrics["parts"]["test"]["num_patches"]
+    assert len(table) - len(part) == metrics["parts"]["calibration"]["num_patches"]
+    for point in metrics["operating_points"]:
+        called = part.calibrated >= point["probability"]
+        counts = point["confusion"]
+        assert counts["true_positive"] == (called & (part.label == 1)).sum(), point["name"]
+        assert counts["false_positive"] == (called & (part.label == 0)).sum(), point["name"]
+        stop = next(stop for stop in metrics["slider"] if stop[0] == point["probability"])
+        assert stop[1:] == [counts["true_positive"], counts["false_positive"]]
+    methods = metrics["calibration"]["methods"]
+    for name in ("temperature", "platt", "isotonic"):
+        raw = methods["none"]["log_loss_on_calibration_part"]
+        assert methods[name]["log_loss_on_calibration_part"] <= raw, name
+    assert methods["temperature"]["test"]["auc"] == methods["none"]["test"]["auc"]
+
+
+def test_eight_views_are_measured_against_one(run_dir: Path, tmp_path: Path) -> None:
+    plain = evaluate.run(run_dir, resolve("cpu"), output=tmp_path / "plain")
+    eight = evaluate.run(run_dir, resolve("cpu"), output=tmp_path / "eight", choices=Choices(tta="d4"))
+    tables = [pd.read_parquet(tmp_path / name / "predictions.parquet") for name in ("plain", "eight")]
+    assert tables[1].plain_logit.tolist() == tables[0].logit.tolist()
+    assert eight.facts["tta"]["plain_auc"] == plain.auc
+    gain = eight.facts["tta"]["auc_gain"]
+    assert gain["difference"] == pytest.approx(eight.auc - plain.auc)
+    assert tables[1].spread.between(0, 0.5).all()
+    assert "Eight views" in (tmp_path / "eight" / "report.html").read_text()
+    gallery = pd.read_csv(tmp_path / "plain" / "gallery.csv").set_index("id")
+    wanted = tables[1].set_index("id").spread[gallery.index]
+    np.testing.assert_allclose(gallery.d4_spread, wanted, atol=1e-5)
+
+
+def test_a_table_of_predictions_is_judged_as_a_run_is(run_dir: Path, store: Path, tmp_path: Path) -> None:
+    of_run = evaluate.run(run_dir, resolve("cpu"), output=tmp_path / "run")
+    table = tmp_path / "run" / "predictions.parquet"
+    outcome = _invoke(table, "--store", store, "-o", tmp_path / "table", "-q", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    found = json.loads(outcome.stdout)
+    for key in ("auc", "intervals", "operating_points", "calibration"):
+        assert found[key] == of_run.facts[key], key
+    assert (tmp_path / "table" / "gallery.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.assign(logit=0.5), "found one score for all 96 patches"),
+        (lambda t: t.assign(logit=np.where(t.index == 3, np.nan, t.logit)), "a logit that is not finite"),
+        (lambda t: t.assign(label=1), "found 96 positive, 0 negative"),
+        (lambda t: t.head(0), "found 0 positive, 0 negative"),
+        (lambda t: t.assign(label=np.where(t.index == 3, -1, t.label)), "1 unlabelled"),
+        (lambda t: t.drop(columns="label"), "found no column 'label'"),
+        (lambda t: t.assign(id="x"), "a patch twice"),
+        (lambda t: t.assign(id=t.id.where(t.index != 3)), "rows without an id"),
+    ],
+)
+def test_a_table_that_cannot_be_judged_is_one_line(tmp_path: Path, change: Any, message: str) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"id": [f"p{n}" for n in range(96)], "label": np.arange(96) % 2, "logit": rng.normal(size=96)})
+    change(table).to_parquet(tmp_path / "t.parquet")
+    assert message in _refusal(_invoke(tmp_path / "t.parquet"), DataError)
+    assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_the_calibration_is_kept_for_these_weights_only(own: tuple[Path, Path]) -> None:
+    run_dir = own[0]
+    evaluate.run(run_dir, resolve("cpu"))
+    found, notice = calibrated.load(run_dir / "best.pt", "none")
+    assert (found.method, notice) == ("temperature", "")
+    assert "with --tta none" in calibrated.load(run_dir / "best.pt", "d4")[1]
+    kept = (run_dir / "calibration.json").read_bytes()
+    evaluate.run(run_dir, resolve("cpu"), split=Split.TRAIN)
+    assert (run_dir / "calibration.json").read_bytes() == kept
+    (run_dir / "best.pt").write_bytes((run_dir / "best.pt").read_bytes() + b" ")
+    assert "other weights" in calibrated.load(run_dir / "best.pt", "none")[1]
+    (run_dir / "calibration.json").write_text("{}")
+    with pytest.raises(DataError, match="is not a calibration"):
+        calibrated.load(run_dir / "best.pt", "none")
+
+
+def test_a_test_split_is_judged_with_the_calibration_of_the_validation_split(own: tuple[Path, Path]) -> None:
+    run_dir, path = own
+    store = open_store(path)
+    order = np.random.default_rng(0).permutation(len(store))
+    parts = np.array(["train", "val", "test"])[np.arange(len(store)) % 3][order]
+    (path.parent / "parts.csv").write_text(
+        "id,split\n" + "".join(f"{name},{part}\n" for name, part in zip(store.ids_N, parts, strict=True))
+    )
+    write_split_from_csv(store, path.parent / "parts.csv")
+    outcome = _invoke(run_dir, "--store", path, "--split", "test", "-q", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    table = pd.read_parquet(run_dir / "evaluation-test" / "predictions.parquet").set_index("id")
+    dealt = pd.Series(parts, index=store.ids_N)[table.index]
+    assert (table.part == dealt.map({"val": "calibration", "test": "test"})).all()
 
 
 def test_it_agrees_with_the_journal_of_training(run_dir: Path, tmp_path: Path) -> None:
     epoch = json.loads((run_dir / "journal.jsonl").read_text().splitlines()[-1])
     result = evaluate.run(run_dir, resolve("cpu"), output=tmp_path, which="last")
     assert result.auc == pytest.approx(epoch["val_auc"], abs=1e-9)
-    assert result.log_loss == pytest.approx(epoch["val_loss"], abs=1e-6)
+    assert result.facts["log_loss"] == pytest.approx(epoch["val_loss"], abs=1e-6)
 
 
 def test_rerunning_gives_the_same_files(run_dir: Path, tmp_path: Path) -> None:
@@ -106,7 +208,7 @@ def test_rerunning_gives_the_same_files(run_dir: Path, tmp_path: Path) -> None:
         evaluate.run(run_dir, resolve("cpu"), output=tmp_path / name, split=Split.TRAIN)
         contents.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert contents[0] == contents[1]
-    assert set(contents[0]) == {"metrics.json", "predictions.csv", "evaluation.png"}
+    assert set(contents[0]) == {"metrics.json", "predictions.parquet", "report.html", "gallery.csv"}
 
 
 def test_without_a_target_it_writes_into_the_run(own: tuple[Path, Path]) -> None:

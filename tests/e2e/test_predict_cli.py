@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from click.testing import CliRunner, Result
 
 from fastpath.cli.main import app
@@ -73,13 +75,76 @@ def test_a_sample_given_by_name_decides_the_order(run_dir: Path, kaggle_folder: 
 def test_a_store_is_predicted_in_its_own_order_with_the_probabilities_of_evaluation(
     run_dir: Path, tmp_path: Path
 ) -> None:
+    own = tmp_path / "run"
+    shutil.copytree(run_dir, own)
     store = run_dir.parent / "store"
-    outcome = _invoke(run_dir, "--store", store, "-o", tmp_path / "all.csv")
+    assert _invoke(own, "--store", store, "-o", tmp_path / "before.csv").exit_code == 0
+    evaluate.run(own, resolve("cpu"), output=tmp_path / "evaluation")
+    outcome = _invoke(own, "--store", store, "-o", tmp_path / "after.csv", "--json")
     assert outcome.exit_code == 0, outcome.output
-    evaluate.run(run_dir, resolve("cpu"), output=tmp_path / "evaluation")
-    predicted = pd.read_csv(tmp_path / "all.csv").set_index("id").label
-    measured = pd.read_csv(tmp_path / "evaluation" / "predictions.csv").set_index("id").probability
-    np.testing.assert_allclose(predicted[measured.index], measured, atol=1e-6)
+    assert json.loads(outcome.stdout)["calibration"] == ["temperature"]
+    assert _invoke(own, "--store", store, "-o", tmp_path / "raw.csv", "--raw").exit_code == 0
+    assert (tmp_path / "raw.csv").read_bytes() == (tmp_path / "before.csv").read_bytes()
+    measured = pd.read_parquet(tmp_path / "evaluation" / "predictions.parquet").set_index("id")
+    for name, column in (("before", "probability"), ("after", "calibrated")):
+        predicted = pd.read_csv(tmp_path / f"{name}.csv").set_index("id").label
+        np.testing.assert_allclose(predicted[measured.index], measured[column], atol=1e-6)
+
+
+def test_a_folder_is_predicted_as_its_store_is(run_dir: Path, kaggle_folder: Path, tmp_path: Path) -> None:
+    pack.run(kaggle_folder / "test", tmp_path / "store", workers=1)
+    for source in (("--source", kaggle_folder / "test"), ("--store", tmp_path / "store")):
+        outcome = _invoke(
+            run_dir,
+            *source,
+            "-o",
+            tmp_path / f"{source[0][2:]}.csv",
+            "--sample",
+            kaggle_folder / "sample_submission.csv",
+        )
+        assert outcome.exit_code == 0, outcome.output
+    assert (tmp_path / "source.csv").read_bytes() == (tmp_path / "store.csv").read_bytes()
+
+
+def test_runs_are_averaged_as_asked(run_dir: Path, tmp_path: Path) -> None:
+    store, other = run_dir.parent / "store", tmp_path / "other"
+    train.run(store, other, parse(TINY | {"seed": 5}), resolve("cpu"))
+
+    def predicted(*arguments: object) -> np.ndarray:
+        target = tmp_path / "out.csv"
+        outcome = _invoke(*arguments, "--store", store, "-o", target, "--raw", "--table", tmp_path / "t.parquet")
+        assert outcome.exit_code == 0, outcome.output
+        return pd.read_parquet(tmp_path / "t.parquet").logit.to_numpy()
+
+    a, b = predicted(run_dir), predicted(other)
+    np.testing.assert_allclose(predicted(run_dir, other), (a + b) / 2, rtol=1e-12)
+    np.testing.assert_allclose(predicted(run_dir, other, "--weights", "3,1"), (3 * a + b) / 4, rtol=1e-12)
+    np.testing.assert_allclose(predicted(run_dir, run_dir), a, rtol=1e-12)
+    ranks = 1 / (1 + np.exp(-predicted(run_dir, other, "--ensemble", "rank")))
+    wanted = (pd.Series(a).rank() + pd.Series(b).rank() - 1) / 2 / len(a)
+    np.testing.assert_allclose(ranks, wanted, rtol=1e-9)
+    eight = predicted(run_dir, "--tta", "d4")
+    assert not np.allclose(eight, a)
+    assert pd.read_parquet(tmp_path / "t.parquet").spread.between(0, 0.5).all()
+    message = _refusal(
+        _invoke(run_dir, other, "--weights", "1", "--store", store, "-o", tmp_path / "x.csv"), UsageError
+    )
+    assert "wanted 2 numbers" in message
+
+
+@pytest.mark.parametrize("side", [64, 128])
+def test_patches_of_another_size_are_one_line(run_dir: Path, kaggle_folder: Path, tmp_path: Path, side: int) -> None:
+    shutil.copytree(kaggle_folder / "test", tmp_path / "test")
+    blank = np.full((side, side, 3), 200, np.uint8)
+    tifffile.imwrite(tmp_path / "test" / "zzz.tif", blank, photometric="rgb")
+    message = _refusal(_invoke(run_dir, "--source", tmp_path / "test", "-o", tmp_path / "out.csv"), DataError)
+    assert f"zzz.tif: found {side} by {side} pixels, wanted 96 by 96" in message
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (tmp_path / "test" / "zzz.tif").rename(alone / "zzz.tif")
+    message = _refusal(_invoke(run_dir, "--source", alone, "-o", tmp_path / "out.csv"), DataError)
+    assert f"found patches of {side} px, wanted 96 px" in message
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_a_run_can_be_moved_without_its_store(run_dir: Path, kaggle_folder: Path, tmp_path: Path) -> None:
@@ -127,10 +192,10 @@ def test_exactly_one_of_store_and_source_is_wanted(run_dir: Path, tmp_path: Path
     assert "found both" in _refusal(_invoke(run_dir, *both, "-o", tmp_path / "out.csv"), UsageError)
 
 
-def test_a_wrong_run_or_target_is_refused_before_packing(
-    run_dir: Path, kaggle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_wrong_run_or_target_is_refused_before_patches_are_listed(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict.pack, "run", lambda *_, **__: pytest.fail("packed"))
-    _refusal(_invoke(tmp_path, "--source", kaggle_folder, "-o", tmp_path / "out.csv"), UsageError)
-    message = _refusal(_invoke(run_dir, "--source", kaggle_folder, "-o", tmp_path), UsageError)
+    monkeypatch.setattr(predict, "open_patches", lambda *_: pytest.fail("listed"))
+    _refusal(_invoke(tmp_path, "--source", tmp_path, "-o", tmp_path / "out.csv"), UsageError)
+    message = _refusal(_invoke(run_dir, "--source", tmp_path, "-o", tmp_path), UsageError)
     assert "found a directory" in message

@@ -1,13 +1,18 @@
-"""`fastpath evaluate`: a trained run in, its measures and predictions out."""
+"""`fastpath evaluate`: a trained run or a table of predictions in, a report out."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from fastpath.cli import options, render
+
+if TYPE_CHECKING:
+    from fastpath.workflows.evaluate import EvaluateResult
+
+_SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
 
 
 @click.command(name="evaluate")
@@ -20,10 +25,40 @@ from fastpath.cli import options, render
     show_default=True,
     help="The part of the store to measure on.",
 )
-@options.output("Where to write. Default: RUN/evaluation-SPLIT.", required=False)
+@options.output("Where to write. Default: RUN/evaluation-SPLIT, or evaluation-NAME beside a table.", required=False)
+@click.option(
+    "--tta",
+    type=click.Choice(["none", "d4"]),
+    default="none",
+    show_default=True,
+    help="Score each patch in its eight turns and mirror images; tells what that is worth.",
+)
+@click.option(
+    "--mean",
+    type=click.Choice(["logits", "probabilities"]),
+    default="logits",
+    show_default=True,
+    help="What is averaged over views.",
+)
+@click.option(
+    "--calibration",
+    type=click.Choice(["temperature", "platt", "isotonic", "none"]),
+    default="temperature",
+    show_default=True,
+    help="How probabilities are calibrated; all are compared.",
+)
+@click.option("--prevalence", type=click.FloatRange(0, 1), help="Also tell PPV and NPV for this share of tumour.")
+@click.option(
+    "--miss-cost",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Cost of a missed tumour in false alarms, for the point of least cost.",
+)
 @options.checkpoint()
 @options.device()
 @options.amp()
+@options.seed(42)
 @options.common
 def command(
     run: Path,
@@ -35,32 +70,58 @@ def command(
     amp: bool,
     as_json: bool,
     verbosity: int,
+    **choices: Any,  # noqa: ANN401 (calibration, prevalence, miss_cost, seed, tta, mean)
 ) -> None:
-    """Measure a trained run: AUC, average precision, accuracy and confusion at 0.5, log loss.
+    """Judge a trained run: discrimination, calibration and operating points with 95% intervals, and its errors.
 
-    Network, input size and normalisation are the run's. Writes metrics.json, predictions.csv (id, label, logit,
-    probability) and evaluation.png.
+    RUN is a run's directory, or a Parquet or CSV table of id, label, logit and optionally group (the slide), such as
+    the out_of_fold.parquet of cross-validation. Writes report.html, metrics.json, predictions.parquet and gallery.csv.
+    Calibration and thresholds are chosen on one half of the patches and judged on the other; the calibration is kept
+    in the run for 'fastpath predict'.
 
     \b
     Example:  fastpath evaluate runs/first
+              fastpath evaluate runs/first --tta d4 --prevalence 0.02
               fastpath evaluate runs/first --store other-store --split test -o results
+              fastpath evaluate runs/cv/out_of_fold.parquet --store store
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
-    from dataclasses import asdict
-
     from fastpath import runtime
     from fastpath.types import Split
     from fastpath.workflows import evaluate
+    from fastpath.workflows.report_facts import Choices
 
     where = runtime.resolve(device, amp=amp)
     if where.notice:
         render.notice(where.notice)
-    with render.progress_bar("evaluating", verbosity) as advance:
-        found = evaluate.run(
-            run, where, store_path=store, split=Split(split), output=output, which=checkpoint, advance=advance
-        )
+    asked = Choices(method=choices.pop("calibration"), **choices)
+    if run.suffix in (".parquet", ".csv"):
+        found = evaluate.run_table(run, where, output=output, store_path=store, choices=asked)
+    else:
+        with render.progress_bar("evaluating", verbosity) as advance:
+            found = evaluate.run(
+                run,
+                where,
+                store_path=store,
+                split=Split(split),
+                output=output,
+                which=checkpoint,
+                choices=asked,
+                advance=advance,
+            )
     for text in found.notices:
         render.notice(text)
-    values = asdict(found)
-    if not as_json:
-        values |= values.pop("confusion")
-    render.result(values, as_json=as_json, title=f"{split} split of {found.store}", where=found.output)
+    if as_json:
+        render.result(found.facts | {"output": found.output}, as_json=True, title="")
+    else:
+        render.result(_shown(found), as_json=False, title="evaluated", where=found.output)
+
+
+def _shown(found: EvaluateResult) -> dict[str, Any]:
+    """Return the headline: measures with their intervals, and the confusion at one half."""
+    facts = found.facts
+    values: dict[str, Any] = {name: facts[name] for name in _SHOWN} | facts["confusion"]
+    for name, one in facts["intervals"].items():
+        ends = "no interval" if one["low"] is None else f"{one['low']:.4f} to {one['high']:.4f}"
+        values[name] = "undefined" if one["value"] is None else f"{one['value']:.4f}  ({ends})"
+    values["intervals_by"] = facts["resampling"]["unit"] + (", optimistic" if facts["resampling"]["optimistic"] else "")
+    return values

@@ -1,32 +1,64 @@
-"""`fastpath predict`: a trained run and unlabelled patches in, a submission table out."""
+"""`fastpath predict`: trained runs and unlabelled patches in, a submission table out."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from fastpath.cli import options, render
 
+_MEANS = {"mean": "logits", "probabilities": "probabilities", "rank": "ranks"}
+
+
+def _weights(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+    try:
+        return None if text is None else tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"'{text}' is not a list of numbers such as 2,1.") from None
+
 
 @click.command(name="predict")
-@click.argument("run", type=options.PATH)
+@click.argument("runs", metavar="RUN...", type=options.PATH, nargs=-1, required=True)
 @click.option("--store", type=options.PATH, help="Packed patches.")
-@click.option("--source", type=options.PATH, help="A folder of patches, packed for the occasion; or one with test/.")
+@click.option("--source", type=options.PATH, help="A folder of patches, or one with test/; read as it is scored.")
 @options.output("The table to write, a CSV of id,label, label being a probability.")
 @click.option(
     "--sample",
     type=options.PATH,
     help="A sample submission: its ids, in its order. Default: the sample_submission.csv in or beside --source.",
 )
+@click.option(
+    "--tta",
+    type=click.Choice(["none", "d4"]),
+    default="none",
+    show_default=True,
+    help="Score each patch in its eight turns and mirror images.",
+)
+@click.option(
+    "--mean",
+    type=click.Choice(["logits", "probabilities"]),
+    default="logits",
+    show_default=True,
+    help="What is averaged over views.",
+)
+@click.option(
+    "--ensemble",
+    type=click.Choice(list(_MEANS)),
+    default="mean",
+    show_default=True,
+    help="How several runs are averaged: their logits, their probabilities, or their ranks among these patches.",
+)
+@click.option("--weights", callback=_weights, help="Of the runs, such as 2,1. Default: all the same.")
+@click.option("--raw", is_flag=True, help="Probabilities as networks give them, without the runs' calibration.")
+@click.option("--table", type=options.PATH, help="Also write id, logit, probability and spread to this Parquet file.")
 @options.checkpoint()
 @options.device()
 @options.amp()
 @options.common
 def command(
-    run: Path,
+    runs: tuple[Path, ...],
     store: Path | None,
     source: Path | None,
     output: Path,
@@ -36,34 +68,35 @@ def command(
     amp: bool,
     as_json: bool,
     verbosity: int,
+    ensemble: str,
+    raw: bool,
+    table: Path | None,
+    **how: Any,  # noqa: ANN401 (tta, mean, weights)
 ) -> None:
     """Predict the probability of tumour for patches, as a submission table.
 
-    Rows are in the order of the sample submission where there is one, else of the store.
+    Several runs are averaged. Probabilities are calibrated where 'fastpath evaluate' has calibrated the run. Rows are
+    in the order of the sample submission where there is one, and checked against it; else of the patches.
 
     \b
     Example:  fastpath predict runs/first --source histopathologic-cancer-detection -o submission.csv
-              fastpath predict runs/first --store store-test -o submission.csv
+              fastpath predict runs/first --store store-test -o submission.csv --tta d4
+              fastpath predict runs/a runs/b --weights 2,1 --store store-test -o submission.csv
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
     from fastpath import runtime
-    from fastpath.errors import UsageError
-    from fastpath.workflows import predict
+    from fastpath.workflows import predict, submission
 
-    if (store is None) == (source is None):
-        found = "neither" if store is None else "both"
-        raise UsageError("--store, --source", f"found {found}, wanted one of them", "give the patches to predict")
     where = runtime.resolve(device, amp=amp)
     if where.notice:
         render.notice(where.notice)
-    with ExitStack() as stack:
-        if source is not None:
-            predict.check_run(run, checkpoint, output)  # before minutes of packing
-            sample = sample or predict.sample_beside(source)
-            with render.progress_bar("packing", verbosity) as advance:
-                store = stack.enter_context(predict.packed(source, output, advance))
-        assert store is not None
-        with render.progress_bar("predicting", verbosity) as advance:
-            result = predict.run(run, store, output, where, sample=sample, which=checkpoint, advance=advance)
+    opinion = predict.Opinion(ensemble=_MEANS[ensemble], calibrate=not raw, which=checkpoint, **how)  # type: ignore[arg-type]
+    predict.check_runs(runs, checkpoint, output)  # a wrong run is told before a large folder is listed
+    patches = predict.open_patches(store, source)
+    sample = sample or (None if source is None else submission.sample_beside(source))
+    with render.progress_bar("predicting", verbosity) as advance:
+        result = predict.run(runs, patches, output, where, sample=sample, opinion=opinion, table=table, advance=advance)
+    for text in result.notices:
+        render.notice(text)
     render.result(asdict(result), as_json=as_json, title="predicted", where=output)

@@ -1,0 +1,287 @@
+"""Every number of a report, as plain values: what metrics.json holds and the page shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastpath.analysis import (
+    calibration,
+    decision,
+    delong,
+    intervals,
+    metrics,
+    operating_points,
+    paired,
+    weighted,
+)
+from fastpath.analysis.calibration import Calibrator, Method
+from fastpath.analysis.combine import Mean
+from fastpath.analysis.intervals import Interval, Units
+from fastpath.workflows.report_table import Floats, ScoredTable
+from fastpath.workflows.score_views import Tta
+
+THRESHOLD = 0.5
+SLIDER_STEPS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the reader decides.
+
+    Attributes:
+        method: The calibration that is used.
+        prevalence: Share of positives for which PPV and NPV are also told; None tells none.
+        miss_cost: Cost of a missed positive, in false alarms.
+        seed: Decides division, resamples and random draws.
+        tta: Views a patch is scored in.
+        mean: What is averaged over views.
+    """
+
+    method: Method = "temperature"
+    prevalence: float | None = None
+    miss_cost: float = operating_points.MISS_COST
+    seed: int = 42
+    tta: Tta = "none"
+    mean: Mean = "logits"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A table with all that was found out about it.
+
+    Attributes:
+        facts: Plain values.
+        fitted: The three calibrations.
+        calibrated_N: float64, logits of all patches after the chosen one.
+    """
+
+    facts: dict[str, Any]
+    fitted: dict[Method, Calibrator]
+    calibrated_N: Floats
+
+
+def judge(table: ScoredTable, choices: Choices) -> Judged:
+    """Measure a divided table.
+
+    Discrimination and calibration as they are: on all patches. After calibration and at operating points: on the test
+    part alone, which neither was chosen on.
+
+    Args:
+        table: Checked and divided.
+        choices: What the reader decides.
+    """
+    assert table.calibrates_N is not None
+    fits, tests = table.calibrates_N, ~table.calibrates_N
+    fitted = {name: calibration.fit(name, table.labels_N[fits], table.logits_N[fits]) for name in calibration.METHODS}
+    chosen = fitted.get(choices.method, calibration.IDENTITY)
+    calibrated_N = chosen.apply(table.logits_N)
+    units = _units(table, np.ones(len(table), bool))
+    facts: dict[str, Any] = {
+        **_headline(table),
+        "intervals": _measures(table.labels_N, table.logits_N, units, choices.seed),
+        "delong": _delong(table),
+        "resampling": _resampling(units),
+        "parts": {name: _part(table, part_N) for name, part_N in (("calibration", fits), ("test", tests))},
+        "calibration": _calibration(table, fitted, choices),
+        "operating_points": _points(table, calibrated_N, choices),
+        "prevalence": {"study": float((table.labels_N[tests] == 1).mean()), "asked": choices.prevalence},
+        "miss_cost": choices.miss_cost,
+        "slider": _slider(table, calibrated_N, choices),
+        "slides": _slides(table, calibrated_N),
+        "tta": _tta(table),
+        "seed": choices.seed,
+    }
+    return Judged(plain(facts), fitted, calibrated_N)
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 (any nesting of values)
+    """Return JSON values: what is undefined becomes null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _units(table: ScoredTable, part_N: NDArray[np.bool_]) -> Units:
+    groups_N = None if table.groups_N is None else table.groups_N[part_N]
+    return intervals.units_of(groups_N, int(part_N.sum()))
+
+
+def _headline(table: ScoredTable) -> dict[str, Any]:
+    labels_N, logits_N = table.labels_N, table.logits_N
+    return {
+        "num_patches": len(table),
+        "num_positive": int((labels_N == 1).sum()),
+        "num_slides": 0 if table.groups_N is None else len(set(table.groups_N.tolist())),
+        "auc": metrics.roc_auc(labels_N, logits_N),
+        "average_precision": metrics.average_precision(labels_N, logits_N),
+        "accuracy": metrics.accuracy(labels_N, logits_N, THRESHOLD),
+        "brier": metrics.brier(labels_N, logits_N),
+        "log_loss": metrics.log_loss(labels_N, logits_N),
+        "ece": metrics.expected_calibration_error(labels_N, logits_N),
+        "threshold": THRESHOLD,
+        "confusion": metrics.confusion(labels_N, logits_N, THRESHOLD),
+    }
+
+
+def _measures(labels_N: NDArray[Any], logits_N: Floats, units: Units, seed: int) -> dict[str, Interval]:
+    scores = weighted.prepare(labels_N, logits_N)
+
+    def statistic(weights_BN: Floats) -> Floats:
+        return weighted.measure(scores, weights_BN)
+
+    found = intervals.bootstrap(statistic, units, weighted.SCALES, seed=seed)
+    return dict(zip(weighted.NAMES, found, strict=True))
+
+
+def _delong(table: ScoredTable) -> dict[str, Any]:
+    """Return DeLong's interval, on the logit scale as the bootstrap's; it takes patches as independent."""
+    auc = metrics.roc_auc(table.labels_N, table.logits_N)
+    error = math.sqrt(delong.variance(table.labels_N, table.logits_N))
+    if not 0 < auc < 1 or not error > 0:
+        return {"value": auc, "low": None, "high": None, "standard_error": error}
+    reach = 1.959963984540054 * error / (auc * (1 - auc))
+    ends = metrics.probabilities(metrics.logits(np.array(auc)) + np.array([-reach, reach]))
+    return {"value": auc, "low": float(ends[0]), "high": float(ends[1]), "standard_error": error}
+
+
+def _resampling(units: Units) -> dict[str, Any]:
+    by_slide = units.kind == "slide"
+    return {
+        "unit": units.kind,
+        "num_units": units.num,
+        "replicates": intervals.num_replicates(units),
+        "level": intervals.LEVEL,
+        "optimistic": not by_slide,
+        "note": "whole slides are resampled, as they were sampled"
+        if by_slide
+        else "patches are resampled as if independent; patches of one slide are not, so intervals are optimistic",
+    }
+
+
+def _part(table: ScoredTable, part_N: NDArray[np.bool_]) -> dict[str, Any]:
+    groups_N = None if table.groups_N is None else table.groups_N[part_N]
+    return {
+        "num_patches": int(part_N.sum()),
+        "num_positive": int((table.labels_N[part_N] == 1).sum()),
+        "num_slides": 0 if groups_N is None else len(set(groups_N.tolist())),
+    }
+
+
+def _calibration(table: ScoredTable, fitted: Mapping[Method, Calibrator], choices: Choices) -> dict[str, Any]:
+    """Return what each method makes of both parts; with intervals for the scores as they are and as they are used."""
+    assert table.calibrates_N is not None
+    fits, tests = table.calibrates_N, ~table.calibrates_N
+    methods = {"none": calibration.IDENTITY, **fitted}
+    told: dict[str, Any] = {}
+    for name, one in methods.items():
+        mapped_N = one.apply(table.logits_N)
+        labels_N, logits_N = table.labels_N[tests], mapped_N[tests]
+        told[name] = {
+            "map": calibration.to_dict(one),
+            "log_loss_on_calibration_part": metrics.log_loss(table.labels_N[fits], mapped_N[fits]),
+            "test": {
+                "auc": metrics.roc_auc(labels_N, logits_N),
+                "log_loss": metrics.log_loss(labels_N, logits_N),
+                "brier": metrics.brier(labels_N, logits_N),
+                "ece": metrics.expected_calibration_error(labels_N, logits_N),
+            },
+        }
+        if name in ("none", choices.method):
+            told[name]["intervals"] = _measures(labels_N, logits_N, _units(table, tests), choices.seed)
+    return {"method": choices.method, "methods": told}
+
+
+def _points(table: ScoredTable, calibrated_N: Floats, choices: Choices) -> list[dict[str, Any]]:
+    assert table.calibrates_N is not None
+    fits, tests = table.calibrates_N, ~table.calibrates_N
+    units, rows = _units(table, tests), []
+    for point in operating_points.choose(table.labels_N[fits], calibrated_N[fits], choices.miss_cost):
+        outcome = operating_points.apply(table.labels_N[tests], calibrated_N[tests], point.logit, units)
+        row = {**asdict(point), **asdict(outcome)}
+        if choices.prevalence is not None:
+            values = (outcome.sensitivity.value, outcome.specificity.value, choices.prevalence)
+            row["ppv_at_prevalence"], row["npv_at_prevalence"] = operating_points.predictive_values(*values)
+        rows.append(row)
+    return rows
+
+
+def _slider(table: ScoredTable, calibrated_N: Floats, choices: Choices) -> list[list[float]]:
+    """Return [probability, true positives, false positives] of the test part at every stop of the page's slider.
+
+    The operating points are among the stops, so the page has exactly their numbers.
+    """
+    assert table.calibrates_N is not None
+    fits, tests = table.calibrates_N, ~table.calibrates_N
+    points = operating_points.choose(table.labels_N[fits], calibrated_N[fits], choices.miss_cost)
+    even = metrics.logits(np.arange(1, SLIDER_STEPS) / SLIDER_STEPS).tolist()
+    stops = sorted({*even, *(point.logit for point in points)})
+    counts = operating_points.steps(table.labels_N[tests], calibrated_N[tests], stops)
+    shares = metrics.probabilities(np.array(stops)).tolist()
+    return [[share, *pair] for share, pair in zip(shares, counts, strict=True)]
+
+
+def _slides(table: ScoredTable, calibrated_N: Floats) -> list[dict[str, Any]]:
+    if table.groups_N is None:
+        return []
+    rows = []
+    for name in sorted(set(table.groups_N.tolist())):
+        of_N = table.groups_N == name
+        labels_N, logits_N = table.labels_N[of_N], calibrated_N[of_N]
+        num_positive = int((labels_N == 1).sum())
+        both = 0 < num_positive < len(labels_N)
+        counts = metrics.confusion(labels_N, logits_N, THRESHOLD)
+        rows.append(
+            {
+                "slide": name,
+                "part": "calibration" if table.calibrates_N is not None and table.calibrates_N[of_N].all() else "test",
+                "num_patches": len(labels_N),
+                "num_positive": num_positive,
+                "auc": metrics.roc_auc(labels_N, logits_N) if both else None,
+                "mean_probability": float(metrics.probabilities(logits_N).mean()),
+                "false_positive": counts.false_positive,
+                "false_negative": counts.false_negative,
+            }
+        )
+        if table.calibrates_N is not None and table.calibrates_N[of_N].any() and not table.calibrates_N[of_N].all():
+            rows[-1]["part"] = "both"
+    return rows
+
+
+def _tta(table: ScoredTable) -> dict[str, Any] | None:
+    """Return what looking eight times is worth, and how well the views' disagreement foretells errors."""
+    if table.plain_N is None or table.spread_N is None:
+        return None
+    labels_N = table.labels_N
+    by_slide = _units(table, np.ones(len(table), bool)).kind == "slide"
+    gain = paired.bootstrap(labels_N, table.logits_N, table.plain_N, table.groups_N if by_slide else None)
+    wrong_N = (table.logits_N >= 0) != (labels_N == 1)
+    risks = {
+        "D4 spread": decision.risk_coverage(wrong_N, table.spread_N),
+        "nearness to 0.5": decision.risk_coverage(wrong_N, -np.abs(table.logits_N)),
+    }
+    return {
+        "views": 8,
+        "plain_auc": metrics.roc_auc(labels_N, table.plain_N),
+        "plain_log_loss": metrics.log_loss(labels_N, table.plain_N),
+        "auc_gain": gain,
+        "auc_gain_delong_p": delong.paired_test(labels_N, table.logits_N, table.plain_N).p_value,
+        "error_rate": float(wrong_N.mean()),
+        "risk_area": {name: one.area for name, one in risks.items()},
+        "median_spread": {"right": _median(table.spread_N[~wrong_N]), "wrong": _median(table.spread_N[wrong_N])},
+    }
+
+
+def _median(values: Floats) -> float:
+    return float(np.median(values)) if len(values) else math.nan

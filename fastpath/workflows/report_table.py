@@ -1,0 +1,159 @@
+"""What a report is made of: labelled, scored patches, and which of them calibrate and which are judged."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastpath.analysis import metrics
+from fastpath.analysis.intervals import MIN_SLIDES
+from fastpath.errors import DataError
+from fastpath.shards.format import write_durably
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredTable:
+    """Labelled patches with their scores.
+
+    Attributes:
+        ids_N: object, names.
+        labels_N: int8, 0 or 1.
+        logits_N: float64, what is judged: of one view, or the mean of several.
+        groups_N: object, slides; None where unknown.
+        plain_N: float64, logits of the patch as it is, where `logits_N` is a mean of views; None otherwise.
+        spread_N: float64, standard deviation of the views' probabilities; None without views.
+        calibrates_N: bool, patches that calibrate and choose thresholds; None before the table is divided.
+    """
+
+    ids_N: NDArray[np.object_]
+    labels_N: NDArray[np.int8]
+    logits_N: Floats
+    groups_N: NDArray[np.object_] | None = None
+    plain_N: Floats | None = None
+    spread_N: Floats | None = None
+    calibrates_N: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids_N)
+
+
+def check(table: ScoredTable, where: object) -> None:
+    """Refuse what cannot be measured.
+
+    Raises:
+        DataError: No patches, unlabelled ones, one class only, a logit that is not finite, or one score for all.
+    """
+    check_labels(table.labels_N, where)
+    metrics.curve(table.labels_N, table.logits_N)  # refuses what is not finite
+    if np.ptp(table.logits_N) == 0:
+        problem = f"found one score for all {len(table)} patches, wanted scores that differ"
+        raise DataError(where, problem, "train for longer, or with another learning rate")
+
+
+def check_labels(labels_N: NDArray[np.int8], where: object, what: str = "the table") -> None:
+    """Refuse patches that cannot be measured, before time is spent on scoring them.
+
+    Raises:
+        DataError: Fewer than two patches of a class, or unlabelled ones.
+    """
+    num_positive, num_negative = int((labels_N == 1).sum()), int((labels_N == 0).sum())
+    unlabelled = len(labels_N) - num_positive - num_negative
+    if unlabelled or min(num_positive, num_negative) < 2:
+        found = f"found {num_positive} positive, {num_negative} negative and {unlabelled} unlabelled patches"
+        problem = f"{found} in {what}, wanted at least two of each class and labels for all"
+        raise DataError(where, problem, "choose other patches, or deal another split with 'fastpath split'")
+
+
+def divide(table: ScoredTable, seed: int) -> tuple[ScoredTable, str]:
+    """Deal patches into halves: one calibrates and chooses thresholds, the other is judged. Returns it and a notice.
+
+    Whole slides where there are enough of them, single patches of each class otherwise.
+
+    Args:
+        table: Checked.
+        seed: Decides the deal.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    groups_N, labels_N, notice = table.groups_N, table.labels_N, ""
+    if groups_N is not None:
+        num = len(set(groups_N.tolist()))
+        if num >= MIN_SLIDES:
+            dealer = StratifiedGroupKFold(n_splits=2, shuffle=True, random_state=seed)
+            _, held = next(dealer.split(labels_N, labels_N, groups_N.astype(str)))
+            calibrates_N = np.zeros(len(table), bool)
+            calibrates_N[held] = True
+            halves = labels_N[calibrates_N], labels_N[~calibrates_N]
+            if all(len(set(half.tolist())) == 2 for half in halves):
+                return replace(table, calibrates_N=calibrates_N), ""
+            notice = "the slides cannot be dealt into halves that both hold both classes"
+        else:
+            notice = f"found patches of {num} of the at least {MIN_SLIDES} slides wanted"
+        notice += ", so patches are divided and resampled one by one and the numbers are optimistic"
+    rng = np.random.Generator(np.random.Philox(seed))
+    calibrates_N = np.zeros(len(table), bool)
+    for label in (0, 1):
+        members = np.flatnonzero(labels_N == label)
+        calibrates_N[rng.permutation(members)[: len(members) // 2]] = True
+    return replace(table, calibrates_N=calibrates_N), notice
+
+
+def read(path: Path) -> ScoredTable:
+    """Read a table of predictions, Parquet or CSV: `id`, `label`, `logit`, and `group` where slides are known.
+
+    Raises:
+        DataError: It cannot be read, lacks a column, names a patch twice, or holds what cannot be measured.
+    """
+    from fastpath.workflows import out_of_fold
+
+    frame = out_of_fold.read(path)
+    if "label" not in frame or frame["id"].isna().any() or frame["label"].isna().any():
+        lacks = "no column 'label'" if "label" not in frame else "rows without an id or a label"
+        raise DataError(path, f"found {lacks}, wanted id, label and logit for every patch", "complete the table")
+    known = "group" in frame and bool(frame["group"].notna().all())
+    labels = frame["label"]
+    if not labels.isin((0, 1, -1)).all():
+        strange = labels[~labels.isin((0, 1, -1))].iloc[0]
+        raise DataError(path, f"found label {strange!r}, wanted 0 or 1", "correct that row")
+    table = ScoredTable(
+        ids_N=frame["id"].astype(str).to_numpy(object),
+        labels_N=labels.to_numpy(np.int8),
+        logits_N=frame["logit"].to_numpy(np.float64),
+        groups_N=frame["group"].astype(str).to_numpy(object) if known else None,
+    )
+    check(table, path)
+    return table
+
+
+def write(table: ScoredTable, calibrated_N: Floats, path: Path) -> None:
+    """Write every patch with its scores as Parquet.
+
+    Args:
+        table: Divided.
+        calibrated_N: Calibrated logits.
+        path: The file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    assert table.calibrates_N is not None
+    columns = {
+        "id": pa.array(table.ids_N.tolist(), pa.string()),
+        "group": pa.array([None] * len(table) if table.groups_N is None else table.groups_N.tolist(), pa.string()),
+        "label": pa.array(table.labels_N, pa.int8()),
+        "part": pa.array(np.where(table.calibrates_N, "calibration", "test").tolist(), pa.string()),
+        "logit": pa.array(table.logits_N, pa.float64()),
+        "probability": pa.array(metrics.probabilities(table.logits_N), pa.float64()),
+        "calibrated": pa.array(metrics.probabilities(calibrated_N), pa.float64()),
+    }
+    if table.plain_N is not None and table.spread_N is not None:
+        columns |= {"plain_logit": pa.array(table.plain_N), "spread": pa.array(table.spread_N)}
+    content = io.BytesIO()
+    pq.write_table(pa.table(columns), content)
+    write_durably(path, content.getvalue())

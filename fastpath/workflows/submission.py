@@ -1,0 +1,96 @@
+"""The table that a competition wants: `id,label`, in the order of its sample, each label a probability."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastpath.errors import DataError
+
+SAMPLE = "sample_submission.csv"
+
+
+def sample_beside(source: Path) -> Path | None:
+    """Return the sample submission in a source or beside it, None where there is none."""
+    found = (folder / SAMPLE for folder in (source, source.resolve().parent))
+    return next((path for path in found if path.is_file()), None)
+
+
+def rows_of(sample: Path, ids_N: NDArray[np.object_]) -> NDArray[np.int64]:
+    """Return the rows of the patches in the sample's order; both must name the same ids.
+
+    Raises:
+        DataError: The sample cannot be read, or names other ids.
+    """
+    wanted = sample_ids(sample)
+    row_of = {str(name): row for row, name in enumerate(ids_N)}
+    missing = [name for name in wanted if name not in row_of]
+    if missing:
+        problem = f"names {len(missing)} of {len(wanted)} ids that are not among the patches, the first '{missing[0]}'"
+        raise DataError(sample, problem, "give the sample of these patches, or the patches that are missing")
+    if len(wanted) != len(row_of):
+        extra = next(iter(row_of.keys() - set(wanted)))
+        problem = f"lacks {len(row_of) - len(wanted)} of {len(row_of)} patches, for example '{extra}'"
+        raise DataError(sample, problem, "give the sample of these patches, or only the patches it names")
+    return np.array([row_of[name] for name in wanted], np.int64)
+
+
+def sample_ids(sample: Path) -> list[str]:
+    """Return the ids of a sample submission, or of any table of `id,label`, in its order.
+
+    Raises:
+        DataError: It cannot be read, lacks an id, or names one twice.
+    """
+    ids = [row[0] for row in _columns(sample, ("id",))]
+    seen: set[str] = set()
+    for line, name in enumerate(ids, start=2):
+        if not name or name in seen:
+            problem = f"found id '{name}' a second time" if name else "found no id"
+            raise DataError(f"{sample} line {line}", problem, "correct that line")
+        seen.add(name)
+    return ids
+
+
+def render(ids: Sequence[str], probability_N: NDArray[np.float64]) -> bytes:
+    """Return the table as CSV."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("id", "label"))
+    writer.writerows((name, f"{value:.9g}") for name, value in zip(ids, probability_N, strict=True))
+    return table.getvalue().encode()
+
+
+def check(table: Path, sample: Path) -> None:
+    """Prove that a submission is one: the sample's ids in its order, and a probability for each.
+
+    Raises:
+        DataError: Naming the first line that is not as it should be.
+    """
+    wanted, rows = sample_ids(sample), _columns(table, ("id", "label"))
+    if len(rows) != len(wanted):
+        raise DataError(table, f"found {len(rows)} rows, wanted the {len(wanted)} of {sample.name}", "predict again")
+    for line, ((name, label), expected) in enumerate(zip(rows, wanted, strict=True), start=2):
+        where = f"{table} line {line}"
+        if name != expected:
+            raise DataError(where, f"found id '{name}', wanted '{expected}'", f"keep the order of {sample.name}")
+        try:
+            value = float(label)
+        except (TypeError, ValueError):
+            value = math.nan
+        if not 0.0 <= value <= 1.0:
+            raise DataError(where, f"found label '{label}', wanted a number from 0 to 1", "predict again")
+
+
+def _columns(path: Path, names: Sequence[str]) -> list[list[str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [[row[name] for name in names] for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        reason = f"found no column {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
+        raise DataError(path, f"{reason}, wanted a CSV with columns id,label", "check the file") from None

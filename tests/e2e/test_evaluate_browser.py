@@ -1,0 +1,126 @@
+"""The evaluation's page as a browser shows it: the slider says what metrics.json says, on a screen and a telephone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fastpath.runtime import resolve
+from fastpath.shards.reader import open_store
+from fastpath.workflows import evaluate, pack
+from fastpath.workflows.report_facts import Choices
+
+pytestmark = pytest.mark.e2e
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+CUT = """[...document.querySelectorAll('.mover *, .tiles *, figure img, .card img')]
+  .filter(one => one.getBoundingClientRect().right > innerWidth).length"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium; the test is skipped where it or Playwright is absent."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[dev]'")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=chromium, headless=True, args=list(FLAGS))
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def evaluated(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of made-up scores of the synthetic patches, with slides and a gallery."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    pack.run(kaggle_folder, folder / "store", workers=1)
+    store = open_store(folder / "store")
+    noise = np.random.default_rng(0).normal(0, 2, len(store))
+    table = {"id": store.ids_N, "label": store.labels_N, "logit": 3.0 * store.labels_N - 1.5 + noise}
+    pd.DataFrame({**table, "group": store.groups_N}).to_parquet(folder / "table.parquet")
+    choices = Choices(prevalence=0.02)
+    evaluate.run_table(
+        folder / "table.parquet", resolve("cpu"), output=folder / "out", store_path=folder / "store", choices=choices
+    )
+    return folder / "out"
+
+
+@pytest.fixture(params=[1280, 390])
+def page(browser: Any, evaluated: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    opened = browser.new_page(viewport={"width": request.param, "height": 900})
+    complaints: list[str] = []
+    requested: list[str] = []
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("request", lambda request: requested.append(request.url))
+    opened.goto((evaluated / "report.html").as_uri())
+    yield opened
+    assert complaints == []
+    assert [url for url in requested if not url.startswith("data:")] == [(evaluated / "report.html").as_uri()]
+    opened.close()
+
+
+def _told(page: Any, name: str) -> str:
+    return str(page.locator(f"#{name}").inner_text())
+
+
+def test_the_slider_says_what_metrics_json_says(page: Any, evaluated: Path) -> None:
+    facts = json.loads((evaluated / "metrics.json").read_text())
+    for point in facts["operating_points"]:
+        page.get_by_role("button", name=point["name"], exact=True).click()
+        counts = point["confusion"]
+        for short, name in (("tp", "true_positive"), ("fp", "false_positive"), ("tn", "true_negative")):
+            assert _told(page, short) == str(counts[name]), point["name"]
+        assert _told(page, "fn") == str(counts["false_negative"])
+        assert _told(page, "at") == f"{point['probability']:.4f}"
+        for name in ("sensitivity", "specificity", "ppv", "npv"):
+            value = point[name]["value"]
+            assert _told(page, name) == ("–" if value is None else f"{value:.4f}"), (point["name"], name)  # noqa: RUF001
+        for name in ("ppv", "npv"):
+            value = point[f"{name}_at_prevalence"]
+            assert _told(page, f"{name}_there") == ("–" if value is None else f"{value:.4f}")  # noqa: RUF001
+
+
+def test_the_slider_moves_by_keyboard_and_counts_every_patch(page: Any, evaluated: Path) -> None:
+    facts = json.loads((evaluated / "metrics.json").read_text())
+    slider = page.locator("#threshold")
+    slider.focus()
+    for key in ("Home", "ArrowRight", "End", "ArrowLeft"):
+        slider.press(key)
+        assert sum(int(_told(page, name)) for name in ("tp", "fp", "tn", "fn")) == facts["parts"]["test"]["num_patches"]
+        stop = facts["slider"][int(slider.input_value())]
+        assert [int(_told(page, name)) for name in ("tp", "fp")] == stop[1:]
+
+
+def test_the_page_fits_and_every_picture_has_loaded(page: Any) -> None:
+    assert page.evaluate(OVERFLOW) == 0
+    assert page.evaluate(CUT) == 0
+    loaded = page.evaluate("[...document.images].map(image => image.complete && image.naturalWidth > 0)")
+    assert len(loaded) > 20
+    assert all(loaded)
+    assert page.evaluate("[...document.images].every(image => image.alt.length > 3)")
+
+
+def test_a_patch_is_shown_four_times_as_large(page: Any) -> None:
+    page.locator(".card .seen").first.click()
+    box = page.locator("#zoom img").first.bounding_box()
+    assert box["width"] == pytest.approx(min(384, page.viewport_size["width"] - 44), abs=12)
+    assert page.locator("#zoom .seen i").first.is_visible()
+    page.get_by_role("button", name="Close").click()
+    assert not page.locator("#zoom").is_visible()
