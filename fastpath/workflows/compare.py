@@ -149,9 +149,11 @@ def run(
     output = output or trained[0].path.parent.parent / "comparison"
     labels_N = store.labels_N[rows_N]
     groups_N = None if store.groups_N is None else store.groups_N[rows_N]
-    result = compare(trained, names, labels_N, logits_RN, groups_N, store=store, kind=table.kind, output=output)
+    models = [(one.config.model.name, one.checkpoint.epoch) for one in trained]
+    place = str(store.path)
+    result = compare(models, names, labels_N, logits_RN, groups_N, store=place, kind=table.kind, output=output)
     journals = [journal.read(one.path.parent / directory.JOURNAL) for one in trained]
-    _write(output, result, labels_N, logits_RN, names, journals, store.ids_N[rows_N])
+    write(output, result, labels_N, logits_RN, names, journals, store.ids_N[rows_N])
     return result
 
 
@@ -171,28 +173,28 @@ def check_same_split(run: TrainedRun, store: Store) -> None:
 
 
 def compare(
-    trained: Sequence[TrainedRun],
+    models: Sequence[tuple[str, int]],
     names: Sequence[str],
     labels_N: NDArray[np.int8],
     logits_RN: NDArray[np.float32],
     groups_N: NDArray[np.object_] | None,
     *,
-    store: Store,
+    store: str,
     kind: str,
     output: Path,
 ) -> CompareResult:
-    """Compare all pairs of scores; see `run`."""
+    """Compare all pairs of scores; see `run`. Models are named with the epochs they were trained for."""
     if groups_N is not None and len(set(groups_N)) < MIN_GROUPS:
         groups_N = None
     entries = [
         Entry(
             name=name,
-            model=one.config.model.name,
-            epoch=one.checkpoint.epoch,
+            model=model,
+            epoch=epoch,
             auc=float(delong.placements(labels_N, logits_N)[0].mean()),
             standard_error=math.sqrt(max(delong.variance(labels_N, logits_N), 0.0)),
         )
-        for one, name, logits_N in zip(trained, names, logits_RN, strict=True)
+        for (model, epoch), name, logits_N in zip(models, names, logits_RN, strict=True)
     ]
     order = sorted(range(len(entries)), key=lambda at: -entries[at].auc)
     places = list(itertools.combinations(order, 2))
@@ -221,7 +223,7 @@ def compare(
         num_patches=len(labels_N),
         num_groups=0 if groups_N is None else len(set(groups_N)),
         decided_by="DeLong" if groups_N is None else "paired bootstrap of slides",
-        store=str(store.path),
+        store=store,
         split_kind=kind,
         output=str(output),
     )
@@ -241,7 +243,7 @@ def _part(advance: Callable[[int, int], None] | None, before: int, total: int) -
     return None if advance is None else lambda done, _total: advance(before + done, total)
 
 
-def _write(
+def write(
     output: Path,
     result: CompareResult,
     labels_N: NDArray[np.int8],

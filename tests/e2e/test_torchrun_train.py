@@ -145,6 +145,7 @@ def test_a_lost_rank_ends_the_run_and_it_resumes_on_another_number(store: Path, 
     assert [line["epoch"] for line in journal(run_dir)] == list(range(1, 31))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_torchrun_restarts_a_run_where_it_stood(store: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"

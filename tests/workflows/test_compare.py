@@ -7,7 +7,6 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -112,10 +111,9 @@ def made_up(aucs_noise: list[float], groups_N: np.ndarray | None) -> compare.Com
     labels_N = rng.integers(0, 2, 400).astype(np.int8)
     signal_N = labels_N + rng.normal(size=400) * 0.3
     logits_RN = np.stack([signal_N + rng.normal(size=400) * noise for noise in aucs_noise]).astype(np.float32)
-    runs: Any = [SimpleNamespace(config=Config(), checkpoint=SimpleNamespace(epoch=1)) for _ in aucs_noise]
+    models = [("baseline_cnn", 1) for _ in aucs_noise]
     names = [f"noise {noise}" for noise in aucs_noise]
-    where: Any = SimpleNamespace(path=Path("store"))
-    return compare.compare(runs, names, labels_N, logits_RN, groups_N, store=where, kind="group", output=Path("out"))
+    return compare.compare(models, names, labels_N, logits_RN, groups_N, store="s", kind="group", output=Path("out"))
 
 
 def test_a_clear_difference_is_called_better_and_a_small_one_not() -> None:

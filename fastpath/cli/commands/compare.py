@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 @click.command(name="compare")
 @click.argument("runs", type=options.PATH, nargs=-1, required=True)
+@click.option("--splits", metavar="random,group", help="Leak meter: train a recipe on both splits of the STORE given.")
+@click.option("--config", "config_path", type=options.PATH, help="The recipe for --splits.")
+@click.option("--folds", type=click.IntRange(2, 36), help="With --splits, train this many folds of each.")
 @click.option("--store", type=options.PATH, help="The packed store they were trained on. Default: the first run's own.")
 @options.output("Where to write. Default: comparison/ beside the first run.", required=False)
 @options.checkpoint()
@@ -30,26 +33,51 @@ def command(
     amp: bool,
     as_json: bool,
     verbosity: int,
+    splits: str | None,
+    config_path: Path | None,
+    folds: int | None,
 ) -> None:
     """Compare runs of one split: AUCs, DeLong's paired test, a paired bootstrap, curves on one figure.
 
     All are scored on the same validation patches; a run of another store or split is refused. Where slides are known
     the bootstrap draws whole slides and decides, else DeLong's test does; p-values are corrected for all pairs.
 
+    Tables of predictions of the same patches, such as the folds of two recipes, are compared likewise.
+
+    With --splits, train one recipe by a random and by a slide-grouped split of a store instead, and say by how much
+    the random one flatters.
+
     \b
     Example:  fastpath compare runs/baseline runs/resnet50
               fastpath compare runs/* -o results/comparison --json
+              fastpath compare --splits random,group store --config configs/fast.toml -o results/leak
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
     from fastpath import runtime
-    from fastpath.workflows import compare
+    from fastpath.cli.train_folds import measure_leak
+    from fastpath.workflows import compare, compare_tables
 
     where = runtime.resolve(device, amp=amp)
     if where.notice:
         render.notice(where.notice)
-    with render.progress_bar("scoring", verbosity) as advance:
-        found = compare.run(runs, where, store_path=store, output=output, which=checkpoint, advance=advance)
+    if splits is not None:
+        measure_leak(
+            runs,
+            output,
+            where,
+            splits=splits,
+            config_path=config_path,
+            folds=folds,
+            as_json=as_json,
+            verbosity=verbosity,
+        )
+        return
+    if compare_tables.are_tables(runs):
+        found = compare_tables.run(runs, output)
+    else:
+        with render.progress_bar("scoring", verbosity) as advance:
+            found = compare.run(runs, where, store_path=store, output=output, which=checkpoint, advance=advance)
     if as_json:
         click.echo(compare.as_json(asdict(found)))
     else:

@@ -1,0 +1,51 @@
+"""`fastpath audit`: a divided store in, validation patches that resemble training patches out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from fastpath.cli import options, render
+
+
+@click.command(name="audit")
+@options.store_argument()
+@options.output("Directory for neighbours.csv, neighbours.png and audit.json.")
+@click.option("--run", "run_dir", type=options.PATH, help="Compare by this run's features.  [default: perceptual hash]")
+@options.checkpoint()
+@options.device()
+@options.amp()
+@options.common
+def command(
+    store: Path,
+    output: Path,
+    run_dir: Path | None,
+    checkpoint: Literal["best", "last"],
+    device: str,
+    amp: bool,
+    as_json: bool,
+    verbosity: int,
+) -> None:
+    """Find validation patches that were nearly trained on: each one's nearest training patch, the likest first.
+
+    A pair is suspicious whose pixels correlate by 0.9 in any of the eight views.
+
+    \b
+    Example:  fastpath audit store -o audit
+              fastpath audit store -o audit --run runs/first
+    """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
+    from dataclasses import asdict
+
+    from fastpath import runtime
+    from fastpath.workflows import audit
+
+    where = runtime.resolve(device, amp=amp)
+    if where.notice:
+        render.notice(where.notice)
+    with render.progress_bar("embedding", verbosity) as advance:
+        found = audit.run(store, output, where, run_dir=run_dir, which=checkpoint, advance=advance)
+    if found.suspicious:
+        render.notice(f"{found.suspicious} validation patches were nearly trained on: see {output / 'neighbours.png'}")
+    render.result(asdict(found), as_json=as_json, title=f"{found.split_kind} split of {store}", where=output)

@@ -1,0 +1,90 @@
+"""`fastpath mine`: a trained run in, a table of patches to train on more, less, or anew out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from fastpath.cli import options, render
+
+
+@click.command(name="mine")
+@click.argument("run", type=options.PATH)
+@click.option(
+    "--store",
+    "stores",
+    type=options.PATH,
+    multiple=True,
+    help="Where to look; may be repeated. Of a store other than the run's own, unlabelled patches are looked at.",
+)
+@options.output("The table, .parquet or .csv.")
+@click.option(
+    "--predictions",
+    type=options.PATH,
+    help="Out-of-fold predictions (id, logit). Default: those of RUN where it is of 'train --folds'.",
+)
+@click.option(
+    "--hard",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="Share of each class's training patches that count as hard, by loss.",
+)
+@click.option(
+    "--errors",
+    type=click.IntRange(min=0),
+    help="List this many likely label errors, by loss. Default: as many as confident learning suspects.",
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0.5, 1),
+    default=0.95,
+    show_default=True,
+    help="Calibrated probability from which an unlabelled patch gets a label.",
+)
+@options.checkpoint()
+@options.device()
+@options.amp()
+@options.common
+def command(
+    run: Path,
+    stores: tuple[Path, ...],
+    output: Path,
+    predictions: Path | None,
+    checkpoint: Literal["best", "last"],
+    device: str,
+    amp: bool,
+    as_json: bool,
+    verbosity: int,
+    **rule: float,
+) -> None:
+    """Find hard patches, likely label errors, and labels for unlabelled patches.
+
+    The table holds id, kind, label, probability, loss and weight of each. Trained with, hard patches are drawn twice
+    as often, likely errors not at all, and newly labelled patches join; edit weights and labels as you see fit.
+    Patches held out of training are never listed, and refused when training.
+
+    \b
+    Example:  fastpath train store -o folds --folds 5
+              fastpath mine folds --store store --store unlabelled -o mined.parquet
+              fastpath train store -o again --set data.extra=mined.parquet
+    """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
+    from dataclasses import asdict
+
+    from fastpath import runtime
+    from fastpath.workflows import mine
+
+    where = runtime.resolve(device, amp=amp)
+    if where.notice:
+        render.notice(where.notice)
+    errors = rule["errors"]
+    chosen = mine.Rule(rule["hard"], None if errors is None else int(errors), rule["confidence"])
+    with render.progress_bar("mining", verbosity) as advance:
+        found = mine.run(
+            run, output, where, stores=stores, predictions=predictions, rule=chosen, which=checkpoint, advance=advance
+        )
+    for text in found.notices:
+        render.notice(text)
+    render.result(asdict(found), as_json=as_json, title="mined", where=output)

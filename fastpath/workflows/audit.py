@@ -1,0 +1,213 @@
+"""Find validation patches that resemble training patches: what a network may have seen before."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor, nn
+
+from fastpath.analysis import eda_figures, neighbours
+from fastpath.analysis.eda_figures import Row
+from fastpath.engine.step import infer
+from fastpath.errors import DataError
+from fastpath.ingest.split import read_split
+from fastpath.runtime import Runtime
+from fastpath.shards.format import write_durably
+from fastpath.shards.reader import Store, open_store
+from fastpath.types import Split
+from fastpath.workflows import inference
+from fastpath.workflows.trained import TrainedRun, Which, open_run
+
+Advance = Callable[[int, int], None]
+
+SUSPICIOUS = 0.9  # correlation of pixels: the same tissue, scanned or saved again, turned or brightened
+NEIGHBOURS = 3  # whose pixels are compared: the nearest in features is not always the likest
+_CHUNK = 1024
+_SHEET_PAIRS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResult:
+    """What was found.
+
+    Attributes:
+        output: Where neighbours.csv, neighbours.png and audit.json lie.
+        store: The store.
+        split_kind: How it is divided.
+        features: What nearness was of: `perceptual hash`, or the run's trunk.
+        num_val: Validation patches.
+        num_train: Training patches.
+        suspicious: Validation patches of which a training neighbour has nearly the same pixels.
+        identical: Of these, pixel for pixel.
+        other_label: Of the suspicious, those whose neighbour has another label.
+        same_slide: Share of validation patches whose nearest training patch is of their own slide; None where slides
+            are unknown.
+        median_similarity: Cosine similarity to the nearest training patch, the median over validation patches.
+    """
+
+    output: Path
+    store: Path
+    split_kind: str
+    features: str
+    num_val: int
+    num_train: int
+    suspicious: int
+    identical: int
+    other_label: int
+    same_slide: float | None
+    median_similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Each validation patch with the training patch most like it: rows of the store, and how alike they are."""
+
+    val_rows_N: np.ndarray
+    train_rows_N: np.ndarray
+    nearest_rows_N: np.ndarray
+    similarity_N: np.ndarray
+    correlation_N: np.ndarray
+
+
+def run(
+    store_path: Path,
+    output: Path,
+    runtime: Runtime,
+    *,
+    run_dir: Path | None = None,
+    which: Which = "best",
+    advance: Advance | None = None,
+) -> AuditResult:
+    """Write every validation patch's nearest training patch, the likest first, and a sheet of the likest pairs.
+
+    Args:
+        store_path: A store with a split.
+        output: The directory to write to.
+        runtime: Device and precision.
+        run_dir: A run whose trunk gives the features; None takes the perceptual hashes of the store.
+        which: The best epoch's weights or the last's.
+        advance: Called with patches embedded and in all.
+
+    Raises:
+        StoreError: There is no store, or it has no split.
+        DataError: A part is empty, or the run was trained on patches of another size.
+    """
+    store = open_store(store_path)
+    split = read_split(store)
+    val_N, train_N = split.rows(Split.VAL), split.rows(Split.TRAIN)
+    if not len(val_N) or not len(train_N):
+        problem = f"found {len(train_N)} training and {len(val_N)} validation patches, wanted both"
+        raise DataError(store_path, problem, "divide it with 'fastpath split'")
+    both_N = np.concatenate([val_N, train_N])
+    if run_dir is None:
+        features_ND = neighbours.hash_features(store.column("phash")[both_N])
+    else:
+        features_ND = embed(open_run(run_dir, which), store, both_N, runtime, advance)
+    pairs = _pairs(store, val_N, train_N, features_ND)
+    hashes_N, labels_N, groups_N = store.column("hash"), store.labels_N, store.groups_N
+    suspicious_N = pairs.correlation_N >= SUSPICIOUS
+    identical_N = hashes_N[val_N] == hashes_N[pairs.train_rows_N]
+    result = AuditResult(
+        output=output,
+        store=store.path,
+        split_kind=split.kind,
+        features="perceptual hash" if run_dir is None else f"trunk of {run_dir}",
+        num_val=len(val_N),
+        num_train=len(train_N),
+        suspicious=int((suspicious_N | identical_N).sum()),
+        identical=int(identical_N.sum()),
+        other_label=int(((suspicious_N | identical_N) & (labels_N[val_N] != labels_N[pairs.train_rows_N])).sum()),
+        same_slide=None if groups_N is None else float((groups_N[val_N] == groups_N[pairs.nearest_rows_N]).mean()),
+        median_similarity=float(np.median(pairs.similarity_N)),
+    )
+    _write(output, store, pairs, result)
+    return result
+
+
+def embed(
+    run: TrainedRun, store: Store, rows_N: np.ndarray, runtime: Runtime, advance: Advance | None = None
+) -> np.ndarray:
+    """Return what a run's head is given for each patch, float32 [N, D].
+
+    Raises:
+        DataError: The store's patches have another size than those trained on.
+    """
+    if store.patch_size_px != run.checkpoint.patch_size_px:
+        problem = f"found patches of {store.patch_size_px} px, wanted {run.checkpoint.patch_size_px} px as the run's"
+        raise DataError(store.path, problem, "audit the store the run was trained on")
+    model, parts = inference.network(run, runtime), []
+    head = model.head
+
+    def keep(_module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        parts.append(given[0].detach().flatten(1).float().cpu().numpy().copy())
+
+    assert isinstance(head, nn.Module)
+    handle = head.register_forward_pre_hook(keep)
+    try:
+        done = 0
+        for batch, _ in infer(model, inference.batches(run, store, rows_N, runtime), runtime):
+            done += len(batch.indices_N)
+            if advance is not None:
+                advance(done, len(rows_N))
+    finally:
+        handle.remove()
+    return np.concatenate(parts)
+
+
+def _pairs(store: Store, val_N: np.ndarray, train_N: np.ndarray, features_ND: np.ndarray) -> _Pairs:
+    """Take of each patch's nearest neighbours the one whose pixels are likest."""
+    place_NK, similarity_NK = neighbours.nearest(features_ND[: len(val_N)], features_ND[len(val_N) :], NEIGHBOURS)
+    correlation_NK = np.empty(place_NK.shape, np.float32)
+    for start in range(0, len(val_N), _CHUNK):
+        at = slice(start, start + _CHUNK)
+        asked = store.gather(val_N[at])
+        for number in range(place_NK.shape[1]):
+            other = store.gather(train_N[place_NK[at, number]])
+            correlation_NK[at, number] = neighbours.pixel_correlation(asked, other)
+    best_N = correlation_NK.argmax(axis=1)
+    every_N = np.arange(len(val_N))
+    return _Pairs(
+        val_rows_N=val_N,
+        train_rows_N=train_N[place_NK[every_N, best_N]],
+        nearest_rows_N=train_N[place_NK[:, 0]],
+        similarity_N=similarity_NK[:, 0],
+        correlation_N=correlation_NK[every_N, best_N],
+    )
+
+
+def _write(output: Path, store: Store, pairs: _Pairs, result: AuditResult) -> None:
+    """Write the table, the sheet and, last, the facts: their presence means that all is there."""
+    output.mkdir(parents=True, exist_ok=True)
+    order_N = np.argsort(-pairs.correlation_N, kind="stable")
+    ids_N, labels_N = store.ids_N, store.labels_N
+    groups_N = np.full(len(store), "", object) if store.groups_N is None else store.groups_N
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    sides = ("id", "label", "group", "train_id", "train_label", "train_group")
+    writer.writerow((*sides, "pixel_correlation", "similarity"))
+    for at in order_N:
+        rows = (pairs.val_rows_N[at], pairs.train_rows_N[at])
+        facts = [value for row in rows for value in (ids_N[row], int(labels_N[row]), groups_N[row])]
+        writer.writerow((*facts, f"{pairs.correlation_N[at]:.4f}", f"{pairs.similarity_N[at]:.4f}"))
+    write_durably(output / "neighbours.csv", table.getvalue().encode())
+    top_N = order_N[:_SHEET_PAIRS]
+    rows_N = np.stack([pairs.val_rows_N[top_N], pairs.train_rows_N[top_N]], axis=1).ravel()
+    captions = [
+        text
+        for at in top_N
+        for text in (
+            f"val {ids_N[pairs.val_rows_N[at]][:10]} label {labels_N[pairs.val_rows_N[at]]}",
+            f"train {ids_N[pairs.train_rows_N[at]][:10]} label {labels_N[pairs.train_rows_N[at]]}, "
+            f"r {pairs.correlation_N[at]:.2f}",
+        )
+    ]
+    sheet = Row("", store.gather(rows_N), captions)
+    scale = max(1, 192 // store.patch_size_px)  # wide enough for its captions
+    write_durably(output / "neighbours.png", eda_figures.contact_sheet([sheet], 6, scale=scale, centre=True))
+    write_durably(output / "audit.json", (json.dumps(asdict(result), indent=2, default=str) + "\n").encode())

@@ -1,0 +1,309 @@
+"""Find the patches worth training on more, those whose label is likely wrong, and labels for those that have none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastpath.analysis import calibration, label_errors, metrics
+from fastpath.analysis.calibration import Calibrator
+from fastpath.errors import DataError, StoreError
+from fastpath.ingest.split import SplitTable, read_split
+from fastpath.runtime import Runtime
+from fastpath.shards.reader import Store, open_store
+from fastpath.workflows import calibrated, mined, out_of_fold
+from fastpath.workflows.extra import held_out_twins
+from fastpath.workflows.mined import WEIGHTS, Kind
+from fastpath.workflows.run_data import RunData, open_run_data
+from fastpath.workflows.trained import TrainedRun, Which, open_run, score
+
+Advance = Callable[[int, int], None]
+Begin = Callable[[int], Advance | None]
+"""Given the patches of a pass, returns what that pass tells its progress to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is worth a row.
+
+    Attributes:
+        hard_share: Share of each class's training patches, those of the highest loss, that count as hard.
+        errors: Likely label errors to list, those of the highest loss; None lists as many as confident learning
+            suspects.
+        confidence: Calibrated probability of either class from which an unlabelled patch gets a label.
+    """
+
+    hard_share: float = 0.05
+    errors: int | None = None
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class MineResult:
+    """What was found.
+
+    Attributes:
+        table: The table.
+        num_rows: Its rows.
+        hard_negatives: Of these, negatives of high loss.
+        hard_positives: Positives of high loss.
+        label_errors: Patches whose label is likely wrong.
+        estimated_errors: Wrong labels by confident learning, those that the network does not contradict included.
+        pseudo_negatives: Unlabelled patches that got the label 0.
+        pseudo_positives: Unlabelled patches that got the label 1.
+        num_labelled: Training patches looked at.
+        num_unlabelled: Unlabelled patches looked at.
+        evidence: `out of fold` or `training`: whether the losses are of networks that did not see the labels.
+        calibration: How probabilities of unlabelled patches were calibrated; `none` where they are raw.
+        notices: What the user should know.
+    """
+
+    table: Path
+    num_rows: int
+    hard_negatives: int
+    hard_positives: int
+    label_errors: int
+    estimated_errors: float
+    pseudo_negatives: int
+    pseudo_positives: int
+    num_labelled: int
+    num_unlabelled: int
+    evidence: str
+    calibration: str
+    notices: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is mined, and with what.
+
+    Attributes:
+        trained: The network; of folds, the one whose validation fold is the store's.
+        data: The store it was trained on, and the rows.
+        predictions: Table of out-of-fold predictions; None where there is none.
+    """
+
+    trained: TrainedRun
+    data: RunData
+    predictions: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Finds:
+    """Rows of a store with why they were taken, and what was predicted of them."""
+
+    store: Store
+    rows_N: np.ndarray
+    kinds_N: np.ndarray
+    labels_N: np.ndarray
+    probability_N: np.ndarray
+    loss_N: np.ndarray
+
+
+def run(
+    run_dir: Path,
+    output: Path,
+    runtime: Runtime,
+    *,
+    stores: Sequence[Path] = (),
+    predictions: Path | None = None,
+    rule: Rule | None = None,
+    which: Which = "best",
+    advance: Advance | None = None,
+) -> MineResult:
+    """Write a table of patches for `data.extra`: nothing that is held out of training, by id, pixels or slide.
+
+    Args:
+        run_dir: A run, or the directory of `train --folds`.
+        output: The table, `.parquet` or `.csv`.
+        runtime: Device and precision.
+        stores: Where to look; none is the run's own. Of any other store, only unlabelled patches are looked at.
+        predictions: Out-of-fold predictions of the run's own store; None takes those of `run_dir`, if there are.
+        rule: What is worth a row.
+        which: The best epoch's weights or the last's.
+        advance: Called with patches scored and in all.
+
+    Raises:
+        UsageError: The run, a store or the target is not as it should be.
+    """
+    rule = rule or Rule()
+    mined.check_target(output)
+    subject = _subject(run_dir, predictions, which)
+    own = subject.data.store
+    places = [open_store(path) for path in stores] or [own]
+    rows = [_unlabelled(subject.data, store) for store in places]
+    mines_own = own.fingerprint in {store.fingerprint for store in places}
+    notices: list[str] = []
+    begin = _counter(advance, _to_score(subject, rows, mines_own=mines_own))
+
+    finds, suspects = [], None
+    if mines_own:
+        found, suspects = _labelled(subject, rule, runtime, begin)
+        finds.append(found)
+        if subject.predictions is None:
+            notices.append(
+                "losses are of the training patches themselves, which a network fits, wrong labels included: "
+                "'fastpath train --folds K' gives better ones"
+            )
+    calibrator = _calibrator(subject, notices, needed=any(len(rows_N) for rows_N in rows))
+    for store, rows_N in zip(places, rows, strict=True):
+        finds.append(_pseudo(subject.trained, store, rows_N, calibrator, rule, runtime, begin))
+    _write(output, finds, subject.data.split)
+    kinds = Counter(str(kind) for each in finds for kind in each.kinds_N)
+    pseudo_N = np.concatenate([each.labels_N[each.kinds_N == Kind.PSEUDO_LABEL] for each in finds])
+    return MineResult(
+        table=output,
+        num_rows=sum(kinds.values()),
+        hard_negatives=kinds[Kind.HARD_NEGATIVE],
+        hard_positives=kinds[Kind.HARD_POSITIVE],
+        label_errors=kinds[Kind.LABEL_ERROR],
+        estimated_errors=suspects.estimated_errors if suspects else 0.0,
+        pseudo_negatives=int((pseudo_N == 0).sum()),
+        pseudo_positives=int((pseudo_N == 1).sum()),
+        num_labelled=len(subject.data.train_rows_N) if mines_own else 0,
+        num_unlabelled=sum(map(len, rows)),
+        evidence="out of fold" if subject.predictions else "training",
+        calibration=calibrator.method,
+        notices=notices,
+    )
+
+
+def _subject(run_dir: Path, predictions: Path | None, which: Which) -> _Subject:
+    """Open the network to mine with and the store it was trained on, which must be unchanged."""
+    folds = (run_dir / out_of_fold.NAME).exists()
+    trained = open_run(run_dir / "fold-0" if folds else run_dir, which)
+    store = trained.open_store()
+    if folds:
+        # The network that never saw what the store now holds out: no other may label patches.
+        trained = open_run(run_dir / f"fold-{read_split(store).fold}", which)
+        predictions = predictions or run_dir / out_of_fold.NAME
+    data = open_run_data(store.path, trained.config)
+    checkpoint = trained.checkpoint
+    for what, found, wanted in (
+        ("store", store.fingerprint, checkpoint.store_fingerprint),
+        ("split", data.fingerprint, checkpoint.split_fingerprint),
+    ):
+        if found != wanted:
+            problem = f"is not the {what} that the run was trained on: found {found}, wanted {wanted}"
+            raise StoreError(store.path, problem, "restore it, or train a run on it as it is")
+    return _Subject(trained, data, predictions)
+
+
+def _unlabelled(data: RunData, store: Store) -> np.ndarray:
+    """Return the rows of a store that may get a label: int64."""
+    rows_N = np.flatnonzero(store.labels_N < 0).astype(np.int64)
+    return np.asarray(rows_N[~held_out_twins(data.store, data.split, store, rows_N)])
+
+
+def _to_score(subject: _Subject, rows: Sequence[np.ndarray], *, mines_own: bool) -> int:
+    own = len(subject.data.train_rows_N) if mines_own and subject.predictions is None else 0
+    return own + sum(map(len, rows))
+
+
+def _counter(advance: Advance | None, total: int) -> Begin:
+    """Return what begins a pass: several together count from 0 to `total`."""
+    before = 0
+
+    def begin(count: int) -> Advance | None:
+        nonlocal before
+        start, before = before, before + count
+        return (lambda done, _total: advance(start + done, total)) if advance else None
+
+    return begin
+
+
+def _labelled(subject: _Subject, rule: Rule, runtime: Runtime, begin: Begin) -> tuple[_Finds, label_errors.Suspects]:
+    """Find hard patches and likely label errors among those trained on; hard ones are not among the errors."""
+    data = subject.data
+    rows_N = data.train_rows_N[~held_out_twins(data.store, data.split, data.store, data.train_rows_N)]
+    if subject.predictions is None:
+        logits_N: np.ndarray = score(subject.trained, data.store, rows_N, runtime, begin(len(rows_N)))
+    else:
+        table = out_of_fold.read(subject.predictions)
+        logits_N = out_of_fold.logits_of(table, subject.predictions, data.store, rows_N)
+    labels_N = data.store.labels_N[rows_N]
+    suspects = label_errors.find(labels_N, logits_N)
+    loss_N = label_errors.losses(labels_N, logits_N)
+    order_N = np.argsort(-loss_N, kind="stable")
+    wrong_N = suspects.suspected_N
+    if rule.errors is not None:
+        wrong_N = np.zeros(len(rows_N), bool)
+        wrong_N[order_N[: rule.errors]] = True
+    taken = [(Kind.LABEL_ERROR, order_N[wrong_N[order_N]])]
+    for label, kind in ((0, Kind.HARD_NEGATIVE), (1, Kind.HARD_POSITIVE)):
+        candidates_N = order_N[(labels_N[order_N] == label) & ~wrong_N[order_N]]
+        taken.append((kind, candidates_N[: round(rule.hard_share * int((labels_N == label).sum()))]))
+    at_N = np.concatenate([at for _, at in taken])
+    kinds_N = np.concatenate([np.full(len(at), kind, object) for kind, at in taken])
+    probability_N = metrics.probabilities(logits_N[at_N])
+    return _Finds(data.store, rows_N[at_N], kinds_N, labels_N[at_N], probability_N, loss_N[at_N]), suspects
+
+
+def _calibrator(subject: _Subject, notices: list[str], *, needed: bool) -> Calibrator:
+    """Return the run's calibration; else one of its out-of-fold predictions; else none, and say so."""
+    if not needed:
+        return calibration.IDENTITY
+    found, notice = calibrated.load(subject.trained.path, "none")
+    if not notice:
+        return found
+    if subject.predictions is not None:
+        # Of the patches that the labelling network did not see; a temperature cannot change which side they are on.
+        data = subject.data
+        logits_N = out_of_fold.logits_of(
+            out_of_fold.read(subject.predictions), subject.predictions, data.store, data.val_rows_N
+        )
+        return calibration.fit("temperature", data.store.labels_N[data.val_rows_N], logits_N)
+    notices.append(f"labels are given by raw probability: {notice}")
+    return calibration.IDENTITY
+
+
+def _pseudo(
+    trained: TrainedRun,
+    store: Store,
+    rows_N: np.ndarray,
+    calibrator: Calibrator,
+    rule: Rule,
+    runtime: Runtime,
+    begin: Begin,
+) -> _Finds:
+    """Label the unlabelled patches that the network is sure of, the surest first."""
+    logits_N = np.zeros(0)
+    if len(rows_N):
+        logits_N = np.asarray(calibrator.apply(score(trained, store, rows_N, runtime, begin(len(rows_N)))))
+    if not np.isfinite(logits_N).all():
+        raise DataError(trained.path, "gives logits that are not finite", "train again with a lower learning rate")
+    labels_N, sure_N = (logits_N > 0).astype(np.int8), metrics.probabilities(np.abs(logits_N))
+    at_N = np.argsort(-sure_N, kind="stable")
+    at_N = at_N[sure_N[at_N] >= rule.confidence]
+    return _Finds(
+        store=store,
+        rows_N=rows_N[at_N],
+        kinds_N=np.full(len(at_N), Kind.PSEUDO_LABEL, object),
+        labels_N=labels_N[at_N],
+        probability_N=metrics.probabilities(logits_N[at_N]),
+        loss_N=label_errors.losses(labels_N[at_N], logits_N[at_N]),
+    )
+
+
+def _write(output: Path, finds: Sequence[_Finds], split: SplitTable) -> None:
+    columns: dict[str, list[Any]] = {name: [] for name in mined.COLUMNS}
+    for each in finds:
+        columns["id"] += each.store.ids_N[each.rows_N].tolist()
+        columns["kind"] += [str(kind) for kind in each.kinds_N]
+        columns["label"] += each.labels_N.tolist()
+        columns["probability"] += each.probability_N.tolist()
+        columns["loss"] += each.loss_N.tolist()
+        columns["weight"] += [WEIGHTS[kind] for kind in each.kinds_N]
+        columns["store"] += [_place(each.store)] * len(each.rows_N)
+        columns["store_fingerprint"] += [each.store.fingerprint] * len(each.rows_N)
+        columns["split_fingerprint"] += [mined.split_fingerprint(split)] * len(each.rows_N)
+    mined.write(output, mined.frame_of(columns))
+
+
+def _place(store: Store) -> str:
+    return store.remote.url if store.remote else str(store.path.resolve())
