@@ -24,6 +24,7 @@ from fastpath.data.augment import COLOUR_ORDERS
 
 SIZE_PX, PATCH_PX = 224, 96
 MOVED = {"shift_px": 6.0, "zoom": (0.8, 1.2), "blur_p": 1.0, "noise_p": 1.0, "jpeg_p": 1.0}
+SHARE_DIGITS = 3  # a fiftieth of Beta(0.2, 0.2) lies so close to 1 that torchvision's float32 rounds it there
 Columns = dict[str, NDArray[Any]]
 
 
@@ -37,9 +38,9 @@ def ours(draws: int) -> Columns:
     shift = np.rint(drawn.shift_px_N2 * SIZE_PX / PATCH_PX)  # torchvision's are whole pixels of the resized image
     found |= {"shift right": shift[:, 0], "shift down": shift[:, 1], "zoom": drawn.zoom_N}
     found |= {"blur": drawn.blur_px_N, "JPEG quality": drawn.jpeg_quality_N}
-    field = artefacts.noise_field(11, PATCH_PX).ravel()[:draws] / artefacts.NOISE_LEVELS
+    field = artefacts.noise_field(11, PATCH_PX).ravel()[:draws]
     mixing = mix.draw(MixConfig(mixup_p=1.0, mixup_alpha=0.2), 11, 0, range(2 * draws))
-    return found | {"noise": field, "Mixup share": mixing.blend_N[::2]}
+    return found | {"noise": field, "Mixup share": mixing.blend_N[::2].round(SHARE_DIGITS)}
 
 
 def theirs(draws: int) -> Columns:
@@ -69,9 +70,10 @@ def theirs(draws: int) -> Columns:
     found |= column(moved, ["shift right", "shift down", "zoom"])
     found |= column(lambda: [blur.make_params([])["sigma"][0]], ["blur"])
     found |= column(lambda: [jpeg.make_params([])["quality"]], ["JPEG quality"])
-    found |= column(lambda: [float(blend._dist.sample(()))], ["Mixup share"])
+    found |= column(lambda: [round(float(blend._dist.sample(())), SHARE_DIGITS)], ["Mixup share"])
     # RandomHorizontalFlip compares a uniform draw with its probability; GaussianNoise adds randn.
-    return found | {"flip": (torch.rand(draws) < 0.5).numpy(), "noise": torch.randn(draws).numpy()}
+    noise = np.clip(np.rint(torch.randn(draws).numpy() * artefacts.NOISE_LEVELS), -127, 127)  # in steps of the field
+    return found | {"flip": (torch.rand(draws) < 0.5).numpy(), "noise": noise}
 
 
 def compare(draws: int) -> dict[str, dict[str, float]]:

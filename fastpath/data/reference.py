@@ -6,9 +6,12 @@ Every step of the notebook is done by torchvision's own function, in the noteboo
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
@@ -89,7 +92,7 @@ def spoilt_patches(patches_NCHW: Tensor, partners_NCHW: Tensor, drawn: Augmentat
             window = torch.from_numpy(artefacts.noise_window(field, drawn.noise_place_N2[row], patch.shape[-1]))
             noise = window.permute(2, 0, 1).float() / artefacts.NOISE_LEVELS
             image = (image + float(drawn.noise_sd_N[row]) * noise).round().clamp(0, 255).byte()
-        image = F.jpeg(image, int(drawn.jpeg_quality_N[row])) if drawn.jpeg_quality_N[row] else image
+        image = _compressed(image, int(drawn.jpeg_quality_N[row])) if drawn.jpeg_quality_N[row] else image
         images.append(_ringed(image, partner, drawn, row))
     return torch.stack(images)
 
@@ -102,6 +105,13 @@ def _ringed(image_CHW: Tensor, partner_CHW: Tensor, drawn: Augmentation, row: in
     low, high = artefacts.centre(image_CHW.shape[-1])
     ring[:, low:high, low:high] = image_CHW[:, low:high, low:high]
     return ring
+
+
+def _compressed(image_CHW: Tensor, quality: int) -> Tensor:
+    """Go through a JPEG file in memory. Pillow's, since torchvision has deprecated its own; both are libjpeg."""
+    file = io.BytesIO()
+    Image.fromarray(image_CHW.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
+    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
 
 
 def _blurred(image_CHW: Tensor, sigma_px: float) -> Tensor:
