@@ -45,7 +45,8 @@ def test_mining_finds_labels_that_were_flipped(tmp_path: Path) -> None:
     pack.run(tmp_path / "source", tmp_path / "store")
     store = open_store(tmp_path / "store")
     write_split(store, "group", folds=3)
-    folds.run(tmp_path / "store", tmp_path / "folds", recipe("train.epochs=4"), resolve("cpu"), 3)
+    # Wrong labels cost epochs: with half as many, the networks know too little to contradict them.
+    folds.run(tmp_path / "store", tmp_path / "folds", recipe("train.epochs=8"), resolve("cpu"), 3)
     wrong = flipped & set(store.ids_N[read_split(store).rows(Split.TRAIN)])
 
     mine.run(tmp_path / "folds", tmp_path / "twice.csv", resolve("cpu"), rule=mine.Rule(errors=2 * len(wrong)))
