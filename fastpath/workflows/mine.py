@@ -139,7 +139,8 @@ def run(
     rows = [_unlabelled(subject.data, store) for store in places]
     mines_own = own.fingerprint in {store.fingerprint for store in places}
     notices: list[str] = []
-    begin = _counter(advance, _to_score(subject, rows, mines_own=mines_own))
+    own_scored = len(subject.data.train_rows_N) if mines_own and subject.predictions is None else 0
+    begin = _counter(advance, own_scored + sum(map(len, rows)))
 
     finds, suspects = [], None
     if mines_own:
@@ -198,11 +199,6 @@ def _unlabelled(data: RunData, store: Store) -> np.ndarray:
     """Return the rows of a store that may get a label: int64."""
     rows_N = np.flatnonzero(store.labels_N < 0).astype(np.int64)
     return np.asarray(rows_N[~held_out_twins(data.store, data.split, store, rows_N)])
-
-
-def _to_score(subject: _Subject, rows: Sequence[np.ndarray], *, mines_own: bool) -> int:
-    own = len(subject.data.train_rows_N) if mines_own and subject.predictions is None else 0
-    return own + sum(map(len, rows))
 
 
 def _counter(advance: Advance | None, total: int) -> Begin:
@@ -299,11 +295,8 @@ def _write(output: Path, finds: Sequence[_Finds], split: SplitTable) -> None:
         columns["probability"] += each.probability_N.tolist()
         columns["loss"] += each.loss_N.tolist()
         columns["weight"] += [WEIGHTS[kind] for kind in each.kinds_N]
-        columns["store"] += [_place(each.store)] * len(each.rows_N)
+        place = each.store.remote.url if each.store.remote else str(each.store.path.resolve())
+        columns["store"] += [place] * len(each.rows_N)
         columns["store_fingerprint"] += [each.store.fingerprint] * len(each.rows_N)
         columns["split_fingerprint"] += [mined.split_fingerprint(split)] * len(each.rows_N)
     mined.write(output, mined.frame_of(columns))
-
-
-def _place(store: Store) -> str:
-    return store.remote.url if store.remote else str(store.path.resolve())
