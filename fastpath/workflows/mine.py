@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from fastpath.analysis import calibration, label_errors, metrics
+from fastpath.analysis import label_errors, metrics
 from fastpath.analysis.calibration import Calibrator
 from fastpath.errors import DataError, StoreError
 from fastpath.ingest.split import SplitTable, read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, open_store
-from fastpath.workflows import calibrated, mined, out_of_fold
+from fastpath.workflows import mined, out_of_fold, pseudo
 from fastpath.workflows.extra import held_out_twins
 from fastpath.workflows.mined import WEIGHTS, Kind
 from fastpath.workflows.run_data import RunData, open_run_data
@@ -136,7 +136,7 @@ def run(
     subject = _subject(run_dir, predictions, which)
     own = subject.data.store
     places = [open_store(path) for path in stores] or [own]
-    rows = [_unlabelled(subject.data, store) for store in places]
+    rows = [pseudo.unlabelled(subject.data, store) for store in places]
     mines_own = own.fingerprint in {store.fingerprint for store in places}
     notices: list[str] = []
     own_scored = len(subject.data.train_rows_N) if mines_own and subject.predictions is None else 0
@@ -151,10 +151,24 @@ def run(
                 "losses are of the training patches themselves, which a network fits, wrong labels included: "
                 "'fastpath train --folds K' gives better ones"
             )
-    calibrator = _calibrator(subject, notices, needed=any(len(rows_N) for rows_N in rows))
+    needed = any(len(rows_N) for rows_N in rows)
+    calibrator = pseudo.calibrator(subject.trained, subject.data, subject.predictions, notices, needed=needed)
     for store, rows_N in zip(places, rows, strict=True):
         finds.append(_pseudo(subject.trained, store, rows_N, calibrator, rule, runtime, begin))
     _write(output, finds, subject.data.split)
+    return _result(output, finds, subject, suspects, rows, calibrator, notices)
+
+
+def _result(
+    output: Path,
+    finds: Sequence[_Finds],
+    subject: _Subject,
+    suspects: label_errors.Suspects | None,
+    rows: Sequence[np.ndarray],
+    calibrator: Calibrator,
+    notices: list[str],
+) -> MineResult:
+    """Count what was found."""
     kinds = Counter(str(kind) for each in finds for kind in each.kinds_N)
     pseudo_N = np.concatenate([each.labels_N[each.kinds_N == Kind.PSEUDO_LABEL] for each in finds])
     return MineResult(
@@ -166,7 +180,7 @@ def run(
         estimated_errors=suspects.estimated_errors if suspects else 0.0,
         pseudo_negatives=int((pseudo_N == 0).sum()),
         pseudo_positives=int((pseudo_N == 1).sum()),
-        num_labelled=len(subject.data.train_rows_N) if mines_own else 0,
+        num_labelled=len(subject.data.train_rows_N) if suspects else 0,
         num_unlabelled=sum(map(len, rows)),
         evidence="out of fold" if subject.predictions else "training",
         calibration=calibrator.method,
@@ -193,12 +207,6 @@ def _subject(run_dir: Path, predictions: Path | None, which: Which) -> _Subject:
             problem = f"is not the {what} that the run was trained on: found {found}, wanted {wanted}"
             raise StoreError(store.path, problem, "restore it, or train a run on it as it is")
     return _Subject(trained, data, predictions)
-
-
-def _unlabelled(data: RunData, store: Store) -> np.ndarray:
-    """Return the rows of a store that may get a label: int64."""
-    rows_N = np.flatnonzero(store.labels_N < 0).astype(np.int64)
-    return np.asarray(rows_N[~held_out_twins(data.store, data.split, store, rows_N)])
 
 
 def _counter(advance: Advance | None, total: int) -> Begin:
@@ -238,24 +246,6 @@ def _labelled(subject: _Subject, rule: Rule, runtime: Runtime, begin: Begin) -> 
     kinds_N = np.concatenate([np.full(len(at), kind, object) for kind, at in taken])
     probability_N = metrics.probabilities(logits_N[at_N])
     return _Finds(data.store, rows_N[at_N], kinds_N, labels_N[at_N], probability_N, loss_N[at_N]), suspects
-
-
-def _calibrator(subject: _Subject, notices: list[str], *, needed: bool) -> Calibrator:
-    """Return the run's calibration; else one of its out-of-fold predictions; else none, and say so."""
-    if not needed:
-        return calibration.IDENTITY
-    found, notice = calibrated.load(subject.trained.path, "none")
-    if not notice:
-        return found
-    if subject.predictions is not None:
-        # Of the patches that the labelling network did not see; a temperature cannot change which side they are on.
-        data = subject.data
-        logits_N = out_of_fold.logits_of(
-            out_of_fold.read(subject.predictions), subject.predictions, data.store, data.val_rows_N
-        )
-        return calibration.fit("temperature", data.store.labels_N[data.val_rows_N], logits_N)
-    notices.append(f"labels are given by raw probability: {notice}")
-    return calibration.IDENTITY
 
 
 def _pseudo(
