@@ -54,7 +54,7 @@ def anonymous_mib() -> float:
 
 def model_alone(run: TrainedRun, store: Store, runtime: Runtime, patches: int) -> float:
     """Return patches a second of the network on one batch that waits for it."""
-    model = inference.network(run, runtime)
+    model = runtime.prepare(run.network())
     batch = next(inference.batches(run, store, np.arange(run.config.data.batch_size), runtime))
     images = batch.images_NCHW.clone(memory_format=torch.channels_last)
     steps = max(1, patches // len(images))

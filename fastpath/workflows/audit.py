@@ -141,7 +141,7 @@ def embed(
     if store.patch_size_px != run.checkpoint.patch_size_px:
         problem = f"found patches of {store.patch_size_px} px, wanted {run.checkpoint.patch_size_px} px as the run's"
         raise DataError(store.path, problem, "audit the store the run was trained on")
-    model, parts = inference.network(run, runtime), []
+    model, parts = runtime.prepare(run.network()), []
     head = model.head
 
     def keep(_module: nn.Module, given: tuple[Tensor, ...]) -> None:

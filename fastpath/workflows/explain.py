@@ -23,7 +23,7 @@ from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store
 from fastpath.types import Split
 from fastpath.workflows.explain_sheet import sheet
-from fastpath.workflows.inference import all_logits, batches, network
+from fastpath.workflows.inference import all_logits, batches
 from fastpath.workflows.occlusion import Audit, audit
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
@@ -116,7 +116,7 @@ def run(
     """
     choice, trained = choice or Choice(), open_run(run_dir, which)
     store = trained.open_store(store_path)
-    model = network(trained, runtime)
+    model = runtime.prepare(trained.network())
     wants_split = with_audit or not choice.ids
     rows_M = _labelled_rows(store, split) if wants_split else np.empty(0, np.int64)
     passes = 1 + 2 * with_audit if wants_split else 0

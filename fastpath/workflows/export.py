@@ -20,14 +20,13 @@ from fastpath.engine.tta import predict_views
 from fastpath.errors import FastpathError, IntegrityError, UsageError
 from fastpath.ingest.split import read_split
 from fastpath.model.deploy import Deployed
-from fastpath.model.registry import restore
 from fastpath.runtime import Runtime
 from fastpath.shards.format import sync_directory
 from fastpath.shards.reader import Store
 from fastpath.types import Split
 from fastpath.workflows import model_card
 from fastpath.workflows.export_formats import READERS, WRITERS, Compute
-from fastpath.workflows.inference import batches, network, read_calibration
+from fastpath.workflows.inference import batches, read_calibration
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
 Tta = Literal["none", "d4"]
@@ -97,7 +96,7 @@ class Reference:
         rows_N = _rows(self.store, self.check)
         seen = batches(self.trained, self.store, rows_N, self.runtime)
         num_views = 8 if self.tta == "d4" else 1
-        views = predict_views(network(self.trained, self.runtime), seen, self.runtime, num_views=num_views)
+        views = predict_views(self.runtime.prepare(self.trained.network()), seen, self.runtime, num_views=num_views)
         return rows_N, self.calibrator.apply(views.logits_NV.astype(np.float64).mean(axis=1))
 
 
@@ -162,9 +161,8 @@ def deployed(trained: TrainedRun, tta: Tta, calibrator: Calibrator) -> Deployed:
     config, checkpoint = trained.config, trained.checkpoint
     knots = calibrator.knots_K
     heights = metrics.probabilities(np.array(calibrator.heights_K)) if knots else np.empty(0)
-    model = restore(config.model, config.data.image_size_px, checkpoint.model, trained.path)
     module = Deployed(
-        model,
+        trained.network(),
         trained.stats,
         checkpoint.patch_size_px,
         config.data.image_size_px,

@@ -17,19 +17,12 @@ from fastpath.data.loader import eval_loader
 from fastpath.data.residency import Patches
 from fastpath.engine.step import infer
 from fastpath.errors import DataError, UsageError
-from fastpath.model.registry import restore
 from fastpath.runtime import Runtime
 from fastpath.shards.format import hash_file
 from fastpath.types import Batch
 from fastpath.workflows.trained import TrainedRun
 
 CALIBRATION = "calibration.json"
-
-
-def network(run: TrainedRun, runtime: Runtime) -> nn.Module:
-    """Return a run's network in evaluation mode, on the device."""
-    model = restore(run.config.model, run.config.data.image_size_px, run.checkpoint.model, run.path)
-    return runtime.prepare(model).eval()
 
 
 def batches(run: TrainedRun, patches: Patches, rows_N: NDArray[np.int64], runtime: Runtime) -> Iterator[Batch]:
@@ -66,7 +59,7 @@ def all_logits(
 
     Args:
         run: Configuration and normalisation.
-        model: From `network`.
+        model: The run's network, on the device.
         patches: Where the rows lie.
         rows_N: int64 [N].
         runtime: Device and precision.

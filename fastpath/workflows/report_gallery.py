@@ -101,7 +101,7 @@ def _attributed(
 ) -> NDArray[np.uint8] | None:
     if run is None or not len(shown_K):
         return None
-    model = inference.network(run, runtime)
+    model = runtime.prepare(run.network())
     try:
         maps = [
             attribution.attribute(model, batch.images_NCHW) for batch in inference.batches(run, store, shown_K, runtime)

@@ -13,7 +13,6 @@ from fastpath.data.loader import eval_loader
 from fastpath.data.residency import Patches
 from fastpath.engine.tta import NUM_VIEWS, predict_views
 from fastpath.errors import DataError
-from fastpath.model.registry import restore
 from fastpath.runtime import Runtime
 from fastpath.workflows.trained import TrainedRun
 
@@ -48,7 +47,7 @@ def score_views(
     num_views = NUM_VIEWS if tta == "d4" else 1
     if not len(rows_N):
         return np.empty((0, num_views), np.float32)
-    model = runtime.prepare(restore(run.config.model, run.config.data.image_size_px, run.checkpoint.weights, run.path))
+    model = runtime.prepare(run.network())
     report = (lambda done: advance(done, len(rows_N))) if advance else None
     with closing(eval_loader(patches, rows_N, run.stats, run.config, runtime)) as batches:
         found = predict_views(model, batches, runtime, num_views=num_views, advance=report)

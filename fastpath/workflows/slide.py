@@ -17,7 +17,7 @@ from fastpath.analysis import froc, metrics, slides
 from fastpath.ingest.slide_reader import open_slide
 from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
-from fastpath.workflows.inference import logits, network, read_calibration
+from fastpath.workflows.inference import logits, read_calibration
 from fastpath.workflows.slide_grid import Grid, Tiles, lay_grid
 from fastpath.workflows.slide_lesions import read_mask
 from fastpath.workflows.slide_map import heatmap
@@ -200,7 +200,7 @@ def _score(
     advance: Callable[[int, int], None] | None,
 ) -> NDArray[np.float32]:
     """Return the logit of each tile, going on after those that an interrupted run has written down."""
-    model, total = network(trained, runtime), len(places_N2)
+    model, total = runtime.prepare(trained.network()), len(places_N2)
     progress = Progress.resume(output, _origin(trained, grid, places_N2))
     with ThreadPoolExecutor(runtime.num_threads) as pool:
         tiles = Tiles(grid, places_N2, pool)

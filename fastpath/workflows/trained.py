@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from fastpath import config as configuration
 from fastpath.config import Config
@@ -57,6 +58,10 @@ class TrainedRun:
         if chosen is None:
             raise UsageError(self.path, f"found no {directory.RUN} that tells its store", "name one with --store")
         return open_store(chosen)
+
+    def network(self) -> nn.Module:
+        """Return the network as validation scored it, averaged weights where the run has them; on the CPU."""
+        return restore(self.config.model, self.config.data.image_size_px, self.checkpoint.weights, self.path).eval()
 
 
 def open_run(run: Path, which: Which = "best") -> TrainedRun:
@@ -109,9 +114,8 @@ def score(
     if found_px != wanted_px:
         problem = f"found patches of {found_px} px, wanted {wanted_px} px as the run was trained on"
         raise DataError(store.path, problem, "pack patches of that size and magnification")
-    config, total = run.config, len(rows_N)
-    model = runtime.prepare(restore(config.model, config.data.image_size_px, run.checkpoint.weights, run.path))
-    with closing(eval_loader(store, rows_N, run.stats, config, runtime)) as batches:
+    total, model = len(rows_N), runtime.prepare(run.network())
+    with closing(eval_loader(store, rows_N, run.stats, run.config, runtime)) as batches:
         report = (lambda done: advance(done, total)) if advance else None
         found = predict_logits(model, batches, runtime, report)
     assert np.array_equal(found.indices_N, rows_N), "the loader changed the order"

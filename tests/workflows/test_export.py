@@ -17,7 +17,7 @@ from fastpath.config import parse
 from fastpath.errors import FastpathError, IntegrityError, UsageError
 from fastpath.runtime import resolve
 from fastpath.shards.reader import open_store
-from fastpath.workflows import export, export_formats, model_card, pack, train
+from fastpath.workflows import export, export_formats, inference, model_card, pack, train
 from fastpath.workflows.trained import open_run, score
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
@@ -74,6 +74,22 @@ def test_onnx_is_used_without_fastpath(run_dir: Path, tmp_path: Path) -> None:
         wanted_N = score(open_run(run_dir), store, rows_N, resolve("cpu"))
         np.testing.assert_allclose(logits_N, wanted_N, atol=1e-4)
         np.testing.assert_allclose(probability_N, 1 / (1 + np.exp(-wanted_N)), atol=1e-5)
+
+
+def test_averaged_weights_are_those_of_every_command(run_dir: Path, tmp_path: Path) -> None:
+    """A run that averages is validated on the average: what is explained and exported must be that network too."""
+    config = parse(_config("baseline_cnn", 40).to_dict() | {"train": {"epochs": 1, "ema_decay": 0.9}})  # type: ignore[attr-defined]
+    runtime, store = resolve("cpu"), open_store(run_dir.parent / "store")
+    train.run(store.path, tmp_path / "run", config, runtime)
+    trained, rows_N = open_run(tmp_path / "run"), np.arange(20)
+    assert trained.checkpoint.average is not None
+    wanted_N = score(trained, store, rows_N, runtime)
+    passed_N = inference.all_logits(trained, runtime.prepare(trained.network()), store, rows_N, runtime)
+    np.testing.assert_array_equal(passed_N, wanted_N)
+    assert _invoke(tmp_path / "run", "-o", tmp_path / "model.onnx").exit_code == 0
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    logits_N, _ = session.run(None, {"patches": store.gather(rows_N)})
+    np.testing.assert_allclose(logits_N, wanted_N, atol=1e-4)
 
 
 @pytest.mark.parametrize(
