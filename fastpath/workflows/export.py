@@ -24,12 +24,13 @@ from fastpath.runtime import Runtime
 from fastpath.shards.format import sync_directory
 from fastpath.shards.reader import Store
 from fastpath.types import Split
+from fastpath.workflows import calibrated as calibrations
 from fastpath.workflows import model_card
 from fastpath.workflows.export_formats import READERS, WRITERS, Compute
-from fastpath.workflows.inference import batches, read_calibration
+from fastpath.workflows.inference import batches
+from fastpath.workflows.score_views import Tta
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
-Tta = Literal["none", "d4"]
 Kind = Literal["onnx", "pt2", "ts"]
 Advance = Callable[[int, int], None]
 
@@ -131,7 +132,7 @@ def run(
     """
     kind, trained = _kind(output), open_run(run_dir, which)
     store = trained.open_store(store_path) if check else None
-    calibrator = read_calibration(trained, tta) if calibrated else calibration.IDENTITY
+    calibrator = calibrations.load(trained.path, tta)[0] if calibrated else calibration.IDENTITY
     reference = None if store is None else Reference(trained, store, tta, calibrator, runtime, check)
     num, difference = _write_proven(
         deployed(trained, tta, calibrator), kind, output, _example(trained), reference, advance

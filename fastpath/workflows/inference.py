@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -11,18 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fastpath.analysis import calibration
-from fastpath.analysis.calibration import Calibrator
 from fastpath.data.loader import eval_loader
 from fastpath.data.residency import Patches
 from fastpath.engine.step import infer
-from fastpath.errors import DataError, UsageError
+from fastpath.errors import DataError
 from fastpath.runtime import Runtime
-from fastpath.shards.format import hash_file
 from fastpath.types import Batch
 from fastpath.workflows.trained import TrainedRun
-
-CALIBRATION = "calibration.json"
 
 
 def batches(run: TrainedRun, patches: Patches, rows_N: NDArray[np.int64], runtime: Runtime) -> Iterator[Batch]:
@@ -78,21 +72,3 @@ def _host(values: Tensor) -> NDArray[Any]:
     # A copy: on the CPU both would share memory that the next batch is written to.
     copied: NDArray[Any] = values.cpu().numpy().copy()
     return copied
-
-
-def read_calibration(run: TrainedRun, tta: str = "none") -> Calibrator:
-    """Return the calibration beside a checkpoint, or the identity where there is none for these weights and views.
-
-    Raises:
-        UsageError: The file is not a calibration.
-    """
-    path = run.path.parent / CALIBRATION
-    if not path.exists():
-        return calibration.IDENTITY
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        found = calibration.from_dict(values)
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise UsageError(path, f"is not a calibration ({error})", "run 'fastpath evaluate' again") from None
-    fits = values.get("tta", tta) == tta and values.get("weights") in (None, hash_file(run.path))
-    return found if fits else calibration.IDENTITY

@@ -17,7 +17,8 @@ from fastpath.analysis import froc, metrics, slides
 from fastpath.ingest.slide_reader import open_slide
 from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
-from fastpath.workflows.inference import logits, read_calibration
+from fastpath.workflows import calibrated
+from fastpath.workflows.inference import logits
 from fastpath.workflows.slide_grid import Grid, Tiles, lay_grid
 from fastpath.workflows.slide_lesions import read_mask
 from fastpath.workflows.slide_map import heatmap
@@ -128,7 +129,7 @@ def run(
         DataError: The image cannot be read or shows no tissue, or the lesions are not lesions.
     """
     options, trained = options or Options(), open_run(run_dir, which)
-    calibrator = read_calibration(trained)
+    calibrator, _ = calibrated.load(trained.path, "none")
     with closing(open_slide(image)) as slide:
         tile_px = trained.checkpoint.patch_size_px
         grid = lay_grid(slide, tile_px, options.tile_mpp, options.mpp, options.stride_px)

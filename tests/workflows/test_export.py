@@ -16,6 +16,7 @@ from fastpath.cli.main import app
 from fastpath.config import parse
 from fastpath.errors import FastpathError, IntegrityError, UsageError
 from fastpath.runtime import resolve
+from fastpath.shards.format import hash_file
 from fastpath.shards.reader import open_store
 from fastpath.workflows import export, export_formats, inference, model_card, pack, train
 from fastpath.workflows.trained import open_run, score
@@ -101,6 +102,7 @@ def test_averaged_weights_are_those_of_every_command(run_dir: Path, tmp_path: Pa
 )
 def test_a_calibration_travels_with_the_model(run_dir: Path, tmp_path: Path, calibration: dict[str, object]) -> None:
     shutil.copytree(run_dir, tmp_path / "run")
+    calibration |= {"weights": hash_file(tmp_path / "run" / "best.pt"), "tta": "none"}
     (tmp_path / "run" / "calibration.json").write_text(json.dumps(calibration))
     for flag, told in (("--calibrated", calibration["method"]), ("--raw", "none")):
         outcome = _invoke(tmp_path / "run", "-o", tmp_path / "model.ts", flag, "--json")
