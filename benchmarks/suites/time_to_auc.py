@@ -28,7 +28,8 @@ from fastpath.shards.reader import open_store
 from fastpath.types import Split
 from fastpath.workflows import pack
 from fastpath.workflows.run_data import open_run_data
-from fastpath.workflows.trained import open_run, score
+from fastpath.workflows.score_views import score
+from fastpath.workflows.trained import open_run
 
 RESAMPLES = 2000
 

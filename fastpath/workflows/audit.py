@@ -138,9 +138,7 @@ def embed(
     Raises:
         DataError: The store's patches have another size than those trained on.
     """
-    if store.patch_size_px != run.checkpoint.patch_size_px:
-        problem = f"found patches of {store.patch_size_px} px, wanted {run.checkpoint.patch_size_px} px as the run's"
-        raise DataError(store.path, problem, "audit the store the run was trained on")
+    run.check_scale(store)
     model, parts = runtime.prepare(run.network()), []
     head = model.head
 

@@ -27,7 +27,8 @@ from fastpath.types import Split
 from fastpath.workflows import compare_figure
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.run_data import open_run_data
-from fastpath.workflows.trained import TrainedRun, Which, open_run, score
+from fastpath.workflows.score_views import score
+from fastpath.workflows.trained import TrainedRun, Which, open_run
 
 MIN_GROUPS = 5
 """With fewer slides than this, drawing them says nothing, and patches are drawn instead."""

@@ -21,7 +21,8 @@ from fastpath.shards.reader import Store, open_store
 from fastpath.types import Split
 from fastpath.workflows import out_of_fold, train
 from fastpath.workflows import run_directory as directory
-from fastpath.workflows.trained import open_run, score
+from fastpath.workflows.score_views import score
+from fastpath.workflows.trained import open_run
 
 if TYPE_CHECKING:
     import pandas as pd

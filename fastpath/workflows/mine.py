@@ -12,7 +12,7 @@ import numpy as np
 
 from fastpath.analysis import label_errors, metrics
 from fastpath.analysis.calibration import Calibrator
-from fastpath.errors import DataError, StoreError
+from fastpath.errors import StoreError
 from fastpath.ingest.split import SplitTable, read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, open_store
@@ -20,7 +20,8 @@ from fastpath.workflows import mined, out_of_fold, pseudo
 from fastpath.workflows.extra import held_out_twins
 from fastpath.workflows.mined import WEIGHTS, Kind
 from fastpath.workflows.run_data import RunData, open_run_data
-from fastpath.workflows.trained import TrainedRun, Which, open_run, score
+from fastpath.workflows.score_views import score
+from fastpath.workflows.trained import TrainedRun, Which, open_run
 
 Advance = Callable[[int, int], None]
 Begin = Callable[[int], Advance | None]
@@ -261,8 +262,6 @@ def _pseudo(
     logits_N = np.zeros(0)
     if len(rows_N):
         logits_N = np.asarray(calibrator.apply(score(trained, store, rows_N, runtime, begin(len(rows_N)))))
-    if not np.isfinite(logits_N).all():
-        raise DataError(trained.path, "gives logits that are not finite", "train again with a lower learning rate")
     labels_N, sure_N = (logits_N > 0).astype(np.int8), metrics.probabilities(np.abs(logits_N))
     at_N = np.argsort(-sure_N, kind="stable")
     at_N = at_N[sure_N[at_N] >= rule.confidence]

@@ -19,6 +19,17 @@ from fastpath.workflows.trained import TrainedRun
 Tta = Literal["none", "d4"]
 
 
+def score(
+    run: TrainedRun,
+    patches: Patches,
+    rows_N: NDArray[np.int64],
+    runtime: Runtime,
+    advance: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Return the logits of these rows as they are, float32 [N], in their order; see `score_views`."""
+    return score_views(run, patches, rows_N, runtime, advance=advance)[:, 0]
+
+
 def score_views(
     run: TrainedRun,
     patches: Patches,
@@ -40,10 +51,7 @@ def score_views(
     Raises:
         DataError: The patches have another size than those trained on, or a logit is not finite.
     """
-    found_px, wanted_px = patches.patch_size_px, run.checkpoint.patch_size_px
-    if found_px != wanted_px:
-        problem = f"found patches of {found_px} px, wanted {wanted_px} px as the run was trained on"
-        raise DataError(getattr(patches, "path", "patches"), problem, "cut patches of that size and magnification")
+    run.check_scale(patches)
     num_views = NUM_VIEWS if tta == "d4" else 1
     if not len(rows_N):
         return np.empty((0, num_views), np.float32)

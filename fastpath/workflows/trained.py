@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from fastpath import config as configuration
 from fastpath.config import Config
-from fastpath.data.loader import eval_loader
+from fastpath.data.residency import Patches
 from fastpath.engine.checkpoint import Checkpoint, load_checkpoint
-from fastpath.engine.step import predict_logits
 from fastpath.errors import CheckpointError, DataError, UsageError
 from fastpath.model.registry import restore
-from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import ChannelStats
 from fastpath.workflows import run_directory as directory
@@ -59,6 +53,17 @@ class TrainedRun:
             raise UsageError(self.path, f"found no {directory.RUN} that tells its store", "name one with --store")
         return open_store(chosen)
 
+    def check_scale(self, patches: Patches) -> None:
+        """Refuse patches of another size than those trained on, which show another scale.
+
+        Raises:
+            DataError: Naming both sizes.
+        """
+        found_px, wanted_px = patches.patch_size_px, self.checkpoint.patch_size_px
+        if found_px != wanted_px:
+            problem = f"found patches of {found_px} px, wanted {wanted_px} px as the run was trained on"
+            raise DataError(getattr(patches, "path", "patches"), problem, "cut patches of that size and magnification")
+
     def network(self) -> nn.Module:
         """Return the network as validation scored it, averaged weights where the run has them; on the CPU."""
         return restore(self.config.model, self.config.data.image_size_px, self.checkpoint.weights, self.path).eval()
@@ -89,34 +94,3 @@ def _store(facts: Path) -> Path | None:
         return Path(json.loads(facts.read_text(encoding="utf-8"))["store"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def score(
-    run: TrainedRun,
-    store: Store,
-    rows_N: NDArray[np.int64],
-    runtime: Runtime,
-    advance: Callable[[int, int], None] | None = None,
-) -> NDArray[np.float32]:
-    """Return the logits of these rows of a store, float32 [N], in their order.
-
-    Args:
-        run: Weights, configuration and normalisation.
-        store: Any store of patches like the run's.
-        rows_N: int64 [N].
-        runtime: Device and precision.
-        advance: Called with patches done and in all.
-
-    Raises:
-        DataError: The store's patches have another size than those trained on, and so show another scale.
-    """
-    found_px, wanted_px = store.patch_size_px, run.checkpoint.patch_size_px
-    if found_px != wanted_px:
-        problem = f"found patches of {found_px} px, wanted {wanted_px} px as the run was trained on"
-        raise DataError(store.path, problem, "pack patches of that size and magnification")
-    total, model = len(rows_N), runtime.prepare(run.network())
-    with closing(eval_loader(store, rows_N, run.stats, run.config, runtime)) as batches:
-        report = (lambda done: advance(done, total)) if advance else None
-        found = predict_logits(model, batches, runtime, report)
-    assert np.array_equal(found.indices_N, rows_N), "the loader changed the order"
-    return found.logits_N

@@ -18,7 +18,8 @@ from fastpath.ingest.split import write_split_from_csv
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import open_store
 from fastpath.workflows import audit, pack, train
-from fastpath.workflows.trained import open_run, score
+from fastpath.workflows.score_views import score
+from fastpath.workflows.trained import open_run
 
 pytestmark = pytest.mark.dali
 

@@ -19,7 +19,8 @@ from fastpath.runtime import resolve
 from fastpath.shards.format import hash_file
 from fastpath.shards.reader import open_store
 from fastpath.workflows import export, export_formats, inference, model_card, pack, train
-from fastpath.workflows.trained import open_run, score
+from fastpath.workflows.score_views import score
+from fastpath.workflows.trained import open_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 

@@ -18,7 +18,8 @@ from fastpath.runtime import Runtime
 from fastpath.shards.reader import open_store
 from fastpath.types import Split
 from fastpath.workflows import calibrated, mine, mined, out_of_fold, pack, train
-from fastpath.workflows.trained import open_run, score
+from fastpath.workflows.score_views import score
+from fastpath.workflows.trained import open_run
 
 pytestmark = pytest.mark.dali
 

@@ -92,7 +92,8 @@ def test_tiles_are_the_patches_of_a_store(learned: Path, planted: Path, tmp_path
     from fastpath.runtime import resolve
     from fastpath.shards.reader import open_store
     from fastpath.workflows import pack
-    from fastpath.workflows.trained import open_run, score
+    from fastpath.workflows.score_views import score
+    from fastpath.workflows.trained import open_run
 
     assert _invoke(learned, planted, "--stride", SIDE, "-o", tmp_path / "out").exit_code == 0
     table = pd.read_parquet(tmp_path / "out" / "tiles.parquet")
