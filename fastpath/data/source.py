@@ -32,6 +32,18 @@ def training_layout(patch_px: int, config: Config) -> Canvas:
     return geometry.training_canvas(config.data.augment, patch_px, config.data.image_size_px)
 
 
+def epoch_rows(
+    patches: Patches,
+    rows_M: NDArray[np.int64],
+    config: Config,
+    epoch: int,
+    weights_M: NDArray[np.float64] | None = None,
+) -> NDArray[np.int64]:
+    """Return the rows of an epoch in the order they are trained on, int64 [M]; see `training_feed`."""
+    order = plan.epoch_order(patches.labels_N[rows_M], config.data.sampling, config.seed, epoch, weights_M)
+    return np.asarray(rows_M[order])
+
+
 def training_feed(
     patches: Patches,
     rows_M: NDArray[np.int64],
@@ -60,7 +72,7 @@ def training_feed(
 
     @lru_cache(maxsize=2)
     def order(epoch: int) -> NDArray[np.int64]:
-        return rows_M[plan.epoch_order(patches.labels_N[rows_M], data.sampling, config.seed, epoch, weights_M)]
+        return epoch_rows(patches, rows_M, config, epoch, weights_M)
 
     def feed(global_step: int) -> Feed:
         epoch, step = divmod(global_step, steps)

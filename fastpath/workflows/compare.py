@@ -26,7 +26,6 @@ from fastpath.shards.reader import Store
 from fastpath.types import Split
 from fastpath.workflows import compare_figure
 from fastpath.workflows import run_directory as directory
-from fastpath.workflows.run_data import open_run_data
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
@@ -164,11 +163,9 @@ def check_same_split(run: TrainedRun, store: Store) -> None:
     Raises:
         CheckpointError: Naming what was found in the checkpoint and what the store has.
     """
-    found, wanted, what = run.checkpoint.store_fingerprint, store.fingerprint, "store"
-    if found == wanted:
-        found, wanted = run.checkpoint.split_fingerprint, open_run_data(store.path, run.config).fingerprint
-        what = "split"
-    if found != wanted:
+    difference = run.differs(store)
+    if difference is not None:
+        what, wanted, found = difference
         problem = f"was trained on another {what} than {store.path}: found {found}, wanted {wanted}"
         raise CheckpointError(run.path, problem, "compare runs of one store and one split")
 

@@ -22,7 +22,6 @@ from fastpath.workflows import calibrated, report_gallery, report_html, report_p
 from fastpath.workflows.report_facts import Choices, Judged, judge, plain
 from fastpath.workflows.report_gallery import Card
 from fastpath.workflows.report_table import ScoredTable
-from fastpath.workflows.run_data import open_run_data
 from fastpath.workflows.score_views import score_views
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
@@ -195,20 +194,15 @@ def _rows(table: ScoredTable, store: Store, where: Path) -> NDArray[np.int64]:
 
 
 def _check_origin(trained: TrainedRun, store: Store, *, named: bool) -> str:
-    """Refuse other data than the run was trained on, or say so in a notice where the store was named.
-
-    A store of the same content but divided anew counts as other data: its validation patches may have been
-    trained on.
-    """
-    checkpoint = trained.checkpoint
-    if store.fingerprint != checkpoint.store_fingerprint:
-        what, found, wanted = "store", store.fingerprint, checkpoint.store_fingerprint
-        told = "patches it shares with the run's own may have been trained on"
-    else:
-        found, wanted = open_run_data(store.path, trained.config).fingerprint, checkpoint.split_fingerprint
-        if found == wanted:
-            return ""
-        what, told = "split", "it was dealt anew since, so these patches may have been trained on"
+    """Refuse other data than the run was trained on, or say so in a notice where the store was named."""
+    difference = trained.differs(store)
+    if difference is None:
+        return ""
+    what, found, wanted = difference
+    told = {
+        "store": "patches it shares with the run's own may have been trained on",
+        "split": "it was dealt anew since, so these patches may have been trained on",
+    }[what]
     if not named:
         remedy = f"restore it, or evaluate on it all the same with --store {store.path}"
         raise CheckpointError(

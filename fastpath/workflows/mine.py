@@ -19,7 +19,7 @@ from fastpath.shards.reader import Store, open_store
 from fastpath.workflows import mined, out_of_fold, pseudo
 from fastpath.workflows.extra import held_out_twins
 from fastpath.workflows.mined import WEIGHTS, Kind
-from fastpath.workflows.run_data import RunData, open_run_data
+from fastpath.workflows.run_data import RunData, run_data_of
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
@@ -198,16 +198,11 @@ def _subject(run_dir: Path, predictions: Path | None, which: Which) -> _Subject:
         # The network that never saw what the store now holds out: no other may label patches.
         trained = open_run(run_dir / f"fold-{read_split(store).fold}", which)
         predictions = predictions or run_dir / out_of_fold.NAME
-    data = open_run_data(store.path, trained.config)
-    checkpoint = trained.checkpoint
-    for what, found, wanted in (
-        ("store", store.fingerprint, checkpoint.store_fingerprint),
-        ("split", data.fingerprint, checkpoint.split_fingerprint),
-    ):
-        if found != wanted:
-            problem = f"is not the {what} that the run was trained on: found {found}, wanted {wanted}"
-            raise StoreError(store.path, problem, "restore it, or train a run on it as it is")
-    return _Subject(trained, data, predictions)
+    difference = trained.differs(store)
+    if difference is not None:
+        problem = "is not the {} that the run was trained on: found {}, wanted {}".format(*difference)
+        raise StoreError(store.path, problem, "restore it, or train a run on it as it is")
+    return _Subject(trained, run_data_of(store, trained.config), predictions)
 
 
 def _counter(advance: Advance | None, total: int) -> Begin:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from fastpath.config import Config
-from fastpath.data.plan import epoch_order, stratified_subset
+from fastpath.data.plan import stratified_subset
+from fastpath.data.source import epoch_rows
 from fastpath.engine.checkpoint import Origin
 from fastpath.errors import ConfigError, DataError
 from fastpath.ingest.split import SplitTable, read_split
@@ -53,25 +54,31 @@ class RunData:
 
     def order(self, config: Config, epoch: int) -> np.ndarray:
         """Return the rows of an epoch in the order they are trained on, int64."""
-        labels_N = self.patches.labels_N[self.train_rows_N]
-        order_N = epoch_order(labels_N, config.data.sampling, config.seed, epoch, self.weights_N)
-        return np.asarray(self.train_rows_N[order_N])
+        return epoch_rows(self.patches, self.train_rows_N, config, epoch, self.weights_N)
 
 
 def open_run_data(store_path: Path, config: Config, split: SplitTable | None = None) -> RunData:
-    """Open a store and choose the rows that a configuration trains and validates on.
+    """Open a store and choose the rows that a configuration trains and validates on; see `run_data_of`.
+
+    Raises:
+        StoreError: There is no store.
+    """
+    return run_data_of(open_store(store_path), config, split)
+
+
+def run_data_of(store: Store, config: Config, split: SplitTable | None = None) -> RunData:
+    """Choose the rows of a store that a configuration trains and validates on.
 
     Args:
-        store_path: The store.
+        store: The store.
         config: Its limits decide; its table of mined patches is not read here.
         split: A division of the store; None reads the store's own.
 
     Raises:
-        StoreError: There is no store, or it has no split.
+        StoreError: The store has no split.
         DataError: A part is empty or holds unlabelled patches.
         ConfigError: A limit that cannot be drawn.
     """
-    store = open_store(store_path)
     split = split or read_split(store)
     train_rows_N = _rows(store, split, Split.TRAIN, config.data.limit, config.seed)
     val_rows_N = _rows(store, split, Split.VAL, config.data.val_limit, config.seed)

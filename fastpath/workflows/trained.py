@@ -18,6 +18,7 @@ from fastpath.model.registry import restore
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import ChannelStats
 from fastpath.workflows import run_directory as directory
+from fastpath.workflows.run_data import run_data_of
 
 Which = Literal["best", "last"]
 _FILES = {"best": directory.BEST, "last": directory.LAST}
@@ -52,6 +53,19 @@ class TrainedRun:
         if chosen is None:
             raise UsageError(self.path, f"found no {directory.RUN} that tells its store", "name one with --store")
         return open_store(chosen)
+
+    def differs(self, store: Store) -> tuple[str, str, str] | None:
+        """Return how a store is other than the one trained on, None where it is the same.
+
+        A store of the same content but divided anew is another: its validation patches may have been trained on.
+
+        Returns:
+            `store` or `split`, and the fingerprint of that, first the store's and then the run's.
+        """
+        if store.fingerprint != self.checkpoint.store_fingerprint:
+            return "store", store.fingerprint, self.checkpoint.store_fingerprint
+        found, wanted = run_data_of(store, self.config).fingerprint, self.checkpoint.split_fingerprint
+        return None if found == wanted else ("split", found, wanted)
 
     def check_scale(self, patches: Patches) -> None:
         """Refuse patches of another size than those trained on, which show another scale.
