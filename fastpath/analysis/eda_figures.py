@@ -5,7 +5,6 @@ One panel a picture: a page can then set them side by side on a screen and below
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import eda
+from fastpath.analysis import eda, png
 from fastpath.analysis.eda import CLASS_NAMES
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def balance(parts: Mapping[str, Mapping[int, int]]) -> bytes:
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_locator(_ticks(4))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    return _png(figure)
+    return png.of_figure(figure)
 
 
 def histogram(channel: int, histograms: Mapping[int, NDArray[np.int64]]) -> bytes:
@@ -95,7 +94,7 @@ def histogram(channel: int, histograms: Mapping[int, NDArray[np.int64]]) -> byte
     axes.set_xticks([0, 64, 128, 192, 255])
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     _finish(axes, ("Red", "Green", "Blue")[channel], "grey level (0 to 255)", "share of pixels (%)")
-    return _png(figure)
+    return png.of_figure(figure)
 
 
 def brightness_saturation(
@@ -111,7 +110,7 @@ def brightness_saturation(
     axes.legend(frameon=False, fontsize=8)
     axes.set_ylim(bottom=0)
     _finish(axes, "", "brightness (mean luma, 0 to 255)", "saturation (mean, 0 to 1)")
-    return _png(figure)
+    return png.of_figure(figure)
 
 
 def stains(stains_N23: NDArray[np.float64]) -> bytes:
@@ -141,7 +140,7 @@ def stains(stains_N23: NDArray[np.float64]) -> bytes:
         axes.scatter(reference[0], reference[2], color=_INK, s=50, marker=marker, label=f"{name}, Ruifrok & Johnston")
     axes.legend(frameon=False, fontsize=7.5, loc="upper left", ncols=2, bbox_to_anchor=(-0.12, 1.17))
     _finish(axes, "", "red absorbed (unit vector)", "blue absorbed (unit vector)")
-    return _png(figure)
+    return png.of_figure(figure)
 
 
 def mean_difference(positive_HW3: NDArray[np.float64], negative_HW3: NDArray[np.float64]) -> bytes:
@@ -168,7 +167,7 @@ def mean_difference(positive_HW3: NDArray[np.float64], negative_HW3: NDArray[np.
     axes.set_yticks([0, size])
     _finish(axes, "", "pixels", "")
     axes.grid(visible=False)
-    return _png(figure)
+    return png.of_figure(figure)
 
 
 def slides(found: Sequence[eda.Group]) -> bytes:
@@ -185,7 +184,7 @@ def slides(found: Sequence[eda.Group]) -> bytes:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(-0.02, 0.99))
     _finish(axes, "", "slides, most patches first", "patches")
-    return _png(figure)
+    return png.of_figure(figure)
 
 
 def slide_shares(found: Sequence[eda.Group]) -> bytes:
@@ -198,7 +197,7 @@ def slide_shares(found: Sequence[eda.Group]) -> bytes:
     axes.set_ylim(-4, 104)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     _finish(axes, "", "labelled patches of the slide (logarithmic)", "positive (%)")
-    return _png(figure)
+    return png.of_figure(figure)
 
 
 def contact_sheet(rows: Sequence[Row], columns: int, *, scale: int = 1, centre: bool = False) -> bytes:
@@ -234,7 +233,7 @@ def contact_sheet(rows: Sequence[Row], columns: int, *, scale: int = 1, centre: 
                 figure.text(x, y, row.captions[place], va="top", fontsize=7, color=_INK)
         at_y += -(-len(row.images_NHWC) // columns) * pixels
     figure.figimage(canvas[::-1], origin="lower")
-    return _png(figure)
+    return png.of_figure(figure)
 
 
 def thumbnails(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -289,9 +288,3 @@ def _finish(axes: Axes, title: str, x_name: str, y_name: str) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(_GRID)
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()

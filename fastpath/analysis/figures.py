@@ -5,14 +5,13 @@ Lines differ in dashes and fills in hatching, so that they can be told apart wit
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import calibration, decision, metrics
+from fastpath.analysis import calibration, decision, metrics, png
 from fastpath.analysis.intervals import Interval
 from fastpath.analysis.metrics import Curve, Floats
 
@@ -43,7 +42,7 @@ def roc(labels_N: NDArray[Any], logits_N: NDArray[Any], auc: Interval) -> bytes:
     inset.tick_params(labelsize=8)
     inset.set_title("the same, false positive rate on a log axis", fontsize=8, loc="right", color=_INK)
     inset.grid(color=_GRID, linewidth=0.6)
-    return _png(figure)
+    return png.of_figure(figure)
 
 
 def precision_recall(labels_N: NDArray[Any], logits_N: NDArray[Any], area: Interval) -> bytes:
@@ -59,7 +58,7 @@ def precision_recall(labels_N: NDArray[Any], logits_N: NDArray[Any], area: Inter
     axes.step(recall_T, precision_T, where="pre", color=_BLUE, linewidth=1.8)
     _unit(axes)
     _finish(axes, f"Average precision {_told(area)}", "recall (sensitivity)", "precision (PPV)")
-    return _png(figure)
+    return png.of_figure(figure)
 
 
 def reliability(labels_N: NDArray[Any], before_N: NDArray[Any], after_N: NDArray[Any]) -> bytes:
@@ -77,7 +76,7 @@ def reliability(labels_N: NDArray[Any], before_N: NDArray[Any], after_N: NDArray
     axes.legend(frameon=False, fontsize=9, loc="upper left")
     _unit(axes)
     _finish(axes, "", "probability (mean of a bin)", "share of positives; marks grow with patches")
-    return _png(figure)
+    return png.of_figure(figure)
 
 
 def histogram(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> bytes:
@@ -92,7 +91,7 @@ def histogram(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> bytes:
     axes.set_yscale("log")
     axes.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2)
     _finish(axes, "", "calibrated probability", "patches")
-    return _png(figure)
+    return png.of_figure(figure)
 
 
 def decision_curve(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> bytes:
@@ -107,7 +106,7 @@ def decision_curve(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> bytes:
     axes.set_xlim(0, 1)
     axes.legend(frameon=False, fontsize=9, loc="upper right")
     _finish(axes, "", "probability at which one would act", "net benefit, true positives a patch")
-    return _png(figure)
+    return png.of_figure(figure)
 
 
 def risk_coverage(curves: Mapping[str, decision.RiskCoverage]) -> bytes:
@@ -121,7 +120,7 @@ def risk_coverage(curves: Mapping[str, decision.RiskCoverage]) -> bytes:
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=9, loc="upper left")
     _finish(axes, "", "share of patches decided, the surest first", "share of errors among them")
-    return _png(figure)
+    return png.of_figure(figure)
 
 
 def _rates(points: Curve) -> tuple[Floats, Floats]:
@@ -162,9 +161,3 @@ def _finish(axes: Axes, title: str, x_name: str, y_name: str) -> None:
     axes.grid(color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _png(figure: Figure) -> bytes:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import metrics
+from fastpath.analysis import metrics, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,9 +56,7 @@ def draw(
     _frame(course, "Validation AUC, as each run saw it while training", "epoch", "")
     course.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()
+    return png.of_figure(figure)
 
 
 def _frame(axes: Axes, title: str, x_name: str, y_name: str) -> None:

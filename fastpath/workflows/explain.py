@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from torch import nn
 
-from fastpath.analysis import attribution, metrics
+from fastpath.analysis import attribution, metrics, png
 from fastpath.analysis.attribution import METHODS, Method
 from fastpath.errors import DataError, UsageError
 from fastpath.ingest.split import read_split
@@ -23,7 +22,7 @@ from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store
 from fastpath.types import Split
 from fastpath.workflows.explain_sheet import sheet
-from fastpath.workflows.inference import all_logits, batches
+from fastpath.workflows.inference import all_logits, scored
 from fastpath.workflows.occlusion import Audit, audit
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
@@ -153,11 +152,12 @@ def explain_rows(
 ) -> tuple[Maps, NDArray[np.float64]]:
     """Return the maps of these rows by method, float32 [N, H, W], and their logits float64 [N]."""
     maps: dict[Method, list[NDArray[np.float32]]] = {method: [] for method in methods}
-    for batch in batches(trained, store, rows_N, runtime):
+    logits: list[NDArray[np.float32]] = []
+    for batch, logits_N in scored(trained, model, store, rows_N, runtime):
+        logits.append(logits_N)
         for method in methods:
             maps[method].append(attribution.attribute(model, batch.images_NCHW, method))
-    logits_N = all_logits(trained, model, store, rows_N, runtime).astype(np.float64)
-    return {method: np.concatenate(parts) for method, parts in maps.items()}, logits_N
+    return {method: np.concatenate(parts) for method, parts in maps.items()}, np.concatenate(logits).astype(np.float64)
 
 
 def _labelled_rows(store: Store, split: Split) -> NDArray[np.int64]:
@@ -231,7 +231,7 @@ def _write(
     )
     (output / "patches").mkdir(exist_ok=True)
     for name, strip in zip(ids, strips, strict=True):
-        write_durably(output / "patches" / f"{_file_name(str(name))}.png", _png(strip))
+        write_durably(output / "patches" / f"{_file_name(str(name))}.png", png.of_image(strip))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("id", "label", "logit", "probability", *(f"centre_{method}" for method in masses)))
@@ -258,9 +258,3 @@ def _write(
 
 def _file_name(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)[:120]
-
-
-def _png(image_HWC: NDArray[np.uint8]) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(image_HWC).save(content, format="png")
-    return content.getvalue()

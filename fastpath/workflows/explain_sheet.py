@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fastpath.analysis import png
 
 
 def sheet(
@@ -45,6 +46,4 @@ def sheet(
                 value = masses[name][row]
                 panel.set_xlabel(f"centre {value:.0%}" if np.isfinite(value) else "no map", fontsize=9)
         axes[row, 0].set_ylabel(captions[row], rotation=0, ha="right", va="center", fontsize=8, labelpad=6)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()
+    return png.of_figure(figure)

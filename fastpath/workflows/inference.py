@@ -25,10 +25,10 @@ def batches(run: TrainedRun, patches: Patches, rows_N: NDArray[np.int64], runtim
         yield from loader
 
 
-def logits(
+def scored(
     run: TrainedRun, model: nn.Module, patches: Patches, rows_N: NDArray[np.int64], runtime: Runtime
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Yield the rows of each batch and their logits, as they become known.
+) -> Iterator[tuple[Batch, NDArray[np.float32]]]:
+    """Yield each batch, which holds until the next one is asked for, and its logits.
 
     Raises:
         DataError: A logit is not finite.
@@ -38,7 +38,7 @@ def logits(
             found_N = _host(logits_N)
             if not np.isfinite(found_N).all():
                 raise DataError(run.path, "gives logits that are not finite", "train again with a lower learning rate")
-            yield _host(batch.indices_N), found_N
+            yield batch, found_N
 
 
 def all_logits(
@@ -60,7 +60,7 @@ def all_logits(
         advance: Called with the patches done so far.
     """
     parts, done = [], 0
-    for _, logits_N in logits(run, model, patches, rows_N, runtime):
+    for _, logits_N in scored(run, model, patches, rows_N, runtime):
         parts.append(logits_N)
         done += len(logits_N)
         if advance is not None:

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from fastpath.analysis import attribution, combine, gallery, metrics
+from fastpath.analysis import attribution, combine, gallery, metrics, png
 from fastpath.analysis.gallery import Pick
 from fastpath.errors import UsageError
 from fastpath.runtime import Runtime
@@ -72,8 +71,8 @@ def make(
     return [
         Card(
             facts=_facts(table, calibrated_N, pick, None if spread_K is None else float(spread_K[at])),
-            patch=_png(patches_KHWC[at]),
-            attributed=None if maps_KHWC is None else _png(maps_KHWC[at]),
+            patch=png.of_image(patches_KHWC[at]),
+            attributed=None if maps_KHWC is None else png.of_image(maps_KHWC[at]),
         )
         for at, pick in enumerate(picks)
     ]
@@ -132,9 +131,3 @@ def to_csv(cards: Sequence[Card]) -> bytes:
     writer.writeheader()
     writer.writerows(card.facts for card in cards)
     return table.getvalue().encode()
-
-
-def _png(image_HWC: NDArray[np.uint8]) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(image_HWC).save(content, format="PNG", optimize=True)
-    return content.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Sequence
@@ -12,9 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from fastpath.analysis import eda_figures
+from fastpath.analysis import eda_figures, png
 from fastpath.analysis.eda import CLASS_NAMES
 from fastpath.analysis.eda_figures import Row
 from fastpath.errors import UsageError
@@ -69,8 +67,8 @@ def patches(path: Path, output: Path, ids: Sequence[str]) -> ShowResult:
     for facts, image in zip(shown, images_NHWC, strict=True):
         stem = facts["id"] if SAFE_NAME.fullmatch(facts["id"]) else f"row-{facts['row']}"
         facts["files"] = {"stored": f"{stem}.png", "enlarged": f"{stem}-{SCALE}x.png"}
-        files[f"{stem}.png"] = png(image)
-        files[f"{stem}-{SCALE}x.png"] = png(eda_figures.enlarge(image, SCALE, centre=True))
+        files[f"{stem}.png"] = png.of_image(image)
+        files[f"{stem}-{SCALE}x.png"] = png.of_image(eda_figures.enlarge(image, SCALE, centre=True))
     captions = [f"{facts['id'][:40]} {facts['label']}" for facts in shown]
     sheet = Row("", images_NHWC, captions)
     files[OVERVIEW] = eda_figures.contact_sheet([sheet], min(len(shown), 4), scale=SCALE, centre=True)
@@ -121,13 +119,6 @@ def _same_pixels(store: Store, rows_N: NDArray[np.int64]) -> dict[bytes, set[str
         if digest in found:
             found[digest].add(name)
     return found
-
-
-def png(image_HWC: NDArray[np.uint8]) -> bytes:
-    """Return uint8 [H, W, 3] as a PNG file, pixel for pixel."""
-    content = io.BytesIO()
-    Image.fromarray(image_HWC).save(content, format="png")
-    return content.getvalue()
 
 
 def write(output: Path, files: dict[str, bytes], facts: dict[str, Any], shown: list[dict[str, Any]]) -> ShowResult:

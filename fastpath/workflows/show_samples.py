@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from fastpath.analysis import eda_figures
+from fastpath.analysis import eda_figures, png
 from fastpath.analysis.eda_figures import CENTRE_PX, Row
 from fastpath.config import Config
 from fastpath.data import augment, geometry
@@ -24,7 +24,7 @@ from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store
 from fastpath.types import ChannelStats
 from fastpath.workflows.run_data import open_run_data
-from fastpath.workflows.show import OVERVIEW, ShowResult, index_facts, png, write
+from fastpath.workflows.show import OVERVIEW, ShowResult, index_facts, write
 
 ARTEFACTS = {"blur": "blur_px", "noise": "noise_sd", "JPEG": "jpeg_quality", "ring blur": "ring_blur_px"}
 FACTORS = ("brightness", "contrast", "saturation", "hue")  # in the order of `Augmentation.factors_N4`
@@ -73,7 +73,7 @@ def run(
         facts |= {"epoch": epoch, "position": places[number], "augmentation": _parameters(drawn, number)}
         facts |= {"centre_px": np.round(corners_42, 2).tolist(), "centre_whole": whole}
         facts["files"] = {"seen": f"{stem}.png", "stored": f"{stem}-stored.png"}
-        files[f"{stem}.png"], files[f"{stem}-stored.png"] = png(seen), png(original)
+        files[f"{stem}.png"], files[f"{stem}-stored.png"] = png.of_image(seen), png.of_image(original)
         pairs += _pair(original, seen, corners_42)
     sheet = Row("", np.stack(pairs), [caption for facts in shown for caption in _captions(facts)])
     files[OVERVIEW] = eda_figures.contact_sheet([sheet], 2 if len(shown) == 1 else 4)

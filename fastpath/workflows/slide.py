@@ -18,7 +18,7 @@ from fastpath.ingest.slide_reader import open_slide
 from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
 from fastpath.workflows import calibrated
-from fastpath.workflows.inference import logits
+from fastpath.workflows.inference import scored
 from fastpath.workflows.slide_grid import Grid, Tiles, lay_grid
 from fastpath.workflows.slide_lesions import read_mask
 from fastpath.workflows.slide_map import heatmap
@@ -208,7 +208,7 @@ def _score(
         rows_N = np.arange(len(progress), total)
         if advance is not None:
             advance(len(progress), total)
-        for _, logits_N in logits(trained, model, tiles, rows_N, runtime) if len(rows_N) else ():
+        for _, logits_N in scored(trained, model, tiles, rows_N, runtime) if len(rows_N) else ():
             progress.append(logits_N)
             if advance is not None:
                 advance(len(progress), total)

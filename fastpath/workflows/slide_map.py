@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from numpy.typing import NDArray
+
+from fastpath.analysis import png
 
 _WIDTH_IN, _DPI = 11.0, 150
 _NICE_UM = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
@@ -54,6 +54,4 @@ def heatmap(overview: NDArray[np.uint8], map_HW: NDArray[np.float64], cell_um: f
     name = f"{um / 1000:g} mm" if um >= 1000 else f"{um} µm"
     plain.annotate(name, (columns * 0.02, rows * 0.955), fontsize=8, va="bottom")
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()
+    return png.of_figure(figure)

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastpath.analysis import png
 from fastpath.shards.format import write_durably
 
 if TYPE_CHECKING:
@@ -57,9 +58,7 @@ def draw(rows: Sequence[Row], title: str) -> bytes:
     axes.grid(axis="x", color="#e3e5e8", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(f"Points are runs, bars their means: {title}", loc="left", fontsize=10)
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()
+    return png.of_figure(figure)
 
 
 def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> bytes:
