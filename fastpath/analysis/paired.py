@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastpath.analysis import weighted
+
 Floats = NDArray[np.float64]
 
 
@@ -61,12 +63,13 @@ def bootstrap(
 
     labels_N = np.asarray(labels_N)
     num_units = len(labels_N) if groups_N is None else len(np.unique(groups_N.astype(str)))
-    first, second = _Weighted(labels_N, logits_a_N), _Weighted(labels_N, logits_b_N)
-    ones_N = np.ones(len(labels_N))
-    difference = first.auc(ones_N) - second.auc(ones_N)
-    found_B = np.array(
-        [first.auc(weights_N) - second.auc(weights_N) for weights_N in draws(labels_N, groups_N, num_draws, seed)]
-    )
+    first, second = weighted.prepare(labels_N, logits_a_N), weighted.prepare(labels_N, logits_b_N)
+
+    def apart(weights_N: Floats) -> float:
+        return float((weighted.auc(first, weights_N[None]) - weighted.auc(second, weights_N[None]))[0])
+
+    difference = apart(np.ones(len(labels_N)))
+    found_B = np.array([apart(weights_N) for weights_N in draws(labels_N, groups_N, num_draws, seed)])
     found_B = found_B[np.isfinite(found_B)]
     clustered = groups_N is not None
     if num_units < 2 or len(found_B) < 2:
@@ -110,24 +113,3 @@ def holm(p_values: list[float]) -> list[float]:
             highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[at]))
             corrected[at] = highest
     return corrected
-
-
-class _Weighted:
-    """AUC of one score under many weightings of its patches: sorted once, each weighting is then O(N)."""
-
-    def __init__(self, labels_N: NDArray[Any], logits_N: NDArray[Any]) -> None:
-        self._order_N = np.argsort(logits_N, kind="stable")
-        sorted_N = np.asarray(logits_N)[self._order_N]
-        self._positive_N = labels_N[self._order_N] == 1
-        self._starts_T = np.append(0, np.flatnonzero(np.diff(sorted_N)) + 1)
-
-    def auc(self, weights_N: Floats) -> float:
-        """Return the AUC where patch i counts `weights_N[i]` times; NaN where a class has no weight."""
-        weights_N = weights_N[self._order_N]
-        positive_T = np.add.reduceat(weights_N * self._positive_N, self._starts_T)
-        negative_T = np.add.reduceat(weights_N * ~self._positive_N, self._starts_T)
-        pairs = positive_T.sum() * negative_T.sum()
-        if not pairs:
-            return math.nan
-        below_T = np.cumsum(negative_T) - negative_T / 2.0
-        return float((positive_T * below_T).sum() / pairs)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from fastpath.data.loader import eval_loader
 from fastpath.data.residency import Patches
@@ -33,12 +32,11 @@ def scored(
     Raises:
         DataError: A logit is not finite.
     """
-    with closing(eval_loader(patches, rows_N, run.stats, run.config, runtime)) as loader:
-        for batch, logits_N in infer(model, loader, runtime):
-            found_N = _host(logits_N)
-            if not np.isfinite(found_N).all():
-                raise DataError(run.path, "gives logits that are not finite", "train again with a lower learning rate")
-            yield batch, found_N
+    for batch, logits_N in infer(model, batches(run, patches, rows_N, runtime), runtime):
+        found_N = logits_N.cpu().numpy()
+        if not np.isfinite(found_N).all():
+            raise DataError(run.path, "gives logits that are not finite", "train again with a lower learning rate")
+        yield batch, found_N
 
 
 def all_logits(
@@ -66,9 +64,3 @@ def all_logits(
         if advance is not None:
             advance(done)
     return np.concatenate(parts)
-
-
-def _host(values: Tensor) -> NDArray[Any]:
-    # A copy: on the CPU both would share memory that the next batch is written to.
-    copied: NDArray[Any] = values.cpu().numpy().copy()
-    return copied
