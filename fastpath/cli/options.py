@@ -49,6 +49,19 @@ def checkpoint() -> Decorator:
     return click.option("--checkpoint", type=kinds, default="best", show_default=True, help=help_text)
 
 
+def tta(help_text: str) -> Decorator:
+    """Add `--tta none|d4`."""
+    kinds = click.Choice(["none", "d4"])
+    return click.option("--tta", type=kinds, default="none", show_default=True, help=help_text)
+
+
+def mean() -> Decorator:
+    """Add `--mean logits|probabilities`: of views."""
+    kinds = click.Choice(["logits", "probabilities"])
+    help_text = "What is averaged over views."
+    return click.option("--mean", type=kinds, default="logits", show_default=True, help=help_text)
+
+
 def store_argument() -> Decorator:
     """Add the `STORE` argument: `store: Path`."""
     return click.argument("store", type=PATH)

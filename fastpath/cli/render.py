@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -41,7 +40,9 @@ def notice(text: str) -> None:
 def result(values: Mapping[str, Any], *, as_json: bool, title: str, where: object | None = None) -> None:
     """Print a command's result: JSON, or a table of its plain values and a last line that says where things lie."""
     if as_json:
-        click.echo(json.dumps(values, indent=2, default=str))
+        from fastpath.workflows import json_values  # imports NumPy, which `--help` must not wait for
+
+        click.echo(json_values.dumps(values))
         return
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
     for name, value in values.items():

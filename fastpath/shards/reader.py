@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -173,6 +174,19 @@ class Store:
         for position, row in enumerate(rows.tolist()):
             out_NHWC[position] = self.shard(shard_of[row])[row_of[row]]
         return out_NHWC
+
+
+def locate(ids_N: np.ndarray, wanted: Iterable[str]) -> tuple[np.ndarray, list[str]]:
+    """Return the rows of patches by id, int64, in the order wanted, and the ids that none of them has.
+
+    Args:
+        ids_N: Ids by row.
+        wanted: Ids looked for.
+    """
+    row_of = {str(name): row for row, name in enumerate(ids_N)}
+    found = [(str(name), row_of.get(str(name))) for name in wanted]
+    rows = np.array([row for _, row in found if row is not None], np.int64)
+    return rows, [name for name, row in found if row is None]
 
 
 def open_store(path: Path) -> Store:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import Split
-from fastpath.workflows import inference
+from fastpath.workflows import inference, json_values
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
 Advance = Callable[[int, int], None]
@@ -208,4 +207,4 @@ def _write(output: Path, store: Store, pairs: _Pairs, result: AuditResult) -> No
     sheet = Row("", store.gather(rows_N), captions)
     scale = max(1, 192 // store.patch_size_px)  # wide enough for its captions
     write_durably(output / "neighbours.png", eda_figures.contact_sheet([sheet], 6, scale=scale, centre=True))
-    write_durably(output / "audit.json", (json.dumps(asdict(result), indent=2, default=str) + "\n").encode())
+    write_durably(output / "audit.json", (json_values.dumps(result) + "\n").encode())

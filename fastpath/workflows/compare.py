@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +23,7 @@ from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store
 from fastpath.types import Split
-from fastpath.workflows import compare_figure
+from fastpath.workflows import compare_figure, json_values
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trained import TrainedRun, Which, open_run
@@ -258,18 +257,4 @@ def write(
     write_durably(output / PREDICTIONS, content.getvalue())
     title = f"{result.num_patches:,} validation patches of a {result.split_kind} split"
     write_durably(output / PICTURE, compare_figure.draw(names, labels_N, logits_RN, journals, title))
-    write_durably(output / RESULT, (as_json(asdict(result)) + "\n").encode())
-
-
-def as_json(values: dict[str, object]) -> str:
-    """Return a result as JSON, null for what is not a number."""
-    return json.dumps(_plain(values), indent=2, allow_nan=False)
-
-
-def _plain(values: object) -> object:
-    """Return nested values with null for what is not a number, as JSON has none."""
-    if isinstance(values, dict):
-        return {key: _plain(value) for key, value in values.items()}
-    if isinstance(values, list | tuple):
-        return [_plain(value) for value in values]
-    return None if isinstance(values, float) and not math.isfinite(values) else values
+    write_durably(output / RESULT, (json_values.dumps(result) + "\n").encode())

@@ -16,10 +16,11 @@ from fastpath.errors import CheckpointError, DataError
 from fastpath.ingest.split import SplitTable, leak_notice, read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
-from fastpath.shards.reader import Store, open_store
+from fastpath.shards.reader import Store, locate, open_store
 from fastpath.types import Split
 from fastpath.workflows import calibrated, report_gallery, report_html, report_pictures, report_table
-from fastpath.workflows.report_facts import Choices, Judged, judge, plain
+from fastpath.workflows.json_values import plain
+from fastpath.workflows.report_facts import Choices, Judged, judge
 from fastpath.workflows.report_gallery import Card
 from fastpath.workflows.report_table import ScoredTable
 from fastpath.workflows.score_views import score_views
@@ -185,12 +186,11 @@ def _table(
 
 def _rows(table: ScoredTable, store: Store, where: Path) -> NDArray[np.int64]:
     """Return the row of the store of each patch of a table."""
-    row_of = {str(name): row for row, name in enumerate(store.ids_N)}
-    missing = [name for name in table.ids_N if name not in row_of]
+    rows_N, missing = locate(store.ids_N, table.ids_N)
     if missing:
         problem = f"names {len(missing)} of {len(table)} patches that {store.path} has not, the first '{missing[0]}'"
         raise DataError(where, problem, "give the store that was predicted, or none")
-    return np.array([row_of[name] for name in table.ids_N], np.int64)
+    return rows_N
 
 
 def _check_origin(trained: TrainedRun, store: Store, *, named: bool) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,8 +18,9 @@ from fastpath.errors import DataError, UsageError
 from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
-from fastpath.shards.reader import Store
+from fastpath.shards.reader import Store, locate
 from fastpath.types import Split
+from fastpath.workflows import json_values
 from fastpath.workflows.explain_sheet import sheet
 from fastpath.workflows.inference import all_logits, scored
 from fastpath.workflows.occlusion import Audit, audit
@@ -175,12 +175,11 @@ def _choose(
 ) -> tuple[NDArray[np.int64], str]:
     """Return the rows to explain and how they were chosen."""
     if choice.ids:
-        row_of = {str(name): row for row, name in enumerate(store.ids_N)}
-        missing = [name for name in choice.ids if name not in row_of]
+        rows_N, missing = locate(store.ids_N, choice.ids)
         if missing:
             problem = f"found no patch '{missing[0]}' in {store.path}"
             raise UsageError("--ids", problem, "look up ids with 'fastpath inspect', or in the store's index.parquet")
-        return np.array([row_of[name] for name in choice.ids], np.int64), "ids"
+        return rows_N, "ids"
     if choice.errors:
         return rows_M[_worst_errors(store.labels_N[rows_M], logits_M, choice.errors)], "errors"
     rng = np.random.default_rng(seed)
@@ -253,7 +252,7 @@ def _write(
         ),
     )
     values = {key: value for key, value in asdict(result).items() if key != "output"}
-    write_durably(output / "explain.json", (json.dumps(values, indent=2) + "\n").encode())
+    write_durably(output / "explain.json", (json_values.dumps(values) + "\n").encode())
 
 
 def _file_name(name: str) -> str:

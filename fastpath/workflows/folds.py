@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import Split
-from fastpath.workflows import out_of_fold, train
+from fastpath.workflows import json_values, out_of_fold, train
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trained import open_run
@@ -103,7 +103,7 @@ def run(
     frame = train_all(store, run_dir, config, runtime, splits, watch=watch)
     result = _result(run_dir, num_folds, frame, leak_notice(store, splits[0]))
     if frame is not None:
-        write_durably(run_dir / SUMMARY, (json.dumps(asdict(result), indent=2, default=str) + "\n").encode())
+        write_durably(run_dir / SUMMARY, (json_values.dumps(result) + "\n").encode())
     return result
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from fastpath.ingest.split import Kind, deal
 from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, open_store
-from fastpath.workflows import folds
+from fastpath.workflows import folds, json_values
 from fastpath.workflows.folds import Watch
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def run(
             return _interrupted(output, store, num_folds)
         frames[kind] = frame
     result = _compared(output, store, frames, num_folds)
-    write_durably(output / SUMMARY, (json.dumps(asdict(result), indent=2, default=str) + "\n").encode())
+    write_durably(output / SUMMARY, (json_values.dumps(result) + "\n").encode())
     return result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from fastpath.analysis import (
 from fastpath.analysis.calibration import Calibrator, Method
 from fastpath.analysis.combine import Mean
 from fastpath.analysis.intervals import Interval, Units
+from fastpath.workflows.json_values import plain
 from fastpath.workflows.report_table import Floats, ScoredTable
 from fastpath.workflows.score_views import Tta
 
@@ -98,19 +99,6 @@ def judge(table: ScoredTable, choices: Choices) -> Judged:
         "seed": choices.seed,
     }
     return Judged(plain(facts), fitted, calibrated_N)
-
-
-def plain(value: Any) -> Any:  # noqa: ANN401 (any nesting of values)
-    """Return JSON values: what is undefined becomes null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _units(table: ScoredTable, part_N: NDArray[np.bool_]) -> Units:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
 import jinja2
@@ -24,12 +23,15 @@ def render(
         template: The page's template.
         more: What else the template shows.
     """
-    text = resources.files("fastpath.workflows").joinpath("templates", template).read_text(encoding="utf-8")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("fastpath.workflows"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"count": _count, "share": _share, "triple": _triple, "number": _number}
-    return environment.from_string(text).render(
+    return environment.get_template(template).render(
         facts=facts, pictures={name: embed(png) for name, png in pictures.items()}, **more
     )
 

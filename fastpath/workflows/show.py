@@ -20,7 +20,7 @@ from fastpath.ingest import quality
 from fastpath.ingest.split import read_split
 from fastpath.shards import format as fmt
 from fastpath.shards.format import write_durably
-from fastpath.shards.reader import Store, open_store
+from fastpath.shards.reader import Store, locate, open_store
 from fastpath.workflows.inspect_facts import part_names
 
 OVERVIEW, FACTS = "overview.png", "show.json"
@@ -56,13 +56,11 @@ def patches(path: Path, output: Path, ids: Sequence[str]) -> ShowResult:
         UsageError: The store has no patch of some id.
     """
     store = open_store(path)
-    row_of = {name: row for row, name in enumerate(store.ids_N.tolist())}
     wanted = list(dict.fromkeys(ids))
-    unknown = [name for name in wanted if name not in row_of]
+    rows_N, unknown = locate(store.ids_N, wanted)
     if unknown:
         problem = f"found {len(unknown)} of {len(wanted)} ids that are not in the store, the first '{unknown[0]}'"
         raise UsageError("--ids", problem, f"look in the id column of {path / fmt.INDEX}")
-    rows_N = np.array([row_of[name] for name in wanted], dtype=np.int64)
     images_NHWC, shown, files = store.gather(rows_N), index_facts(store, rows_N), {}
     for facts, image in zip(shown, images_NHWC, strict=True):
         stem = facts["id"] if SAFE_NAME.fullmatch(facts["id"]) else f"row-{facts['row']}"

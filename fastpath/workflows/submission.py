@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.errors import DataError
+from fastpath.shards.reader import locate
 
 SAMPLE = "sample_submission.csv"
 
@@ -29,16 +30,15 @@ def rows_of(sample: Path, ids_N: NDArray[np.object_]) -> NDArray[np.int64]:
         DataError: The sample cannot be read, or names other ids.
     """
     wanted = sample_ids(sample)
-    row_of = {str(name): row for row, name in enumerate(ids_N)}
-    missing = [name for name in wanted if name not in row_of]
+    rows_N, missing = locate(ids_N, wanted)
     if missing:
         problem = f"names {len(missing)} of {len(wanted)} ids that are not among the patches, the first '{missing[0]}'"
         raise DataError(sample, problem, "give the sample of these patches, or the patches that are missing")
-    if len(wanted) != len(row_of):
-        extra = next(iter(row_of.keys() - set(wanted)))
-        problem = f"lacks {len(row_of) - len(wanted)} of {len(row_of)} patches, for example '{extra}'"
+    if len(wanted) != len(ids_N):
+        extra = next(iter(set(ids_N.tolist()) - set(wanted)))
+        problem = f"lacks {len(ids_N) - len(wanted)} of {len(ids_N)} patches, for example '{extra}'"
         raise DataError(sample, problem, "give the sample of these patches, or only the patches it names")
-    return np.array([row_of[name] for name in wanted], np.int64)
+    return rows_N
 
 
 def sample_ids(sample: Path) -> list[str]:

@@ -21,6 +21,7 @@ from fastpath.shards.format import write_durably
 from fastpath.workflows import pool, sweep_report, train
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.interrupts import interruptible
+from fastpath.workflows.json_values import plain
 from fastpath.workflows.run_data import open_run_data
 from fastpath.workflows.sweep_plan import Plan
 
@@ -258,15 +259,11 @@ def _told(one: Contrast, names: list[str]) -> dict[str, Any]:
         "first": names[one.first],
         "second": names[one.second],
         "difference": one.difference,
-        "standard_error": _plain(one.standard_error),
-        "p_value": _plain(one.p_value),
-        "p_corrected": _plain(one.p_corrected),
+        "standard_error": plain(one.standard_error),
+        "p_value": plain(one.p_value),
+        "p_corrected": plain(one.p_corrected),
         "verdict": "better" if one.better else "not distinguishable",
     }
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _notices(num_seeds: int, chance: float | None, num_val: int) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from fastpath.workflows import audit, pack, train
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trained import open_run
 
-pytestmark = pytest.mark.dali
+pytestmark = [pytest.mark.dali, pytest.mark.usefixtures("one_thread")]
 
 ONE_THREAD = Runtime(torch.device("cpu"), num_threads=1)
 CONFIG = parse(
@@ -31,14 +30,6 @@ CONFIG = parse(
         "train": {"epochs": 1},
     }
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

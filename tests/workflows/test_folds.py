@@ -27,7 +27,7 @@ from fastpath.workflows import folds, leak, mine, out_of_fold, pack
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trained import open_run
 
-pytestmark = pytest.mark.dali
+pytestmark = [pytest.mark.dali, pytest.mark.usefixtures("one_thread")]
 
 ONE_THREAD = Runtime(torch.device("cpu"), num_threads=1)
 SETTINGS: dict[str, Any] = {
@@ -41,14 +41,6 @@ SETTINGS: dict[str, Any] = {
 
 def config(**changes: dict[str, Any]) -> Config:
     return parse({key: value | changes.get(key, {}) for key, value in SETTINGS.items()})
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from fastpath.workflows import calibrated, mine, mined, out_of_fold, pack, train
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trained import open_run
 
-pytestmark = pytest.mark.dali
+pytestmark = [pytest.mark.dali, pytest.mark.usefixtures("one_thread")]
 
 ONE_THREAD = Runtime(torch.device("cpu"), num_threads=1)
 SETTINGS: dict[str, Any] = {
@@ -34,14 +34,6 @@ SETTINGS: dict[str, Any] = {
 
 def config(**data: Any) -> Config:
     return parse({**SETTINGS, "data": {**SETTINGS["data"], **data}})
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

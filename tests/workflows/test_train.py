@@ -24,7 +24,7 @@ from fastpath.runtime import Runtime
 from fastpath.shards.reader import open_store
 from fastpath.workflows import pack, train
 
-pytestmark = pytest.mark.dali
+pytestmark = [pytest.mark.dali, pytest.mark.usefixtures("one_thread")]
 
 ONE_THREAD = Runtime(torch.device("cpu"), num_threads=1)
 NUM_EPOCHS = 2
@@ -55,14 +55,6 @@ def listen(event):
         os.kill(os.getpid(), signal.SIGKILL)
 train.run(Path(store), Path(run_dir), load(Path(config)), Runtime(torch.device("cpu"), num_threads=1), on_event=listen)
 """
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from fastpath.types import ChannelStats
 from fastpath.workflows import pack, train
 from fastpath.workflows.run_data import open_run_data
 
-pytestmark = pytest.mark.dali
+pytestmark = [pytest.mark.dali, pytest.mark.usefixtures("one_thread")]
 
 ONE_THREAD = Runtime(torch.device("cpu"), num_threads=1)
 # 64 patches: steps of 4, then 4, then 2 an epoch; the second and third stage share an optimiser.
@@ -45,14 +45,6 @@ SETTINGS: dict[str, Any] = {
         {"epochs": 1, "data": {"batch_size": 32}},
     ],
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

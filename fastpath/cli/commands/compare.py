@@ -79,7 +79,7 @@ def command(
         with render.progress_bar("scoring", verbosity) as advance:
             found = compare.run(runs, where, store_path=store, output=output, which=checkpoint, advance=advance)
     if as_json:
-        click.echo(compare.as_json(asdict(found)))
+        render.result(asdict(found), as_json=True, title="")
     else:
         _tables(found)
 

@@ -26,20 +26,8 @@ _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
     help="The part of the store to measure on.",
 )
 @options.output("Where to write. Default: RUN/evaluation-SPLIT, or evaluation-NAME beside a table.", required=False)
-@click.option(
-    "--tta",
-    type=click.Choice(["none", "d4"]),
-    default="none",
-    show_default=True,
-    help="Score each patch in its eight turns and mirror images; tells what that is worth.",
-)
-@click.option(
-    "--mean",
-    type=click.Choice(["logits", "probabilities"]),
-    default="logits",
-    show_default=True,
-    help="What is averaged over views.",
-)
+@options.tta("Score each patch in its eight turns and mirror images; tells what that is worth.")
+@options.mean()
 @click.option(
     "--calibration",
     type=click.Choice(["temperature", "platt", "isotonic", "none"]),

@@ -13,13 +13,7 @@ from fastpath.cli import options, render
 @click.command(name="export")
 @click.argument("run", type=options.PATH)
 @options.output("The file to write: .onnx, .pt2 (torch.export) or .ts (TorchScript).")
-@click.option(
-    "--tta",
-    type=click.Choice(["none", "d4"]),
-    default="none",
-    show_default=True,
-    help="d4: average the logits of the eight turned and mirrored views within.",
-)
+@options.tta("d4: average the logits of the eight turned and mirrored views within.")
 @click.option(
     "--calibrated/--raw", default=True, show_default=True, help="Include the calibration the run has, if any."
 )

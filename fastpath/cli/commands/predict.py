@@ -29,20 +29,8 @@ def _weights(_context: click.Context, _parameter: click.Parameter, text: str | N
     type=options.PATH,
     help="A sample submission: its ids, in its order. Default: the sample_submission.csv in or beside --source.",
 )
-@click.option(
-    "--tta",
-    type=click.Choice(["none", "d4"]),
-    default="none",
-    show_default=True,
-    help="Score each patch in its eight turns and mirror images.",
-)
-@click.option(
-    "--mean",
-    type=click.Choice(["logits", "probabilities"]),
-    default="logits",
-    show_default=True,
-    help="What is averaged over views.",
-)
+@options.tta("Score each patch in its eight turns and mirror images.")
+@options.mean()
 @click.option(
     "--ensemble",
     type=click.Choice(list(_MEANS)),
