@@ -270,8 +270,10 @@ def draw(result: BenchResult, path: Path) -> None:
     axes = figure.subplots()
     bars = axes.barh(list(shown), list(shown.values()), color="#4477aa")
     axes.bar_label(bars, fmt="%.0f", padding=3)
+    axes.set_xscale("log")  # reading is hundreds of times faster than training
+    axes.margins(x=0.12)
     axes.invert_yaxis()
-    axes.set_xlabel(f"patches a second at {result.image_size_px} px, batch {result.batch_size}")
+    axes.set_xlabel(f"patches a second (log) at {result.image_size_px} px, batch {result.batch_size}")
     axes.set_title(result.runtime, fontsize="small", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)

@@ -72,7 +72,7 @@ def _speed(axes: Axes, timings: Sequence[dict[str, Any]]) -> None:
     """Draw the rate, and on an axis of its own the share of time spent waiting for the loader."""
     epochs = [timing["epoch"] for timing in timings]
     _line(axes, epochs, _column(timings, "images_per_s"), "patches/s", _BLUE)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
     stall = axes.twinx()
     shares = [100 * share for share in _column(timings, "stall_share")]
     stall.bar(epochs, shares, width=0.3, color=_GREY, alpha=0.5)

@@ -53,6 +53,7 @@ class ExportResult:
         outputs: Names and what they hold.
         tta: Whether the eight views are averaged within.
         calibration: The calibration within; `none` where probabilities are raw.
+        notice: Why the run's calibration is not within, where it was asked for; else empty.
         num_checked: Patches on which file and run were compared.
         max_difference: Largest difference in logits; None where nothing was compared.
         size_bytes: Of the file.
@@ -65,6 +66,7 @@ class ExportResult:
     outputs: str
     tta: Tta
     calibration: str
+    notice: str
     num_checked: int
     max_difference: float | None
     size_bytes: int
@@ -132,7 +134,7 @@ def run(
     """
     kind, trained = _kind(output), open_run(run_dir, which)
     store = trained.open_store(store_path) if check else None
-    calibrator = calibrations.load(trained.path, tta)[0] if calibrated else calibration.IDENTITY
+    calibrator, notice = calibrations.load(trained.path, tta) if calibrated else (calibration.IDENTITY, "")
     reference = None if store is None else Reference(trained, store, tta, calibrator, runtime, check)
     num, difference = _write_proven(
         deployed(trained, tta, calibrator), kind, output, _example(trained), reference, advance
@@ -145,6 +147,7 @@ def run(
         outputs="logit: float32 [N]; probability: float32 [N]",
         tta=tta,
         calibration=calibrator.method,
+        notice=notice,
         num_checked=num,
         max_difference=difference,
         size_bytes=output.stat().st_size,

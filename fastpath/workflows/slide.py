@@ -85,6 +85,7 @@ class SlideResult:
         num_tiles: Of these, with tissue: scored.
         scores: By aggregation, from calibrated probabilities.
         calibration: The calibration of the probabilities; `none` where they are raw.
+        notice: Why they are raw; empty where they are not.
         lesions: How the heatmap compares with them; None where none were given.
         output: Where heatmap.png, tiles.parquet and slide.json lie.
     """
@@ -99,6 +100,7 @@ class SlideResult:
     num_tiles: int
     scores: dict[str, float]
     calibration: str
+    notice: str
     lesions: Found | None
     output: str
 
@@ -129,7 +131,7 @@ def run(
         DataError: The image cannot be read or shows no tissue, or the lesions are not lesions.
     """
     options, trained = options or Options(), open_run(run_dir, which)
-    calibrator, _ = calibrated.load(trained.path, "none")
+    calibrator, notice = calibrated.load(trained.path, "none")
     with closing(open_slide(image)) as slide:
         tile_px = trained.checkpoint.patch_size_px
         grid = lay_grid(slide, tile_px, options.tile_mpp, options.mpp, options.stride_px)
@@ -150,6 +152,7 @@ def run(
             num_tiles=len(places_N2),
             scores=slides.slide_scores(probability_N, options.top_k),
             calibration=calibrator.method,
+            notice=notice,
             lesions=None if mask is None else compare(grid, places_N2, probability_N, mask),
             output=str(output),
         )

@@ -110,10 +110,11 @@ def test_a_calibration_travels_with_the_model(run_dir: Path, tmp_path: Path, cal
         assert outcome.exit_code == 0, outcome.output
         assert json.loads(outcome.stdout)["calibration"] == told
     # One of other weights, or of other views, would be wrong here.
-    for stranger in ({"weights": "0" * 16}, {"tta": "d4"}):
+    for stranger, why in (({"weights": "0" * 16}, "belongs to other weights"), ({"tta": "d4"}, "fitted with --tta d4")):
         (tmp_path / "run" / "calibration.json").write_text(json.dumps(calibration | stranger))
         outcome = _invoke(tmp_path / "run", "-o", tmp_path / "model.ts", "--check", 0, "--json")
         assert json.loads(outcome.stdout)["calibration"] == "none"
+        assert why in json.loads(outcome.stdout)["notice"]
 
 
 def test_a_file_that_computes_something_else_is_not_kept(

@@ -62,4 +62,6 @@ def command(
             which=checkpoint,
             advance=advance,
         )
+    if found.notice:
+        render.notice(found.notice)
     render.result(asdict(found), as_json=as_json, title=f"exported as {found.kind}", where=found.output)

@@ -117,6 +117,8 @@ def _score(
     chosen = slide.Options(stride_px=rest["stride"], **{name: rest[name] for name in names})
     with render.progress_bar("scoring", verbosity) as advance:
         found = slide.run(run, image, output, where, options=chosen, which=checkpoint, advance=advance)
+    if found.notice:
+        render.notice(found.notice)
     values = asdict(found)
     if not as_json:
         values |= {f"score_{name}": value for name, value in values.pop("scores").items()}
