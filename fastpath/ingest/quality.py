@@ -148,12 +148,17 @@ def _near_duplicates(phash_N: np.ndarray, candidate_N: np.ndarray) -> np.ndarray
 
 
 def _near_in_band(hashes: np.ndarray, band: np.ndarray) -> np.ndarray:
-    """Compare each hash with all that stand before it in its run of equal bands, one distance at a time."""
+    """Compare each hash with all that stand before it in its run of equal bands, one distance at a time.
+
+    Who was found near is compared no further, so a set of many near copies costs no more than one of few.
+    """
     near, later = np.zeros(len(hashes), bool), np.arange(len(hashes))
     for distance in range(1, len(hashes)):
         later = later[later >= distance]
         later = later[band[later] == band[later - distance]]  # who has left its run does not come back
         if not len(later):
             break
-        near[later] |= np.bitwise_count(hashes[later] ^ hashes[later - distance]) <= NEAR_BITS
+        found = np.bitwise_count(hashes[later] ^ hashes[later - distance]) <= NEAR_BITS
+        near[later[found]] = True
+        later = later[~found]
     return near

@@ -177,6 +177,20 @@ def test_near_duplicates_are_those_that_brute_force_finds(data: st.DataObject) -
     assert found.tolist() == real
 
 
+def test_many_near_copies_are_compared_as_often_as_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+    count = np.bitwise_count
+
+    def counting(values: np.ndarray) -> np.ndarray:
+        compared.append(len(values))
+        return count(values)
+
+    monkeypatch.setattr(np, "bitwise_count", counting)
+    hashes = np.random.default_rng(0).integers(1, 2**63, 20, dtype=np.uint64)[np.arange(4000) % 20]
+    assert quality._near_duplicates(hashes, np.ones(4000, bool)).sum() == 3980
+    assert sum(compared) <= 4 * 4000  # once in each band, where pairs would be 4 * 4000 * 199 / 2
+
+
 def test_ids_that_are_no_hashes_are_not_held_against_a_source() -> None:
     rows = rows_of(np.stack([tissue(seed) for seed in range(4)]))
     labels_N = np.zeros(4, np.int8)
