@@ -8,19 +8,18 @@ checksum.
 
 from __future__ import annotations
 
-import io
 import pickle
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from fastpath.errors import CheckpointError, FastpathError
-from fastpath.shards.format import write_durably
+from fastpath.shards.format import durably
 
 # The pickle holds names and numbers, a few hundred bytes a tensor: a network of 100,000 tensors stays below.
 _PICKLE_BYTES_MAX = 64 << 20
@@ -32,14 +31,39 @@ def write_archive(values: Mapping[str, Any], path: Path) -> None:
     Raises:
         FastpathError: The file cannot be written; what it held before is still there.
     """
-    content = io.BytesIO()
-    torch.save(dict(values), content)
     try:
-        write_durably(path, content.getvalue())
+        with durably(path) as file:
+            sink = _Sink(file)
+            torch.save(dict(values), sink)  # type: ignore[arg-type]
+            if sink.error is not None:
+                raise sink.error
     except OSError as error:
         kept = "; the one before it is kept" if path.exists() else ""
         problem = f"cannot be written ({error.strerror or error}){kept}"
         raise FastpathError(path, problem, "make room on the disk, then go on with --resume") from None
+
+
+class _Sink:
+    """Takes what torch writes to a file, whose first error it keeps: torch would bury it under one of its own.
+
+    Straight to the file: a buffer of the whole checkpoint would double its memory and leave the heap in pieces.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.error: OSError | None = None
+        self._file = file
+
+    def write(self, content: memoryview) -> int:
+        """Return as if all had been written, be it so or not."""
+        if self.error is None:
+            try:
+                self._file.write(content)
+            except OSError as error:
+                self.error = error
+        return len(content)
+
+    def flush(self) -> None:
+        """Do nothing: the file is flushed when all is written."""
 
 
 def read_archive(path: Path) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import numpy as np
 import xxhash
@@ -198,14 +199,21 @@ def parse_document(text: bytes, kind: type[Document], where: Path) -> Document:
 
 def write_durably(path: Path, content: bytes) -> None:
     """Write a file so that a crash leaves either the old one or the new one: temporary name, fsync, rename."""
+    with durably(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def durably(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to be written to like `write_durably`: the block's end puts it in place, an error removes it."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)  # half a file would only keep a full disk full
         raise
     sync_directory(path.parent)
