@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -33,17 +33,22 @@ class JoinedStore:
         """Names, an object array of str."""
         return np.concatenate([store.ids_N for store in self._stores])
 
+    def parts(self, rows_N: np.ndarray) -> Iterator[tuple[Store, np.ndarray, np.ndarray]]:
+        """Yield each store that rows lie in, with their places in `rows_N` and their rows there, both int64."""
+        number_N = np.searchsorted(self._starts, rows_N, side="right") - 1
+        for number, store in enumerate(self._stores):
+            at = np.flatnonzero(number_N == number)
+            if len(at):
+                yield store, at, np.asarray(rows_N, np.int64)[at] - self._starts[number]
+
     def gather(self, indices_N: np.ndarray, out_NHWC: np.ndarray | None = None) -> np.ndarray:
         """Copy patches out of the stores; see `Store.gather`."""
         rows_N = np.asarray(indices_N, np.int64)
         if out_NHWC is None:
             out_NHWC = np.empty((len(rows_N), self.patch_size_px, self.patch_size_px, 3), np.uint8)
-        number_N = np.searchsorted(self._starts, rows_N, side="right") - 1
-        for number, store in enumerate(self._stores):
-            at = np.flatnonzero(number_N == number)
+        for store, at, own_N in self.parts(rows_N):
             if len(at) == len(rows_N):
-                return store.gather(rows_N - self._starts[number], out_NHWC)
-            if len(at):
-                # Indexing by an array copies, so patches are written from a buffer of their own.
-                out_NHWC[at] = store.gather(rows_N[at] - self._starts[number])
+                return store.gather(own_N, out_NHWC)
+            # Indexing by an array copies, so patches are written from a buffer of their own.
+            out_NHWC[at] = store.gather(own_N)
         return out_NHWC

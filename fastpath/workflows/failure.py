@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from fastpath.config import Config
 from fastpath.data import augment, plan
 from fastpath.engine.course import Stage, stage_at
 from fastpath.engine.guard import NonFiniteLossError
-from fastpath.errors import FastpathError
+from fastpath.errors import FastpathError, StoreError
+from fastpath.ingest.split import read_split
 from fastpath.shards.format import write_durably
-from fastpath.workflows.run_data import RunData
+from fastpath.workflows.run_data import RunData, run_data_of
 
 FACTS, SETTINGS = "failure.json", "failure.toml"
 
@@ -46,10 +48,13 @@ def record(run_dir: Path, error: NonFiniteLossError, course: Sequence[Stage], da
         | {"augmentation": {field.name: getattr(drawn, field.name)[number].tolist() for field in fields(drawn)}}
         for number, (position, row) in enumerate(zip(positions, rows_N, strict=True))
     ]
-    command = (
-        f"fastpath show {data.store.path} --epoch {error.epoch} --position {positions.start} --count {len(positions)} "
-        f"--config {run_dir / SETTINGS} -o {run_dir / 'failure'}"
-    )
+    fold = _fold(data, config)
+    if fold is None:  # divided by something that the store does not keep: its patches can be shown, not its samples
+        what = "--ids " + " ".join(dict.fromkeys(map(str, ids_N[rows_N])))
+    else:
+        place = f"--epoch {error.epoch} --position {positions.start} --count {len(positions)}"
+        what = f"{place}{fold} --config {run_dir / SETTINGS}"
+    command = f"fastpath show {data.store.path} {what} -o {run_dir / 'failure'}"
     facts = {"epoch": error.epoch, "step": error.step, "loss": str(error.loss), "show": command, "samples": samples}
     write_durably(run_dir / SETTINGS, _toml(config).encode())
     write_durably(run_dir / FACTS, (json.dumps(facts, indent=2) + "\n").encode())
@@ -58,6 +63,15 @@ def record(run_dir: Path, error: NonFiniteLossError, course: Sequence[Stage], da
         f"{error.problem}; its batch is in {run_dir / FACTS}",
         f"look at it with '{command}'; then {error.remedy}",
     )
+
+
+def _fold(data: RunData, config: Config) -> str | None:
+    """Return what tells `fastpath show` the run's division of the store; None where the store does not have it."""
+    for option, fold in (("", None), (f" --fold {data.split.fold}", data.split.fold)):
+        with suppress(StoreError):
+            if run_data_of(data.store, config, read_split(data.store, fold)).fingerprint == data.fingerprint:
+                return option
+    return None
 
 
 def _toml(config: Config) -> str:

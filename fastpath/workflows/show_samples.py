@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from fastpath.analysis import eda_figures, png
+from fastpath.analysis.eda import CLASS_NAMES
 from fastpath.analysis.eda_figures import CENTRE_PX, Row
 from fastpath.config import Config
 from fastpath.data import augment, geometry
@@ -20,10 +21,12 @@ from fastpath.data.augment import Augmentation
 from fastpath.data.loader import train_loader
 from fastpath.data.source import training_layout
 from fastpath.errors import UsageError
+from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
-from fastpath.shards.reader import Store
+from fastpath.shards.reader import open_store
 from fastpath.types import ChannelStats
-from fastpath.workflows.run_data import open_run_data
+from fastpath.workflows.extra import with_extra
+from fastpath.workflows.run_data import RunData, run_data_of
 from fastpath.workflows.show import OVERVIEW, ShowResult, index_facts, write
 
 ARTEFACTS = {"blur": "blur_px", "noise": "noise_sd", "JPEG": "jpeg_quality", "ring blur": "ring_blur_px"}
@@ -31,7 +34,15 @@ FACTORS = ("brightness", "contrast", "saturation", "hue")  # in the order of `Au
 
 
 def run(
-    path: Path, output: Path, config: Config, runtime: Runtime, *, epoch: int, position: int, count: int = 1
+    path: Path,
+    output: Path,
+    config: Config,
+    runtime: Runtime,
+    *,
+    epoch: int,
+    position: int,
+    count: int = 1,
+    fold: int | None = None,
 ) -> ShowResult:
     """Write the very samples that training reads at a place in an epoch, beside the patches they are made from.
 
@@ -46,27 +57,27 @@ def run(
         epoch: Epoch, from 0.
         position: Position of the first sample in the epoch, from 0.
         count: Consecutive samples; fewer where the epoch ends.
+        fold: Which fold is held out; None takes the one the split was written with.
 
     Raises:
-        StoreError: `path` is not a store, or has no split.
+        StoreError: `path` is not a store, or has no split, or no such fold.
+        DataError: The table of mined patches does not belong here.
         UsageError: The epoch has no such position.
     """
-    if config.data.extra is not None:
-        problem = "found mined patches, wanted a run on its store alone to name samples by position"
-        raise UsageError("data.extra", problem, "show patches by id")
-    data = open_run_data(path, config)
-    store, size = data.store, len(data.train_rows_N)
+    store = open_store(path)
+    split = None if fold is None else read_split(store, fold)
+    data = with_extra(run_data_of(store, config, split), config)
+    size = len(data.train_rows_N)
     if position >= size:
         raise UsageError("--position", f"found {position}, wanted 0 to {size - 1}", "choose a place in the epoch")
     places = range(position, min(position + count, size))
     rows_N = data.order(config, epoch)[places.start : places.stop]
-    stats = ChannelStats(data.split.mean_3, data.split.std_3)
-    seen_NHWC = _seen(store, data.train_rows_N, stats, config, runtime, epoch, places, rows_N)
+    seen_NHWC = _seen(data, config, runtime, epoch, places, rows_N)
     drawn = augment.draw(config.data.augment, config.data.image_size_px, config.seed, epoch, places)
     corners_N42 = centre_corners(drawn, config, store.patch_size_px)
 
-    shown, files, pairs = index_facts(store, rows_N), {}, []
-    for number, (facts, original, seen) in enumerate(zip(shown, store.gather(rows_N), seen_NHWC, strict=True)):
+    shown, files, pairs = _index_facts(data, rows_N), {}, []
+    for number, (facts, original, seen) in enumerate(zip(shown, data.patches.gather(rows_N), seen_NHWC, strict=True)):
         stem = f"epoch-{epoch}-position-{places[number]}"
         corners_42 = corners_N42[number]
         whole = bool(((corners_42 > -0.01) & (corners_42 < config.data.image_size_px + 0.01)).all())
@@ -81,6 +92,18 @@ def run(
     return write(output, files, values, shown)
 
 
+def _index_facts(data: RunData, rows_N: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Return what the indexes say of some rows; of mined patches also where they lie, with the label trained on."""
+    if data.joined is None:
+        return index_facts(data.store, rows_N)
+    found: list[dict[str, Any]] = [{}] * len(rows_N)
+    for store, at, own_N in data.joined.parts(rows_N):
+        for place, facts in zip(at.tolist(), index_facts(store, own_N), strict=True):
+            label = CLASS_NAMES[int(data.joined.labels_N[rows_N[place]])]
+            found[place] = facts | {"label": label, "store": str(store.path)}
+    return found
+
+
 def centre_corners(drawn: Augmentation, config: Config, patch_px: int) -> NDArray[np.float64]:
     """Return where the corners of the labelled centre lie in each sample, float64 [N, 4, 2], x and y in pixels."""
     layout = training_layout(patch_px, config)
@@ -92,18 +115,14 @@ def centre_corners(drawn: Augmentation, config: Config, patch_px: int) -> NDArra
 
 
 def _seen(
-    store: Store,
-    train_rows_M: NDArray[np.int64],
-    stats: ChannelStats,
-    config: Config,
-    runtime: Runtime,
-    epoch: int,
-    places: range,
-    rows_N: NDArray[np.int64],
+    data: RunData, config: Config, runtime: Runtime, epoch: int, places: range, rows_N: NDArray[np.int64]
 ) -> NDArray[np.uint8]:
     """Read these positions from the training loader and undo the normalisation, uint8 [N, H, W, 3]."""
     first, last = places.start // config.data.batch_size, (places.stop - 1) // config.data.batch_size
-    with closing(train_loader(store, train_rows_M, stats, config, runtime)) as loader:
+    stats = ChannelStats(data.split.mean_3, data.split.std_3)
+    with closing(
+        train_loader(data.patches, data.train_rows_N, stats, config, runtime, weights_N=data.weights_N)
+    ) as loader:
         # Copied, because a batch may be a view of memory that the next one is written to.
         batches = [
             (batch.images_NCHW.permute(0, 2, 3, 1).cpu().numpy().copy(), batch.indices_N.cpu().numpy().copy())

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from fastpath.config import Config, parse
 from fastpath.errors import DataError, StoreError
 from fastpath.ingest.split import read_split, write_split
+from fastpath.runtime import resolve
 from fastpath.shards.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import extra, mined, pack
+from fastpath.workflows import extra, mined, pack, show_samples
 from fastpath.workflows.mined import Kind
 from fastpath.workflows.run_data import RunData, open_run_data
 
@@ -125,6 +127,33 @@ def test_the_order_is_a_function_of_seed_and_epoch(store: Path, write: Callable[
     assert (orders[0] != orders[1]).any()
     drawn = np.mean([(data.order(settings, epoch) == plain.train_rows_N[5]).sum() for epoch in range(50)])
     assert drawn == pytest.approx(8.0 * 64 / 71, abs=0.2)
+
+
+@pytest.mark.dali
+def test_the_samples_of_a_run_with_a_table_are_shown(
+    store: Path, unlabelled: Path, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    plain, other = opened(store, None), open_store(unlabelled)
+    row = int(plain.train_rows_N[2])
+    flipped, pseudo = plain.store.ids_N[row], other.ids_N[3]
+    wrong = 1 - int(plain.store.labels_N[row])
+    rows: list[Row] = [
+        (flipped, Kind.LABEL_ERROR, wrong, 9.0, store),
+        (pseudo, Kind.PSEUDO_LABEL, 1, 9.0, unlabelled),
+    ]
+    settings = config(write(rows), sampling="natural", image_size_px=32, batch_size=16)
+    data = extra.with_extra(open_run_data(store, settings), settings)
+    found = show_samples.run(store, tmp_path / "shown", settings, resolve("cpu"), epoch=1, position=0, count=1024)
+    order = data.order(settings, 1)
+    assert [one["id"] for one in found.shown] == data.patches.ids_N[order].tolist()
+    label = {one["id"]: one["label"] for one in found.shown}
+    assert (label[flipped], label[pseudo]) == (("negative", "positive")[wrong], "positive")
+    for one in found.shown:
+        place = other if one["id"] == pseudo else plain.store
+        assert one["store"] == str(place.path)
+        assert place.ids_N[one["row"]] == one["id"]
+        with Image.open(tmp_path / "shown" / one["files"]["stored"]) as picture:
+            np.testing.assert_array_equal(np.asarray(picture), place.gather(np.array([one["row"]]))[0])
 
 
 class TestLeakGuard:

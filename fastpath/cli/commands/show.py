@@ -18,6 +18,7 @@ from fastpath.errors import UsageError
 @click.option("--epoch", type=click.IntRange(min=0), help="Show samples as training sees them in this epoch, from 0 …")
 @click.option("--position", type=click.IntRange(min=0), help="… at this position of it, from 0.")
 @click.option("--count", type=click.IntRange(1, 1024), default=1, show_default=True, help="Consecutive positions.")
+@click.option("--fold", type=click.IntRange(min=0), help="Held out; default: the one the split was written with.")
 @click.option("--config", "config_path", type=options.PATH, help="Settings in TOML, as for train.")
 @options.seed()
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated.")
@@ -30,6 +31,7 @@ def command(
     epoch: int | None,
     position: int | None,
     count: int,
+    fold: int | None,
     config_path: Path | None,
     seed: int | None,
     overrides: tuple[str, ...],
@@ -60,7 +62,7 @@ def command(
 
         settings = config.load(config_path, [*overrides, *([] if seed is None else [f"seed={seed}"])])
         where = runtime.resolve("cpu")  # a handful of samples, on whatever machine is at hand
-        found = show_samples.run(store, output, settings, where, epoch=epoch, position=position, count=count)
+        found = show_samples.run(store, output, settings, where, epoch=epoch, position=position, count=count, fold=fold)
     values = {"shown": found.shown, "overview": str(found.overview)}
     if not as_json:
         for facts in found.shown:
