@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastpath.config import Config
     from fastpath.runtime import Runtime
     from fastpath.workflows.folds import Watch
+    from fastpath.workflows.train import Residency
 
 
 def watch(verbosity: int) -> Watch:
@@ -40,6 +41,8 @@ def train_folds(
     num_folds: int,
     *,
     resume: bool,
+    residency: Residency,
+    trackers: tuple[str, ...],
     as_json: bool,
     verbosity: int,
 ) -> None:
@@ -47,7 +50,17 @@ def train_folds(
     from fastpath.cli.main import INTERRUPTED
     from fastpath.workflows import folds
 
-    found = folds.run(store, output, settings, where, num_folds, resume=resume, watch=watch(verbosity))
+    found = folds.run(
+        store,
+        output,
+        settings,
+        where,
+        num_folds,
+        resume=resume,
+        residency=residency,
+        trackers=trackers,
+        watch=watch(verbosity),
+    )
     if found.status == "interrupted":
         render.notice(f"stopped where it can go on: fastpath train {store} -o {output} --folds {num_folds} --resume")
         click.get_current_context().exit(INTERRUPTED)

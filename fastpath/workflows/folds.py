@@ -22,6 +22,8 @@ from fastpath.types import Split
 from fastpath.workflows import json_values, out_of_fold, train
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.score_views import score
+from fastpath.workflows.trackers import listening, require
+from fastpath.workflows.train import Residency
 from fastpath.workflows.trained import open_run
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ def run(
     num_folds: int,
     *,
     resume: bool = False,
+    residency: Residency = "auto",
+    trackers: tuple[str, ...] = (),
     watch: Watch | None = None,
 ) -> FoldsResult:
     """Train each fold into `run_dir/fold-k` and write `out_of_fold.parquet` and `folds.json`.
@@ -86,13 +90,16 @@ def run(
         runtime: Device and precision.
         num_folds: Folds.
         resume: Go on where the folds stand.
+        residency: Where patches wait to be fed; decides nothing about the result.
+        trackers: Of `trackers.TRACKERS`; each fold is a run of its own to them.
         watch: Shows the training of each fold.
 
     Raises:
         StoreError: The store is not divided so.
         ConfigError: The recipe trains on validation patches.
-        UsageError: The directory is not as it should be.
+        UsageError: The directory is not as it should be, or a tracker's package is not installed.
     """
+    require(trackers)
     store = open_store(store_path)
     found = read_split(store).num_folds
     if found != num_folds:
@@ -100,7 +107,7 @@ def run(
         raise StoreError(store_path, f"found {found or 'no'} folds, wanted {num_folds}", remedy)
     splits = [read_split(store, fold) for fold in range(num_folds)]
     directory.check_vacancy(run_dir, resume=resume)
-    frame = train_all(store, run_dir, config, runtime, splits, watch=watch)
+    frame = train_all(store, run_dir, config, runtime, splits, residency=residency, trackers=trackers, watch=watch)
     result = _result(run_dir, num_folds, frame, leak_notice(store, splits[0]))
     if frame is not None:
         write_durably(run_dir / SUMMARY, (json_values.dumps(result) + "\n").encode())
@@ -114,12 +121,14 @@ def train_all(
     runtime: Runtime,
     splits: Sequence[SplitTable],
     *,
+    residency: Residency = "auto",
+    trackers: tuple[str, ...] = (),
     watch: Watch | None = None,
 ) -> pd.DataFrame | None:
-    """Train by each division into `run_dir/fold-k`, or go on with what is there; None where it was interrupted.
+    """Train by each division into `run_dir/fold-k`, or go on with what is there; see `run`.
 
     Returns:
-        The table of predictions, as `out_of_fold` describes it; also in the directory.
+        The table of predictions, as `out_of_fold` describes it, also in the directory; None where it was interrupted.
 
     Raises:
         ConfigError: The recipe trains on validation patches.
@@ -133,8 +142,13 @@ def train_all(
     for fold, split in enumerate(splits):
         path = run_dir / f"fold-{fold}"
         resume = (path / directory.CONFIG).exists()
-        with (watch or (lambda _name: nullcontext(lambda _event: None)))(f"fold {fold + 1} of {len(splits)}") as tell:
-            done = train.run(store.path, path, config, runtime, resume=resume, split=split, on_event=tell)
+        with (
+            (watch or _unwatched)(f"fold {fold + 1} of {len(splits)}") as show,
+            listening(trackers, path, config, show) as tell,
+        ):
+            done = train.run(
+                store.path, path, config, runtime, resume=resume, split=split, residency=residency, on_event=tell
+            )
         if done.status == "interrupted":
             return None
     rows = [split.rows(Split.VAL) for split in splits]
@@ -146,6 +160,10 @@ def train_all(
         np.concatenate(logits),
         np.repeat(np.arange(len(rows)), [len(rows_N) for rows_N in rows]),
     )
+
+
+def _unwatched(_name: str) -> AbstractContextManager[Callable[[Any], None]]:
+    return nullcontext(lambda _event: None)
 
 
 def _check(config: Config, runtime: Runtime) -> None:

@@ -96,6 +96,14 @@ def read_config(path: Path) -> dict[str, Any]:
     return values
 
 
+def precision_of(path: Path) -> str:
+    """Return what the run in this directory, or the first of its folds, computes in; empty where nothing tells."""
+    for each in (path / RUN, path / "fold-0" / RUN):
+        with contextlib.suppress(OSError, ValueError):
+            return str(json.loads(each.read_text(encoding="utf-8")).get("precision", ""))
+    return ""
+
+
 def rewind(path: Path, num_epochs: int) -> None:
     """Drop what the journal and timings tell of epochs after `num_epochs`."""
     journal.truncate(path / JOURNAL, num_epochs)

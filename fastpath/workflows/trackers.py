@@ -48,8 +48,7 @@ def listening(
     Raises:
         UsageError: A tracker's package is not installed.
     """
-    for name in names:
-        _import(name)
+    require(names)
     with ExitStack() as stack:
         opened: list[Tracker] = []
 
@@ -142,15 +141,21 @@ def _title(name: str) -> str:
     return f"{group}/{rest}" if group in ("train", "val", "lr") and not name.endswith("_s") else f"speed/{name}"
 
 
-def _import(name: str) -> None:
-    try:
-        if name == "tensorboard":
-            import torch.utils.tensorboard  # noqa: F401
-        else:
-            import mlflow  # noqa: F401
-    except ImportError:
-        remedy = f"install it with: pip install 'fastpath[{name}]'"
-        raise UsageError(f"--{name}", f"the package '{name}' is not installed", remedy) from None
+def require(names: tuple[str, ...]) -> None:
+    """See that the packages of some trackers are there.
+
+    Raises:
+        UsageError: One is not installed.
+    """
+    for name in names:
+        try:
+            if name == "tensorboard":
+                import torch.utils.tensorboard  # noqa: F401
+            else:
+                import mlflow  # noqa: F401
+        except ImportError:
+            remedy = f"install it with: pip install 'fastpath[{name}]'"
+            raise UsageError(f"--{name}", f"the package '{name}' is not installed", remedy) from None
 
 
 TRACKERS = {"tensorboard": tensorboard, "mlflow": mlflow}

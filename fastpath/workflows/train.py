@@ -40,6 +40,7 @@ from fastpath.workflows.run_data import RunData, open_run_data, origin_of
 from fastpath.workflows.train_course import follow_course, make_state
 
 Status = Literal["finished", "stopped early", "interrupted"]
+Residency = Literal["auto", "device", "host"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def run(
     *,
     resume: bool = False,
     split: SplitTable | None = None,
-    residency: Literal["auto", "device", "host"] = "auto",
+    residency: Residency = "auto",
     on_event: Callable[[StartEvent | Event], None] | None = None,
 ) -> TrainResult:
     """Train, validating and saving after every epoch. Nothing is written before all inputs are proven.
@@ -257,5 +258,6 @@ def _facts(data: RunData, runtime: Runtime, memory: Budget) -> dict[str, Any]:
         "num_train": len(data.train_rows_N),
         "num_val": len(data.val_rows_N),
         "runtime": runtime.describe(),
+        "precision": runtime.precision,
         "memory": asdict(memory),
     }

@@ -59,6 +59,26 @@ def test_trains_and_says_where(
     assert (status, json.loads(out)["status"], json.loads(out)["epochs"]) == (0, "finished", 2)
 
 
+def test_resuming_goes_on_in_the_precision_of_the_run(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fastpath.runtime.cpu_has_bfloat16", lambda: True)  # emulated, which a tiny network bears
+    run_dir = tmp_path / "run"
+
+    def precision(*arguments: object) -> tuple[str, str]:
+        status, _, error = in_process(monkeypatch, capsys, store, "-o", run_dir, "--threads", 1, *arguments)
+        assert status == 0, error
+        return json.loads((run_dir / "run.json").read_text())["precision"], " ".join(error.split())
+
+    assert precision(*SMALL, "--epochs", 1, "--limit", 16, "--val-limit", 8, "--amp")[0] == "bfloat16"
+    told, error = precision("--resume")
+    assert told == "bfloat16"
+    assert "goes on in" not in error
+    told, error = precision("--resume", "--no-amp")
+    assert told == "float32"
+    assert "the run began in bfloat16 and goes on in float32" in error
+
+
 def test_ctrl_c_saves_and_says_how_to_go_on(store: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     training = process(store, "-o", run_dir, *SMALL, "--epochs", 12, "--json")

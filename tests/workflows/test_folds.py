@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +17,15 @@ import pytest
 import tifffile
 import torch
 
+from fastpath import config as configuration
 from fastpath.config import Config, parse
 from fastpath.engine.loop import StepEvent
-from fastpath.errors import CheckpointError, ConfigError, DataError, StoreError, UsageError
+from fastpath.errors import CheckpointError, ConfigError, DataError, FastpathError, StoreError, UsageError
 from fastpath.ingest.split import read_split, write_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import folds, leak, mine, out_of_fold, pack
+from fastpath.workflows import folds, leak, mine, out_of_fold, pack, show_samples, trackers
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trained import open_run
 
@@ -118,6 +120,41 @@ def test_folds_that_were_interrupted_go_on_to_the_same_table(
         folds.run(store, path, config(train={"epochs": 2}), ONE_THREAD, 3, resume=True)
 
 
+def test_trackers_and_residency_reach_every_fold(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, int, float]] = []
+
+    @contextmanager
+    def tracker(run_dir: Path, _config: Config, _first_epoch: int) -> Iterator[trackers.Tracker]:
+        yield lambda epoch, values: heard.append((run_dir.name, epoch, values["val_auc"]))
+
+    monkeypatch.setitem(trackers.TRACKERS, "tensorboard", tracker)
+    how: dict[str, Any] = {"trackers": ("tensorboard",), "residency": "device"}
+    found = folds.run(store, tmp_path / "run", config(), ONE_THREAD, 3, **how)
+    assert heard == [(f"fold-{fold}", 1, pytest.approx(auc)) for fold, auc in enumerate(found.aucs)]
+    for fold in range(3):
+        facts = json.loads((tmp_path / "run" / f"fold-{fold}" / "run.json").read_text())
+        assert facts["memory"]["residency"] == "device"
+    folds.run(store, tmp_path / "run", config(), ONE_THREAD, 3, resume=True, **how)
+    assert len(heard) == 3  # nothing is trained again, so nothing is told again
+
+
+def test_a_fold_that_fails_names_what_shows_its_own_samples(store: Path, tmp_path: Path) -> None:
+    diverging = config(optim={"lr_head": 1e30, "lr_trunk": 1e30})
+    with pytest.raises(FastpathError, match=r"fastpath show .* --fold 0 --config"):
+        folds.run(store, tmp_path / "run", diverging, ONE_THREAD, 3)
+    told = json.loads((tmp_path / "run" / "fold-0" / "failure.json").read_text())
+    settings = configuration.load(tmp_path / "run" / "fold-0" / "failure.toml")
+    place = told["samples"][0]["position"]
+    shown = show_samples.run(
+        store, tmp_path / "shown", settings, ONE_THREAD, epoch=told["epoch"], position=place, count=16, fold=0
+    )
+    assert [one["id"] for one in shown.shown] == [sample["id"] for sample in told["samples"]]
+    # Of a division that the store does not keep, the patches are named instead.
+    with pytest.raises(FastpathError, match=r"fastpath show \S+ --ids "):
+        leak.run(store, tmp_path / "leak", diverging, ONE_THREAD)
+    assert "--epoch" not in json.loads((tmp_path / "leak" / "random" / "fold-0" / "failure.json").read_text())["show"]
+
+
 def test_folds_are_mined_with_the_network_that_did_not_see_the_stores_validation_patches(
     whole: folds.FoldsResult, kaggle_folder: Path, tmp_path: Path
 ) -> None:
@@ -152,6 +189,14 @@ class TestRefusals:
     def test_a_recipe_that_trains_on_validation_patches(self, store: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"train\.include_val: found true"):
             folds.run(store, tmp_path / "run", config(train={"include_val": True}), ONE_THREAD, 3)
+        assert not (tmp_path / "run").exists()
+
+    def test_a_tracker_that_is_not_installed(
+        self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "mlflow", None)
+        with pytest.raises(UsageError, match="--mlflow: the package 'mlflow' is not installed"):
+            folds.run(store, tmp_path / "run", config(), ONE_THREAD, 3, trackers=("mlflow",))
         assert not (tmp_path / "run").exists()
 
     def test_a_leak_without_groups(self, kaggle_folder: Path, tmp_path: Path) -> None:

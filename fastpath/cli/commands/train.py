@@ -14,7 +14,11 @@ from fastpath.cli import options, render
 @options.store_argument()
 @options.output("Directory of the run; it must not hold one yet, unless resuming.")
 @click.option("--config", "config_path", type=options.PATH, help="Settings in TOML; the defaults without it.")
-@options.amp()
+@click.option(
+    "--amp/--no-amp",
+    default=None,
+    help="Mixed precision, where the device computes in it.  [default: no-amp; with --resume, as the run did]",
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Short for --set train.epochs=N.")
 @click.option("--limit", type=click.IntRange(min=0), help="Short for --set data.limit=N: train on a draw of N patches.")
 @click.option("--val-limit", type=click.IntRange(min=0), help="Short for --set data.val_limit=N.")
@@ -38,7 +42,7 @@ def command(
     store: Path,
     output: Path,
     config_path: Path | None,
-    amp: bool,
+    amp: bool | None,
     device: str,
     threads: int | None,
     residency: Literal["auto", "device", "host"],
@@ -79,15 +83,30 @@ def command(
         settings = config.parse(run_directory.read_config(output), output / run_directory.CONFIG)
     else:
         settings = config.load(config_path, changes)
-    where = runtime.resolve(device, amp=amp, num_threads=threads, ranked=True)
+    began = run_directory.precision_of(output) if resume else ""
+    mixed = began not in ("", "float32") if amp is None else amp
+    where = runtime.resolve(device, amp=mixed, num_threads=threads, ranked=True)
     verbosity = verbosity if where.rank == 0 else -1
     if verbosity >= 0:
         render.stderr.print(where.describe())
     if where.notice:
         render.notice(where.notice)
+    if began and began != where.precision:
+        render.notice(f"the run began in {began} and goes on in {where.precision}: its end will differ a little")
     heard = trackers if where.rank == 0 else ()
     if folds:
-        train_folds(store, output, settings, where, folds, resume=resume, as_json=as_json, verbosity=verbosity)
+        train_folds(
+            store,
+            output,
+            settings,
+            where,
+            folds,
+            resume=resume,
+            residency=residency,
+            trackers=heard,
+            as_json=as_json,
+            verbosity=verbosity,
+        )
         return
     with TrainView(verbosity) as view, listening(heard, output, settings, view.show) as tell:
         result = train.run(store, output, settings, where, resume=resume, residency=residency, on_event=tell)
