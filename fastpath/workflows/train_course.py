@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -40,7 +44,7 @@ def make_state(
         where: The checkpoint's file, for an error.
 
     Raises:
-        ConfigError: The network cannot be made, or does not take a stage's size of input.
+        ConfigError: The network cannot be made or compiled, or does not take a stage's size of input.
         CheckpointError: The checkpoint is of another network.
     """
     runtime.seed(config.seed)
@@ -128,7 +132,20 @@ def training_network(model: LogitNetwork, config: Config) -> nn.Module:
     network: nn.Module = model
     if config.model.batchnorm == "folded":
         network = fold_frozen(model, config.data.image_size_px)
-    return torch.compile(network) if config.train.compile else network  # type: ignore[return-value]
+    return _compiled(network) if config.train.compile else network
+
+
+def _compiled(network: nn.Module) -> nn.Module:
+    """Return the network compiled: in its first step, so that only a compiler that is not there is told of here.
+
+    Raises:
+        ConfigError: The network is on the CPU and this machine has no C++ compiler.
+    """
+    named = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")  # as torch looks for it
+    if next(network.parameters()).device.type == "cpu" and shutil.which(shlex.split(named)[0]) is None:
+        problem = f"found no C++ compiler '{named}', which torch.compile needs on the CPU"
+        raise ConfigError("train.compile", problem, "install g++ or set CXX, or use train.compile=false")
+    return torch.compile(network)  # type: ignore[return-value]
 
 
 def _check_sizes(model: nn.Module, course: Sequence[Stage], runtime: Runtime) -> None:
