@@ -185,8 +185,12 @@ def _train_all(todo: list[Job], jobs: int, advance: Callable[[int, int], None] |
 
 def _parallel(left: list[Job], jobs: int) -> Generator[tuple[int, tuple[str, str]], None, None]:
     with interruptible() as interrupted:
-        for at, outcome in pool.run_jobs(train_one, left, workers=jobs):
-            yield at, ("interrupted", "") if interrupted() else outcome
+        try:
+            for at, outcome in pool.run_jobs(train_one, left, workers=jobs):
+                yield at, ("interrupted", "") if interrupted() else outcome
+        except FastpathError:  # of the pool: what a run dies of comes back as its outcome
+            problem = "the process of a run was killed (out of memory?)"
+            raise FastpathError("--jobs", problem, "give fewer; the same command goes on where it stopped") from None
 
 
 def train_one(job: Job) -> tuple[str, str]:
@@ -197,6 +201,8 @@ def train_one(job: Job) -> tuple[str, str]:
         return train.run(job.store, job.run_dir, job.config, where, resume=resume).status, ""
     except FastpathError as error:
         return "failed", str(error)
+    except Exception as error:  # whatever a setting makes torch fail of, such as its memory, the others go on
+        return "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _status(run_dir: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import signal
 import sys
 from pathlib import Path
@@ -23,6 +24,14 @@ TINY = (
     *("model.name=baseline_cnn", "model.pretrained=false", "model.trainable=all"),
     *("data.image_size_px=16", "data.batch_size=16", "data.sampling=natural", "train.epochs=1"),
 )
+ROOT = Path(__file__).resolve().parents[2]
+# What the notebook's schedules make of three epochs, as shares of the highest rate: StepLR(3) never fires,
+# CosineAnnealingLR(5) stops on its way down, CosineAnnealingLR(3) is a whole half wave.
+SHARES = {
+    ("step", "scheduler"): (1.0, 1.0, 1.0),
+    ("cosine", "scheduler"): tuple((1 + math.cos(math.pi * epoch / 5)) / 2 for epoch in range(3)),
+    ("cosine", "weight_decay"): tuple((1 + math.cos(math.pi * epoch / 3)) / 2 for epoch in range(3)),
+}
 GRID = "optim.lr_head=1e-3,1e-5"
 
 
@@ -113,14 +122,21 @@ def test_two_at_a_time_give_the_same_numbers(
     assert swept(store, tmp_path / "sweep", jobs=2).settings == whole[1].settings
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FastpathError("run", "found a loss that is NaN", "lower the rate"), "run: found a loss that is NaN; lower"),
+        (MemoryError("no room\nfor it"), "MemoryError: no room for it"),
+    ],
+)
 def test_a_run_that_fails_is_told_and_the_others_go_on(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, said: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = train.run
 
     def fail(store: Path, run_dir: Path, *args: Any, **more: Any) -> train.TrainResult:
         if "1e-5" in str(run_dir):
-            raise FastpathError(run_dir, "found a loss that is NaN", "lower the rate")
+            raise error
         return usual(store, run_dir, *args, **more)
 
     monkeypatch.setattr(train, "run", fail)
@@ -128,7 +144,40 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(
     assert found.status == "failed"
     assert [row.verdict for row in found.settings] == ["best", "incomplete"]
     assert found.pairs == []
-    assert "found a loss that is NaN" in found.failures[0]
+    assert said in found.failures[0]
+
+
+def test_a_killed_process_is_told_by_the_option_that_began_it(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_args: Any, **_more: Any) -> Any:
+        raise FastpathError("workers", "a worker process was killed (out of memory?)", "use fewer --workers")
+
+    monkeypatch.setattr("fastpath.workflows.pool.run_jobs", killed)
+    with pytest.raises(
+        FastpathError, match=r"--jobs: the process of a run was killed .*; give fewer; the same command"
+    ):
+        swept(store, tmp_path / "sweep", jobs=2)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "sweeps").glob("*.toml")), ids=lambda path: path.stem)
+def test_a_shipped_sweep_runs_in_form(path: Path, store: Path, tmp_path: Path) -> None:
+    """On a network and patches of another size: settings, seeds, schedule and verdicts are the file's own."""
+    small = (*TINY[:-1], "data.limit=32", "data.val_limit=16")
+    shipped = make_plan(None, grid_file=path, overrides=small)
+    found = sweep.run(store, tmp_path / "sweep", shipped, device="cpu", num_threads=1)
+    assert (found.status, found.failures, found.seeds) == ("finished", [], (42, 43, 44))
+    assert sorted(row.name for row in found.settings) == sorted(setting.name for setting in shipped.settings)
+    assert found.settings[0].verdict == "best"
+    assert {row.verdict for row in found.settings[1:]} <= {"worse", "not distinguishable"}
+    num_settings = len(shipped.settings)
+    assert len(found.pairs) == num_settings * (num_settings - 1) // 2
+    assert {pair["verdict"] for pair in found.pairs} <= {"better", "not distinguishable"}
+    for setting in shipped.settings:
+        for seed in found.seeds:
+            run_dir = sweep.run_path(tmp_path / "sweep", setting.slug, seed)
+            rates = [json.loads(line)["lr_head"] for line in (run_dir / "journal.jsonl").read_text().splitlines()]
+            assert rates == pytest.approx([1e-4 * share for share in SHARES[setting.config.schedule.kind, path.stem]])
 
 
 def test_another_grid_store_or_directory_is_refused(
