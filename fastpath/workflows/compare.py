@@ -162,6 +162,9 @@ def check_same_split(run: TrainedRun, store: Store) -> None:
     Raises:
         CheckpointError: Naming what was found in the checkpoint and what the store has.
     """
+    if run.config.train.include_val:
+        problem = "was trained on the validation patches too (train.include_val), which would flatter it"
+        raise CheckpointError(run.path, problem, "compare a run of the same recipe with train.include_val=false")
     difference = run.differs(store)
     if difference is not None:
         what, wanted, found = difference

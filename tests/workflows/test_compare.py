@@ -100,6 +100,16 @@ def test_a_run_of_another_split_is_refused_with_both_sides(store: Path, runs: li
         compare.check_same_split(elsewhere, open_store(store))
 
 
+def test_a_run_that_trained_on_the_validation_patches_is_refused(store: Path, runs: list[Path], tmp_path: Path) -> None:
+    final = tmp_path / "final"
+    train.run(store, final, settings(train={"epochs": 1, "include_val": True}), resolve("cpu", num_threads=1))
+    with pytest.raises(
+        CheckpointError, match=r"final.*was trained on the validation patches too \(train.include_val\)"
+    ):
+        compare.run([runs[0], final], resolve("cpu"), output=tmp_path / "compared")
+    assert not (tmp_path / "compared").exists()
+
+
 def test_one_run_or_the_same_twice_is_refused(runs: list[Path]) -> None:
     for wrong in (runs[:1], [runs[0], runs[0] / ".." / "a"]):
         with pytest.raises(UsageError, match="wanted two or more, all different"):
