@@ -68,9 +68,17 @@ def test_a_step_reads_nothing_back_to_the_host(host_reads: Callable[[], Any]) ->
         for _ in infer(model, [batch()], CPU):
             pass
     assert reads.count == 0
+
+
+@pytest.mark.parametrize("read", ["item", "tolist", "cpu", "numpy", "__bool__", "__float__", "nonzero"])
+def test_the_counter_of_reads_sees_each_kind(read: str, host_reads: Callable[[], Any]) -> None:
+    values = torch.zeros(())
     with host_reads() as reads:
-        torch.zeros(()).item()
-    assert reads.count == 1  # the counter does see one
+        getattr(values, read)()
+    assert reads.count == 1
+    with host_reads() as reads:
+        torch.zeros(3).add_(1).sum()
+    assert reads.count == 0
 
 
 def test_the_loss_is_that_of_the_formula() -> None:
