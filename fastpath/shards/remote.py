@@ -14,6 +14,7 @@ from fastpath.errors import IntegrityError, StoreError, UsageError
 from fastpath.shards import format as fmt
 
 CACHE_VARIABLE = "FASTPATH_CACHE"
+_proven: set[tuple[Path, str]] = set()  # files of the cache that this process has seen to have their hash
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)")
 
 
@@ -56,12 +57,15 @@ class Remote:
     def fetch(self, name: str, wanted_hash: str, wanted_bytes: int | None = None) -> None:
         """Bring one file into the cache, unless it is there; nothing appears under its name unchecked.
 
+        What an earlier process left is hashed once, when this one first needs it, and fetched again where a disk or a
+        hand has changed it.
+
         Raises:
             StoreError: It cannot be fetched.
             IntegrityError: It does not have the manifest's size or hash.
         """
         path = self.cache / name
-        if path.exists() and (wanted_bytes is None or path.stat().st_size == wanted_bytes):
+        if _is_whole(path, wanted_hash, wanted_bytes):
             return
         content = _read(self.url, name)
         found = xxhash.xxh3_128_hexdigest(content)
@@ -69,6 +73,18 @@ class Remote:
             problem = f"found {len(content)} bytes of hash {found}, wanted {wanted_bytes or 'those'} of {wanted_hash}"
             raise IntegrityError(f"{self.url}/{name}", problem, "run 'fastpath verify' where the store lies")
         _keep(path, content)
+        _proven.add((path, wanted_hash))
+
+
+def _is_whole(path: Path, wanted_hash: str, wanted_bytes: int | None) -> bool:
+    """Whether a file lies in the cache and is what it should be."""
+    if not path.exists() or wanted_bytes not in (None, path.stat().st_size):
+        return False
+    if (path, wanted_hash) not in _proven:
+        if fmt.hash_file(path) != wanted_hash:
+            return False
+        _proven.add((path, wanted_hash))
+    return True
 
 
 def open_remote(url: str) -> Remote:

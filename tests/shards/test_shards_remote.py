@@ -12,6 +12,8 @@ from fastpath.config import parse
 from fastpath.errors import DataError, IntegrityError, StoreError, UsageError
 from fastpath.ingest.split import read_split, write_split
 from fastpath.runtime import Runtime
+from fastpath.shards import format as fmt
+from fastpath.shards import remote
 from fastpath.shards.reader import open_store
 from fastpath.shards.remote import as_url
 from fastpath.types import Split
@@ -64,6 +66,40 @@ def test_what_is_kept_is_not_fetched_again(local: Path) -> None:
     first = theirs.gather(np.arange(5))
     fsspec.filesystem("memory").rm("/bucket/store/shard-00000.npy")
     np.testing.assert_array_equal(open_store("memory://bucket/store").gather(np.arange(5)), first)
+
+
+def test_a_cached_file_that_has_changed_is_fetched_again(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, memory = np.arange(96), fsspec.filesystem("memory")
+    wanted = open_store(local).gather(rows)
+    theirs = open_store("memory://bucket/store")
+    theirs.gather(rows)
+    for name in ("shard-00001.npy", "index.parquet"):
+        content = bytearray((theirs.path / name).read_bytes())
+        content[-1] ^= 1  # of the same size
+        (theirs.path / name).write_bytes(content)
+    monkeypatch.setattr(remote, "_proven", set())  # as in a process of its own
+    again = open_store("memory://bucket/store")
+    np.testing.assert_array_equal(again.gather(rows), wanted)
+    assert again.ids_N.tolist() == open_store(local).ids_N.tolist()
+    for name in ("shard-00001.npy", "index.parquet"):
+        assert (theirs.path / name).read_bytes() == (local / name).read_bytes()
+    memory.rm("/bucket/store/shard-00001.npy")
+    (theirs.path / "shard-00001.npy").write_bytes(bytes(content))
+    monkeypatch.setattr(remote, "_proven", set())
+    with pytest.raises(StoreError, match=r"shard-00001\.npy"):
+        open_store("memory://bucket/store").gather(rows)
+
+
+def test_a_process_hashes_each_cached_file_once(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_store("memory://bucket/store").gather(np.arange(96))
+    monkeypatch.setattr(remote, "_proven", set())
+    hashed: list[str] = []
+    hash_file = fmt.hash_file
+    monkeypatch.setattr(fmt, "hash_file", lambda path: hashed.append(path.name) or hash_file(path))
+    for _ in range(3):
+        open_store("memory://bucket/store").gather(np.arange(96))
+    names = [entry.file for entry in open_store(local).manifest.shards]
+    assert sorted(name for name in hashed if name != fmt.INDEX) == names
 
 
 @pytest.mark.parametrize("spoil", [lambda data: data[:-1], lambda data: data[:-1] + bytes([data[-1] ^ 1])])
