@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,12 +19,22 @@ pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore")]  # Dask's o
 SMALL = pack.PackOptions(shard_bytes=1 << 19)
 
 
-def test_a_two_worker_cluster_writes_the_same_bytes(kaggle_folder: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Any]:
+    """Two worker processes on this machine."""
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with distributed.LocalCluster(**options, local_directory=str(tmp_path / "dask")) as cluster:
+        yield cluster
+
+
+def test_a_two_worker_cluster_writes_the_same_bytes(cluster: Any, kaggle_folder: Path, tmp_path: Path) -> None:
     from fastpath.cli.commands.pack import _dask
 
     pack.run(kaggle_folder, tmp_path / "local", SMALL, workers=1)
-    options = {"n_workers": 2, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
-    with distributed.LocalCluster(**options) as cluster, _dask(cluster.scheduler_address) as engine:
+    with distributed.Client(cluster) as client:
+        processes = set(client.run(os.getpid).values())
+        assert len(processes - {os.getpid()}) == 2
+    with _dask(cluster.scheduler_address) as engine:
         found = pack.run(kaggle_folder, tmp_path / "cluster", SMALL, engine=engine)
         assert found.num_shards == 6
         folder = tmp_path / "bad"
