@@ -86,13 +86,3 @@ def synchronise(model: nn.Module, total: Total) -> None:
             setattr(model, name, RankBatchNorm2d(child, total))
         else:
             synchronise(child, total)
-
-
-def train_without_samples(model: nn.Module) -> None:
-    """Put a model in training mode for a step of which this rank has no sample.
-
-    BatchNorm of its own would make statistics of nothing; BatchNorm over all ranks waits for this one to take part.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()

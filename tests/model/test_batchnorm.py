@@ -12,7 +12,7 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
-from fastpath.model.batchnorm import RankBatchNorm2d, synchronise, train_without_samples
+from fastpath.model.batchnorm import RankBatchNorm2d, synchronise
 
 
 class Ranks:
@@ -76,12 +76,3 @@ def test_batchnorm_that_does_not_train_is_left_alone() -> None:
     synchronise(model, lambda values: values)
     assert type(model[1]) is nn.BatchNorm2d
     assert isinstance(model[4], RankBatchNorm2d)
-
-
-def test_a_step_without_samples_leaves_statistics_and_gives_no_gradient() -> None:
-    model = network(nn.BatchNorm2d(4)).train()
-    before = copy.deepcopy(model.state_dict())
-    train_without_samples(model)
-    model(torch.zeros(0, 3, 9, 9)).sum().backward()
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in model.parameters())
