@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def are_tables(paths: Sequence[Path]) -> bool:
     """Whether any of these is a table, or a directory of folds, which holds one."""
-    return any(_table(path) is not None for path in paths)
+    return any(out_of_fold.table_of(path) is not None for path in paths)
 
 
 def run(paths: Sequence[Path], output: Path | None = None) -> CompareResult:
@@ -32,7 +32,7 @@ def run(paths: Sequence[Path], output: Path | None = None) -> CompareResult:
         UsageError: Fewer than two, the same one twice, or a run among them.
         DataError: A table cannot be read, or is not of the first one's patches and labels.
     """
-    tables = [_table(path) for path in paths]
+    tables = [out_of_fold.table_of(path) for path in paths]
     found = [table for table in tables if table is not None]
     if len(found) < len(paths):
         problem = f"found no table of predictions and {len(found)} beside it, wanted tables or runs alone"
@@ -65,10 +65,3 @@ def _labelled(path: Path) -> pd.DataFrame:
     if "label" not in frame or not frame["label"].isin((0, 1)).all():
         raise DataError(path, "found patches without a label of 0 or 1, wanted one for each", "complete the table")
     return frame
-
-
-def _table(path: Path) -> Path | None:
-    if path.suffix in (".parquet", ".csv"):
-        return path
-    inside = path / out_of_fold.NAME
-    return inside if inside.exists() else None

@@ -12,13 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis import combine
-from fastpath.errors import CheckpointError, DataError
+from fastpath.errors import CheckpointError, DataError, FastpathError, UsageError
 from fastpath.ingest.split import SplitTable, leak_notice, read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, locate, open_store
 from fastpath.types import Split
-from fastpath.workflows import calibrated, report_gallery, report_html, report_pictures, report_table
+from fastpath.workflows import (
+    calibrated,
+    folds,
+    out_of_fold,
+    report_gallery,
+    report_html,
+    report_pictures,
+    report_table,
+)
 from fastpath.workflows.json_values import plain
 from fastpath.workflows.report_facts import Choices, Judged, judge
 from fastpath.workflows.report_gallery import Card
@@ -120,19 +128,26 @@ def run_table(
     store_path: Path | None = None,
     choices: Choices | None = None,
 ) -> EvaluateResult:
-    """Judge a table of predictions (`id`, `label`, `logit`, optionally `group`), such as cross-validation leaves.
+    """Judge a table of predictions (`id`, `label`, `logit`, optionally `group`), or the one that folds left.
 
     Args:
-        path: Parquet or CSV.
+        path: Parquet or CSV, or the directory of `train --folds`.
         runtime: Not used to score; pictures of the gallery need none of it.
         output: Where to write; None is a directory of the table's name beside it.
-        store_path: A store that holds the patches, for the gallery; None leaves it out.
-        choices: As for `run`.
+        store_path: A store that holds the patches, for the gallery; None takes the folds' own where it is unchanged,
+            and of a table leaves the gallery out.
+        choices: As for `run`; there is nothing to score in more views.
 
     Raises:
         DataError: The table cannot be judged, or names patches that the store has not.
+        UsageError: More views were asked for.
     """
-    choices = choices or Choices()
+    choices, told = choices or Choices(), []
+    if choices.tta != "none":
+        raise UsageError("--tta", f"found {choices.tta}, but {path} is scored already", "leave it out, or name a run")
+    if path.is_dir():
+        store_path, told = store_path or _store_of_folds(path), _told_by_folds(path)
+    path = out_of_fold.table_of(path) or path
     table, dealt = report_table.divide(report_table.read(path), choices.seed)
     judged = judge(table, choices)
     cards: list[Card] = []
@@ -143,9 +158,33 @@ def run_table(
             table, judged.calibrated_N, store, rows_N, None, runtime, num=GALLERY_NUM, seed=choices.seed
         )
     unknown = "" if table.groups_N is not None else "the table has no column 'group', so slides are unknown"
-    about = {"table": str(path), "tta_views": "none", "notices": [one for one in (unknown, dealt) if one]}
+    about = {"table": str(path), "tta_views": "none", "notices": [one for one in (unknown, dealt, *told) if one]}
     output = output or path.with_name(f"evaluation-{path.stem}")
     return _write(output, scored=table, judged=judged, about=about, cards=cards)
+
+
+def _store_of_folds(run_dir: Path) -> Path | None:
+    """Return the store that folds were trained on; None where it is gone or holds other patches now."""
+    try:
+        trained = open_run(run_dir / "fold-0")
+        store = trained.open_store()
+    except FastpathError:
+        return None
+    return store.path if store.fingerprint == trained.checkpoint.store_fingerprint else None
+
+
+def _told_by_folds(run_dir: Path) -> list[str]:
+    """Return what the reader of pooled predictions should know, from the summary of the folds where there is one."""
+    try:
+        facts = json.loads((run_dir / folds.SUMMARY).read_text(encoding="utf-8"))
+        num, mean, deviation = (facts[name] for name in ("num_folds", "mean_auc", "sd_auc"))
+        pooled = f"predictions are of {num} networks, each of the patches it did not train on; where their scales "
+        pooled += (
+            f"differ the pooled AUC is below that of the folds (mean {mean:.4f}, standard deviation {deviation:.4f})"
+        )
+        return [pooled, *facts["notices"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _part(store: Store, split_table: SplitTable, split: Split) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:

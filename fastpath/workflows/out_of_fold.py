@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 NAME = "out_of_fold.parquet"
 COLUMNS = ("id", "group", "label", "logit", "fold")
+SUFFIXES = (".parquet", ".csv")
+
+
+def table_of(path: Path) -> Path | None:
+    """Return the table that a path stands for: a table itself, or that in a directory of folds; None for neither."""
+    if path.suffix in SUFFIXES:
+        return path
+    inside = path / NAME
+    return inside if inside.exists() else None
 
 
 def write(path: Path, store: Store, rows_N: np.ndarray, logits_N: np.ndarray, folds_N: np.ndarray) -> pd.DataFrame:

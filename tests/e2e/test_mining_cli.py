@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from sklearn.metrics import roc_auc_score
 
 from fastpath.cli.main import app
 from fastpath.errors import DataError, StoreError, UsageError
@@ -44,14 +46,57 @@ def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return path
 
 
-def test_the_way_from_folds_to_training_again(store: Path, tmp_path: Path) -> None:
-    recipe = ("--config", store.parent / "tiny.toml", "-q")
-    done = fastpath("train", store, "-o", tmp_path / "folds", "--folds", "2", *recipe, "--json")
+@pytest.fixture(scope="module")
+def folds(store: Path) -> Path:
+    path = store.parent / "folds"
+    recipe = ("--config", store.parent / "tiny.toml", "-q", "--json")
+    done = fastpath("train", store, "-o", path, "--folds", "2", *recipe)
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert (told["status"], told["num_folds"], len(told["aucs"])) == ("finished", 2, 2)
+    return path
 
-    done = fastpath("mine", tmp_path / "folds", "-o", tmp_path / "mined.parquet", "--hard", "0.2", "-q")
+
+def test_folds_are_judged_by_slide(store: Path, folds: Path, tmp_path: Path) -> None:
+    done = fastpath("evaluate", folds, "-q", "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["output"] == str(folds / "evaluation-out_of_fold")
+    predicted = pd.read_parquet(folds / "out_of_fold.parquet")
+    judged = pd.read_parquet(folds / "evaluation-out_of_fold" / "predictions.parquet")
+    assert judged.id.tolist() == predicted.id.tolist()
+    assert told["auc"] == pytest.approx(roc_auc_score(predicted.label, predicted.logit))
+    assert (told["num_slides"], told["resampling"]["unit"]) == (6, "slide")
+    assert (judged.groupby("group").part.nunique() == 1).all()
+    assert set(judged.part) == {"calibration", "test"}
+    assert "predictions are of 2 networks" in " ".join(told["notices"])
+    assert len(pd.read_csv(folds / "evaluation-out_of_fold" / "gallery.csv")) > 0
+
+    done = fastpath("evaluate", folds / "out_of_fold.parquet", "-o", tmp_path / "table", "-q", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["operating_points"] == told["operating_points"]
+    done = fastpath("evaluate", folds, "--tta", "d4", "-o", tmp_path / "eight")
+    assert isinstance(done.exception, UsageError)
+    assert "is scored already" in str(done.exception)
+    assert not (tmp_path / "eight").exists()
+
+
+def test_folds_whose_store_is_gone_are_judged_without_a_gallery(store: Path, folds: Path, tmp_path: Path) -> None:
+    shutil.copytree(folds, tmp_path / "folds")
+    facts = json.loads((folds / "fold-0" / "run.json").read_text())
+    (tmp_path / "folds" / "fold-0" / "run.json").write_text(json.dumps(facts | {"store": str(tmp_path / "gone")}))
+    done = fastpath("evaluate", tmp_path / "folds", "-o", tmp_path / "out", "-q")
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "metrics.json",
+        "predictions.parquet",
+        "report.html",
+    }
+
+
+def test_the_way_from_folds_to_training_again(store: Path, folds: Path, tmp_path: Path) -> None:
+    recipe = ("--config", store.parent / "tiny.toml", "-q")
+    done = fastpath("mine", folds, "-o", tmp_path / "mined.parquet", "--hard", "0.2", "-q")
     assert done.exit_code == 0, done.output
     assert "hard negatives" in done.stdout
     assert "out of fold" in done.stdout

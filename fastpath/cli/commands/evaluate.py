@@ -62,27 +62,27 @@ def command(
 ) -> None:
     """Judge a trained run: discrimination, calibration and operating points with 95% intervals, and its errors.
 
-    RUN is a run's directory, or a Parquet or CSV table of id, label, logit and optionally group (the slide), such as
-    the out_of_fold.parquet of cross-validation. Writes report.html, metrics.json, predictions.parquet and gallery.csv.
-    Calibration and thresholds are chosen on one half of the patches and judged on the other; the calibration is kept
-    in the run for 'fastpath predict'.
+    RUN is a run's directory; the directory of 'train --folds', whose out-of-fold predictions are judged; or a Parquet
+    or CSV table of id, label, logit and optionally group (the slide). Writes report.html, metrics.json,
+    predictions.parquet and gallery.csv. Calibration and thresholds are chosen on one half of the patches, of whole
+    slides where they are known, and judged on the other; a run's calibration is kept in it for 'fastpath predict'.
 
     \b
     Example:  fastpath evaluate runs/first
               fastpath evaluate runs/first --tta d4 --prevalence 0.02
               fastpath evaluate runs/first --store other-store --split test -o results
-              fastpath evaluate runs/cv/out_of_fold.parquet --store store
+              fastpath evaluate folds
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from fastpath import runtime
     from fastpath.types import Split
-    from fastpath.workflows import evaluate
+    from fastpath.workflows import evaluate, out_of_fold
     from fastpath.workflows.report_facts import Choices
 
     where = runtime.resolve(device, amp=amp)
     if where.notice:
         render.notice(where.notice)
     asked = Choices(method=choices.pop("calibration"), **choices)
-    if run.suffix in (".parquet", ".csv"):
+    if out_of_fold.table_of(run) is not None:
         found = evaluate.run_table(run, where, output=output, store_path=store, choices=asked)
     else:
         with render.progress_bar("evaluating", verbosity) as advance:
