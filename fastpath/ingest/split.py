@@ -12,12 +12,13 @@ import numpy as np
 
 from fastpath.errors import DataError, StoreError
 from fastpath.ingest.draw import stratified_draw
+from fastpath.ingest.sources.pcam import official_parts
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store
 from fastpath.shards.writer import channel_moments
 from fastpath.types import Split
 
-Kind = Literal["random", "group", "csv"]
+Kind = Literal["random", "group", "csv", "official"]
 _CODES = {Split.TRAIN: "t", Split.VAL: "v", Split.TEST: "s"}
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 MAX_FOLDS = len(_DIGITS)
@@ -30,7 +31,7 @@ class SplitDocument(fmt.Strict):
     """The store format's version."""
     store: str
     """Fingerprint of the store it was made for."""
-    kind: Literal["random", "group", "csv"]
+    kind: Kind
     """How rows were dealt."""
     seed: int
     """Seed of the deal."""
@@ -55,7 +56,7 @@ class SplitTable:
     """A split, ready to use.
 
     Attributes:
-        kind: `random`, `group` or `csv`.
+        kind: `random`, `group`, `csv` or `official`.
         seed: Seed of the deal.
         fold: The fold that is validation.
         num_folds: Folds dealt, 0 for a single division.
@@ -130,8 +131,8 @@ def deal(
 
     Args:
         store: A store whose every patch is labelled.
-        kind: `random` (stratified by label) or `group` (whole slides, balanced by label); None takes `group`
-            where slides are known.
+        kind: `random` (stratified by label), `group` (whole slides, balanced by label) or `official`
+            (PatchCamelyon's own); None takes `group` where slides are known.
         val: Share of patches for validation; read where `folds` is 0.
         folds: Number of folds; 0 makes one division.
         fold: The fold that is validation to begin with.
@@ -151,6 +152,8 @@ def _dealt(store: Store, kind: Kind | None, val: float, folds: int, fold: int, s
         raise DataError(store.path, problem, "pack with --labels, or give a division with --kind csv")
     if not 0 <= fold < max(folds, 1):
         raise DataError("--fold", f"found {fold}, wanted 0 to {max(folds, 1) - 1}", "choose one of the folds")
+    if chosen == "official":
+        return _official(store, folds)
     dealer: Callable[[Store, float, int, int], np.ndarray] = _deal_groups if chosen == "group" else _deal_rows
     try:
         folds_N = dealer(store, val, folds, seed)
@@ -158,6 +161,16 @@ def _dealt(store: Store, kind: Kind | None, val: float, folds: int, fold: int, s
         problem = f"cannot be divided ({error})"
         raise DataError(store.path, problem, "use fewer folds, another --val or more patches") from None
     return _document(store, chosen, seed, val, fold=fold, folds_N=folds_N, single=not folds)
+
+
+def _official(store: Store, folds: int) -> SplitDocument:
+    parts = None if folds else official_parts(store.ids_N)
+    if parts is None:
+        found = f"{folds} folds" if folds else "ids of no official division"
+        wanted = "wanted PatchCamelyon's own training and validation patches"
+        raise DataError(store.path, f"found {found}, {wanted}", "use --kind group or random")
+    codes_N = np.array([ord(_CODES[part]) for part in parts], np.uint8)
+    return _from_codes(store, "official", codes_N, seed=0, val=0.0)
 
 
 def write_split_from_csv(store: Store, table: Path) -> SplitTable:
@@ -190,9 +203,9 @@ def leak_notice(store: Store, table: SplitTable) -> str:
     if num_twins:
         problem = f"this split leaks: {num_twins} patches are in both training and validation, pixel for pixel"
         return f"{problem}; pack with --drop duplicate"
-    if table.kind == "group":
-        return ""
     groups_N = store.groups_N
+    if table.kind == "group" or (table.kind == "official" and groups_N is None):  # the official one is by slide
+        return ""
     if groups_N is None:
         return (
             "slides are unknown, so patches of one slide may be on both sides and validation scores are optimistic; "

@@ -23,6 +23,7 @@ from fastpath.ingest.fill import OnError, ShardJob, fill_shard, stamp_all
 from fastpath.ingest.quality import Flag
 from fastpath.ingest.readers import open_reader
 from fastpath.ingest.sources import Listing, Orphans, list_source
+from fastpath.ingest.sources.pcam import official_parts
 from fastpath.ingest.split import leak_notice, write_split
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
@@ -265,7 +266,7 @@ def default_split(path: Path) -> tuple[str, list[str]]:
     if store.manifest.class_counts["unlabelled"]:
         return "", []
     try:
-        table = write_split(store)
+        table = write_split(store, "official" if official_parts(store.ids_N) else None)
     except DataError as error:
         return "", [f"no split was written: {error.problem}"]
     notice = leak_notice(store, table)

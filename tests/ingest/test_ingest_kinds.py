@@ -12,8 +12,11 @@ from PIL import Image
 
 from fastpath.errors import DataError, IntegrityError, StoreError, UsageError
 from fastpath.ingest.sources import KINDS, detect
+from fastpath.ingest.sources.pcam import official_parts
+from fastpath.ingest.split import read_split
 from fastpath.shards.reader import Store, open_store
-from fastpath.workflows import merge, pack, verify
+from fastpath.types import Split
+from fastpath.workflows import merge, pack, split, verify
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (12, 10, 10, 3), dtype=np.uint8)
 LABELS = [0, 1, 1, 0, 1, 0, 0, 1, 1, 0, 1, 0]
@@ -100,6 +103,39 @@ def test_every_kind_packs_to_the_same_pixels(kind: str, tmp_path: Path) -> None:
     assert found.manifest.source["kind"] == kind.strip()
     result = verify.run(tmp_path / "out", source=source, workers=1)
     assert (result.damages, result.compared) == ([], 12)
+
+
+def test_patchcamelyon_keeps_its_own_division(tmp_path: Path) -> None:
+    source = pcam(tmp_path / "source")
+    found = packed(source, tmp_path / "out")
+    table = read_split(found)
+    assert table.kind == "official"
+    assert table.rows(Split.TRAIN).tolist() == list(range(8))
+    assert table.rows(Split.VAL).tolist() == list(range(8, 12))
+    assert split.run(found.path, kind="group", val=0.5).kind == "group"
+    counted = split.run(found.path, kind="official")
+    assert (counted.num_train, counted.num_val, counted.num_test, counted.notice) == (8, 4, 0, "")
+    assert read_split(packed(found.path, tmp_path / "again")).kind == "official", "ids say it, whatever the source"
+    with pytest.raises(DataError, match=r"found 2 folds, wanted PatchCamelyon's own.*--kind group"):
+        split.run(found.path, kind="official", folds=2)
+
+
+def test_a_division_without_validation_is_not_official(tmp_path: Path) -> None:
+    source = pcam(tmp_path / "source")
+    for path in source.glob("*_valid_*"):
+        path.unlink()
+    found = packed(source, tmp_path / "out")
+    assert not (found.path / "split.json").exists(), "three slides are too few for the usual five folds"
+    assert split.run(found.path, val=0.5).kind == "group"
+    with pytest.raises(DataError, match="found ids of no official division"):
+        split.run(found.path, kind="official")
+
+
+def test_official_parts_are_read_from_ids() -> None:
+    parts = [Split.TRAIN, Split.VAL, Split.TEST]
+    assert official_parts(["train-000000", "valid-0000001", "test-000002"]) == parts
+    for ids in (["train-000000"], ["train-000000", "test-000000"], ["train-000000", "valid-0"], ["x"], []):
+        assert official_parts(ids) is None
 
 
 def test_the_kinds_of_the_help_text_are_the_kinds() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import numpy as np
 from fastpath.errors import DataError, UsageError
 from fastpath.ingest.sources.listing import Listing
 from fastpath.shards.format import UNLABELLED
+from fastpath.types import Split
 
-PARTS = ("train", "valid", "test")
+PARTS = {"train": Split.TRAIN, "valid": Split.VAL, "test": Split.TEST}
+_ID = re.compile(rf"({'|'.join(PARTS)})-[0-9]{{6,}}")
 STEM = "camelyonpatch_level_2_split_{part}_{what}"
 
 
@@ -33,6 +37,20 @@ def h5py() -> Any:  # noqa: ANN401 (a module of an optional dependency)
 def parts_in(folder: Path) -> list[str]:
     """Return which of the set's parts a folder holds."""
     return [part for part in PARTS if (folder / f"{STEM.format(part=part, what='x')}.h5").exists()]
+
+
+def official_parts(ids: Iterable[str]) -> list[Split] | None:
+    """Return the part of PatchCamelyon's own division that each id is of.
+
+    None where an id is not one that `list_pcam` gives, or there is nothing to train on or nothing to validate on.
+    """
+    found = []
+    for name in ids:
+        match = _ID.fullmatch(name)
+        if match is None:
+            return None
+        found.append(PARTS[match[1]])
+    return found if {Split.TRAIN, Split.VAL} <= set(found) else None
 
 
 def list_pcam(folder: Path) -> Listing:
