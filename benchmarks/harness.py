@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 RECORDS = Path(__file__).resolve().parent / "records"
-PACKAGES = ("torch", "torchvision", "timm", "nvidia-dali-cuda120", "numpy", "pillow", "tifffile")
+PACKAGES = ("torch", "torchvision", "timm", "nvidia-dali-cuda120", "nvidia-dali-cuda130", "numpy", "pillow", "tifffile")
 
 
 def sample_folder() -> Path | None:
@@ -24,8 +24,8 @@ def sample_folder() -> Path | None:
     return folder if (folder / "train_labels.csv").exists() else None
 
 
-def machine() -> dict[str, Any]:
-    """Return CPU, cores, memory, operating system and versions: what a figure means nothing without."""
+def machine(gpu: str | None = None) -> dict[str, Any]:
+    """Return CPU, cores, memory, GPU, operating system and versions: what a figure means nothing without."""
     cpuinfo = Path("/proc/cpuinfo")
     models = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -33,11 +33,19 @@ def machine() -> dict[str, Any]:
         "cpu": models[0] if models else platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory / 2**30, 1),
-        "gpu": None,
+        "gpu": gpu,
         "os": platform.platform(terse=True),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
     }
+
+
+def _version(name: str) -> str | None:
+    """Return the version of a distribution, None where it is not installed: of two DALI builds there is one."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def alternate(
@@ -72,24 +80,27 @@ def ratios(figures: Mapping[str, Sequence[float]], of: str) -> dict[str, dict[st
     }
 
 
-def write_record(theme: str, settings: Mapping[str, Any], results: Mapping[str, Any], table: str) -> Path:
-    """Write `records/<theme>_<cpu>_<YYYYMM>.json` and `.md`; returns the path of the latter.
+def write_record(
+    theme: str, settings: Mapping[str, Any], results: Mapping[str, Any], table: str, gpu: str | None = None
+) -> Path:
+    """Write `records/<theme>_<cpu or gpu>_<YYYYMM>.json` and `.md`; returns the path of the latter.
 
     Args:
         theme: What was measured.
         settings: What was held fixed: sizes, counts, rounds, data.
         results: Every figure, raw values included.
         table: The Markdown a reader sees.
+        gpu: The card it was measured on.
     """
-    where = machine()
+    where = machine(gpu)
     now = datetime.datetime.now(datetime.UTC)
-    hardware = re.sub(r"[^a-z0-9]+", "-", f"{where['cpu']} {where['cores']}c".lower()).strip("-")
+    hardware = re.sub(r"[^a-z0-9]+", "-", (gpu or f"{where['cpu']} {where['cores']}c").lower()).strip("-")
     stem = RECORDS / f"{theme}_{hardware}_{now:%Y%m}"
     RECORDS.mkdir(exist_ok=True)
     record = {"theme": theme, "date": f"{now:%Y-%m-%d}", "machine": where, "settings": settings, "results": results}
     stem.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-    hardware_line = f"{where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB, no GPU"
+    hardware_line = f"{where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB, {gpu or 'no GPU'}"
     head = f"# {theme}\n\n{now:%Y-%m-%d} · {hardware_line} · Python {where['python']}, {versions}\n\n"
     details = "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in settings.items())
     stem.with_suffix(".md").write_text(f"{head}{table}\n\n{details}\n", encoding="utf-8")

@@ -1,8 +1,9 @@
 """The one command for the first person with a card: does fastpath work there, and how fast is it?
 
 Runs the `gpu` tests, compares the card's batches with the CPU's for every policy in every residency, then measures
-loader, network and both together at the notebook's settings, in float32 and in mixed precision, on synthetic patches,
-and writes one record with the published bound beside each figure.
+loader, network, training steps and whole epochs at the notebook's settings, in float32 and in mixed precision, with
+patches on the card, on the host, and with everything on the CPU, on synthetic patches. Writes one record with the
+bounds of docs/performance.md beside each figure.
 
 Usage: make gpu-check     (or: python tools/gpu_check.py [--device cuda] [--patches 4096] [--batches 100])
 """
@@ -14,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,12 @@ from fastpath.config import Config
 from fastpath.config_data import POLICIES
 from fastpath.data.loader import train_loader
 from fastpath.data.residency import Residency, place
+from fastpath.engine.loop import EpochEvent
 from fastpath.errors import UsageError
 from fastpath.ingest.synth import write_kaggle_folder
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import ChannelStats
-from fastpath.workflows import bench, pack
+from fastpath.workflows import bench, bounds, pack, train
 
 STATS = ChannelStats((0.70, 0.54, 0.69), (0.22, 0.27, 0.20))
 RINGS = {"ring_blur_p": 0.5, "ring_stain_p": 0.5, "ring_swap_p": 0.5}
@@ -44,22 +46,72 @@ POLICIES_COMPARED |= {f"notebook, {border}": {"border": border} for border in ("
 POLICIES_COMPARED["everything"] = {"policy": "strong", "border": "black", **RINGS}
 MEAN_BOUND = 0.5  # grey levels; the two back ends may round differently, most of all in JPEG's cosine transform
 
-NOTEBOOK_EPOCH_S, EPOCH_PATCHES = 960.0, 176_020
-# Seconds of one epoch at the published rate of ResNet-50 with mixed precision; docs/performance.md derives them.
-PUBLISHED_BOUND_S = {"T4": (180, 234), "V100": (66, 109), "A100": (29, 58), "H100": (14, 34)}
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where patches wait and where everything is computed.
+
+    Attributes:
+        name: As the record calls it.
+        residency: Where patches wait to be fed.
+        amp: In mixed precision.
+        on_cpu: With graph and network on the CPU, whatever the device.
+    """
+
+    name: str
+    residency: Residency
+    amp: bool
+    on_cpu: bool = False
 
 
-def bound_s(device: str) -> tuple[int, int] | None:
-    """Return the published bounds, lower and upper, of the card whose name `device` contains."""
-    return next((bound for name, bound in PUBLISHED_BOUND_S.items() if name in device), None)
+SPOTS = (
+    Spot("float32, patches on the card", "device", amp=False),
+    Spot("float32, patches on the host", "host", amp=False),
+    Spot("mixed precision, patches on the card", "device", amp=True),
+    Spot("mixed precision, patches on the host", "host", amp=True),
+    Spot("all on the CPU", "host", amp=True, on_cpu=True),
+)
 
 
-def measure(store: Path, device: str, batches: int, overrides: list[str]) -> dict[str, Any]:
-    """Return the ceiling benchmark in float32 and in mixed precision."""
-    settings = configuration.load(configuration.recipe("notebook"), overrides)
+def measure(store: Path, device: str, batches: int, cpu_batches: int, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return, for every spot, loader, network, steps (`bench ceiling`) and an epoch (`train`), with their bounds."""
+    found: dict[str, Any] = {}
+    for spot in SPOTS:
+        where = runtime.resolve("cpu" if spot.on_cpu else device, amp=spot.amp)
+        count = cpu_batches if spot.on_cpu else batches
+        # Rates and seconds do not depend on the weights, so none are fetched.
+        changes = ["model.pretrained=false", "train.epochs=2", *overrides]
+        settings = configuration.load(configuration.recipe("notebook"), changes)
+        if spot.on_cpu:  # an epoch of all patches would take many minutes
+            few = cpu_batches * settings.data.batch_size
+            limits = [f"data.limit={few}", f"data.val_limit={few}"]
+            settings = configuration.load(configuration.recipe("notebook"), [*changes, *limits])
+        rates = bench.run("ceiling", store, settings, where, num_batches=count, residency=spot.residency)
+        bound = bounds.epoch_bound_s(where.describe(), mixed=where.precision != "float32")
+        found[spot.name] = asdict(rates) | epoch(store, settings, where, spot.residency) | {"epoch_bound_s": bound}
+    return found
+
+
+def epoch(store: Path, settings: Config, where: runtime.Runtime, residency: Residency) -> dict[str, float]:
+    """Train two epochs and return the second's training and validation, and the notebook's epoch at those rates."""
+    ended: list[EpochEvent] = []
+    started: list[train.StartEvent] = []
+
+    def listen(event: object) -> None:
+        if isinstance(event, EpochEvent):
+            ended.append(event)
+        elif isinstance(event, train.StartEvent):
+            started.append(event)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        train.run(store, Path(scratch) / "run", settings, where, residency=residency, on_event=listen)
+    timing = ended[-1].timing
+    trained, validated = timing.num_images / timing.train_s, started[0].num_val / timing.val_s
     return {
-        name: asdict(bench.run("ceiling", store, settings, runtime.resolve(device, amp=amp), num_batches=batches))
-        for name, amp in (("float32", False), ("mixed precision", True))
+        "epoch_train_images_per_s": trained,
+        "epoch_val_images_per_s": validated,
+        "epoch_stall_share": timing.stall_share,
+        "notebook_epoch_s": bounds.EPOCH_TRAIN / trained + bounds.EPOCH_VAL / validated,
     }
 
 
@@ -104,34 +156,50 @@ def agreement(compared: dict[str, Any]) -> str:
 
 
 def report(found: dict[str, Any]) -> str:
-    """Return the Markdown table: rates, the epoch they make, and the bound."""
+    """Return the Markdown tables: what was measured, each figure with its bound beside it."""
     table = [
-        "| | loader | network | both | stall | epoch, training | notebook's epoch |",
-        "|---|---|---|---|---|---|---|",
+        "Patches a second of training. In brackets: at a large matrix product's rate; at the card's published rate.",
+        "",
+        "| | loader alone | network alone (bounds) | loader and network | a step, ms | stall |",
+        "|---|---|---|---|---|---|",
     ]
     for name, row in found.items():
-        epoch_s = EPOCH_PATCHES / row["train_images_per_s"]
-        rates = f"{row['loader_images_per_s']:.0f} | {row['model_images_per_s']:.0f} | {row['train_images_per_s']:.0f}"
-        faster = f"{NOTEBOOK_EPOCH_S / epoch_s:.2f}x of its {NOTEBOOK_EPOCH_S:.0f} s"
-        table.append(f"| {name} | {rates} | {row['stall_share']:.1%} | {epoch_s:.0f} s | {faster} |")
-    device = next(iter(found.values()))["runtime"]
-    bound = bound_s(device)
-    table += ["", f"On {device}.", *(f"{name}: {row['verdict']}" for name, row in found.items())]
+        limits = f"{_or_none(row['bound_images_per_s'])}; {_or_none(row['published_images_per_s'])}"
+        rates = f"{row['loader_images_per_s']:.0f} | {row['model_images_per_s']:.0f} ({limits})"
+        step_ms = 1e3 * row["batch_size"] / row["train_images_per_s"]
+        table.append(
+            f"| {name} | {rates} | {row['train_images_per_s']:.0f} | {step_ms:.1f} | {row['stall_share']:.1%} |"
+        )
     table += [
-        f"Published bound: {bound[0]} to {bound[1]} s an epoch." if bound else "No published bound for this card."
+        "",
+        f"The notebook's epoch ({bounds.EPOCH_TRAIN:,} and {bounds.EPOCH_VAL:,} patches) at the rates of an epoch of "
+        f"`train`, against its {bounds.NOTEBOOK_EPOCH_S:.0f} s:",
+        "",
+        "| | training, patches/s | validation | epoch | published bound | against the notebook |",
+        "|---|---|---|---|---|---|",
     ]
-    return "\n".join(table)
+    for name, row in found.items():
+        rates = f"{row['epoch_train_images_per_s']:.0f} | {row['epoch_val_images_per_s']:.0f}"
+        seconds, bound = row["notebook_epoch_s"], row["epoch_bound_s"]
+        shown = f"{bound[0]:.0f} to {bound[1]:.0f} s" if bound else "none"
+        table.append(f"| {name} | {rates} | {seconds:.0f} s | {shown} | {bounds.NOTEBOOK_EPOCH_S / seconds:.2f}x |")
+    return "\n".join([*table, "", *(f"- {name} ({row['runtime']}): {row['verdict']}" for name, row in found.items())])
+
+
+def _or_none(rate: float | None) -> str:
+    return "none" if rate is None else f"{rate:.0f}"
 
 
 @click.command()
 @click.option("--device", default="cuda", show_default=True, help="`cpu` rehearses the check without a card.")
 @click.option("--patches", default=4096, show_default=True, help="Synthetic patches to make.")
 @click.option("--batches", default=100, show_default=True, help="Batches on each clock.")
+@click.option("--cpu-batches", default=2, show_default=True, help="The same with everything on the CPU; its epoch too.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting of the notebook recipe.")
-def main(device: str, patches: int, batches: int, overrides: tuple[str, ...]) -> None:
+def main(device: str, patches: int, batches: int, cpu_batches: int, overrides: tuple[str, ...]) -> None:
     """Check and measure; exit 2 where there is no card."""
     try:
-        runtime.resolve(device)
+        card = runtime.resolve(device)
     except UsageError as error:
         click.echo(f"gpu-check: {error}", err=True)
         sys.exit(error.exit_status)
@@ -143,12 +211,14 @@ def main(device: str, patches: int, batches: int, overrides: tuple[str, ...]) ->
         write_kaggle_folder(Path(scratch) / "kaggle", num_train=patches, num_test=0)
         pack.run(Path(scratch) / "kaggle", Path(scratch) / "store")
         compared = compare(Path(scratch) / "store", device)
-        found = measure(Path(scratch) / "store", device, batches, list(overrides))
+        found = measure(Path(scratch) / "store", device, batches, cpu_batches, overrides)
     table = f"{agreement(compared)}\n\n{report(found)}"
     click.echo(table)
-    settings = {"device": device, "patches": patches, "batches": batches, "gpu_tests_exit_status": done.returncode}
+    settings: dict[str, Any] = {"device": device, "patches": patches, "batches": batches, "cpu_batches": cpu_batches}
+    settings |= {"changes": ", ".join(overrides) or "none", "tests_exit_status": done.returncode}
     results = {"agreement": compared, "rates": found}
-    click.echo(f"→ {harness.write_record(f'gpu-check-{device}', settings, results, table)}")
+    gpu = card.describe().split(",")[0] if device == "cuda" else None
+    click.echo(f"→ {harness.write_record(f'gpu-check-{device}', settings, results, table, gpu=gpu)}")
     sys.exit(done.returncode or int(not all(row["agrees"] for row in compared.values())))
 
 

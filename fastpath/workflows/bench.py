@@ -15,6 +15,7 @@ import torch
 
 from fastpath.config import Config
 from fastpath.data.loader import TrainLoader, train_loader
+from fastpath.data.residency import budget, place
 from fastpath.engine.optim import make_optimizer
 from fastpath.engine.step import train_step
 from fastpath.model.freeze import parameter_groups
@@ -74,6 +75,7 @@ def run(
     runtime: Runtime,
     *,
     num_batches: int = 30,
+    residency: Literal["auto", "device", "host"] = "auto",
     advance: Callable[[int, int], None] | None = None,
 ) -> BenchResult:
     """Measure.
@@ -84,6 +86,7 @@ def run(
         config: What to feed and train.
         runtime: Device and precision.
         num_batches: Batches on each clock, after a warm-up.
+        residency: Where patches wait to be fed, as in training.
         advance: Told of batches done and to do.
 
     Raises:
@@ -95,7 +98,9 @@ def run(
     tick = _ticker(advance, total)
     loader_rate = model_rate = train_rate = stall = gather_rate = None
     limits: dict[str, float | None] = {}
-    with closing(train_loader(data.store, data.train_rows_N, stats, config, runtime)) as loader:
+    memory = budget(residency, len(data.train_rows_N), data.store.patch_size_px, runtime)
+    pixels = place(data.store, data.train_rows_N, memory.residency, runtime)
+    with closing(train_loader(data.store, data.train_rows_N, stats, config, runtime, pixels)) as loader:
         batches = _endless(loader)
         if kind != "train":
             loader_rate, _ = _rate(batches, lambda _batch: None, num_batches, runtime, tick)
@@ -181,7 +186,7 @@ def _limits(step: Callable[[], object], batch_size: int, runtime: Runtime) -> di
     """Return the arithmetic of a step and the rates it allows."""
     flop = bounds.step_flop(step) / batch_size
     peak = bounds.peak_flop_per_s(runtime)
-    published = bounds.published_flop_per_s(runtime.describe()) if runtime.precision != "float32" else None
+    published = bounds.published_flop_per_s(runtime.describe(), mixed=runtime.precision != "float32")
     return {
         "step_gflop": flop / 1e9,
         "peak_gflop_per_s": peak / 1e9,

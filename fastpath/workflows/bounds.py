@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -13,10 +14,33 @@ from fastpath.runtime import Runtime
 
 RESNET50_FORWARD_FLOP = 2 * 4.09e9  # at 224 pixels, two operations a multiply-accumulate (timm's published GMACs)
 TRAINING_OVER_FORWARD = 3  # forward, gradients of activations, gradients of weights
+LAYER4_OVER_FORWARD = 1.346  # a step of `layer4` and the head: forward everywhere, gradients of those only
+EPOCH_TRAIN, EPOCH_VAL = 176_020, 44_005  # the notebook's patches
+NOTEBOOK_EPOCH_S = 960.0  # what it took
 
-# ResNet-50 at 224 in mixed precision, patches a second of inference and of training: the best figures published for
-# each card, as in the table of docs/performance.md.
-PUBLISHED_PER_S = {"T4": (1561, 0), "V100": (3382, 1492), "A100": (8241, 3410), "H100": (0, 6900)}
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """ResNet-50 at 224 pixels as others have measured it: patches a second, lowest and highest; None where unknown.
+
+    Attributes:
+        inference: Forward passes.
+        training: Steps that train every layer.
+    """
+
+    inference: tuple[int, int] | None = None
+    training: tuple[int, int] | None = None
+
+
+# By card and whether in mixed precision, as in the table of docs/performance.md.
+PUBLISHED = {
+    ("T4", False): Published(inference=(428, 428)),
+    ("T4", True): Published(inference=(1198, 1561)),
+    ("P100", False): Published(training=(219, 219)),
+    ("V100", True): Published(inference=(3382, 3382), training=(833, 1492)),
+    ("A100", True): Published(inference=(5742, 8241), training=(1582, 3410)),
+    ("H100", True): Published(training=(2791, 6900)),
+}
 
 
 def step_flop(step: Callable[[], object]) -> float:
@@ -53,13 +77,46 @@ def peak_flop_per_s(runtime: Runtime, side: int | None = None, rounds: int = 5) 
     return 2.0 * side**3 / best
 
 
-def published_flop_per_s(device: str) -> float | None:
+def published(device: str, *, mixed: bool) -> Published | None:
+    """Return what others have measured on a card; None where none is known.
+
+    Args:
+        device: A description that holds the card's name.
+        mixed: In mixed precision, or in float32.
+    """
+    found = (rates for (card, amp), rates in PUBLISHED.items() if amp == mixed and re.search(rf"\b{card}\b", device))
+    return next(found, None)
+
+
+def published_flop_per_s(device: str, *, mixed: bool = True) -> float | None:
     """Return the operations a second at which a card has been seen to run ResNet-50; None where none is known.
 
     Args:
         device: A description that holds the card's name.
+        mixed: In mixed precision, or in float32.
     """
-    for card, (inference, training) in PUBLISHED_PER_S.items():
-        if re.search(rf"\b{card}\b", device):
-            return max(inference, training * TRAINING_OVER_FORWARD) * RESNET50_FORWARD_FLOP
-    return None
+    rates = published(device, mixed=mixed)
+    if rates is None:
+        return None
+    forward, training = (pair[1] if pair else 0 for pair in (rates.inference, rates.training))
+    return max(forward, training * TRAINING_OVER_FORWARD) * RESNET50_FORWARD_FLOP
+
+
+def epoch_bound_s(device: str, *, mixed: bool) -> tuple[float, float] | None:
+    """Return the least seconds that an epoch of the notebook takes at a card's published rates, lowest and highest.
+
+    Patches trained on cost `LAYER4_OVER_FORWARD` forward passes, of which a published training step is three; those
+    validated cost one. Where training or inference is not published, the one stands for the other.
+
+    Args:
+        device: A description that holds the card's name.
+        mixed: In mixed precision, or in float32.
+    """
+    rates = published(device, mixed=mixed)
+    if rates is None:
+        return None
+    forward = rates.inference or tuple(TRAINING_OVER_FORWARD * rate for rate in rates.training or ())
+    step = rates.training or tuple(rate / TRAINING_OVER_FORWARD for rate in forward)
+    trained = EPOCH_TRAIN * LAYER4_OVER_FORWARD / TRAINING_OVER_FORWARD
+    slow, fast = (trained / a_step + EPOCH_VAL / a_pass for a_step, a_pass in zip(step, forward, strict=True))
+    return fast, slow

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
 from fastpath import runtime
 from fastpath.errors import UsageError
+from fastpath.workflows.bounds import Published
 
 TOOL = Path(__file__).resolve().parent.parent.parent / "tools" / "gpu_check.py"
 
@@ -22,13 +25,18 @@ def gpu_check() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where its dataclasses look for it
     spec.loader.exec_module(module)
     return module
 
 
-def row(device: str, rate: float) -> dict[str, object]:
+def row(device: str, rate: float, bound: tuple[float, float] | None, published: float | None) -> dict[str, object]:
     rates = {"loader_images_per_s": 9000.0, "model_images_per_s": rate * 1.01, "train_images_per_s": rate}
-    return rates | {"stall_share": 0.005, "verdict": "model-bound", "runtime": device}
+    rates |= {"bound_images_per_s": 4 * rate, "published_images_per_s": published, "batch_size": 64}
+    rates |= {"epoch_train_images_per_s": rate, "epoch_val_images_per_s": 2 * rate, "epoch_stall_share": 0.01}
+    seconds = 176_020 / rate + 44_005 / (2 * rate)
+    told = {"stall_share": 0.005, "verdict": "model-bound", "runtime": device}
+    return rates | told | {"notebook_epoch_s": seconds, "epoch_bound_s": bound}
 
 
 def test_without_a_card_it_says_so_in_one_line_and_exits_2() -> None:
@@ -43,16 +51,18 @@ def test_without_a_card_it_says_so_in_one_line_and_exits_2() -> None:
 
 
 def test_the_report_sets_each_figure_beside_the_notebook_and_the_bound(gpu_check: ModuleType) -> None:
-    table = gpu_check.report({"float32": row("NVIDIA A100-SXM4-40GB", 1760.2), "amp": row("NVIDIA A100", 3520.4)})
-    assert "100 s" in table
-    assert "50 s" in table
-    assert "19.20x of its 960 s" in table
-    assert "29 to 58 s" in table
-
-
-def test_a_card_without_a_published_bound_is_said_to_have_none(gpu_check: ModuleType) -> None:
-    assert gpu_check.bound_s("NVIDIA GeForce RTX 4090") is None
-    assert "No published bound" in gpu_check.report({"float32": row("cpu", 10.0)})
+    found = {"mixed": row("NVIDIA A100", 3520.4, (28.5, 57.6), 6120.0), "float32": row("NVIDIA A100", 1000, None, None)}
+    lines = gpu_check.report(found).splitlines()
+    cells = {
+        (number, line.split(" | ")[0]): [cell.strip() for cell in line.strip("|").split("|")]
+        for number, line in enumerate(lines)
+        if line.startswith("| mixed") or line.startswith("| float32")
+    }
+    rates, _, epochs, unbound = cells.values()
+    assert rates[1:] == ["9000", "3556 (14082; 6120)", "3520", "18.2", "0.5%"]
+    assert epochs[1:] == ["3520", "7041", "56 s", "28 to 58 s", "17.07x"]
+    assert unbound[3:5] == ["198 s", "none"]
+    assert "- mixed (NVIDIA A100): model-bound" in lines
 
 
 @pytest.mark.dali
@@ -70,6 +80,12 @@ def test_batches_of_every_policy_are_compared_in_every_residency(
     assert gpu_check.agreement(compared).count("| agrees |") == 16
 
     real = gpu_check._images
+    placed: list[tuple[str, str]] = []
+    for module in (gpu_check.bench, gpu_check.train):
+        real, name = module.place, module.__name__.rsplit(".", 1)[1]
+        monkeypatch.setattr(module, "place", lambda *a, real=real, name=name: placed.append((name, a[2])) or real(*a))
+    spots = [gpu_check.SPOTS[0], gpu_check.SPOTS[3], gpu_check.SPOTS[4]]  # each residency once
+    monkeypatch.setattr(gpu_check, "SPOTS", spots)
     monkeypatch.setattr(gpu_check, "POLICIES_COMPARED", {"d4": {"policy": "d4"}})
     monkeypatch.setattr(gpu_check, "_images", lambda *args: real(*args) + (args[-1] == "device"))
     wrong = gpu_check.compare(tmp_path / "store", "cpu")
@@ -77,15 +93,46 @@ def test_batches_of_every_policy_are_compared_in_every_residency(
     assert "**differs**" in gpu_check.agreement(wrong)
 
 
-@pytest.mark.slow
-def test_the_whole_check_can_be_rehearsed_on_the_cpu(gpu_check: ModuleType, tmp_path: Path) -> None:
-    from fastpath.ingest.synth import write_kaggle_folder
-    from fastpath.workflows import pack
+SMALL = ("data.image_size_px=16", "data.batch_size=16", "model.name=baseline_cnn", "model.trainable=all")
 
-    write_kaggle_folder(tmp_path / "kaggle", num_train=64, num_test=0)
-    pack.run(tmp_path / "kaggle", tmp_path / "store")
-    small = ["data.image_size_px=64", "data.batch_size=8", "model.name=resnet18", "model.pretrained=false"]
-    found = gpu_check.measure(tmp_path / "store", "cpu", 2, small)
-    assert set(found) == {"float32", "mixed precision"}
-    assert all(measured["train_images_per_s"] > 0 for measured in found.values())
-    assert "model-bound" in gpu_check.report(found) or "loader-bound" in gpu_check.report(found)
+
+@pytest.mark.dali
+@pytest.mark.e2e
+def test_the_whole_check_is_rehearsed_with_the_cpu_in_the_cards_place(
+    gpu_check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def tested(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(gpu_check, "subprocess", SimpleNamespace(run=tested))
+    placed: list[tuple[str, str]] = []
+    for module in (gpu_check.bench, gpu_check.train):
+        real, name = module.place, module.__name__.rsplit(".", 1)[1]
+        monkeypatch.setattr(module, "place", lambda *a, real=real, name=name: placed.append((name, a[2])) or real(*a))
+    spots = [gpu_check.SPOTS[0], gpu_check.SPOTS[3], gpu_check.SPOTS[4]]  # each residency once
+    monkeypatch.setattr(gpu_check, "SPOTS", spots)
+    monkeypatch.setattr(gpu_check, "POLICIES_COMPARED", {"d4": {"policy": "d4"}})
+    monkeypatch.setattr(gpu_check.bounds, "peak_flop_per_s", lambda _runtime: 1e12)
+    monkeypatch.setattr(gpu_check.bounds, "PUBLISHED", {("cpu", False): Published(inference=(200, 400))})
+    monkeypatch.setattr(gpu_check.harness, "RECORDS", tmp_path)
+    changes = [word for change in SMALL for word in ("--set", change)]
+    few = ["--device", "cpu", "--patches", "64", "--batches", "2", "--cpu-batches", "1"]
+    done = CliRunner().invoke(gpu_check.main, [*few, *changes])
+    assert done.exit_code == 0, done.output
+    assert asked[0][1:4] == ["-m", "pytest", "-m"]
+    (record,) = tmp_path.glob("gpu-check-cpu_*.json")
+    results = json.loads(record.read_text(encoding="utf-8"))["results"]
+    assert set(results["agreement"]) == {"d4, host", "d4, device"}
+    assert placed == [(name, spot.residency) for spot in spots for name in ("bench", "train")]
+    assert [spot.residency for spot in spots] == ["device", "host", "host"]
+    assert list(results["rates"]) == [spot.name for spot in spots]
+    for found in results["rates"].values():
+        assert found["bound_images_per_s"] == pytest.approx(1e12 / 1e9 / found["step_gflop"])
+        assert found["epoch_bound_s"] == pytest.approx([(176_020 * 1.346 + 44_005) / rate for rate in (400, 200)])
+        rates = found["epoch_train_images_per_s"], found["epoch_val_images_per_s"]
+        assert found["notebook_epoch_s"] == pytest.approx(176_020 / rates[0] + 44_005 / rates[1])
+        assert found["train_images_per_s"] > 0
+    assert "| d4, device | 0.0000 | 0.00 | 0.00% | agrees |" in record.with_suffix(".md").read_text(encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -44,3 +46,43 @@ def test_the_peak_is_a_rate_that_a_product_reaches() -> None:
 def test_published_rates_are_found_by_the_name_of_the_card(device: str, patches_per_s: float) -> None:
     assert bounds.published_flop_per_s(device) == pytest.approx(patches_per_s * bounds.RESNET50_FORWARD_FLOP)
     assert bounds.published_flop_per_s("NVIDIA T400 4GB") is None
+
+
+def documented() -> dict[tuple[str, bool], list[str]]:
+    """Return the rows of the roofline's table: by card and precision, rates, bound and ratio as written."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "performance.md").read_text(encoding="utf-8")
+    found = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        card, _, precision = cells[0].partition(", ")
+        if precision in ("float32", "mixed precision") and len(cells) == 5:
+            found[card, precision == "mixed precision"] = cells[1:]
+    return found
+
+
+def written(pair: tuple[float, ...] | None, digits: int = 0) -> str:
+    ends = list(dict.fromkeys(f"{value:,.{digits}f}" for value in sorted(pair or ())))
+    return "\N{EN DASH}".join(ends)
+
+
+@pytest.mark.parametrize("key", bounds.PUBLISHED)
+def test_performance_md_has_the_bounds_that_the_code_works_out(key: tuple[str, bool]) -> None:
+    rates, bound = bounds.PUBLISHED[key], bounds.epoch_bound_s(key[0], mixed=key[1])
+    assert bound is not None
+    times = tuple(bounds.NOTEBOOK_EPOCH_S / seconds for seconds in bound)
+    digits = 0 if times[0] > 5 else 1
+    assert documented()[key] == [
+        written(rates.inference),
+        written(rates.training),
+        written(bound),
+        written(times, digits) + "\N{MULTIPLICATION SIGN}",
+    ]
+
+
+def test_an_epochs_bound_by_hand() -> None:
+    # A training step of every layer is three forward passes, of layer4 and the head 1.346.
+    a100 = bounds.epoch_bound_s("NVIDIA A100-SXM4-40GB", mixed=True)
+    assert a100 is not None
+    assert a100[0] == pytest.approx(176_020 / 3410 * 1.346 / 3 + 44_005 / 8241)
+    assert bounds.epoch_bound_s("NVIDIA A100-SXM4-40GB", mixed=False) is None
+    assert bounds.epoch_bound_s("Tesla T4", mixed=False) == pytest.approx([(176_020 * 1.346 + 44_005) / 428] * 2)
