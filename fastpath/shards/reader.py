@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,8 +46,8 @@ class Store:
         return self.manifest.fingerprint
 
     @cached_property
-    def _table(self) -> pa.Table:
-        """The index as Arrow reads it; most uses need no data frame, and importing pandas takes a while."""
+    def _proven_index(self) -> Path:
+        """The index's file, which has the manifest's hash and rows."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -55,29 +55,34 @@ class Store:
         try:
             if fmt.hash_file(path) != self.manifest.index_hash:  # cheap, and a damaged index mislabels patches
                 raise StoreError(path, "found other bytes than the manifest's hash", "pack again")
-            table = pq.ParquetFile(path).read()  # read_table would import pandas
+            found = pq.read_metadata(path).num_rows
         except (OSError, pa.ArrowException) as error:
-            problem = f"cannot be read ({str(error).splitlines()[0]})"
-            raise StoreError(path, problem, "run 'fastpath verify', then pack again") from None
-        if len(table) != len(self):
-            raise StoreError(path, f"found {len(table)} rows, wanted {len(self)}", "run 'fastpath verify'")
-        return table
+            raise _unreadable(path, error) from None
+        if found != len(self):
+            raise StoreError(path, f"found {found} rows, wanted {len(self)}", "run 'fastpath verify'")
+        return path
+
+    def _read(self, names: Sequence[str] | None = None) -> pa.Table:
+        """Read columns of the index, None for all. None is kept: of a large store, a few are a lot of memory."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self._proven_index
+        try:
+            with pq.ParquetFile(path) as file:  # read_table would import pandas, which takes a while
+                return file.read(columns=names)
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(path, error) from None
 
     @cached_property
     def index(self) -> pd.DataFrame:
         """The index, one row a patch, in row order; columns as docs/shard-format.md lists them."""
-        frame: pd.DataFrame = self._table.to_pandas()
+        frame: pd.DataFrame = self._read().to_pandas()
         return frame
 
     def column(self, name: str) -> np.ndarray:
         """Return one column of the index: an array of its type, or of str or bytes objects."""
-        import pyarrow as pa
-
-        column = self._table[name].combine_chunks()
-        if pa.types.is_string(column.type) or pa.types.is_fixed_size_binary(column.type):
-            return np.array(column.to_pylist(), dtype=object)
-        values = np.frombuffer(column.buffers()[1], column.type.to_pandas_dtype())
-        return values[column.offset : column.offset + len(column)].copy()
+        return _values(self._read([name])[name])
 
     @cached_property
     def ids_N(self) -> np.ndarray:
@@ -97,19 +102,25 @@ class Store:
     @property
     def hash_halves_N2(self) -> np.ndarray:
         """Each patch's pixel hash as two numbers, uint64 [N, 2]: a sixth of what bytes objects take."""
-        column = self._table["hash"].combine_chunks()
+        column = self._read(["hash"])["hash"].combine_chunks()
         halves = np.frombuffer(column.buffers()[1], "<u8").reshape(-1, 2)
         return halves[column.offset : column.offset + len(column)]
 
     @cached_property
     def sums_N3(self) -> np.ndarray:
         """Each patch's exact sum of pixel values by channel, int64 [N, 3]."""
-        return np.stack([self.column(f"sum_{channel}") for channel in "rgb"], axis=1)
+        return self._by_channel("sum")
 
     @cached_property
     def squares_N3(self) -> np.ndarray:
         """Each patch's exact sum of squared pixel values by channel, int64 [N, 3]."""
-        return np.stack([self.column(f"squares_{channel}") for channel in "rgb"], axis=1)
+        return self._by_channel("squares")
+
+    def _by_channel(self, kind: str) -> np.ndarray:
+        found_N3 = np.empty((len(self), 3), np.int64)
+        for channel, letter in enumerate("rgb"):
+            found_N3[:, channel] = self.column(f"{kind}_{letter}")
+        return found_N3
 
     @cached_property
     def mean_rgb_N3(self) -> np.ndarray:
@@ -174,6 +185,22 @@ class Store:
         for position, row in enumerate(rows.tolist()):
             out_NHWC[position] = self.shard(shard_of[row])[row_of[row]]
         return out_NHWC
+
+
+def _values(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of the index as an array of its type, or of str or bytes objects."""
+    import pyarrow as pa
+
+    if pa.types.is_string(column.type) or pa.types.is_fixed_size_binary(column.type):
+        return np.array(column.to_pylist(), dtype=object)
+    whole = column.combine_chunks()
+    values = np.frombuffer(whole.buffers()[1], whole.type.to_pandas_dtype())
+    return values[whole.offset : whole.offset + len(whole)].copy()
+
+
+def _unreadable(path: Path, error: Exception) -> StoreError:
+    problem = f"cannot be read ({str(error).splitlines()[0]})"
+    return StoreError(path, problem, "run 'fastpath verify', then pack again")
 
 
 def locate(ids_N: np.ndarray, wanted: Iterable[str]) -> tuple[np.ndarray, list[str]]:

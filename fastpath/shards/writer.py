@@ -77,7 +77,7 @@ class Contents:
         return fmt.fingerprint(self.ids, self.labels_N, self.groups, self.rows_N["hash"].tobytes())
 
 
-INDEX_ROWS = 1 << 17  # rows that are made into columns, and written, at a time
+INDEX_ROWS = 1 << 16  # rows that are made into columns, and written, at a time
 
 
 def write_index(path: Path, contents: Contents) -> str:

@@ -142,9 +142,11 @@ def run(
         workers = workers or default_workers(len(listing) * int(np.prod(patch_shape)))
         _fill(wanted, sum(finished.values()), workers, engine, advance)
         description = describe(listing, len(jobs), staging, patch_shape, drop=options.drop)
+        num_resumed = sum(finished.values())
+        del listing, jobs, wanted  # hundreds of bytes a patch, which nothing needs from here on
         split, notices = ("", []) if options.part else default_split(staging.store)
         staging.commit()
-    return _result(open_store(output), description, sum(finished.values()), split, notices)
+    return _result(open_store(output), description, num_resumed, split, notices)
 
 
 def _plan(source: Path, options: PackOptions) -> tuple[Listing, tuple[int, int, int], int]:
@@ -266,7 +268,8 @@ def default_split(path: Path) -> tuple[str, list[str]]:
     if store.manifest.class_counts["unlabelled"]:
         return "", []
     try:
-        table = write_split(store, "official" if official_parts(store.ids_N) else None)
+        named = store.manifest.source["kind"] in ("pcam", "store", "merge")  # others' ids are not worth the memory
+        table = write_split(store, "official" if named and official_parts(store.ids_N) else None)
     except DataError as error:
         return "", [f"no split was written: {error.problem}"]
     notice = leak_notice(store, table)

@@ -112,11 +112,19 @@ def check_ids(ids: Sequence[str], where: object) -> None:
     Raises:
         DataError: An id is empty, has a path separator or control character, or comes twice.
     """
-    seen: set[str] = set()
     for name in ids:
         if not name or name in (".", "..") or "/" in name or "\\" in name or not name.isprintable():
             problem = f"found id {name!r}, wanted a plain name without separators"
             raise DataError(where, problem, "correct or remove that entry")
+    hashes = np.fromiter(map(hash, ids), np.int64, len(ids))  # a set of all ids would take five times the memory
+    hashes.sort()
+    if (hashes[1:] == hashes[:-1]).any():
+        _refuse_repeats(ids, where)
+
+
+def _refuse_repeats(ids: Sequence[str], where: object) -> None:
+    seen: set[str] = set()
+    for name in ids:
         if name in seen:
             raise DataError(where, f"found id '{name}' twice, wanted each id once", "remove one of the two")
         seen.add(name)
