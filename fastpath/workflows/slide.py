@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import froc, metrics, slides
+from fastpath.analysis import metrics, slides
 from fastpath.ingest.slide_reader import open_slide
 from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
 from fastpath.workflows import calibrated
 from fastpath.workflows.inference import scored
 from fastpath.workflows.slide_grid import Grid, Tiles, lay_grid
-from fastpath.workflows.slide_lesions import read_mask
+from fastpath.workflows.slide_lesions import Found, compare, lesion_mask
 from fastpath.workflows.slide_map import heatmap
 from fastpath.workflows.slide_progress import Progress
 from fastpath.workflows.trained import TrainedRun, Which, open_run
@@ -29,7 +29,6 @@ TILE_MPP = 0.97
 """Micrometres a pixel of the Kaggle set and PatchCamelyon."""
 
 MIN_TISSUE = 0.1
-LESION_PX = 8  # pixels of a tile a pixel of the lesion mask: 7.8 µm, as in the challenge's evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Options:
         stride_px: Side of a cell in pixels of a tile; None is a third of a tile.
         min_tissue: Least share of tissue of a cell that is scored.
         top_k: Cells that `top_k` averages.
-        lesions: Where tumour is known to be: see `slide_lesions.read_mask`.
+        lesions: Where tumour is known to be, see `slide_lesions.read_mask`, or `slide_lesions.NONE`.
     """
 
     mpp: float | None = None
@@ -51,23 +50,6 @@ class Options:
     min_tissue: float = MIN_TISSUE
     top_k: int = slides.TOP_K
     lesions: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """How the heatmap compares with lesions.
-
-    Attributes:
-        tile_auc: Between cells whose middle lies in a lesion and the others; None where there is one kind only.
-        num_lesions: Lesions to be found, isolated tumour cells not counted.
-        froc_score: Mean sensitivity at the rates below; None where there is no lesion to find.
-        sensitivity_at: Sensitivity by false alarms a slide.
-    """
-
-    tile_auc: float | None
-    num_lesions: int
-    froc_score: float | None
-    sensitivity_at: dict[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +117,7 @@ def run(
     with closing(open_slide(image)) as slide:
         tile_px = trained.checkpoint.patch_size_px
         grid = lay_grid(slide, tile_px, options.tile_mpp, options.mpp, options.stride_px)
-        mask = _mask(options.lesions, grid)
+        mask = None if options.lesions is None else lesion_mask(options.lesions, grid)
         places_N2 = grid.places(options.min_tissue)
         output.mkdir(parents=True, exist_ok=True)
         logits_N = _score(trained, grid, places_N2, output, runtime, advance)
@@ -158,41 +140,6 @@ def run(
         )
         _write(output, result, grid, places_N2, logits_N, probability_N)
     return result
-
-
-def compare(
-    grid: Grid, places_N2: NDArray[np.int64], probability_N: NDArray[np.float64], mask: NDArray[np.bool_]
-) -> Found:
-    """Return how a heatmap compares with lesions: cell by cell, and as detections a tile's width apart.
-
-    Args:
-        grid: Where the cells lie.
-        places_N2: Row and column of each cell.
-        probability_N: Of each cell.
-        mask: Where tumour is, on a grid of `LESION_PX` pixels of a tile.
-    """
-    middles_N2 = ((places_N2 + 0.5) * grid.stride_px / LESION_PX).astype(np.int64)
-    middles_N2 = np.minimum(middles_N2, np.array(mask.shape) - 1)
-    in_lesion_N = mask[middles_N2[:, 0], middles_N2[:, 1]]
-    both = in_lesion_N.any() and not in_lesion_N.all()
-    found = froc.lesions(mask, LESION_PX * grid.tile_mpp)
-    kept = slides.detections(places_N2, probability_N, radius=grid.tile_px / grid.stride_px)
-    curve = froc.froc([froc.match(found, middles_N2[kept], probability_N[kept])]) if found.num_lesions else None
-    return Found(
-        tile_auc=metrics.roc_auc(in_lesion_N, metrics.logits(probability_N)) if both else None,
-        num_lesions=found.num_lesions,
-        froc_score=curve.score if curve else None,
-        sensitivity_at=curve.sensitivity_at if curve else None,
-    )
-
-
-def _mask(lesions: Path | None, grid: Grid) -> NDArray[np.bool_] | None:
-    """Read lesions before time is spent on the slide."""
-    if lesions is None:
-        return None
-    scale = LESION_PX * grid.scale
-    width, height = (int(np.ceil(side / scale)) for side in grid.slide.size_px)
-    return read_mask(lesions, grid.slide, (width, height), scale)
 
 
 def _score(

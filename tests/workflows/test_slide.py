@@ -7,6 +7,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,6 +88,67 @@ def test_planted_tumour_is_found(learned: Path, planted: Path, tmp_path: Path) -
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"heatmap.png", "tiles.parquet", "slide.json"}
 
 
+def _pooled(folder: Path, name: str, **changes: Any) -> None:
+    """Write what a scored slide leaves, as far as pooling reads it."""
+    told = {"tile_px": 96, "stride_px": 32, "calibration": "none", "scores": {"max": 0.9, "mean": 0.2, "top_k": 0.6}}
+    (folder / name).mkdir(parents=True)
+    (folder / name / "slide.json").write_text(json.dumps(told | changes))
+
+
+def test_the_slides_of_a_set_are_judged_together(tmp_path: Path) -> None:
+    lesions: dict[str, Any] = {"num_lesions": 2, "lesion_scores": [0.9, None], "false_alarms": [0.95, 0.4]}
+    none: dict[str, Any] = {"num_lesions": 0, "lesion_scores": [], "false_alarms": [0.5, 0.3]}
+    scores = {"max": 0.5, "mean": 0.3, "top_k": 0.4}
+    _pooled(tmp_path / "scored", "tumour", lesions=lesions)
+    _pooled(tmp_path / "scored", "normal", lesions=none, scores=scores)
+    outcome = _invoke("--pool", tmp_path / "scored", "-o", tmp_path / "all", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    found = json.loads(outcome.stdout)
+    assert (found["num_slides"], found["num_normal"], found["num_lesions"]) == (2, 1, 2)
+    # One lesion is missed; the other is found from half a false alarm a slide on.
+    assert found["sensitivity_at"] == {"0.25": 0.0, "0.5": 0.5, "1.0": 0.5, "2.0": 0.5, "4.0": 0.5, "8.0": 0.5}
+    assert found["froc_score"] == pytest.approx(2.5 / 6)
+    assert found["auc"] == {"max": 1.0, "mean": 0.0, "top_k": 1.0}
+    curve = pd.read_csv(tmp_path / "all" / "froc.csv")
+    assert curve.false_alarms_per_slide.tolist() == [0.0, 0.5, 0.5, 1.0, 1.5, 2.0]
+    assert curve.sensitivity.tolist() == [0.0, 0.0, 0.5, 0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"lesions": None}, "found no lesions, wanted those of every slide"),
+        ({"stride_px": 96}, "found stride_px 96, wanted 32"),
+        ({"calibration": "platt"}, "found calibration platt, wanted none"),
+        ({"lesions": {"num_lesions": 1}}, "is not what 'fastpath slide' writes"),
+        (None, "wanted a directory a slide"),
+    ],
+)
+def test_slides_that_cannot_be_pooled_are_one_line(tmp_path: Path, changes: dict[str, Any] | None, says: str) -> None:
+    lesions = {"num_lesions": 1, "lesion_scores": [0.9], "false_alarms": []}
+    if changes is not None:
+        _pooled(tmp_path / "scored", "a", lesions=lesions)
+        _pooled(tmp_path / "scored", "b", **({"lesions": lesions} | changes))
+    assert says in _refusal(_invoke("--pool", tmp_path / "scored", "-o", tmp_path / "all"), DataError)
+    assert not (tmp_path / "all").exists()
+
+
+def test_a_slide_known_to_be_normal_has_false_alarms_only(learned: Path, planted: Path, tmp_path: Path) -> None:
+    lesions = _lesions(tmp_path / "lesions.csv")
+    for name, known in (("tumour", lesions), ("normal", "none")):
+        arguments = ("--stride", SIDE, "--lesions", known, "-o", tmp_path / "scored" / name, "--json")
+        outcome = _invoke(learned, planted, *arguments)
+        assert outcome.exit_code == 0, outcome.output
+    told = json.loads(outcome.stdout)["lesions"]
+    assert (told["tile_auc"], told["num_lesions"], told["froc_score"], told["lesion_scores"]) == (None, 0, None, [])
+    assert told["false_alarms"] == sorted(told["false_alarms"], reverse=True)
+    outcome = _invoke("--pool", tmp_path / "scored", "-o", tmp_path / "all", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    found = json.loads(outcome.stdout)
+    assert (found["num_slides"], found["num_normal"], found["num_lesions"]) == (2, 1, 1)
+    assert found["auc"] == {"max": 0.5, "mean": 0.5, "top_k": 0.5}  # the same slide twice
+
+
 def test_tiles_are_the_patches_of_a_store(learned: Path, planted: Path, tmp_path: Path) -> None:
     """The same pixels get the same logits whether they come from a slide or from a store."""
     from fastpath.runtime import resolve
@@ -145,6 +207,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
         (["--stride", "97"], UsageError, "wanted at most the tile's 96"),
         (["--lesions", "none.csv"], DataError, "none.csv"),
         (["--table", "x.csv"], UsageError, "found RUN beside it"),
+        (["--pool", "x"], UsageError, "found RUN beside it"),
     ],
 )
 def test_a_wrong_request_is_one_line(

@@ -18,7 +18,16 @@ from fastpath.cli import options, render
     type=options.PATH,
     help="In place of RUN and IMAGE: predictions with a slide for each patch, to be aggregated.",
 )
-@click.option("--lesions", type=options.PATH, help="Where tumour is: a mask, a CSV of lesion,x,y, or ASAP's XML.")
+@click.option(
+    "--pool",
+    type=options.PATH,
+    help="In place of RUN and IMAGE: a folder of slides scored with --lesions; their free-response ROC together.",
+)
+@click.option(
+    "--lesions",
+    type=options.PATH,
+    help="Where tumour is: a mask, a CSV of lesion,x,y, or ASAP's XML; 'none' where there is known to be none.",
+)
 @click.option("--mpp", type=click.FloatRange(0, min_open=True), help="Micrometres a pixel, where IMAGE does not tell.")
 @click.option(
     "--tile-mpp",
@@ -47,6 +56,7 @@ def command(
     run: Path | None,
     image: Path | None,
     table: Path | None,
+    pool: Path | None,
     output: Path,
     checkpoint: Literal["best", "last"],
     verbosity: int,
@@ -60,25 +70,31 @@ def command(
     With --lesions, also the AUC of the heatmap and CAMELYON16's free-response ROC. An interrupted run goes on where it
     was. Needs pip install 'fastpath[slide]'.
 
-    With --table, patch predictions are aggregated by slide and each score's AUC between slides is given.
+    With --table, patch predictions are aggregated by slide and each score's AUC between slides is given. With --pool,
+    the free-response ROC is that of all slides in a folder, as CAMELYON16 has it.
 
     \b
-    Example:  fastpath slide runs/first tumour_001.tif -o tumour_001 --lesions tumour_001.xml
+    Example:  fastpath slide runs/first tumour_001.tif -o scored/tumour_001 --lesions tumour_001.xml
+              fastpath slide runs/first normal_001.tif -o scored/normal_001 --lesions none
+              fastpath slide --pool scored -o all
               fastpath slide --table runs/first/evaluation-val/predictions.parquet -o slides
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from fastpath.errors import UsageError
 
-    if table is not None:
-        given = ["RUN"] * (run is not None) + ["--lesions"] * (rest["lesions"] is not None)
+    if table is not None or pool is not None:
+        given = ["--pool"] * (table is not None and pool is not None) + ["RUN"] * (run is not None)
+        given += ["--lesions"] * (rest["lesions"] is not None)
         if given:
-            problem = (
-                f"found {given[0]} beside it; a table has no places, so neither tiles nor lesions can be looked up"
-            )
-            raise UsageError("--table", problem, "give either a table, or RUN and IMAGE")
-        _aggregate(table, output, rest["top_k"], as_json)
+            name = "--table" if table is not None else "--pool"
+            problem = f"found {given[0]} beside it, wanted it alone: nothing is scored anew"
+            raise UsageError(name, problem, "give a table, a pool, or RUN and IMAGE")
+        if table is not None:
+            _aggregate(table, output, rest["top_k"], as_json)
+        elif pool is not None:
+            _pool(pool, output, as_json)
         return
     if run is None or image is None:
-        raise UsageError("slide", "found no RUN and IMAGE, and no --table", "see 'fastpath slide --help'")
+        raise UsageError("slide", "found no RUN and IMAGE, no --table, no --pool", "see 'fastpath slide --help'")
     _score(run, image, output, checkpoint, verbosity, as_json, rest)
 
 
@@ -90,6 +106,18 @@ def _aggregate(table: Path, output: Path, top_k: int, as_json: bool) -> None:
     found = slide_table.run(table, output, top_k=top_k)
     if found.notice:
         render.notice(found.notice)
+    values = asdict(found)
+    if not as_json:
+        values |= {f"auc_{name}": value for name, value in (values.pop("auc") or {}).items()}
+    render.result(values, as_json=as_json, title=f"{found.num_slides} slides", where=found.output)
+
+
+def _pool(folder: Path, output: Path, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from fastpath.workflows import slide_pool
+
+    found = slide_pool.run(folder, output)
     values = asdict(found)
     if not as_json:
         values |= {f"auc_{name}": value for name, value in (values.pop("auc") or {}).items()}

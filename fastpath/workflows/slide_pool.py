@@ -1,0 +1,122 @@
+"""The free-response ROC of a set of slides, from what `fastpath slide` left of each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastpath.analysis import froc, metrics
+from fastpath.errors import DataError
+from fastpath.shards.format import write_durably
+from fastpath.workflows import json_values
+
+SCORES = ("max", "mean", "top_k")
+"""Scores of a slide whose AUC is told; the noisy-or of slide.json rounds to 1 on most slides, so it ranks nothing."""
+
+_SAME = ("tile_px", "stride_px", "calibration")
+"""What must be alike for probabilities of two slides to be put side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolResult:
+    """What a set of slides came to.
+
+    Attributes:
+        num_slides: Slides.
+        num_normal: Of these, without a lesion to find.
+        num_lesions: Lesions to be found, isolated tumour cells not counted.
+        froc_score: Mean sensitivity at the rates below.
+        sensitivity_at: Sensitivity by false alarms a slide.
+        auc: By score of a slide, between slides with and without a lesion; None where there is one kind only.
+        output: Where pool.json and froc.csv lie.
+    """
+
+    num_slides: int
+    num_normal: int
+    num_lesions: int
+    froc_score: float
+    sensitivity_at: dict[float, float]
+    auc: dict[str, float] | None
+    output: str
+
+
+def run(folder: Path, output: Path) -> PoolResult:
+    """Pool the detections of all slides below a folder and write pool.json and froc.csv.
+
+    Args:
+        folder: Holds a directory a slide, each with a slide.json.
+        output: The directory to write to.
+
+    Raises:
+        DataError: There are no slides, one was scored without lesions or otherwise than the first, or none has a
+            lesion to find.
+    """
+    paths = sorted(folder.glob("*/slide.json"))
+    if not paths:
+        problem = "found no */slide.json, wanted a directory a slide"
+        raise DataError(folder, problem, "give the folder that holds what 'fastpath slide -o' wrote")
+    slides = [_read(path) for path in paths]
+    for path, one in zip(paths, slides, strict=True):
+        for name in _SAME:
+            if one[name] != slides[0][name]:
+                problem = f"found {name} {one[name]}, wanted {slides[0][name]} as in {paths[0]}"
+                raise DataError(path, problem, "score all slides alike")
+    curve = froc.froc([_hits(one["lesions"]) for one in slides])
+    result = PoolResult(
+        num_slides=len(slides),
+        num_normal=sum(one["lesions"]["num_lesions"] == 0 for one in slides),
+        num_lesions=curve.num_lesions,
+        froc_score=curve.score,
+        sensitivity_at=curve.sensitivity_at,
+        auc=_auc(slides),
+        output=str(output),
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    write_durably(output / "froc.csv", _csv(curve).encode())
+    write_durably(output / "pool.json", (json_values.dumps(result) + "\n").encode())
+    return result
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what is known of a slide, lesions included."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        lesions = found["lesions"]
+        complete = lesions is None or {"lesion_scores", "false_alarms"} <= set(lesions)
+        complete = complete and all(name in found for name in (*_SAME, "scores"))
+    except (OSError, ValueError, KeyError, TypeError):
+        complete, lesions = False, {}
+    if not complete:
+        raise DataError(path, "is not what 'fastpath slide' writes", "score that slide again")
+    if lesions is None:
+        remedy = "score that slide with --lesions FILE, or with --lesions none where it is known to hold no tumour"
+        raise DataError(path, "found no lesions, wanted those of every slide", remedy)
+    return found
+
+
+def _hits(lesions: Mapping[str, Any]) -> froc.Hits:
+    best = [-np.inf if score is None else score for score in lesions["lesion_scores"]]
+    return froc.Hits(np.array(best, np.float64), np.array(lesions["false_alarms"], np.float64))
+
+
+def _auc(slides: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
+    labels_G = np.array([one["lesions"]["num_lesions"] > 0 for one in slides])
+    if labels_G.all() or not labels_G.any():
+        return None
+    return {name: metrics.roc_auc(labels_G, np.array([one["scores"][name] for one in slides])) for name in SCORES}
+
+
+def _csv(curve: froc.Froc) -> str:
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("threshold", "false_alarms_per_slide", "sensitivity"))
+    for row in zip(curve.thresholds_T, curve.rates_T, curve.sensitivity_T, strict=True):
+        writer.writerow(f"{value:.9g}" for value in row)
+    return table.getvalue()
