@@ -15,7 +15,7 @@ import xxhash
 
 from fastpath.errors import DataError
 from fastpath.ingest.quality import Flag
-from fastpath.ingest.readers import Read, Stamp, open_place, open_reader
+from fastpath.ingest.readers import Read, open_place, open_reader
 from fastpath.ingest.stats import measure
 from fastpath.shards import format as fmt
 from fastpath.shards.staging import Finished, Staging
@@ -41,6 +41,7 @@ class ShardJob:
         patch_shape: Height, width, channels that every patch must have.
         on_error: `fail` at a patch that cannot be read, or `skip` and record it.
         resize_px: Side to bring patches to; 0 leaves them as they are.
+        stamps: What the listing says of their files (`Listing.stamps_N`); None asks the file system.
     """
 
     number: int
@@ -53,6 +54,7 @@ class ShardJob:
     patch_shape: tuple[int, int, int]
     on_error: OnError = "fail"
     resize_px: int = 0
+    stamps: tuple[int, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -79,7 +81,7 @@ def fill_shard(job: ShardJob) -> int:
     finished = Finished(
         rows=len(rows_N),
         hash=digest,
-        stamp=_stamp_of(filling.stamps),
+        stamp=_stamp_of(filling.stamps) if job.stamps is None else stamp_of_sources(job),
         skipped=filling.skipped,
         notes=dict(sorted(filling.notes.items())),
     )
@@ -87,9 +89,12 @@ def fill_shard(job: ShardJob) -> int:
     return len(job.names)
 
 
-def stamp_all(stamp: Stamp, names: Sequence[str]) -> str:
-    """Return 32 hex digits that differ when any of the named files was written again."""
-    return _stamp_of(list(map(stamp, names)))
+def stamp_of_sources(job: ShardJob) -> str:
+    """Return 32 hex digits that differ when any of a shard's source files was written again."""
+    if job.stamps is not None:
+        return _stamp_of(list(map(str, job.stamps)))
+    _, stamp = open_reader(job.reader, job.root)
+    return _stamp_of(list(map(stamp, job.names)))
 
 
 def _stamp_of(stamps: Sequence[str]) -> str:

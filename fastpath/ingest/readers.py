@@ -135,7 +135,7 @@ def _url(root: Path) -> tuple[Read, Stamp]:
             raise DataError(f"{url}/{name}", f"cannot be read ({error})", "restore the file") from None
         return decode(data, f"{url}/{name}", notes)
 
-    return read, lambda _: ""  # asking for times would double the requests: a resumed pack trusts what it has
+    return read, lambda _: ""  # asking would double the requests: the listing has told (`Listing.stamps_N`)
 
 
 def _stamp(path: str) -> str:

@@ -19,7 +19,7 @@ import xxhash
 from fastpath import __version__
 from fastpath.errors import DataError, UsageError
 from fastpath.ingest.describe import Description, describe
-from fastpath.ingest.fill import OnError, ShardJob, fill_shard, stamp_all
+from fastpath.ingest.fill import OnError, ShardJob, fill_shard, stamp_of_sources
 from fastpath.ingest.quality import Flag
 from fastpath.ingest.readers import open_reader
 from fastpath.ingest.sources import Listing, Orphans, list_source
@@ -221,6 +221,7 @@ def _jobs(
             patch_shape=patch_shape,
             on_error=options.on_error,
             resize_px=options.resize_px,
+            stamps=None if listing.stamps_N is None else tuple(listing.stamps_N[first : first + rows].tolist()),
         )
         for number, first in enumerate(range(0, len(listing), rows))
     ]
@@ -233,8 +234,7 @@ def _reusable(jobs: Sequence[ShardJob], staging: Staging) -> dict[int, int]:
         found = staging.finished(job.number)
         if found is None or (found[0].skipped and job.on_error == "fail"):
             continue
-        _, stamp = open_reader(job.reader, job.root)
-        if found[0].stamp == stamp_all(stamp, job.names):
+        if found[0].stamp == stamp_of_sources(job):
             reusable[job.number] = len(job.names)
     return reusable
 

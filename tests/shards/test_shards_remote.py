@@ -146,3 +146,24 @@ def test_a_folder_behind_a_url_is_a_source(kaggle_folder: Path, local: Path, tmp
         pack.run(source, tmp_path / "bad", workers=1)
     with pytest.raises(DataError, match=r"found no patches|cannot be listed"):
         pack.run(Path("memory://bucket/absent"), tmp_path / "bad", workers=1)
+
+
+def test_a_resumed_pack_of_a_url_reads_again_what_has_changed(
+    kaggle_folder: Path, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, source = fsspec.filesystem("memory"), Path("memory://bucket/set")
+    for path in kaggle_folder.rglob("*"):
+        if path.is_file():
+            memory.pipe_file(f"/bucket/set/{path.relative_to(kaggle_folder)}", path.read_bytes())
+    ids, small = open_store(local).ids_N, pack.PackOptions(shard_bytes=1 << 20)
+    last = memory.cat_file(f"/bucket/set/train/{ids[-1]}.tif")
+    memory.pipe_file(f"/bucket/set/train/{ids[-1]}.tif", b"II*")
+    with pytest.raises(DataError):
+        pack.run(source, tmp_path / "out", small, workers=1, resume=True)
+    memory.pipe_file(f"/bucket/set/train/{ids[-1]}.tif", last)
+    memory.pipe_file(f"/bucket/set/train/{ids[0]}.tif", last)  # of the same size
+    found = pack.run(source, tmp_path / "out", small, workers=1, resume=True)
+    assert found.num_shards == 3
+    assert found.num_resumed == 37, "of two finished shards, the one that has not changed"
+    pixels = open_store(tmp_path / "out").gather(np.array([0, 95]))
+    np.testing.assert_array_equal(pixels[0], pixels[1])

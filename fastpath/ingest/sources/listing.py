@@ -65,6 +65,8 @@ class Listing:
         labels_N: int8: 1 where the centre holds tumour, 0 where not, -1 where unknown.
         groups: The slide (or patient) of each, or None where unknown.
         about: What the manifest should say of the source besides its kind.
+        stamps_N: uint64, differing when a patch's file was written again, where the listing tells and asking anew would
+            be a request for each; None where `ingest.readers` asks the file system.
     """
 
     kind: str
@@ -75,6 +77,7 @@ class Listing:
     labels_N: np.ndarray
     groups: Sequence[str] | None = None
     about: Mapping[str, str | int] = field(default_factory=dict)
+    stamps_N: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -88,6 +91,7 @@ class Listing:
             ids=[self.ids[row] for row in rows],
             labels_N=self.labels_N[rows],
             groups=None if self.groups is None else [self.groups[row] for row in rows],
+            stamps_N=None if self.stamps_N is None else self.stamps_N[rows],
         )
 
     def fingerprint(self) -> str:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
 
 from fastpath.errors import DataError
 from fastpath.ingest.sources.folder import SUFFIXES
@@ -12,6 +17,18 @@ from fastpath.ingest.sources.tables import Orphans, join_groups, join_labels
 from fastpath.shards.remote import file_system
 
 TABLES = ("train_labels.csv", "groups.csv")
+# What S3, Google's and Azure's stores, HTTP servers, SFTP and fsspec's own systems call a version or a time of change.
+_VERSIONS = (
+    "ETag",
+    "etag",
+    "content_md5",
+    "generation",
+    "LastModified",
+    "last_modified",
+    "mtime",
+    "modified",
+    "created",
+)
 
 
 def list_url(url: str, labels: Path | None, orphans: Orphans) -> Listing:
@@ -28,11 +45,13 @@ def list_url(url: str, labels: Path | None, orphans: Orphans) -> Listing:
     system, root = file_system(url)
     try:
         prefix = "train/" if system.isdir(f"{root}/train") else ""
-        files = [str(name).rsplit("/", 1)[-1] for name in system.ls(f"{root}/{prefix}".rstrip("/"), detail=False)]
+        system.invalidate_cache()  # a listing from before a change would hide it
+        found = system.ls(f"{root}/{prefix}".rstrip("/"), detail=True)
         tables = {name: system.cat_file(f"{root}/{name}") for name in TABLES if system.exists(f"{root}/{name}")}
     except OSError as error:
         raise DataError(url, f"cannot be listed ({type(error).__name__}: {error})", "check the URL") from None
-    names = {Path(file).stem: prefix + file for file in files if Path(file).suffix.lower() in SUFFIXES}
+    entries = {str(entry["name"]).rsplit("/", 1)[-1]: entry for entry in found}
+    names = {Path(file).stem: prefix + file for file in entries if Path(file).suffix.lower() in SUFFIXES}
     if not names:
         raise DataError(url, "found no patches", "give the URL of a folder of patches, or its parent with train/")
     with tempfile.TemporaryDirectory() as scratch:
@@ -45,7 +64,14 @@ def list_url(url: str, labels: Path | None, orphans: Orphans) -> Listing:
         if labels is not None:
             ids, labels_N = join_labels(labels, names, Path(url))
         kind = "kaggle" if prefix else "folder"
-        listing = Listing(kind, Path(url), "url", [names[name] for name in ids], ids, labels_N)
+        files = [names[name] for name in ids]
+        stamps_N = np.array([_stamp(entries[file.removeprefix(prefix)]) for file in files], np.uint64)
+        listing = Listing(kind, Path(url), "url", files, ids, labels_N, stamps_N=stamps_N)
         if TABLES[1] in tables:
             listing = join_groups(listing, Path(scratch) / TABLES[1], orphans)
     return listing
+
+
+def _stamp(entry: Mapping[str, Any]) -> int:
+    """Return a number that differs when the listing says that a file was written again."""
+    return xxhash.xxh3_64_intdigest(repr([entry.get("size"), *(entry.get(name) for name in _VERSIONS)]).encode())
