@@ -116,9 +116,10 @@ def run(
         FastpathError: Every run failed; this is the first one's error.
     """
     data = open_run_data(store_path, plan.settings[0].config)
-    _claim(output, plan, data.store.fingerprint)
+    where = runtimes.resolve(device, amp=amp, num_threads=num_threads)
+    _claim(output, plan, {"store_fingerprint": data.store.fingerprint, "precision": where.precision})
     if num_threads is None and jobs > 1:
-        num_threads = max(1, runtimes.resolve("cpu").num_threads // jobs)
+        num_threads = max(1, where.num_threads // jobs)
     todo = [
         Job(
             store_path,
@@ -146,9 +147,9 @@ def run_path(output: Path, slug: str, seed: int) -> Path:
     return output / RUNS / slug / f"seed-{seed}"
 
 
-def _claim(output: Path, plan: Plan, fingerprint: str) -> None:
+def _claim(output: Path, plan: Plan, shared: dict[str, str]) -> None:
     """Write down what is swept, or see that the directory's sweep is this one; more seeds may be added."""
-    wanted = {"store_fingerprint": fingerprint, **{s.slug: s.config.fingerprint() for s in plan.settings}}
+    wanted = {**shared, **{setting.slug: setting.config.fingerprint() for setting in plan.settings}}
     path = output / SWEEP
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))

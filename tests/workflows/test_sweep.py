@@ -181,9 +181,13 @@ def test_a_shipped_sweep_runs_in_form(path: Path, store: Path, tmp_path: Path) -
 
 
 def test_another_grid_store_or_directory_is_refused(
-    store: Path, whole: tuple[Path, sweep.SweepResult], tmp_path: Path
+    store: Path, whole: tuple[Path, sweep.SweepResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, _ = whole
+    with monkeypatch.context() as patched:
+        patched.setattr("fastpath.runtime.cpu_has_bfloat16", lambda: True)
+        with pytest.raises(UsageError, match=r"another sweep \('precision': found float32, wanted bfloat16\)"):
+            swept(store, output, amp=True)
     with pytest.raises(UsageError, match=r"holds another sweep \('.*optim.lr_head=1e-3': found .*, wanted None\)"):
         sweep.run(store, output, plan(2, "optim.lr_head=1e-2,1e-4"), device="cpu")
     (tmp_path / "file").write_text("mine")
