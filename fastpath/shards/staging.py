@@ -132,6 +132,22 @@ def stage(target: Path, plan: str, *, resume: bool = False) -> Iterator[Staging]
         os.close(lock)
 
 
+def clear_leftovers(target: Path) -> None:
+    """Remove what a run leaves beside its store when it is killed between naming the store and clearing up."""
+    staging = Staging(target)
+    if not staging.root.is_dir() or staging.store.exists():
+        return
+    descriptor = os.open(staging.root, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not staging.store.exists():
+            shutil.rmtree(staging.root, ignore_errors=True)
+    except BlockingIOError:
+        return  # its owner is at work
+    finally:
+        os.close(descriptor)
+
+
 def _lock(staging: Staging) -> int:
     """Lock the staging directory; the lock goes with the process, however it ends."""
     deadline = time.monotonic() + LOCK_PATIENCE_S

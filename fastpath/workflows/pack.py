@@ -27,7 +27,7 @@ from fastpath.ingest.sources.pcam import official_parts
 from fastpath.ingest.split import leak_notice, write_split
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
-from fastpath.shards.staging import Staging, stage
+from fastpath.shards.staging import Staging, clear_leftovers, stage
 from fastpath.workflows.pool import default_workers, run_jobs, warm_up
 
 Advance = Callable[[int, int], None]
@@ -184,6 +184,7 @@ def _check_target(source: Path, output: Path, *, overwrite: bool) -> None:
     if output.exists() and not (overwrite and (output / fmt.MANIFEST).exists()):
         found = "a store" if (output / fmt.MANIFEST).exists() else "other files"
         remedy = "use --overwrite, or another -o" if found == "a store" else "choose another -o"
+        clear_leftovers(output)
         raise UsageError(output, f"found {found} there, wanted a free name", remedy)
     if source.exists() and source.resolve() in [output.resolve(), *output.resolve().parents]:
         raise UsageError(output, "lies within the source", "choose an -o outside it")

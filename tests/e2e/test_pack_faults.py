@@ -70,7 +70,7 @@ def finished_shards(store: Path) -> dict[str, tuple[int, int]]:
 
 def test_fifty_kills(source: Path, reference: dict[str, bytes], tmp_path: Path) -> None:
     context, dice = multiprocessing.get_context("fork"), random.Random(0)
-    store, kills, finishes = tmp_path / "store", 0, 0
+    store, kills = tmp_path / "store", 0
     started = time.monotonic()
     pack.run(source, tmp_path / "timing", SMALL, workers=1)
     duration = time.monotonic() - started
@@ -84,9 +84,10 @@ def test_fifty_kills(source: Path, reference: dict[str, bytes], tmp_path: Path) 
         kills += child.exitcode == -signal.SIGKILL
         if store.exists():
             assert contents(store) == reference
-            finishes += 1
+            with pytest.raises(UsageError, match="found a store there"):
+                pack.run(source, store, SMALL, workers=1, resume=True)
+            assert not (tmp_path / "store.partial").exists()
             shutil.rmtree(store)
-            shutil.rmtree(tmp_path / "store.partial", ignore_errors=True)
             continue
         after = finished_shards(store)
         assert before.items() <= after.items(), "a finished shard was packed again"
@@ -94,6 +95,24 @@ def test_fifty_kills(source: Path, reference: dict[str, bytes], tmp_path: Path) 
         pack.run(source, store, SMALL, workers=1, resume=True)
     assert contents(store) == reference
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "timing"]
+
+
+def test_a_kill_after_the_store_has_its_name_leaves_it_whole(
+    source: Path, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_: Path, *, ignore_errors: bool = False) -> None:
+        if not ignore_errors:  # the last step of all
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(staging.shutil, "rmtree", die)
+        with pytest.raises(KeyboardInterrupt):
+            pack.run(source, tmp_path / "store", SMALL, workers=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "store.partial"]
+    with pytest.raises(UsageError, match="found a store there"):
+        pack.run(source, tmp_path / "store", SMALL, workers=1, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+    assert contents(tmp_path / "store") == reference
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
