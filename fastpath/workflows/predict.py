@@ -129,7 +129,7 @@ def run(
         checkpoint=opinion.which,
         epoch=[trained.checkpoint.epoch for trained in runs],
         calibration=[one.method for one in scored],
-        notices=[one.notice for one in scored if one.notice],
+        notices=[*(one.notice for one in scored if one.notice), *_constant(probability_N)],
         output=str(output),
     )
 
@@ -183,6 +183,13 @@ def check_runs(run_dirs: Sequence[Path], which: Which, output: Path) -> list[Tra
     if output.is_dir():
         raise UsageError(output, "found a directory, wanted the name of a CSV", "give for example -o submission.csv")
     return [open_run(run_dir, which) for run_dir in run_dirs]
+
+
+def _constant(probability_N: NDArray[np.float64]) -> list[str]:
+    """Return a notice where a submission ranks nothing."""
+    if len(probability_N) < 2 or np.ptp(probability_N) > 0:
+        return []
+    return [f"all {len(probability_N)} patches have one probability, {probability_N[0]:.4g}: train for longer"]
 
 
 def _share(advance: Advance | None, number: int, num_runs: int) -> Advance | None:

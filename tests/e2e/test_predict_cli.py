@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import torch
 from click.testing import CliRunner, Result
 
 from fastpath.cli.main import app
@@ -184,6 +185,36 @@ def test_a_sample_without_ids_is_refused(run_dir: Path, kaggle_folder: Path, tmp
     (tmp_path / "sample.csv").write_text("name\nx\n")
     arguments = ("--source", kaggle_folder, "--sample", tmp_path / "sample.csv", "-o", tmp_path / "out.csv")
     assert "found no column 'id'" in _refusal(_invoke(run_dir, *arguments), DataError)
+
+
+def _with_weights(run_dir: Path, target: Path, value: float) -> Path:
+    """Copy a run's checkpoint with all weights of its last layer set to a value."""
+    checkpoint = torch.load(run_dir / "best.pt", weights_only=True)
+    last = [name for name, tensor in checkpoint["model"].items() if tensor.is_floating_point()][-2:]
+    for name in last:
+        checkpoint["model"][name].fill_(value)
+    torch.save(checkpoint, target)
+    return target
+
+
+def test_logits_that_are_not_finite_are_one_line(run_dir: Path, kaggle_folder: Path, tmp_path: Path) -> None:
+    broken = _with_weights(run_dir, tmp_path / "broken.pt", 3e38)
+    message = _refusal(_invoke(broken, "--source", kaggle_folder, "-o", tmp_path / "out.csv"), DataError)
+    assert "found 8 of 8 not finite" in message
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_scores_that_do_not_differ_are_told(run_dir: Path, kaggle_folder: Path, tmp_path: Path) -> None:
+    blind = _with_weights(run_dir, tmp_path / "blind.pt", 0.0)
+    outcome = _invoke(blind, "--source", kaggle_folder, "-o", tmp_path / "out.csv", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    assert "all 8 patches have one probability, 0.5" in " ".join(json.loads(outcome.stdout)["notices"])
+
+
+def test_a_folder_without_patches_is_one_line(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    _refusal(_invoke(run_dir, "--source", tmp_path / "empty", "-o", tmp_path / "out.csv"), DataError)
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_exactly_one_of_store_and_source_is_wanted(run_dir: Path, tmp_path: Path) -> None:
