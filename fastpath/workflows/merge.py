@@ -176,13 +176,11 @@ def _leave_out(contents: Contents, flags: int) -> tuple[Contents, int]:
 
 def rows_of(store: Store) -> np.ndarray:
     """Return what a store's index says of its patches' pixels, `format.ROW` [N]."""
-    frame = store.index
-    rows = np.zeros(len(frame), fmt.ROW)
-    rows["hash"] = np.frombuffer(b"".join(frame["hash"]), "V16")
-    rows["sums"] = frame[["sum_r", "sum_g", "sum_b"]]
-    rows["squares"] = frame[["squares_r", "squares_g", "squares_b"]]
+    rows = np.zeros(len(store), fmt.ROW)
+    rows["hash"] = np.frombuffer(store.hash_halves_N2.tobytes(), "V16")
+    rows["sums"], rows["squares"] = store.sums_N3, store.squares_N3
     for name in ("sharpness", "phash", "flags"):
-        rows[name] = frame[name]
+        rows[name] = store.column(name)
     return rows
 
 
