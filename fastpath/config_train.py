@@ -43,7 +43,7 @@ class StageModelConfig(Section):
     """What of the network is trained."""
 
     trainable: str = "layer4"
-    """`head`, `all`, or a child module of the trunk that is trained along with the head, such as `layer4`."""
+    """`head`, `all`, or a module of the trunk, such as `layer4` or `blocks.3`, from which on all is trained."""
     batchnorm: Literal["adapt", "frozen", "folded"] = "adapt"
     """BatchNorm of the frozen trunk: `adapt` keeps updating running statistics (the notebook's), `frozen` uses them
     as they are, `folded` likewise and multiplied into the convolutions before them: the same up to rounding, faster."""

@@ -6,7 +6,7 @@ What trains is the very same module as in the plain network, so that one stays w
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +31,7 @@ def fold_frozen(model: LogitNetwork, image_size_px: int) -> LogitNetwork:
     Raises:
         ConfigError: The network cannot be folded: it uses a convolution's output besides its BatchNorm.
     """
-    parts = list(model.trunk.children())
-    shared: list[Any] = [part for part in parts if any(p.requires_grad for p in part.parameters())]
-    shared += [parameter for parameter in model.trunk.parameters(recurse=False) if parameter.requires_grad]
+    shared = list(_trained_parts(model.trunk))
     folded = copy.deepcopy(model, {id(each): each for each in shared})
     mode = folded.training
     folded.eval()
@@ -52,6 +50,17 @@ def fold_frozen(model: LogitNetwork, image_size_px: int) -> LogitNetwork:
         raise ConfigError("model.batchnorm", "this network cannot be folded", "use model.batchnorm=frozen")
     folded.train(mode)
     return folded
+
+
+def _trained_parts(module: nn.Module) -> Iterator[nn.Module | nn.Parameter]:
+    """Yield the largest parts of a module of which everything is trained."""
+    yield from (parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad)
+    for child in module.children():
+        trained = [parameter.requires_grad for parameter in child.parameters()]
+        if trained and all(trained):
+            yield child
+        else:
+            yield from _trained_parts(child)
 
 
 def _pairs(model: nn.Module, images: Tensor) -> tuple[list[tuple[nn.Conv2d, nn.BatchNorm2d]], Tensor]:

@@ -43,29 +43,31 @@ class LogitNetwork(nn.Module):
 
 
 def freeze(model: LogitNetwork, trainable: str, batchnorm: Literal["adapt", "frozen", "folded"]) -> None:
-    """Leave only the head and the named part trainable.
+    """Leave only the head and what stands from the named part on trainable.
 
     Args:
         model: Changed in place.
-        trainable: `head`, `all`, or a child module of the trunk, such as `layer4`.
+        trainable: `head`, `all`, or a module of the trunk, such as `layer4` or `blocks.3`: it and all that is defined
+            after it, which in timm's networks is all that it feeds.
         batchnorm: In the frozen part, `adapt` keeps training mode (running statistics move and batches are
             normalised by their own, as in the notebook); `frozen` holds it in evaluation mode, dropout included;
             `folded` likewise, and is then made faster by `fold_frozen`.
 
     Raises:
-        ConfigError: The trunk has no such child.
+        ConfigError: The trunk has no such module.
     """
-    children = dict(model.trunk.named_children())
-    if trainable not in {"head", "all", *children}:
+    if trainable not in {"head", "all", *(name for name, _ in model.trunk.named_modules() if name)}:
+        children = ", ".join(name for name, _ in model.trunk.named_children())
         raise ConfigError(
             "model.trainable",
-            f"found '{trainable}', wanted head, all or one of {', '.join(children)}",
+            f"found '{trainable}', wanted head, all or one of {children}",
             "choose one of these",
         )
-    model.requires_grad_(trainable == "all")
+    reached = trainable == "all"
+    for name, parameter in model.trunk.named_parameters():
+        reached = reached or name.startswith(f"{trainable}.")
+        parameter.requires_grad = reached
     model.head.requires_grad_(True)
-    if trainable in children:
-        children[trainable].requires_grad_(True)
     model.evaluated = [] if batchnorm == "adapt" else _frozen_modules(model.trunk)
     model.train(model.training)
 

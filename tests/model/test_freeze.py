@@ -37,6 +37,15 @@ def test_a_child_trains_with_the_head() -> None:
     assert len(trunk) == len(list(model.trunk.layer4.parameters()))
 
 
+def test_a_module_trains_with_all_that_follows_it() -> None:
+    assert trained(network("layer3")) == {"layer3", "layer4", "fc"}
+    within = build(ModelConfig(name="test_efficientnet", pretrained=False, trainable="blocks.2"), 32)
+    frozen = {name for name, parameter in within.trunk.named_parameters() if not parameter.requires_grad}
+    assert {name.split(".")[0] for name in frozen} == {"conv_stem", "bn1", "blocks"}
+    assert {name.split(".")[1] for name in frozen if name.startswith("blocks")} == {"0", "1"}
+    assert trained(within) == {"blocks", "conv_head", "bn2", "classifier"}
+
+
 def test_all_trains_every_parameter_once() -> None:
     model = network("all")
     head, trunk = parameter_groups(model)
