@@ -16,6 +16,7 @@ class Packed:
 
     Attributes:
         labels_N: int64.
+        patch_px: Side of a patch.
         weights_N: One over the size of each patch's class, float64, summing to 1: the notebook's sampler.
     """
 
@@ -24,6 +25,7 @@ class Packed:
         index = pd.read_parquet(store / "index.parquet", columns=["label", "shard", "row"])
         # Copy on write: torch warns of arrays that cannot be written to.
         self._shards = [np.asarray(np.load(store / entry["file"], mmap_mode="c")) for entry in manifest["shards"]]
+        self.patch_px = int(manifest["patch_shape"][0])
         self._places = list(zip(index["shard"].tolist(), index["row"].tolist(), strict=True))
         self.labels_N: NDArray[np.int64] = index["label"].to_numpy(dtype=np.int64)
         weights_N = 1.0 / np.bincount(self.labels_N)[self.labels_N]

@@ -3,6 +3,8 @@
 Usage: python -m benchmarks.suites.loader [--folder KAGGLE_FOLDER] [--mode train|val] [--size 224] [--rounds 5]
                                           [--only NAME]... [--without NAME]...
 
+At the patches' own size (`--size 96`) nobody resizes whole patches; crops are still brought back to that size.
+
 Peers live in environments of their own: `python -m benchmarks.peers.environments` makes them. One that is absent, or
 whose first batches are not the notebook's kind of batch, is left out with the reason. Each contestant is one process
 that lives for the whole race and idles between its turns, so that what it compiles is compiled once.
@@ -70,6 +72,7 @@ CONTESTANTS = {
     "ffcv, jitter first": Contestant("ffcv_loader", "jitter_first", "ffcv"),
     "dali op by op": Contestant("dali_loader"),
     "dali, colour first": Contestant("dali_loader", "colour_first"),
+    "dali, resized last": Contestant("dali_loader", "resized_last"),
     "kornia": Contestant("kornia_loader", "", "kornia"),
     "kornia, reordered": Contestant("kornia_loader", "reordered", "kornia"),
 }
