@@ -19,7 +19,7 @@ import numpy as np
 from nvidia.dali import Pipeline, fn, math, types
 
 from benchmarks import harness
-from benchmarks.peers.common import MEAN, STD
+from benchmarks.peers.common import CROP_RATIO, CROP_SCALE, MEAN, ROTATION_DEG, STD
 from fastpath.config import Config, DataConfig
 from fastpath.data import source
 from fastpath.data.geometry import Canvas
@@ -78,11 +78,30 @@ def _colour_last(images: Any, colour: Any, warp: Any, layout: Canvas) -> Any:  #
     return fn.coord_transform(_warped(images, warp, layout), MT=colour, dtype=types.FLOAT)
 
 
+def _rotate_and_resize(images: Any, colour: Any, warp: Any, layout: Canvas) -> Any:  # noqa: ANN401
+    angle = fn.random.uniform(range=[-ROTATION_DEG, ROTATION_DEG])
+    turned = fn.rotate(
+        fn.flip(_colour(images, colour, warp, layout), horizontal=fn.random.coin_flip()),
+        angle=angle,
+        keep_size=True,
+        interp_type=types.INTERP_LINEAR,
+    )
+    return fn.random_resized_crop(
+        turned,
+        size=[layout.output_px] * 2,
+        random_area=CROP_SCALE,
+        random_aspect_ratio=CROP_RATIO,
+        interp_type=types.INTERP_LINEAR,
+        antialias=False,
+    )
+
+
 VARIANTS: dict[str, Define] = {
     "gather only": _gather,
     "gather, colour and normalise": _colour,
     "as built": _as_built,
     "warp_affine in place of warp_perspective": _warp_affine,
+    "flip, rotate, crop and resize in place of the warp": _rotate_and_resize,
     "as built, clamped after colour": _clamped,
     "bytes between the stages": _through_bytes,
     "colour after the warp": _colour_last,
