@@ -11,7 +11,8 @@ import pytest
 import xxhash
 
 from fastpath.config import AugmentConfig, Config, DataConfig
-from fastpath.data import loader, plan
+from fastpath.config_data import Policy
+from fastpath.data import artefacts, graph, loader, plan, source
 from fastpath.data.source import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
@@ -63,36 +64,91 @@ def variants(runtime: Runtime) -> Iterator[tuple[int, list[Runtime]]]:
                 yield batch_size, ranks
 
 
-def check_groups(patches: Patches, stats: ChannelStats, runtime: Runtime, num_groups: int) -> None:
+@pytest.mark.parametrize("odd", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_100_positions_do_not_depend_on_batch_size_threads_ranks_or_start(
+    patches: Patches, stats: ChannelStats, runtime: Runtime, odd: int
+) -> None:
     rng = np.random.default_rng(11)
-    for group in range(num_groups):
-        seed, epoch = int(rng.integers(2**31)) * 2 + group % 2, int(rng.integers(10_000))
-        first = int(rng.integers(NUM_ROWS - WINDOW))
-        wanted = None
-        for batch_size, ranks in variants(runtime):
-            config = settings(seed, batch_size)
-            by_rank = [window(patches, stats, config, rank, epoch, first, first + WINDOW - 1) for rank in ranks]
-            in_order = [sample for shares in zip(*by_rank, strict=True) for share in shares for sample in share]
-            skipped = first - first // batch_size * batch_size
-            found = in_order[skipped : skipped + WINDOW]
-            wanted = wanted or found
-            assert found == wanted, (seed, epoch, batch_size, ranks[0])
-        assert len(set(wanted or [])) > WINDOW // 2
-        order = ROWS[plan.epoch_order(patches.labels_N[ROWS], "systematic", seed, epoch)]
-        assert [row for row, _ in wanted or []] == order[first : first + WINDOW].tolist()
+    seed, epoch = int(rng.integers(2**31)) * 2 + odd, int(rng.integers(10_000))
+    first = int(rng.integers(NUM_ROWS - WINDOW))
+    wanted = None
+    for batch_size, ranks in variants(runtime):
+        config = settings(seed, batch_size)
+        by_rank = [window(patches, stats, config, rank, epoch, first, first + WINDOW - 1) for rank in ranks]
+        in_order = [sample for shares in zip(*by_rank, strict=True) for share in shares for sample in share]
+        skipped = first - first // batch_size * batch_size
+        found = in_order[skipped : skipped + WINDOW]
+        wanted = wanted or found
+        assert found == wanted, (seed, epoch, batch_size, ranks[0])
+    assert len(set(wanted or [])) > WINDOW // 2
+    order = ROWS[plan.epoch_order(patches.labels_N[ROWS], "systematic", seed, epoch)]
+    assert [row for row, _ in wanted or []] == order[first : first + WINDOW].tolist()
 
 
-def test_100_triples_do_not_depend_on_batch_size_threads_ranks_or_start(
-    patches: Patches, stats: ChannelStats, runtime: Runtime
+Triple = tuple[int, int, int]
+"""Seed, epoch, position."""
+
+
+def sampled(
+    patches: Patches, stats: ChannelStats, runtime: Runtime, batch_size: int, policy: Policy, triples: list[Triple]
+) -> list[Sample | None]:
+    """Return each triple's sample where it is this rank's: one pipeline, each step of another seed and epoch."""
+    steps = plan.num_steps(NUM_ROWS, batch_size)
+    data = DataConfig(
+        batch_size=batch_size, image_size_px=SIZE_PX, augment=AugmentConfig(policy=policy), sampling="systematic"
+    )
+
+    def place(position: int) -> int:
+        step = position // batch_size
+        share = plan.step_positions(NUM_ROWS, batch_size, step, runtime.rank, runtime.world_size)
+        return position - share.start if position in share else -1
+
+    mine = [triple for triple in triples if place(triple[2]) >= 0]
+
+    def feed(number: int) -> source.Feed:
+        seed, epoch, position = mine[number % len(mine)]  # prefetched beyond the last
+        config = Config(seed=seed, data=data)
+        return source.training_feed(patches, ROWS, stats, config, runtime)(epoch * steps + position // batch_size)
+
+    found: dict[Triple, Sample] = {}
+    if mine:
+        layout, share = source.training_layout(96, Config(data=data)), -(-batch_size // runtime.world_size)
+        pipeline = graph.training_graph(feed, 0, layout, share, runtime, data.augment)
+        for triple in mine:
+            images, rows = (np.asarray(output.as_tensor()) for output in pipeline.run())
+            at = place(triple[2])
+            found[triple] = int(rows[at]), xxhash.xxh3_64_intdigest(images[at].tobytes())
+    return [found.get(triple) for triple in triples]
+
+
+@pytest.mark.parametrize("policy", ["notebook", "strong"])
+@pytest.mark.parametrize("count", [5, pytest.param(500, marks=pytest.mark.slow)])
+def test_random_triples_do_not_depend_on_batch_size_threads_or_ranks(
+    patches: Patches,
+    stats: ChannelStats,
+    runtime: Runtime,
+    policy: Policy,
+    count: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    check_groups(patches, stats, runtime, 1)
-
-
-@pytest.mark.slow
-def test_1000_triples_do_not_depend_on_batch_size_threads_ranks_or_start(
-    patches: Patches, stats: ChannelStats, runtime: Runtime
-) -> None:
-    check_groups(patches, stats, runtime, 10)
+    monkeypatch.setattr(artefacts, "FIELD_PX", 16)  # a field of noise is drawn for every seed
+    rng = np.random.default_rng([count, len(policy)])
+    ends = (2**32, 10_000, NUM_ROWS)
+    triples = [
+        (int(rng.integers(ends[0])), int(rng.integers(ends[1])), int(rng.integers(ends[2]))) for _ in range(count)
+    ]
+    wanted: list[Sample] = []
+    for batch_size, ranks in variants(runtime):
+        by_rank = [sampled(patches, stats, rank, batch_size, policy, triples) for rank in ranks]
+        seen = [[sample for sample in shares if sample] for shares in zip(*by_rank, strict=True)]
+        assert [len(shares) for shares in seen] == [1] * len(triples)  # each is one rank's
+        found = [sample for (sample,) in seen]
+        wanted = wanted or found
+        assert found == wanted, (batch_size, ranks[0])
+    assert len(set(wanted)) == len(triples)
+    orders = [plan.epoch_order(patches.labels_N[ROWS], "systematic", seed, epoch) for seed, epoch, _ in triples]
+    rows = [ROWS[order[position]] for order, (_, _, position) in zip(orders, triples, strict=True)]
+    assert [row for row, _ in wanted] == rows
 
 
 def test_reading_can_go_on_from_every_step_of_an_epoch(patches: Patches, stats: ChannelStats, runtime: Runtime) -> None:
