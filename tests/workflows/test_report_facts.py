@@ -1,0 +1,125 @@
+"""The numbers of a report, each against a computation of its own, and that the test part decides nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from fastpath.analysis import delong, metrics
+from fastpath.workflows import report_table
+from fastpath.workflows.report_facts import Choices, judge
+from fastpath.workflows.report_table import ScoredTable
+
+CHOICES = Choices(prevalence=0.02, seed=3)
+
+
+def _table(num: int = 400, num_slides: int = 8, seed: int = 0) -> ScoredTable:
+    """Scores of some worth, with slides and the scores of a single view; divided."""
+    rng = np.random.default_rng(seed)
+    labels_N = (rng.random(num) < 0.4).astype(np.int8)
+    logits_N = 2.0 * labels_N - 1 + rng.normal(0, 1.5, num)
+    scored = ScoredTable(
+        ids_N=np.array([f"p{row}" for row in range(num)], object),
+        labels_N=labels_N,
+        logits_N=logits_N,
+        groups_N=np.array([f"s{row % num_slides}" for row in range(num)], object),
+        plain_N=logits_N + rng.normal(0, 0.5, num),
+        spread_N=rng.random(num) / 4,
+    )
+    return report_table.divide(scored, CHOICES.seed)[0]
+
+
+@pytest.fixture(scope="module")
+def table() -> ScoredTable:
+    return _table()
+
+
+@pytest.fixture(scope="module")
+def facts(table: ScoredTable) -> dict[str, Any]:
+    return judge(table, CHOICES).facts
+
+
+def test_each_slide_is_counted_by_itself(table: ScoredTable, facts: dict[str, Any]) -> None:
+    calibrated_N = judge(table, CHOICES).calibrated_N
+    assert table.groups_N is not None
+    assert table.calibrates_N is not None
+    columns = {"slide": table.groups_N, "label": table.labels_N, "logit": calibrated_N, "fits": table.calibrates_N}
+    frame = pd.DataFrame(columns)
+    rows = {row["slide"]: row for row in facts["slides"]}
+    assert list(rows) == sorted(set(table.groups_N))
+    for name, own in frame.groupby("slide"):
+        row, called = rows[name], own.logit >= 0
+        assert own.fits.nunique() == 1  # halves hold whole slides
+        assert row["part"] == ("calibration" if own.fits.all() else "test")
+        assert (row["num_patches"], row["num_positive"]) == (len(own), own.label.sum())
+        assert row["auc"] == pytest.approx(roc_auc_score(own.label, own.logit))
+        assert row["mean_probability"] == pytest.approx((1 / (1 + np.exp(-own.logit))).mean())
+        assert row["false_positive"] == (called & (own.label == 0)).sum()
+        assert row["false_negative"] == (~called & (own.label == 1)).sum()
+
+
+def test_predictive_values_follow_bayes_at_the_prevalence_asked(facts: dict[str, Any]) -> None:
+    assert facts["prevalence"]["asked"] == 0.02
+    for point in facts["operating_points"]:
+        found, passed = point["sensitivity"]["value"], point["specificity"]["value"]
+        called, spared = 0.02 * found + 0.98 * (1 - passed), 0.98 * passed + 0.02 * (1 - found)
+        assert point["ppv_at_prevalence"] == (pytest.approx(0.02 * found / called) if called else None)
+        assert point["npv_at_prevalence"] == (pytest.approx(0.98 * passed / spared) if spared else None)
+
+
+def test_neither_calibration_nor_threshold_knows_the_test_part(table: ScoredTable, facts: dict[str, Any]) -> None:
+    assert table.calibrates_N is not None
+    labels_N, logits_N = table.labels_N.copy(), table.logits_N.copy()
+    labels_N[~table.calibrates_N] = 1 - labels_N[~table.calibrates_N]
+    logits_N[~table.calibrates_N] += 1.0
+    other = judge(replace(table, labels_N=labels_N, logits_N=logits_N), CHOICES).facts
+    assert other["auc"] != facts["auc"]
+    for ours, theirs in zip(facts["operating_points"], other["operating_points"], strict=True):
+        assert (ours["name"], ours["probability"]) == (theirs["name"], theirs["probability"])
+    for name, one in facts["calibration"]["methods"].items():
+        assert one["map"] == other["calibration"]["methods"][name]["map"], name
+
+
+def test_delongs_interval_and_the_bootstraps_tell_of_the_same_auc(table: ScoredTable, facts: dict[str, Any]) -> None:
+    auc, error = facts["delong"]["value"], facts["delong"]["standard_error"]
+    assert auc == facts["auc"] == pytest.approx(roc_auc_score(table.labels_N, table.logits_N))
+    assert error == pytest.approx(math.sqrt(delong.variance(table.labels_N, table.logits_N)))
+    low, high = facts["delong"]["low"], facts["delong"]["high"]
+    assert low < auc < high
+    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.05)  # on the logit scale, hardly another width
+    # These patches are independent, so resampling them one by one must give much the same.
+    alone = judge(replace(table, groups_N=None), CHOICES).facts
+    assert alone["resampling"]["optimistic"]
+    assert not facts["resampling"]["optimistic"]
+    width = alone["intervals"]["auc"]["high"] - alone["intervals"]["auc"]["low"]
+    assert width == pytest.approx(high - low, rel=0.15)
+
+
+def test_eight_views_are_set_against_one_and_their_spread_against_errors(
+    table: ScoredTable, facts: dict[str, Any]
+) -> None:
+    told = facts["tta"]
+    assert told["plain_auc"] == pytest.approx(roc_auc_score(table.labels_N, table.plain_N))
+    assert told["auc_gain"]["difference"] == pytest.approx(facts["auc"] - told["plain_auc"])
+    wrong_N = (table.logits_N >= 0) != (table.labels_N == 1)
+    assert told["error_rate"] == wrong_N.mean()
+    for name, doubt_N in (("D4 spread", table.spread_N), ("nearness to 0.5", -np.abs(table.logits_N))):
+        assert doubt_N is not None
+        errors_of_surest = [wrong_N[doubt_N <= level].mean() for level in doubt_N]
+        assert told["risk_area"][name] == pytest.approx(np.mean(errors_of_surest)), name
+
+
+def test_every_stop_of_the_slider_is_a_count_of_the_test_part(table: ScoredTable, facts: dict[str, Any]) -> None:
+    assert table.calibrates_N is not None
+    tests = ~table.calibrates_N
+    probability_N = metrics.probabilities(judge(table, CHOICES).calibrated_N[tests])
+    labels_N = table.labels_N[tests]
+    for threshold, hits, alarms in facts["slider"][:: len(facts["slider"]) // 9]:
+        called_N = probability_N >= threshold
+        assert (hits, alarms) == ((called_N & (labels_N == 1)).sum(), (called_N & (labels_N == 0)).sum())
