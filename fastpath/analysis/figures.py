@@ -72,7 +72,9 @@ def reliability(labels_N: NDArray[Any], before_N: NDArray[Any], after_N: NDArray
         told = f"{name}: error {error:.3f}"
         axes.plot(found.probability_K, found.share_K, line, color=colour, linewidth=1.3, label=told)
         size = 12 + 90 * found.count_K / found.count_K.max()
-        axes.scatter(found.probability_K, found.share_K, s=size, marker=marker, facecolors=fill, edgecolors=colour)
+        axes.scatter(
+            found.probability_K, found.share_K, s=size, marker=marker, facecolors=fill, edgecolors=colour, clip_on=False
+        )
     axes.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2)
     _unit(axes)
     _finish(axes, "", "probability (mean of a bin)", "share of positives; marks grow with patches")
