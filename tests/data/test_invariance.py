@@ -122,17 +122,20 @@ def sampled(
 
 
 @pytest.mark.parametrize("policy", ["notebook", "strong"])
-@pytest.mark.parametrize("count", [5, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("part", "count"), [(0, 5), *(pytest.param(part, 100, marks=pytest.mark.slow) for part in range(5))]
+)
 def test_random_triples_do_not_depend_on_batch_size_threads_or_ranks(
     patches: Patches,
     stats: ChannelStats,
     runtime: Runtime,
     policy: Policy,
+    part: int,
     count: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(artefacts, "FIELD_PX", 16)  # a field of noise is drawn for every seed
-    rng = np.random.default_rng([count, len(policy)])
+    rng = np.random.default_rng([part, count, len(policy)])
     ends = (2**32, 10_000, NUM_ROWS)
     triples = [
         (int(rng.integers(ends[0])), int(rng.integers(ends[1])), int(rng.integers(ends[2]))) for _ in range(count)
