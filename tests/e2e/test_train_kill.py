@@ -22,7 +22,9 @@ NUM_KILLS, NUM_EPOCHS, EVERY = 20, 36, 3
 SETTINGS = f"""
 [data]
 image_size_px = 16
-batch_size = 16
+batch_size = 8
+limit = 32
+val_limit = 8
 sampling = "weighted"
 [model]
 name = "baseline_cnn"
