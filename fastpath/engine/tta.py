@@ -51,6 +51,7 @@ def predict_views(
     model: nn.Module,
     batches: Iterable[Batch],
     runtime: Runtime,
+    num_patches: int,
     *,
     num_views: int = NUM_VIEWS,
     advance: Callable[[int], None] | None = None,
@@ -61,22 +62,25 @@ def predict_views(
         model: Maps images [N, 3, H, W] to logits [N]; on the runtime's device.
         batches: On the runtime's device.
         runtime: Device and precision.
+        num_patches: In all batches.
         num_views: 1 for the patch as it is, 8 for all of D4.
         advance: Called after each batch with the number of patches done so far.
     """
     model.eval()
-    parts: list[tuple[Tensor, Tensor]] = []
+    # Room for all of them from the start: a small result kept from each batch would lie where large activations were,
+    # so that the next batch's find no place and memory grows.
+    indices_N = torch.empty(num_patches, dtype=torch.int64, device=runtime.device)
+    logits_NV = torch.empty(num_patches, num_views, device=runtime.device)
     done = 0
     for batch in batches:
+        rows = slice(done, done + len(batch.indices_N))
         # A view at a time: the same batch shape as without views, hence the same numbers, and no more memory.
         with torch.inference_mode(), runtime.autocast():
-            views = [model(view).float() for view in islice(d4_views(batch.images_NCHW), num_views)]
-        # A copy: the loader may write the next batch's rows to the same memory.
-        parts.append((batch.indices_N.clone(), torch.stack(views, dim=1)))
-        done += len(batch.indices_N)
+            for number, view in enumerate(islice(d4_views(batch.images_NCHW), num_views)):
+                logits_NV[rows, number] = model(view).float()
+        indices_N[rows] = batch.indices_N
+        done = rows.stop
         if advance is not None:
             advance(done)
-    if not parts:
-        return ViewPredictions(np.empty(0, np.int64), np.empty((0, num_views), np.float32))
-    indices_N, logits_NV = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
-    return ViewPredictions(indices_N, logits_NV)
+    assert done == num_patches, f"{done} patches came, of {num_patches}"
+    return ViewPredictions(indices_N.cpu().numpy(), logits_NV.cpu().numpy())

@@ -98,8 +98,8 @@ class Reference:
         """Return rows of the store and their calibrated logits."""
         rows_N = _rows(self.store, self.check)
         seen = batches(self.trained, self.store, rows_N, self.runtime)
-        num_views = 8 if self.tta == "d4" else 1
-        views = predict_views(self.runtime.prepare(self.trained.network()), seen, self.runtime, num_views=num_views)
+        model, num_views = self.runtime.prepare(self.trained.network()), 8 if self.tta == "d4" else 1
+        views = predict_views(model, seen, self.runtime, len(rows_N), num_views=num_views)
         return rows_N, self.calibrator.apply(views.logits_NV.astype(np.float64).mean(axis=1))
 
 

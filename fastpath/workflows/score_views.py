@@ -58,7 +58,7 @@ def score_views(
     model = runtime.prepare(run.network())
     report = (lambda done: advance(done, len(rows_N))) if advance else None
     with closing(eval_loader(patches, rows_N, run.stats, run.config, runtime)) as batches:
-        found = predict_views(model, batches, runtime, num_views=num_views, advance=report)
+        found = predict_views(model, batches, runtime, len(rows_N), num_views=num_views, advance=report)
     assert np.array_equal(found.indices_N, rows_N), "the loader changed the order"
     broken = int((~np.isfinite(found.logits_NV)).any(axis=1).sum())
     if broken:

@@ -60,7 +60,7 @@ def test_one_view_equals_plain_prediction_bit_for_bit_and_so_does_the_first_of_e
     model, runtime = _network(), resolve("cpu")
     plain = predict_logits(model, _batches(), runtime)
     for num_views in (1, 8):
-        found = predict_views(model, _batches(), runtime, num_views=num_views)
+        found = predict_views(model, _batches(), runtime, 10, num_views=num_views)
         assert found.logits_NV.shape == (10, num_views)
         np.testing.assert_array_equal(found.logits_NV[:, 0], plain.logits_N)
         np.testing.assert_array_equal(found.indices_N, plain.indices_N)
@@ -68,15 +68,15 @@ def test_one_view_equals_plain_prediction_bit_for_bit_and_so_does_the_first_of_e
 
 def test_turning_the_patch_permutes_its_views() -> None:
     model, runtime = _network(), resolve("cpu")
-    found = predict_views(model, _batches(), runtime).logits_NV
+    found = predict_views(model, _batches(), runtime, 10).logits_NV
     turned = [Batch(torch.rot90(b.images_NCHW, 1, (2, 3)).flip(3), b.labels_N, b.indices_N) for b in _batches()]
-    moved = predict_views(model, turned, runtime).logits_NV
+    moved = predict_views(model, turned, runtime, 10).logits_NV
     np.testing.assert_allclose(np.sort(moved, axis=1), np.sort(found, axis=1), atol=1e-5)
     assert not np.allclose(moved, found, atol=1e-3)
 
 
 def test_nothing_gives_nothing_and_progress_is_told() -> None:
     model, runtime, done = _network(), resolve("cpu"), list[int]()
-    assert predict_views(model, [], runtime).logits_NV.shape == (0, 8)
-    predict_views(model, _batches(), runtime, num_views=2, advance=done.append)
+    assert predict_views(model, [], runtime, 0).logits_NV.shape == (0, 8)
+    predict_views(model, _batches(), runtime, 10, num_views=2, advance=done.append)
     assert done == [7, 10]
