@@ -80,12 +80,6 @@ def test_batches_of_every_policy_are_compared_in_every_residency(
     assert gpu_check.agreement(compared).count("| agrees |") == 16
 
     real = gpu_check._images
-    placed: list[tuple[str, str]] = []
-    for module in (gpu_check.bench, gpu_check.train):
-        real, name = module.place, module.__name__.rsplit(".", 1)[1]
-        monkeypatch.setattr(module, "place", lambda *a, real=real, name=name: placed.append((name, a[2])) or real(*a))
-    spots = [gpu_check.SPOTS[0], gpu_check.SPOTS[3], gpu_check.SPOTS[4]]  # each residency once
-    monkeypatch.setattr(gpu_check, "SPOTS", spots)
     monkeypatch.setattr(gpu_check, "POLICIES_COMPARED", {"d4": {"policy": "d4"}})
     monkeypatch.setattr(gpu_check, "_images", lambda *args: real(*args) + (args[-1] == "device"))
     wrong = gpu_check.compare(tmp_path / "store", "cpu")
