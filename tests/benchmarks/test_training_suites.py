@@ -18,6 +18,12 @@ def test_an_epoch_is_its_patches_at_their_rates() -> None:
     assert f"| {train_step.PARITY} | 9021.0 (9021.0 to 9021.0) | 2.00 (2.00 to 2.00) |" in table
 
 
+def test_the_fast_recipe_validates_at_its_own_size() -> None:
+    val = {train_step.BASE: [100.0], train_step.PARITY: [200.0], train_step.FAST_VALIDATION: [400.0]}
+    found = train_step.epochs({"fast recipe at 96 px": [50.0]}, val)
+    assert found["fast recipe at 96 px"] == [pytest.approx(176_020 / 50 + 44_005 / 400)]
+
+
 def test_rates_are_compared_within_a_round() -> None:
     table = train_step.table_of({"a": [1.0, 10.0], "b": [2.0, 40.0]}, "a", "patches/s")
     assert "| b | 21.0 (2.0 to 40.0) | 3.00 (2.00 to 4.00) |" in table
