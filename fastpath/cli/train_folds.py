@@ -14,9 +14,9 @@ from fastpath.cli import render
 
 if TYPE_CHECKING:
     from fastpath.config import Config
+    from fastpath.data.residency import ResidencyChoice
     from fastpath.runtime import Runtime
     from fastpath.workflows.folds import Watch
-    from fastpath.workflows.train import Residency
 
 
 def watch(verbosity: int) -> Watch:
@@ -41,7 +41,7 @@ def train_folds(
     num_folds: int,
     *,
     resume: bool,
-    residency: Residency,
+    residency: ResidencyChoice,
     trackers: tuple[str, ...],
     as_json: bool,
     verbosity: int,

@@ -25,6 +25,9 @@ from fastpath.errors import UsageError
 from fastpath.runtime import Runtime
 
 Residency = Literal["device", "host"]
+ResidencyChoice = Literal["auto", "device", "host"]
+"""What may be asked for; `budget` decides."""
+
 CHUNK = 4096  # patches read at once while a device is filled: 113 MB
 SLOTS = 3  # pinned buffers: one being filled, one being copied, one to spare
 
@@ -183,7 +186,7 @@ class Budget:
         return "patches {} ({} of pixels, {} free, {} of it kept for the network)".format(where, *sizes)
 
 
-def budget(asked: Literal["auto", "device", "host"], num_patches: int, patch_px: int, runtime: Runtime) -> Budget:
+def budget(asked: ResidencyChoice, num_patches: int, patch_px: int, runtime: Runtime) -> Budget:
     """Decide where patches wait.
 
     `auto` puts them on a CUDA device if at least as much memory stays free as they take: the network's activations are

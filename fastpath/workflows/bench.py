@@ -15,7 +15,7 @@ import torch
 
 from fastpath.config import Config
 from fastpath.data.loader import TrainLoader, train_loader
-from fastpath.data.residency import budget, place
+from fastpath.data.residency import ResidencyChoice, budget, place
 from fastpath.engine.optim import make_optimizer
 from fastpath.engine.step import train_step
 from fastpath.model.freeze import parameter_groups
@@ -75,7 +75,7 @@ def run(
     runtime: Runtime,
     *,
     num_batches: int = 30,
-    residency: Literal["auto", "device", "host"] = "auto",
+    residency: ResidencyChoice = "auto",
     advance: Callable[[int, int], None] | None = None,
 ) -> BenchResult:
     """Measure.

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastpath.analysis import intervals, metrics, weighted
 from fastpath.config import Config
+from fastpath.data.residency import ResidencyChoice
 from fastpath.errors import ConfigError, StoreError, UsageError
 from fastpath.ingest.split import SplitTable, leak_notice, read_split
 from fastpath.runtime import Runtime
@@ -23,7 +24,6 @@ from fastpath.workflows import json_values, out_of_fold, train
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trackers import listening, require
-from fastpath.workflows.train import Residency
 from fastpath.workflows.trained import open_run
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def run(
     num_folds: int,
     *,
     resume: bool = False,
-    residency: Residency = "auto",
+    residency: ResidencyChoice = "auto",
     trackers: tuple[str, ...] = (),
     watch: Watch | None = None,
 ) -> FoldsResult:
@@ -121,7 +121,7 @@ def train_all(
     runtime: Runtime,
     splits: Sequence[SplitTable],
     *,
-    residency: Residency = "auto",
+    residency: ResidencyChoice = "auto",
     trackers: tuple[str, ...] = (),
     watch: Watch | None = None,
 ) -> pd.DataFrame | None:

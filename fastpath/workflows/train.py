@@ -15,7 +15,7 @@ import numpy as np
 from fastpath.config import Config
 from fastpath.data.geometry import centre_lost_share
 from fastpath.data.loader import eval_loader
-from fastpath.data.residency import Budget, budget, place
+from fastpath.data.residency import Budget, ResidencyChoice, budget, place
 from fastpath.engine.checkpoint import (
     Checkpoint,
     Origin,
@@ -40,7 +40,6 @@ from fastpath.workflows.run_data import RunData, open_run_data, origin_of
 from fastpath.workflows.train_course import follow_course, make_state
 
 Status = Literal["finished", "stopped early", "interrupted"]
-Residency = Literal["auto", "device", "host"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ def run(
     *,
     resume: bool = False,
     split: SplitTable | None = None,
-    residency: Residency = "auto",
+    residency: ResidencyChoice = "auto",
     on_event: Callable[[StartEvent | Event], None] | None = None,
 ) -> TrainResult:
     """Train, validating and saving after every epoch. Nothing is written before all inputs are proven.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import click
 
 from fastpath.cli import options, render
+
+if TYPE_CHECKING:
+    from fastpath.data.residency import ResidencyChoice
 
 
 @click.command(name="train")
@@ -45,7 +48,7 @@ def command(
     amp: bool | None,
     device: str,
     threads: int | None,
-    residency: Literal["auto", "device", "host"],
+    residency: ResidencyChoice,
     folds: int | None,
     resume: bool,
     as_json: bool,
