@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import json
 import os
 import platform
@@ -12,6 +11,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from fastpath.workflows.versions import installed
 
 RECORDS = Path(__file__).resolve().parent / "records"
 PACKAGES = ("torch", "torchvision", "timm", "nvidia-dali-cuda120", "nvidia-dali-cuda130", "numpy", "pillow", "tifffile")
@@ -36,16 +37,8 @@ def machine(gpu: str | None = None) -> dict[str, Any]:
         "gpu": gpu,
         "os": platform.platform(terse=True),
         "python": platform.python_version(),
-        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "versions": installed(PACKAGES),
     }
-
-
-def _version(name: str) -> str | None:
-    """Return the version of a distribution, None where it is not installed: of two DALI builds there is one."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def alternate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Iterable
 
 from fastpath import __version__
 
@@ -12,8 +13,13 @@ _DISTRIBUTIONS = ("torch", "timm", "nvidia-dali-cuda120", "nvidia-dali-cuda130",
 
 def versions() -> dict[str, str]:
     """Return the versions of what decides a run's numbers."""
-    found = {"python": platform.python_version(), "fastpath": __version__}
-    for name in _DISTRIBUTIONS:
+    return {"python": platform.python_version(), "fastpath": __version__, **installed(_DISTRIBUTIONS)}
+
+
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those distributions that are installed: of DALI's two builds, an environment has one."""
+    found = {}
+    for name in names:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
