@@ -15,7 +15,7 @@ from fastpath.engine import metrics
 from fastpath.engine.ema import Average
 from fastpath.engine.guard import LossGuard
 from fastpath.engine.optim import Schedule, learning_rates, steps_taken
-from fastpath.engine.step import collect, infer, train_step
+from fastpath.engine.step import LogitTable, infer, train_step
 from fastpath.runtime import GradScaler, Runtime
 from fastpath.types import Batch
 
@@ -247,15 +247,13 @@ def _validate(
 ) -> Iterator[ValidationEvent | EpochEvent]:
     """Validate, and close the epoch."""
     began = time.perf_counter()
-    parts = []
-    done = 0
+    table = LogitTable(runtime)
     model = state.average.model if state.average else state.model
     runtime.share_buffers(model)
     for batch, logits_N in infer(model, feed.val_batches, runtime):
-        parts.append((batch.indices_N, batch.labels_N, logits_N))
-        done += batch.num_total or len(logits_N)
-        yield ValidationEvent(state.epoch, done)
-    predictions = collect(parts, runtime)
+        table.add(batch, logits_N)
+        yield ValidationEvent(state.epoch, table.num_patches)
+    predictions = table.predictions()
     timing.val_s = time.perf_counter() - began
     train_loss = state.loss_sum.item() / max(state.num_seen, 1)
     val_loss = metrics.bce(predictions.labels_N, predictions.logits_N)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,46 +109,42 @@ def infer(model: nn.Module, batches: Iterable[Batch], runtime: Runtime) -> Itera
         yield batch, logits_N
 
 
-def collect(parts: list[tuple[Tensor, Tensor, Tensor]], runtime: Runtime) -> Predictions:
-    """Bring (indices, labels, logits) of all batches, and of all ranks, to the host: in the order of one process."""
-    if not parts:
-        return Predictions(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
-    # One transfer of each column; a column at a time is then cut into batches again.
-    columns = [torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)]
-    if runtime.world_size == 1:
-        return Predictions(*columns)
-    ends = np.cumsum([len(indices_N) for indices_N, _, _ in parts])[:-1]
-    ranks = runtime.gather([np.split(column, ends) for column in columns])
-    return Predictions(*(np.concatenate(_in_turn([rank[n] for rank in ranks])) for n in range(len(columns))))
+class LogitTable:
+    """Logits of batches, on the device until all of them are brought to the host.
+
+    Room is made ahead, twice as much each time: a small tensor kept from each batch would lie where large activations
+    were, so that the next batch's find no place and memory grows.
+
+    Attributes:
+        num_patches: Patches added so far, over all ranks.
+    """
+
+    def __init__(self, runtime: Runtime, room: int = 4096) -> None:
+        self.num_patches = 0
+        self._runtime, self._ends = runtime, [0]
+        dtypes = (torch.int64, torch.float32, torch.float32)
+        self._columns = [torch.empty(room, dtype=dtype, device=runtime.device) for dtype in dtypes]
+
+    def add(self, batch: Batch, logits_N: Tensor) -> None:
+        """Keep a batch's indices, labels and logits: float32 [N], N being this rank's share of the batch."""
+        end = self._ends[-1] + len(logits_N)
+        while end > len(self._columns[0]):
+            self._columns = [torch.cat([column, torch.empty_like(column)]) for column in self._columns]
+        for column, values_N in zip(self._columns, (batch.indices_N, batch.labels_N, logits_N), strict=True):
+            column[self._ends[-1] : end] = values_N
+        self._ends.append(end)
+        self.num_patches += batch.num_total or len(logits_N)
+
+    def predictions(self) -> Predictions:
+        """Bring the table, and those of all ranks, to the host: in the order of one process."""
+        # One transfer of each column; where there are ranks, a column is then cut into batches again.
+        columns = [column[: self._ends[-1]].cpu().numpy() for column in self._columns]
+        if self._runtime.world_size == 1:
+            return Predictions(*columns)
+        ranks = self._runtime.gather([np.split(column, self._ends[1:-1]) for column in columns])
+        return Predictions(*(np.concatenate(_in_turn([rank[n] for rank in ranks])) for n in range(len(columns))))
 
 
 def _in_turn(batches_of_ranks: list[list[np.ndarray]]) -> list[np.ndarray]:
     """Return each step's shares, one rank's after the other's."""
     return [share for step in zip(*batches_of_ranks, strict=True) for share in step]
-
-
-def predict_logits(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    runtime: Runtime,
-    advance: Callable[[int], None] | None = None,
-) -> Predictions:
-    """Return the logits of every batch. Puts the model in evaluation mode.
-
-    Args:
-        model: Maps images [N, 3, H, W] to logits [N]; on the runtime's device.
-        batches: On the runtime's device.
-        runtime: Device and precision.
-        advance: Called after each batch with the number of patches done so far.
-
-    Returns:
-        NumPy arrays in the order the batches were yielded.
-    """
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    done = 0
-    for batch, logits_N in infer(model, batches, runtime):
-        parts.append((batch.indices_N, batch.labels_N, logits_N))
-        done += batch.num_total or len(logits_N)
-        if advance is not None:
-            advance(done)
-    return collect(parts, runtime)

@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from fastpath.config import load
 from fastpath.data.loader import eval_loader
 from fastpath.engine.checkpoint import load_checkpoint
-from fastpath.engine.step import predict_logits
+from fastpath.engine.step import LogitTable, infer
 from fastpath.ingest.split import read_split
 from fastpath.model.registry import build
 from fastpath.runtime import Runtime
@@ -117,7 +117,10 @@ def test_two_ranks_make_the_run_of_one(store: Path, tmp_path: Path, changes: dic
     model.load_state_dict(checkpoint.model)
     split = read_split(packed)
     loader = eval_loader(packed, split.rows(Split.VAL), ChannelStats(split.mean_3, split.std_3), config, ALONE)
-    scored = predict_logits(model, loader, ALONE)
+    table = LogitTable(ALONE)
+    for batch, logits_N in infer(model, loader, ALONE):
+        table.add(batch, logits_N)
+    scored = table.predictions()
     assert found[-1]["val_auc"] == roc_auc_score(scored.labels_N, scored.logits_N)
     each = np.logaddexp(0, scored.logits_N.astype(np.float64)) - scored.labels_N * scored.logits_N
     assert found[-1]["val_loss"] == pytest.approx(float(each.mean()), rel=1e-5)

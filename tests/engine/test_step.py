@@ -1,5 +1,5 @@
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fastpath.engine.step import collect, infer, predict_logits, train_step
+from fastpath.engine.step import LogitTable, Predictions, infer, train_step
 from fastpath.runtime import Runtime
 from fastpath.types import Batch
 
@@ -26,6 +26,13 @@ class Tiny(nn.Module):
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         return self.layers(images_NCHW).squeeze(1)
+
+
+def scored(model: nn.Module, batches: Iterable[Batch], runtime: Runtime, room: int = 4) -> Predictions:
+    table = LogitTable(runtime, room)
+    for each, logits_N in infer(model, batches, runtime):
+        table.add(each, logits_N)
+    return table.predictions()
 
 
 def batch(size: int = 6, start: int = 0) -> Batch:
@@ -53,7 +60,7 @@ def test_autocast_reaches_the_convolution() -> None:
     model = Tiny()
     model.layers[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
     train_step(model, batch(), torch.optim.Adam(model.parameters()), BFLOAT16.grad_scaler(), BFLOAT16)
-    predictions = predict_logits(model, [batch()], BFLOAT16)
+    predictions = scored(model, [batch()], BFLOAT16)
     assert seen == [torch.bfloat16, torch.bfloat16]
     assert predictions.logits_N.dtype == np.float32
 
@@ -90,18 +97,17 @@ def test_the_loss_is_that_of_the_formula() -> None:
     assert torch.allclose(loss, wanted)
 
 
-def test_predictions_keep_the_order_and_labels_of_the_batches() -> None:
+@pytest.mark.parametrize("room", [1, 4, 7, 100])
+def test_predictions_keep_the_order_and_labels_of_the_batches(room: int) -> None:
     model = Tiny().train()
-    done: list[int] = []
 
     def batches() -> Iterator[Batch]:
         yield batch(4, start=10)
         yield batch(3, start=2)
 
-    found = predict_logits(model, batches(), CPU, done.append)
+    found = scored(model, batches(), CPU, room)
     assert found.indices_N.tolist() == [10, 11, 12, 13, 2, 3, 4]
     assert found.labels_N.tolist() == [0, 1, 0, 1, 0, 1, 0]
-    assert done == [4, 7]
     assert not model.training
     with torch.no_grad():
         wanted = torch.cat([model(each.images_NCHW) for each in batches()])
@@ -109,7 +115,7 @@ def test_predictions_keep_the_order_and_labels_of_the_batches() -> None:
 
 
 def test_no_batches_give_no_predictions() -> None:
-    found = predict_logits(Tiny(), [], CPU)
+    found = scored(Tiny(), [], CPU)
     assert found.indices_N.dtype == np.int64
     assert len(found.logits_N) == 0
 
@@ -163,16 +169,22 @@ def test_a_step_without_samples_leaves_batchnorm_as_it_was() -> None:
 
 
 def test_the_tables_of_ranks_are_joined_in_the_order_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    def parts(*shares: range) -> list[tuple[Tensor, Tensor, Tensor]]:
-        rows = [torch.tensor(list(share), dtype=torch.int64) for share in shares]
-        return [(row, row.float() % 2, row.float() / 8) for row in rows]
+    where = Runtime(torch.device("cpu"), world_size=2)
 
-    ranks = [parts(range(2), range(5, 5)), parts(range(2, 5), range(5, 6))]
-    own = []
+    def table(*shares: range) -> LogitTable:
+        made = LogitTable(where, room=2)
+        for share in shares:
+            row = torch.tensor(list(share), dtype=torch.int64)
+            made.add(Batch(torch.empty(len(row), 3, 8, 8), row.float() % 2, row, num_total=3), row.float() / 8)
+        return made
+
+    ranks = [table(range(2), range(5, 5)), table(range(2, 5), range(5, 6))]
+    own: list[Any] = []
     monkeypatch.setattr(Runtime, "gather", lambda _, value: own.append(value) or [value])
     for rank in ranks:
-        collect(rank, Runtime(torch.device("cpu"), world_size=2))
+        rank.predictions()
+        assert rank.num_patches == 6
     monkeypatch.setattr(Runtime, "gather", lambda _, value: own)
-    joined = collect(ranks[0], Runtime(torch.device("cpu"), world_size=2))
+    joined = ranks[0].predictions()
     np.testing.assert_array_equal(joined.indices_N, np.arange(6))
     np.testing.assert_array_equal(joined.logits_N, np.arange(6, dtype=np.float32) / 8)

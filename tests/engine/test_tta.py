@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastpath.engine.step import predict_logits
+from fastpath.engine.step import LogitTable, infer
 from fastpath.engine.tta import NUM_VIEWS, d4_views, predict_views
 from fastpath.runtime import resolve
 from fastpath.types import Batch
@@ -58,7 +58,10 @@ def test_the_first_view_is_the_patch_itself() -> None:
 
 def test_one_view_equals_plain_prediction_bit_for_bit_and_so_does_the_first_of_eight() -> None:
     model, runtime = _network(), resolve("cpu")
-    plain = predict_logits(model, _batches(), runtime)
+    table = LogitTable(runtime)
+    for batch, logits_N in infer(model, _batches(), runtime):
+        table.add(batch, logits_N)
+    plain = table.predictions()
     for num_views in (1, 8):
         found = predict_views(model, _batches(), runtime, 10, num_views=num_views)
         assert found.logits_NV.shape == (10, num_views)
