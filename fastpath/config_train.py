@@ -58,6 +58,9 @@ class ModelConfig(StageModelConfig):
     """Start from timm's published weights (downloaded once). Ignored where `weights` is given."""
     weights: Path | None = None
     """A local weight file (.pth or .safetensors) in place of the published one."""
+    recalibrate: Annotated[int, Field(ge=0)] = 0
+    """Before the first step, take BatchNorm's running statistics anew from this many training batches, so that those of
+    a frozen trunk are of these patches and not of the images its weights came from. 0 keeps the weights' own."""
 
 
 class OptimConfig(Section):

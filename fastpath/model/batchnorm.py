@@ -1,16 +1,19 @@
-"""BatchNorm over the samples of all ranks, so that several processes normalise as one would.
+"""BatchNorm's statistics: over the samples of all ranks, and of the patches at hand in place of the weights' images.
 
-torch's own SyncBatchNorm is made for CUDA and refuses the CPU. This one needs nothing but a sum over ranks.
+torch's own SyncBatchNorm is made for CUDA and refuses the CPU. The one here needs nothing but a sum over ranks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import update_bn
+
+from fastpath.model.freeze import LogitNetwork
 
 Total = Callable[[Tensor], Tensor]
 """From a tensor to its sum over ranks, as a new tensor."""
@@ -86,3 +89,16 @@ def synchronise(model: nn.Module, total: Total) -> None:
             setattr(model, name, RankBatchNorm2d(child, total))
         else:
             synchronise(child, total)
+
+
+def recalibrate(model: LogitNetwork, images: Iterable[Tensor]) -> None:
+    """Take the running statistics of every BatchNorm anew: the mean over batches of each batch's own.
+
+    Of another domain's images, weights work better with its statistics (AdaBN; Li et al., 2016, arXiv:1603.04779).
+
+    Args:
+        model: Changed in place, its frozen part too; modes stay what they are.
+        images: Batches float [N, 3, H, W] on the model's device, normalised and augmented as in training.
+    """
+    update_bn(images, model.trunk)
+    model.train(model.training)  # the frozen part back into evaluation mode

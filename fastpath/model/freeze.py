@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from typing import Literal
 
 from torch import Tensor, nn
@@ -70,6 +72,12 @@ def freeze(model: LogitNetwork, trainable: str, batchnorm: Literal["adapt", "fro
     model.head.requires_grad_(True)
     model.evaluated = [] if batchnorm == "adapt" else _frozen_modules(model.trunk)
     model.train(model.training)
+
+
+def shared_copy(model: LogitNetwork) -> LogitNetwork:
+    """Return a network of modules of its own and of the same parameters and buffers."""
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
 def parameter_groups(model: LogitNetwork) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

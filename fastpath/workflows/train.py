@@ -138,7 +138,7 @@ def run(
         checkpoint = _checkpoint(run_dir, origin) if resume else None
         rows_N = np.concatenate([data.train_rows_N, data.val_rows_N])
         memory = budget(residency, len(np.unique(rows_N)), data.patches.patch_size_px, runtime)
-        state = make_state(config, course, runtime, checkpoint, run_dir / directory.LAST)
+        state = make_state(config, course, data, runtime, checkpoint, run_dir / directory.LAST)
         runtime.first(lambda: _claim(stack, run_dir, origin, _facts(data, runtime, memory), state.epoch))
         emit = on_event or (lambda _event: None)
         emit(_start(state, data, course, config, memory))

@@ -6,12 +6,14 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fastpath.config import Config
 from fastpath.data.loader import train_loader
@@ -22,7 +24,8 @@ from fastpath.engine.ema import Average
 from fastpath.engine.loop import Event, Feed, TrainState, fit
 from fastpath.engine.optim import Schedule, make_optimizer, make_schedule
 from fastpath.errors import ConfigError
-from fastpath.model.batchnorm import synchronise
+from fastpath.model.batchnorm import recalibrate, synchronise
+from fastpath.model.depthwise import pad_first
 from fastpath.model.fold import fold_frozen
 from fastpath.model.freeze import LogitNetwork, freeze, parameter_groups
 from fastpath.model.registry import build, restore
@@ -32,13 +35,14 @@ from fastpath.workflows.run_data import RunData
 
 
 def make_state(
-    config: Config, course: Sequence[Stage], runtime: Runtime, checkpoint: Checkpoint | None, where: Path
+    config: Config, course: Sequence[Stage], data: RunData, runtime: Runtime, checkpoint: Checkpoint | None, where: Path
 ) -> TrainState:
     """Make the network and all that trains it, fresh or as the checkpoint left it.
 
     Args:
         config: Of the run.
         course: Its stages.
+        data: What it will train on.
         runtime: Device and precision.
         checkpoint: Where to go on from; None begins.
         where: The checkpoint's file, for an error.
@@ -54,6 +58,8 @@ def make_state(
         model = restore(config.model, config.data.image_size_px, checkpoint.model, where)
     runtime.prepare(model)
     _check_sizes(model, course, runtime)
+    if checkpoint is None and config.model.recalibrate:
+        recalibrate(model, _first_images(config.model.recalibrate, data, course[0], runtime))
     epoch, step = (checkpoint.epoch, checkpoint.step) if checkpoint else (0, 0)
     network, optimizer, schedule = _learner(model, course, stage_at(course, epoch), runtime)
     loss_sum = torch.zeros((), dtype=torch.float64, device=runtime.device)
@@ -108,6 +114,17 @@ def follow_course(
             )
 
 
+def _first_images(count: int, data: RunData, stage: Stage, runtime: Runtime) -> Iterator[Tensor]:
+    """Yield the images of a stage's first batches, whole ones on every rank, so that all see the same."""
+    alone = replace(runtime, rank=0, world_size=1)
+    stats = ChannelStats(data.split.mean_3, data.split.std_3)
+    with closing(
+        train_loader(data.patches, data.train_rows_N, stats, stage.config, alone, weights_N=data.weights_N)
+    ) as train:
+        for batch in islice(train.epoch(0), count):
+            yield batch.images_NCHW
+
+
 def _learner(
     model: LogitNetwork, course: Sequence[Stage], stage: Stage, runtime: Runtime
 ) -> tuple[nn.Module, torch.optim.Optimizer, Schedule]:
@@ -129,9 +146,8 @@ def _learner(
 
 def training_network(model: LogitNetwork, config: Config) -> nn.Module:
     """Return what is trained in a model's place, with its parameters: folded, compiled, or the model itself."""
-    network: nn.Module = model
-    if config.model.batchnorm == "folded":
-        network = fold_frozen(model, config.data.image_size_px)
+    folded = fold_frozen(model, config.data.image_size_px) if config.model.batchnorm == "folded" else model
+    network = pad_first(folded)
     return _compiled(network) if config.train.compile else network
 
 

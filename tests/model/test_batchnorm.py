@@ -12,7 +12,9 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
-from fastpath.model.batchnorm import RankBatchNorm2d, synchronise
+from fastpath.config import ModelConfig
+from fastpath.model.batchnorm import RankBatchNorm2d, recalibrate, synchronise
+from fastpath.model.registry import build
 
 
 class Ranks:
@@ -76,3 +78,22 @@ def test_batchnorm_that_does_not_train_is_left_alone() -> None:
     synchronise(model, lambda values: values)
     assert type(model[1]) is nn.BatchNorm2d
     assert isinstance(model[4], RankBatchNorm2d)
+
+
+def test_recalibrated_statistics_are_those_of_the_batches_in_the_frozen_part_too() -> None:
+    torch.manual_seed(0)
+    settings = ModelConfig(name="test_resnet", pretrained=False, trainable="head", batchnorm="frozen")
+    model = build(settings, 32).train()
+    weights = {name: value.clone() for name, value in model.named_parameters()}
+    batches = [2 + 3 * torch.randn(8, 3, 32, 32) for _ in range(3)]
+    recalibrate(model, batches)
+    first = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+    convolution = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    with torch.no_grad():
+        outputs = [convolution(images) for images in batches]
+    torch.testing.assert_close(first.running_mean, torch.stack([each.mean((0, 2, 3)) for each in outputs]).mean(0))
+    torch.testing.assert_close(first.running_var, torch.stack([each.var((0, 2, 3)) for each in outputs]).mean(0))
+    assert model.training
+    assert not first.training
+    assert first.momentum == 0.1
+    assert all(torch.equal(value, weights[name]) for name, value in model.named_parameters())

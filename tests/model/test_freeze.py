@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from fastpath.config import ModelConfig
 from fastpath.errors import ConfigError
-from fastpath.model.freeze import LogitNetwork, freeze, parameter_groups
+from fastpath.model.freeze import LogitNetwork, freeze, parameter_groups, shared_copy
 from fastpath.model.registry import build
 
 
@@ -92,3 +92,15 @@ def test_freezing_can_be_changed() -> None:
     freeze(model, "all", "frozen")
     assert all(p.requires_grad for p in model.parameters())
     assert all(module.training for module in model.modules())
+
+
+def test_a_shared_copy_has_modules_of_its_own_and_the_same_tensors() -> None:
+    model = network("layer4", "frozen")
+    copied = shared_copy(model)
+    assert {id(module) for module in copied.modules()}.isdisjoint(id(module) for module in model.modules())
+    assert [id(value) for value in copied.state_dict(keep_vars=True).values()] == [
+        id(value) for value in model.state_dict(keep_vars=True).values()
+    ]
+    inside = {id(module) for module in copied.modules()}
+    assert copied.evaluated
+    assert all(id(module) in inside for module in copied.evaluated)

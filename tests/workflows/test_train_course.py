@@ -6,6 +6,7 @@ import csv
 import json
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fastpath.data.loader import train_loader
 from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.engine.loop import EpochEvent, StepEvent
 from fastpath.errors import ConfigError, FastpathError
+from fastpath.model.registry import build
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 from fastpath.workflows import pack, train
@@ -184,3 +186,36 @@ def test_a_final_network_may_take_the_validation_patches_too(store: Path) -> Non
     assert np.array_equal(together.train_rows_N, np.sort([*apart.train_rows_N, *apart.val_rows_N]))
     assert np.array_equal(together.val_rows_N, apart.val_rows_N)
     assert together.fingerprint != apart.fingerprint
+
+
+def test_statistics_are_taken_anew_once_and_a_resumed_run_keeps_them(store: Path, tmp_path: Path) -> None:
+    settings = {
+        **SETTINGS,
+        "model": {"name": "test_resnet", "pretrained": False, "trainable": "head", "batchnorm": "folded"},
+        "train": {"epochs": 2},
+        "stages": [],
+    }
+    models = {}
+    for count in (0, 1, 4):
+        config = parse({**settings, "model": {**settings["model"], "recalibrate": count}})
+        train.run(store, tmp_path / str(count), config, ONE_THREAD)
+        models[count] = load_checkpoint(tmp_path / str(count) / "last.pt").model
+    train.run(store, tmp_path / "stopped", config, ONE_THREAD, on_event=stop_after(3))
+    train.run(store, tmp_path / "stopped", config, ONE_THREAD, resume=True)
+    resumed = load_checkpoint(tmp_path / "stopped" / "last.pt").model
+    assert all(torch.equal(value, resumed[key]) for key, value in models[4].items())
+    means = {
+        count: next(value for key, value in model.items() if "running_mean" in key) for count, model in models.items()
+    }
+    assert torch.count_nonzero(means[0]) == 0  # as the fresh network has them
+    data = open_run_data(store, config)
+    stats = ChannelStats(data.split.mean_3, data.split.std_3)
+    with closing(train_loader(data.patches, data.train_rows_N, stats, config, ONE_THREAD)) as loader:
+        batches = [batch.images_NCHW.clone() for batch in loader.epoch(0)]
+    first = build(config.model, 48)
+    first.load_state_dict(models[4])
+    convolution = next(module for module in first.modules() if isinstance(module, torch.nn.Conv2d))
+    with torch.no_grad():
+        wanted = torch.stack([convolution(images).mean((0, 2, 3)) for images in batches])
+    torch.testing.assert_close(means[1], wanted[0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(means[4], wanted.mean(0), atol=1e-5, rtol=1e-4)
