@@ -20,8 +20,9 @@ def test_an_epoch_is_its_patches_at_their_rates() -> None:
 
 def test_the_fast_recipe_validates_at_its_own_size() -> None:
     val = {train_step.BASE: [100.0], train_step.PARITY: [200.0], train_step.FAST_VALIDATION: [400.0]}
-    found = train_step.epochs({"fast recipe at 96 px": [50.0]}, val)
+    found = train_step.epochs({"fast recipe at 96 px": [50.0], "fast recipe at 128 px": [25.0]}, val)
     assert found["fast recipe at 96 px"] == [pytest.approx(176_020 / 50 + 44_005 / 400)]
+    assert found["fast recipe, mean of its five"] == [pytest.approx(176_020 * (4 / 50 + 1 / 25) / 5 + 44_005 / 400)]
 
 
 def test_rates_are_compared_within_a_round() -> None:
