@@ -15,7 +15,7 @@ import torch
 
 from fastpath.config import Config
 from fastpath.data.loader import TrainLoader, train_loader
-from fastpath.data.residency import ResidencyChoice, budget, place
+from fastpath.data.residency import Pixels, ResidencyChoice, budget, place
 from fastpath.engine.optim import make_optimizer
 from fastpath.engine.step import train_step
 from fastpath.model.freeze import parameter_groups
@@ -24,6 +24,7 @@ from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
 from fastpath.workflows import bounds
 from fastpath.workflows.run_data import RunData, open_run_data
+from fastpath.workflows.train_course import training_network
 
 Kind = Literal["loader", "train", "ceiling"]
 
@@ -33,7 +34,7 @@ READING = 0.75  # of the time to make a batch: beyond it, reading the store is w
 KEPT = 0.9  # of it: below, the loader is what to work on
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BenchResult:
     """Rates in patches a second; None where not measured.
 
@@ -53,15 +54,15 @@ class BenchResult:
         runtime: Device, precision and threads.
     """
 
-    loader_images_per_s: float | None
-    model_images_per_s: float | None
-    train_images_per_s: float | None
-    stall_share: float | None
-    gather_images_per_s: float | None
-    step_gflop: float | None
-    peak_gflop_per_s: float | None
-    bound_images_per_s: float | None
-    published_images_per_s: float | None
+    loader_images_per_s: float | None = None
+    model_images_per_s: float | None = None
+    train_images_per_s: float | None = None
+    stall_share: float | None = None
+    gather_images_per_s: float | None = None
+    step_gflop: float | None = None
+    peak_gflop_per_s: float | None = None
+    bound_images_per_s: float | None = None
+    published_images_per_s: float | None = None
     verdict: str
     batch_size: int
     image_size_px: int
@@ -93,42 +94,52 @@ def run(
         UsageError: The store or configuration is not what it should be.
     """
     data = open_run_data(store_path, config)
-    stats = ChannelStats(data.split.mean_3, data.split.std_3)
-    total = {"loader": 1, "train": 1, "ceiling": 3}[kind] * (num_batches + WARM_BATCHES)
-    tick = _ticker(advance, total)
-    loader_rate = model_rate = train_rate = stall = gather_rate = None
-    limits: dict[str, float | None] = {}
     memory = budget(residency, len(data.train_rows_N), data.store.patch_size_px, runtime)
     pixels = place(data.store, data.train_rows_N, memory.residency, runtime)
-    with closing(train_loader(data.store, data.train_rows_N, stats, config, runtime, pixels)) as loader:
-        batches = _endless(loader)
-        if kind != "train":
-            loader_rate, _ = _rate(batches, lambda _batch: None, num_batches, runtime, tick)
-            gather_rate = _gather_rate(data, config, num_batches)
-        if kind != "loader":
-            step = _step(config, runtime)
-            if kind == "ceiling":
-                same = _same(next(batches))
-                model_rate, _ = _rate(same, step, num_batches, runtime, tick)
-                limits = _limits(functools.partial(step, next(same)), config.data.batch_size, runtime)
-            train_rate, stall = _rate(batches, step, num_batches, runtime, tick)
+    found = _measure(kind, data, config, runtime, pixels, num_batches, advance)
+    told = verdict(
+        found.get("model_images_per_s"),
+        found.get("train_images_per_s"),
+        found.get("loader_images_per_s"),
+        runtime,
+        gather=found.get("gather_images_per_s"),
+        bound=found.get("bound_images_per_s"),
+    )
     return BenchResult(
-        loader_images_per_s=loader_rate,
-        model_images_per_s=model_rate,
-        train_images_per_s=train_rate,
-        stall_share=stall,
-        gather_images_per_s=gather_rate,
-        step_gflop=limits.get("step_gflop"),
-        peak_gflop_per_s=limits.get("peak_gflop_per_s"),
-        bound_images_per_s=limits.get("bound_images_per_s"),
-        published_images_per_s=limits.get("published_images_per_s"),
-        verdict=verdict(
-            model_rate, train_rate, loader_rate, runtime, gather=gather_rate, bound=limits.get("bound_images_per_s")
-        ),
+        **found,
+        verdict=told,
         batch_size=config.data.batch_size,
         image_size_px=config.data.image_size_px,
         runtime=runtime.describe(),
     )
+
+
+def _measure(
+    kind: Kind,
+    data: RunData,
+    config: Config,
+    runtime: Runtime,
+    pixels: Pixels,
+    num_batches: int,
+    advance: Callable[[int, int], None] | None,
+) -> dict[str, float | None]:
+    """Return the rates that belong to a kind of measurement, by their names in `BenchResult`."""
+    stats = ChannelStats(data.split.mean_3, data.split.std_3)
+    tick = _ticker(advance, {"loader": 1, "train": 1, "ceiling": 3}[kind] * (num_batches + WARM_BATCHES))
+    found: dict[str, float | None] = {}
+    with closing(train_loader(data.store, data.train_rows_N, stats, config, runtime, pixels)) as loader:
+        batches = _endless(loader)
+        if kind != "train":
+            found["loader_images_per_s"], _ = _rate(batches, lambda _batch: None, num_batches, runtime, tick)
+            found["gather_images_per_s"] = _gather_rate(data, config, num_batches)
+        if kind != "loader":
+            step = _step(config, runtime)
+            if kind == "ceiling":
+                same = _same(next(batches))
+                found["model_images_per_s"], _ = _rate(same, step, num_batches, runtime, tick)
+                found |= _limits(functools.partial(step, next(same)), config.data.batch_size, runtime)
+            found["train_images_per_s"], found["stall_share"] = _rate(batches, step, num_batches, runtime, tick)
+    return found
 
 
 def verdict(
@@ -196,14 +207,18 @@ def _limits(step: Callable[[], object], batch_size: int, runtime: Runtime) -> di
 
 
 def _step(config: Config, runtime: Runtime) -> Callable[[Batch], object]:
-    """Return one training step of the configured network."""
+    """Return one training step as the configured run would take it."""
     runtime.seed(config.seed)
     # Rates do not depend on the weights, so none are fetched or read.
     unweighted = config.model.model_copy(update={"pretrained": False, "weights": None})
     model = build(unweighted, config.data.image_size_px)
-    runtime.prepare(model).train()
+    runtime.prepare(model)
+    network = training_network(model, config).train()
     optimizer, scaler = make_optimizer(*parameter_groups(model), config.optim), runtime.grad_scaler()
-    return lambda batch: train_step(model, batch, optimizer, scaler, runtime)
+    smoothing, parts = config.train.label_smoothing, config.train.accumulate
+    return lambda batch: train_step(
+        network, batch, optimizer, scaler, runtime, label_smoothing=smoothing, accumulate=parts
+    )
 
 
 def _rate(

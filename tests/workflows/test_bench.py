@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from fastpath.config import Config, parse
 from fastpath.runtime import Runtime
@@ -78,3 +80,22 @@ def test_every_kind_measures_its_parts(kaggle_folder: Path, tmp_path: Path, smal
     assert 0 <= stall <= 1
     bench.draw(found["ceiling"], tmp_path / "bench.png")
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.dali
+def test_it_measures_the_step_that_a_run_would_take(
+    kaggle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    pack.run(kaggle_folder, store)
+    taken: list[tuple[int, Any]] = []
+
+    def step(network: nn.Module, *_: object, **how: Any) -> None:
+        taken.append((sum(isinstance(module, nn.BatchNorm2d) for module in network.modules()), how))
+
+    monkeypatch.setattr(bench, "train_step", step)
+    model = {"name": "test_resnet", "pretrained": False, "trainable": "head", "batchnorm": "folded"}
+    train = {"label_smoothing": 0.1, "accumulate": 2}
+    config = parse({"data": {"image_size_px": 32, "batch_size": 8}, "model": model, "train": train})
+    bench.run("train", store, config, CPU, num_batches=1)
+    assert set(map(str, taken)) == {str((0, train))}
