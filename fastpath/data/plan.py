@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 Sampling = Literal["natural", "weighted", "systematic"]
 
@@ -123,5 +122,7 @@ def stratified_subset(labels_N: NDArray[np.integer], limit: int, seed: int) -> N
     everything = np.arange(len(labels_N), dtype=np.int64)
     if limit == 0 or limit >= len(labels_N):
         return everything
+    from sklearn.model_selection import train_test_split  # nearly two seconds to import, and needed for draws only
+
     chosen, _ = train_test_split(everything, train_size=limit, stratify=labels_N, random_state=seed)
     return np.sort(chosen)
