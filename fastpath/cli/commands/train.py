@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,10 @@ import click
 from fastpath.cli import options, render
 
 if TYPE_CHECKING:
+    from fastpath.config import Config
     from fastpath.data.residency import ResidencyChoice
+    from fastpath.runtime import Runtime
+    from fastpath.workflows.train import StartEvent, TrainResult
 
 
 @click.command(name="train")
@@ -70,32 +74,16 @@ def command(
         fastpath train store/ -o runs/folds --folds 5
         torchrun --nproc-per-node 4 -m fastpath train store/ -o runs/first --amp
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
-    from dataclasses import asdict
-
-    from fastpath import config, runtime
-    from fastpath.cli.main import INTERRUPTED
+    from fastpath import runtime
     from fastpath.cli.train_folds import train_folds
     from fastpath.cli.train_view import TrainView
     from fastpath.workflows import run_directory, train
     from fastpath.workflows.trackers import listening
 
-    keys = {"epochs": "train.epochs", "limit": "data.limit", "val_limit": "data.val_limit", "seed": "seed"}
-    changes = [*overrides, *(f"{keys[name]}={value}" for name, value in shorts.items() if value is not None)]
     resume = resume or (runtime.attempt() > 0 and (output / run_directory.CONFIG).exists())
-    if resume and config_path is None and not changes:
-        settings = config.parse(run_directory.read_config(output), output / run_directory.CONFIG)
-    else:
-        settings = config.load(config_path, changes)
-    began = run_directory.precision_of(output) if resume else ""
-    mixed = began not in ("", "float32") if amp is None else amp
-    where = runtime.resolve(device, amp=mixed, num_threads=threads, ranked=True)
+    settings = _settings(output, config_path, overrides, shorts, resume=resume)
+    where = _runtime(device, threads, amp, run_directory.precision_of(output) if resume else "", quiet=verbosity < 0)
     verbosity = verbosity if where.rank == 0 else -1
-    if verbosity >= 0:
-        render.stderr.print(where.describe())
-    if where.notice:
-        render.notice(where.notice)
-    if began and began != where.precision:
-        render.notice(f"the run began in {began} and goes on in {where.precision}: its end will differ a little")
     heard = trackers if where.rank == 0 else ()
     if folds:
         train_folds(
@@ -113,10 +101,53 @@ def command(
         return
     with TrainView(verbosity) as view, listening(heard, output, settings, view.show) as tell:
         result = train.run(store, output, settings, where, resume=resume, residency=residency, on_event=tell)
-    if where.rank > 0:
-        click.get_current_context().exit(INTERRUPTED if result.status == "interrupted" else 0)
-    told = asdict(result) | ({"start": asdict(view.start)} if view.start else {})
-    render.result(told, as_json=as_json, title=f"Training {result.status}", where=output)
-    if result.status == "interrupted":
-        render.notice(f"stopped where it can go on: fastpath train {store} -o {output} --resume")
-        click.get_current_context().exit(INTERRUPTED)
+    _tell(result, view.start, where, f"fastpath train {store} -o {output} --resume", as_json=as_json)
+
+
+def _settings(
+    output: Path,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+    shorts: Mapping[str, int | None],
+    *,
+    resume: bool,
+) -> Config:
+    """Return what is asked for; where nothing is and a run is resumed, that run's own."""
+    from fastpath import config
+    from fastpath.workflows import run_directory
+
+    keys = {"epochs": "train.epochs", "limit": "data.limit", "val_limit": "data.val_limit", "seed": "seed"}
+    changes = [*overrides, *(f"{keys[name]}={value}" for name, value in shorts.items() if value is not None)]
+    if resume and config_path is None and not changes:
+        return config.parse(run_directory.read_config(output), output / run_directory.CONFIG)
+    return config.load(config_path, changes)
+
+
+def _runtime(device: str, threads: int | None, amp: bool | None, began: str, *, quiet: bool) -> Runtime:
+    """Decide where to compute, in the precision that the run began in where none is asked for, and tell it."""
+    from fastpath import runtime
+
+    mixed = began not in ("", "float32") if amp is None else amp
+    where = runtime.resolve(device, amp=mixed, num_threads=threads, ranked=True)
+    if where.rank == 0 and not quiet:
+        render.stderr.print(where.describe())
+    if where.notice:
+        render.notice(where.notice)
+    if began and began != where.precision:
+        render.notice(f"the run began in {began} and goes on in {where.precision}: its end will differ a little")
+    return where
+
+
+def _tell(result: TrainResult, start: StartEvent | None, where: Runtime, again: str, *, as_json: bool) -> None:
+    """Print how the run ended, once, and leave with the status of an interruption where it was one."""
+    from dataclasses import asdict
+
+    from fastpath.cli.main import INTERRUPTED
+
+    interrupted = result.status == "interrupted"
+    if where.rank == 0:
+        told = asdict(result) | ({"start": asdict(start)} if start else {})
+        render.result(told, as_json=as_json, title=f"Training {result.status}", where=result.run_dir)
+        if interrupted:
+            render.notice(f"stopped where it can go on: {again}")
+    click.get_current_context().exit(INTERRUPTED if interrupted else 0)
