@@ -92,7 +92,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 
 # Adam divides by the size of a gradient, so where that is nearly nothing, rounding decides the direction of a step:
 # runs that train all layers drift apart, the slower the smaller the rate.
-FROZEN = {"model__trainable": "head", "model__batchnorm": "frozen"}
+FROZEN = {"model__trainable": "head", "model__batchnorm": "frozen", "model__recalibrate": "2"}
 SYNCHRONISED = {"data__batch_size": "16", "optim__lr_head": "0.0001", "optim__lr_trunk": "0.0001"}
 
 
