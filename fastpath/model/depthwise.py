@@ -1,7 +1,7 @@
 """Depthwise convolutions whose kernel is wider than their map, made fast to train on a CPU.
 
-For these oneDNN has no weight gradient of its own kind and takes a general one: EfficientNet-Lite0's three of them, 5x5
-on the 3x3 maps of 96-pixel patches, are a fifth of a training step. Padded first, they are any other convolution.
+For these oneDNN has no weight gradient of its own kind and takes a general one, six times slower or more:
+EfficientNet-Lite0 has three of them, 5x5 on the 3x3 maps of 96-pixel patches. Padded first, they are like any other.
 """
 
 from __future__ import annotations

@@ -1,25 +1,22 @@
 """BatchNorm of a frozen trunk, multiplied into the convolutions before it: fewer passes over the activations.
 
-What trains is the very same module as in the plain network, so that one stays whole: it is what is saved and scored.
+What trains are the very same tensors as in the plain network, and that one stays whole: it is what is saved and scored.
 """
 
 from __future__ import annotations
-
-import copy
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from fastpath.errors import ConfigError
-from fastpath.model.freeze import LogitNetwork
+from fastpath.model.freeze import LogitNetwork, shared_copy
 
 TOLERANCE = 1e-3
 """Largest difference of a logit that folding may make, as a share of the logits' scale: rounding makes 1e-5."""
 
 
 def fold_frozen(model: LogitNetwork, image_size_px: int) -> LogitNetwork:
-    """Return a network of the same logits that shares all trained parts with `model` and has the rest folded.
+    """Return a network of the same logits that shares all trained tensors with `model` and has the rest folded.
 
     Args:
         model: Frozen as it is to train, with its BatchNorm in evaluation mode where frozen; left as it is.
@@ -31,18 +28,17 @@ def fold_frozen(model: LogitNetwork, image_size_px: int) -> LogitNetwork:
     Raises:
         ConfigError: The network cannot be folded: it uses a convolution's output besides its BatchNorm.
     """
-    shared = list(_trained_parts(model.trunk))
-    folded = copy.deepcopy(model, {id(each): each for each in shared})
+    folded = shared_copy(model)
     mode = folded.training
     folded.eval()
     images = torch.randn(2, 3, image_size_px, image_size_px, generator=torch.Generator().manual_seed(0))
     like = next(model.parameters())
     images = images.to(like.device, like.dtype, memory_format=torch.channels_last)
-    own = {id(module) for part in shared if isinstance(part, nn.Module) for module in part.modules()}
+    frozen = {id(module) for part in folded.evaluated for module in part.modules()}
     with torch.no_grad():
         pairs, before = _pairs(folded, images)
         for convolution, norm in pairs:
-            if id(norm) not in own:
+            if {id(convolution), id(norm)} <= frozen:
                 _fold(convolution, norm)
                 _replace(folded, norm)
         after = folded(images)
@@ -50,17 +46,6 @@ def fold_frozen(model: LogitNetwork, image_size_px: int) -> LogitNetwork:
         raise ConfigError("model.batchnorm", "this network cannot be folded", "use model.batchnorm=frozen")
     folded.train(mode)
     return folded
-
-
-def _trained_parts(module: nn.Module) -> Iterator[nn.Module | nn.Parameter]:
-    """Yield the largest parts of a module of which everything is trained."""
-    yield from (parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad)
-    for child in module.children():
-        trained = [parameter.requires_grad for parameter in child.parameters()]
-        if trained and all(trained):
-            yield child
-        else:
-            yield from _trained_parts(child)
 
 
 def _pairs(model: nn.Module, images: Tensor) -> tuple[list[tuple[nn.Conv2d, nn.BatchNorm2d]], Tensor]:
