@@ -21,7 +21,7 @@ from fastpath.engine.step import train_step
 from fastpath.model.freeze import parameter_groups
 from fastpath.model.registry import build
 from fastpath.runtime import Runtime
-from fastpath.types import Batch, ChannelStats
+from fastpath.types import Batch
 from fastpath.workflows import bounds
 from fastpath.workflows.run_data import RunData, open_run_data
 from fastpath.workflows.train_course import training_network
@@ -124,10 +124,9 @@ def _measure(
     advance: Callable[[int, int], None] | None,
 ) -> dict[str, float | None]:
     """Return the rates that belong to a kind of measurement, by their names in `BenchResult`."""
-    stats = ChannelStats(data.split.mean_3, data.split.std_3)
     tick = _ticker(advance, {"loader": 1, "train": 1, "ceiling": 3}[kind] * (num_batches + WARM_BATCHES))
     found: dict[str, float | None] = {}
-    with closing(train_loader(data.store, data.train_rows_N, stats, config, runtime, pixels)) as loader:
+    with closing(train_loader(data.store, data.train_rows_N, data.stats, config, runtime, pixels)) as loader:
         batches = _endless(loader)
         if kind != "train":
             found["loader_images_per_s"], _ = _rate(batches, lambda _batch: None, num_batches, runtime, tick)

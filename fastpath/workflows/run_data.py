@@ -16,7 +16,7 @@ from fastpath.errors import ConfigError, DataError
 from fastpath.ingest.split import SplitTable, read_split
 from fastpath.shards.joined import JoinedStore
 from fastpath.shards.reader import Store, open_store
-from fastpath.types import Split
+from fastpath.types import ChannelStats, Split
 from fastpath.workflows.versions import versions
 
 CLASSES = ("normal", "tumour")
@@ -51,6 +51,11 @@ class RunData:
     def patches(self) -> Store | JoinedStore:
         """What both kinds of rows count through."""
         return self.joined or self.store
+
+    @property
+    def stats(self) -> ChannelStats:
+        """What patches are normalised with: of the split's training part."""
+        return ChannelStats(self.split.mean_3, self.split.std_3)
 
     def order(self, config: Config, epoch: int) -> np.ndarray:
         """Return the rows of an epoch in the order they are trained on, int64."""

@@ -119,9 +119,8 @@ def _seen(
 ) -> NDArray[np.uint8]:
     """Read these positions from the training loader and undo the normalisation, uint8 [N, H, W, 3]."""
     first, last = places.start // config.data.batch_size, (places.stop - 1) // config.data.batch_size
-    stats = ChannelStats(data.split.mean_3, data.split.std_3)
     with closing(
-        train_loader(data.patches, data.train_rows_N, stats, config, runtime, weights_N=data.weights_N)
+        train_loader(data.patches, data.train_rows_N, data.stats, config, runtime, weights_N=data.weights_N)
     ) as loader:
         # Copied, because a batch may be a view of memory that the next one is written to.
         batches = [
@@ -132,7 +131,7 @@ def _seen(
     images_NHWC = np.concatenate([images for images, _ in batches])[start : start + len(places)]
     indices_N = np.concatenate([indices for _, indices in batches])[start : start + len(places)]
     assert np.array_equal(indices_N, rows_N), "the loader and the plan disagree"
-    return denormalise(images_NHWC, stats)
+    return denormalise(images_NHWC, data.stats)
 
 
 def denormalise(images_NHWC: NDArray[np.float32], stats: ChannelStats) -> NDArray[np.uint8]:

@@ -30,7 +30,6 @@ from fastpath.engine.lint import EpochRates, lint, planned_rates
 from fastpath.engine.loop import EpochEvent, Event, StepEvent, Timing, TrainState
 from fastpath.ingest.split import SplitTable
 from fastpath.runtime import Runtime
-from fastpath.types import ChannelStats
 from fastpath.workflows import failure
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.extra import with_extra
@@ -143,8 +142,9 @@ def run(
         emit = on_event or (lambda _event: None)
         emit(_start(state, data, course, config, memory))
         pixels = place(data.patches, rows_N, memory.residency, runtime)
-        stats = ChannelStats(data.split.mean_3, data.split.std_3)
-        val = stack.enter_context(closing(eval_loader(data.patches, data.val_rows_N, stats, config, runtime, pixels)))
+        val = stack.enter_context(
+            closing(eval_loader(data.patches, data.val_rows_N, data.stats, config, runtime, pixels))
+        )
         try:
             with closing(follow_course(state, course, data, val, runtime, pixels)) as events:
                 result = _follow(events, state, run_dir, config, lambda: capture(state, origin), emit, runtime)

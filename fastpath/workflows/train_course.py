@@ -30,7 +30,7 @@ from fastpath.model.fold import fold_frozen
 from fastpath.model.freeze import LogitNetwork, freeze, parameter_groups
 from fastpath.model.registry import build, restore
 from fastpath.runtime import Runtime
-from fastpath.types import Batch, ChannelStats
+from fastpath.types import Batch
 from fastpath.workflows.run_data import RunData
 
 
@@ -91,7 +91,6 @@ def follow_course(
         runtime: Device and precision.
         pixels: Where the patches are; None reads them from the store.
     """
-    stats = ChannelStats(data.split.mean_3, data.split.std_3)
     made = stage_at(course, state.epoch).phase
     for stage in course:
         if state.epoch >= stage.end_epoch:
@@ -101,7 +100,7 @@ def follow_course(
             state.network, state.optimizer, state.schedule = _learner(state.model, course, stage, runtime)
             made = stage.phase
         with closing(
-            train_loader(data.patches, data.train_rows_N, stats, stage.config, runtime, pixels, data.weights_N)
+            train_loader(data.patches, data.train_rows_N, data.stats, stage.config, runtime, pixels, data.weights_N)
         ) as train:
             yield from fit(
                 state,
@@ -117,9 +116,8 @@ def follow_course(
 def _first_images(count: int, data: RunData, stage: Stage, runtime: Runtime) -> Iterator[Tensor]:
     """Yield the images of a stage's first batches, whole ones on every rank, so that all see the same."""
     alone = replace(runtime, rank=0, world_size=1)
-    stats = ChannelStats(data.split.mean_3, data.split.std_3)
     with closing(
-        train_loader(data.patches, data.train_rows_N, stats, stage.config, alone, weights_N=data.weights_N)
+        train_loader(data.patches, data.train_rows_N, data.stats, stage.config, alone, weights_N=data.weights_N)
     ) as train:
         for batch in islice(train.epoch(0), count):
             yield batch.images_NCHW
