@@ -13,10 +13,10 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -44,6 +44,29 @@ PATIENCE = datetime.timedelta(minutes=30)  # for another rank; rank 0 alone may 
 @functools.cache
 def _side_stream(device: torch.device) -> Any:  # noqa: ANN401
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+@functools.cache
+def _copy_stream(device: torch.device) -> Any:  # noqa: ANN401
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+class Arrival(Protocol):
+    """What tells when a copy to the host is whole: a CUDA event, or something that has always happened."""
+
+    def query(self) -> bool:
+        """Return whether it is."""
+
+    def synchronize(self) -> None:
+        """Wait until it is; from any thread."""
+
+
+class _Arrived:
+    def query(self) -> bool:
+        return True
+
+    def synchronize(self) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +165,35 @@ class Runtime:
         event: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
         return lambda: event.synchronize()
+
+    def host_like(self, tensor: Tensor) -> Tensor:
+        """Return room on the host for a tensor: of its form, and pinned where a card is to copy into it."""
+        pinned = self.device.type == "cuda"
+        return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, pin_memory=pinned)
+
+    def to_host(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> Arrival:
+        """Copy tensors as they will be once all that training has asked for is done, without waiting for it.
+
+        The copy has a stream of its own, as on the loader's it would hold up the patches of coming steps until all
+        steps that are queued are done. It begins after what training has asked for, and training goes on after it:
+        the next step writes into these very tensors, and so may whoever is given their memory once they are freed.
+
+        Args:
+            sources: On the device or the host.
+            targets: From `host_like`; not to be read, changed or freed before the copy has arrived.
+        """
+        if self.device.type != "cuda":
+            _copy(sources, targets)
+            return _Arrived()
+        training, stream = self.training_stream, _copy_stream(self.device)
+        assert training is not None
+        stream.wait_stream(training)
+        with torch.cuda.stream(stream):
+            _copy(sources, targets)
+            event: Any = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+            event.record(stream)
+        training.wait_event(event)
+        return event  # type: ignore[no-any-return]
 
     @contextlib.contextmanager
     def group(self) -> Iterator[None]:
@@ -267,6 +319,12 @@ def resolve(
         world_size=world_size,
         notice=notice,
     )
+
+
+@torch.no_grad()
+def _copy(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+    for source, target in zip(sources, targets, strict=True):
+        target.copy_(source, non_blocking=True)
 
 
 def attempt() -> int:
