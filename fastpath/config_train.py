@@ -106,8 +106,9 @@ class TrainConfig(Section):
     """Passes over the training split. With stages, the sum of theirs."""
     early_stop_epochs: Annotated[int, Field(ge=0)] = 0
     """Stop after this many epochs without a better validation AUC; 0 never stops early."""
-    checkpoint_steps: Annotated[int, Field(ge=0)] = 0
-    """Also save `last` every so many steps; 0 saves at the end of each epoch only."""
+    checkpoint_minutes: NonNegative = 10.0
+    """Also save `last` whenever so many minutes have passed since the last save: what a crash costs at most; 0 saves at
+    the end of each epoch only."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Train towards labels moved this share of the way to one half."""
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0

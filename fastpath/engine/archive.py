@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fastpath.errors import CheckpointError, FastpathError
-from fastpath.shards.format import durably
+from fastpath.shards.format import durably, sync_directory
 
 # The pickle holds names and numbers, a few hundred bytes a tensor: a network of 100,000 tensors stays below.
 _PICKLE_BYTES_MAX = 64 << 20
@@ -41,6 +41,32 @@ def write_archive(values: Mapping[str, Any], path: Path) -> None:
         kept = "; the one before it is kept" if path.exists() else ""
         problem = f"cannot be written ({error.strerror or error}){kept}"
         raise FastpathError(path, problem, "make room on the disk, then go on with --resume") from None
+
+
+def share_file(path: Path, other: Path) -> bool:
+    """Make a second name of a file, so that `other` holds the old content or the new one, whenever the process dies.
+
+    Both names are of one file until `write_archive` writes to either: that puts a new file in the name's place.
+
+    Args:
+        path: A file that was written durably.
+        other: The second name, in the same directory.
+
+    Returns:
+        Whether the file system takes second names; where not, `other` is as it was.
+    """
+    # Not the name that `durably` writes to: left behind by a kill, it would be opened and both files be written over.
+    temporary = other.with_name(other.name + ".link.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        temporary.hardlink_to(path)
+        temporary.replace(other)  # does nothing where both are the same file already
+    except OSError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(other.parent)
+    return True
 
 
 class _Sink:

@@ -1,7 +1,9 @@
 """What a training run leaves on disk, and in what order, so that a crash at any moment loses nothing.
 
 At the end of an epoch the journal's line comes first and `last.pt` last: a run killed in between goes on from the
-older checkpoint, cuts the journal back to it, and writes the same line again.
+older checkpoint, cuts the journal back to it, and writes the same line again. All of it is written in this order by one
+thread (`saving`), so a run that is ahead of it when it is killed goes on from the older checkpoint too, and finds no
+line of what it lost, or one that it cuts back.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fastpath.engine import journal
+from fastpath.engine.archive import share_file
 from fastpath.engine.checkpoint import Checkpoint, Origin, check_same_config, save_checkpoint
 from fastpath.engine.loop import EpochEvent
 from fastpath.errors import FastpathError, UsageError
@@ -110,14 +113,20 @@ def rewind(path: Path, num_epochs: int) -> None:
     journal.truncate(path / TIMINGS, num_epochs)
 
 
-def record_epoch(path: Path, event: EpochEvent, checkpoint: Checkpoint, title: str) -> None:
-    """Write down an epoch that ended, and the state it left; draw the curves so far under a title."""
+def record_epoch(path: Path, event: EpochEvent, checkpoint: Checkpoint) -> None:
+    """Write down an epoch that ended and the state it left: once, even where it belongs in both files."""
     journal.append(path / TIMINGS, journal.timing_record(event))
     journal.append(path / JOURNAL, journal.epoch_record(event))
     journal.write_history(path / HISTORY, journal.read(path / JOURNAL))
     if event.improved:
         save_checkpoint(checkpoint, path / BEST)
+        if share_file(path / BEST, path / LAST):
+            return
     save_checkpoint(checkpoint, path / LAST)
+
+
+def draw(path: Path, title: str) -> None:
+    """Draw the curves so far under a title."""
     draw_curves(path / CURVES, journal.read(path / JOURNAL), title, journal.read(path / TIMINGS))
 
 

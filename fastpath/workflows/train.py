@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -16,18 +15,11 @@ from fastpath.config import Config
 from fastpath.data.geometry import centre_lost_share
 from fastpath.data.loader import eval_loader
 from fastpath.data.residency import Budget, ResidencyChoice, budget, place
-from fastpath.engine.checkpoint import (
-    Checkpoint,
-    Origin,
-    capture,
-    check_origin,
-    load_checkpoint,
-    save_checkpoint,
-)
+from fastpath.engine.checkpoint import Checkpoint, Origin, capture, check_origin, load_checkpoint
 from fastpath.engine.course import Stage, course_of, stage_at
 from fastpath.engine.guard import NonFiniteLossError
 from fastpath.engine.lint import EpochRates, lint, planned_rates
-from fastpath.engine.loop import EpochEvent, Event, StepEvent, Timing, TrainState
+from fastpath.engine.loop import EpochEvent, Event, Timing, TrainState
 from fastpath.ingest.split import SplitTable
 from fastpath.runtime import Runtime
 from fastpath.workflows import failure
@@ -36,6 +28,7 @@ from fastpath.workflows.extra import with_extra
 from fastpath.workflows.interrupts import interruptible
 from fastpath.workflows.ranks import asked_to_stop, together
 from fastpath.workflows.run_data import RunData, open_run_data, origin_of
+from fastpath.workflows.saving import Saver
 from fastpath.workflows.train_course import follow_course, make_state
 
 Status = Literal["finished", "stopped early", "interrupted"]
@@ -110,6 +103,7 @@ def run(
     split: SplitTable | None = None,
     residency: ResidencyChoice = "auto",
     on_event: Callable[[StartEvent | Event], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> TrainResult:
     """Train, validating and saving after every epoch. Nothing is written before all inputs are proven.
 
@@ -123,7 +117,9 @@ def run(
         resume: Go on from the directory's `last.pt`, to the result of an uninterrupted run.
         split: Division to train and validate by; None reads the store's own.
         residency: Where patches wait to be fed; decides nothing about the result.
-        on_event: Told of the start, every step, validation batch and epoch. Must not change what it is given.
+        on_event: Told of the start, every step, validation batch and epoch, maybe before the files tell of it. Must not
+            change what it is given.
+        clock: Seconds since any moment, to save by; decides nothing about the result.
 
     Raises:
         UsageError: The store, configuration, directory or checkpoint is not what it should be.
@@ -147,7 +143,15 @@ def run(
         )
         try:
             with closing(follow_course(state, course, data, val, runtime, pixels)) as events:
-                result = _follow(events, state, run_dir, config, lambda: capture(state, origin), emit, runtime)
+                saver = Saver(
+                    run_dir,
+                    lambda: capture(state, origin),
+                    runtime,
+                    minutes=config.train.checkpoint_minutes,
+                    title=f"{config.model.name}, {config.train.epochs} epochs",
+                    clock=clock,
+                )
+                result = _follow(events, state, run_dir, config, saver, emit, runtime)
         except NonFiniteLossError as error:
             if runtime.rank > 0:
                 raise
@@ -169,33 +173,28 @@ def _follow(
     state: TrainState,
     run_dir: Path,
     config: Config,
-    snapshot: Callable[[], Checkpoint],
+    saver: Saver,
     emit: Callable[[Event], None],
     runtime: Runtime,
 ) -> TrainResult:
     """Save, tell and stop as the events of training ask for."""
     began = time.perf_counter()
     timings: list[Timing] = []
-    every, patience = config.train.checkpoint_steps, config.train.early_stop_epochs
-    title = f"{config.model.name}, {config.train.epochs} epochs"
+    patience = config.train.early_stop_epochs
     status: Status = "finished"
-    writes = runtime.rank == 0
-    with interruptible(patient=runtime.world_size > 1) as interrupted:
+    # A first Ctrl-C is held back until all is written, too.
+    with interruptible(patient=runtime.world_size > 1) as interrupted, saver:
         while state.epoch < config.train.epochs:
             if patience and state.epochs_since_best >= patience:
                 status = "stopped early"
                 break
             event = next(events)
             if isinstance(event, EpochEvent):
-                if writes:
-                    directory.record_epoch(run_dir, event, snapshot(), title)
                 timings.append(event.timing)
-            elif isinstance(event, StepEvent) and every and event.step % every == 0 and writes:
-                _save(state, snapshot, run_dir)
+            saver.after(event)
             emit(event)
             if asked_to_stop(interrupted(), event, runtime):
-                if writes:
-                    _save(state, snapshot, run_dir)
+                saver.save()
                 status = "interrupted"
                 break
     total = Timing(sum(t.num_images for t in timings), sum(t.train_s for t in timings), sum(t.wait_s for t in timings))
@@ -209,12 +208,6 @@ def _follow(
         images_per_s=total.images_per_s,
         stall_share=total.stall_share,
     )
-
-
-def _save(state: TrainState, snapshot: Callable[[], Checkpoint], run_dir: Path) -> None:
-    """Save where the run stands, unless a loss that is not finite has spoilt it: the guard will tell of that."""
-    if math.isfinite(state.loss_sum.item()):
-        save_checkpoint(snapshot(), run_dir / directory.LAST)
 
 
 def _checkpoint(run_dir: Path, origin: Origin) -> Checkpoint | None:

@@ -130,7 +130,7 @@ def test_two_ranks_make_the_run_of_one(store: Path, tmp_path: Path, changes: dic
 def test_a_lost_rank_ends_the_run_and_it_resumes_on_another_number(store: Path, tmp_path: Path) -> None:
     run_dir, settings = (
         tmp_path / "run",
-        overrides(train__epochs="30", train__checkpoint_steps="1", train__accumulate="2"),
+        overrides(train__epochs="30", train__checkpoint_minutes="1e-6", train__accumulate="2"),
     )
     process = launched(store, run_dir, settings)
     wait_for(run_dir / "last.pt", process)
@@ -152,7 +152,7 @@ def test_a_lost_rank_ends_the_run_and_it_resumes_on_another_number(store: Path, 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_torchrun_restarts_a_run_where_it_stood(store: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    process = launched(store, run_dir, overrides(train__epochs="12", train__checkpoint_steps="1"), restarts=1)
+    process = launched(store, run_dir, overrides(train__epochs="12", train__checkpoint_minutes="1e-6"), restarts=1)
     wait_for(run_dir / "last.pt", process)
     os.kill(rank_process(process.pid, 1), signal.SIGKILL)
     _, error = process.communicate(timeout=300)

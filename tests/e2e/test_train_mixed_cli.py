@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ pretrained = false
 trainable = "all"
 [train]
 epochs = 3
-checkpoint_steps = 1
+checkpoint_minutes = 1
 """
 
 
@@ -89,7 +90,7 @@ def test_a_run_that_stops_between_two_steps_resumes_bit_for_bit(
             raise Stopped
 
     with pytest.raises(Stopped):
-        train.run(store, run_dir, config, CPU, on_event=listen)
+        train.run(store, run_dir, config, CPU, on_event=listen, clock=count(step=60).__next__)
     reached = load_checkpoint(run_dir / "last.pt")
     assert reached.epoch * 4 + reached.step == steps
     train.run(store, run_dir, config, CPU, resume=True)
