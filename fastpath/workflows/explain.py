@@ -19,10 +19,10 @@ from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, locate
-from fastpath.types import Split
+from fastpath.types import Batch, Split
 from fastpath.workflows import json_values
 from fastpath.workflows.explain_sheet import sheet
-from fastpath.workflows.inference import all_logits, scored
+from fastpath.workflows.inference import all_logits
 from fastpath.workflows.occlusion import Audit, audit
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
@@ -152,12 +152,13 @@ def explain_rows(
 ) -> tuple[Maps, NDArray[np.float64]]:
     """Return the maps of these rows by method, float32 [N, H, W], and their logits float64 [N]."""
     maps: dict[Method, list[NDArray[np.float32]]] = {method: [] for method in methods}
-    logits: list[NDArray[np.float32]] = []
-    for batch, logits_N in scored(trained, model, store, rows_N, runtime):
-        logits.append(logits_N)
+
+    def attribute(batch: Batch) -> None:
         for method in methods:
             maps[method].append(attribution.attribute(model, batch.images_NCHW, method))
-    return {method: np.concatenate(parts) for method, parts in maps.items()}, np.concatenate(logits).astype(np.float64)
+
+    logits_N = all_logits(trained, model, store, rows_N, runtime, each=attribute)
+    return {method: np.concatenate(parts) for method, parts in maps.items()}, logits_N.astype(np.float64)
 
 
 def _labelled_rows(store: Store, split: Split) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from fastpath.ingest.slide_reader import open_slide
 from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
 from fastpath.workflows import calibrated
-from fastpath.workflows.inference import scored
+from fastpath.workflows.inference import portions
 from fastpath.workflows.slide_grid import Grid, Tiles, lay_grid
 from fastpath.workflows.slide_lesions import Found, compare, lesion_mask
 from fastpath.workflows.slide_map import heatmap
@@ -158,7 +158,7 @@ def _score(
         rows_N = np.arange(len(progress), total)
         if advance is not None:
             advance(len(progress), total)
-        for _, logits_N in scored(trained, model, tiles, rows_N, runtime) if len(rows_N) else ():
+        for logits_N in portions(trained, model, tiles, rows_N, runtime) if len(rows_N) else ():
             progress.append(logits_N)
             if advance is not None:
                 advance(len(progress), total)

@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from fastpath.cli.main import app
 from fastpath.errors import DataError, FastpathError, UsageError
 from fastpath.ingest import tissue
-from fastpath.workflows import slide_progress
+from fastpath.workflows import inference, slide_progress
 
 pytest.importorskip("openslide", reason="pip install 'fastpath[slide]'")
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
@@ -183,6 +183,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
         calls.append(len(logits_N))
         append(self, logits_N)
 
+    monkeypatch.setattr(inference, "PORTION_S", 0.0)  # a batch at a time
     monkeypatch.setattr(slide_progress.Progress, "append", interrupted)
     assert _invoke(*arguments, "-o", tmp_path / "out").exit_code != 0
     partial = tmp_path / "out" / slide_progress.NAME
