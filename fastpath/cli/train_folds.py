@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastpath.workflows.folds import Watch
 
 
-def watch(verbosity: int) -> Watch:
+def watch(verbosity: int, where: Runtime) -> Watch:
     """Return what shows each training under its name."""
     from fastpath.cli.train_view import TrainView
 
@@ -27,7 +27,7 @@ def watch(verbosity: int) -> Watch:
     def shown(name: str) -> Iterator[Callable[[Any], None]]:
         if verbosity >= 0:
             render.stderr.print(f"[bold]{name}[/]")
-        with TrainView(verbosity) as view:
+        with TrainView(verbosity, where) as view:
             yield view.show
 
     return shown
@@ -59,7 +59,7 @@ def train_folds(
         resume=resume,
         residency=residency,
         trackers=trackers,
-        watch=watch(verbosity),
+        watch=watch(verbosity, where),
     )
     if found.status == "interrupted":
         render.notice(f"stopped where it can go on: fastpath train {store} -o {output} --folds {num_folds} --resume")
@@ -95,7 +95,7 @@ def measure_leak(
         example = "write 'fastpath compare --splits random,group STORE --config TOML -o DIR'"
         raise UsageError("--splits", f"found {found}, wanted one store and -o", example)
     settings = config.load(config_path)
-    found_leak = leak.run(stores[0], output, settings, where, num_folds=folds or 0, watch=watch(verbosity))
+    found_leak = leak.run(stores[0], output, settings, where, num_folds=folds or 0, watch=watch(verbosity, where))
     if found_leak.status == "interrupted":
         render.notice("stopped where it can go on: run the same again")
         click.get_current_context().exit(INTERRUPTED)

@@ -16,9 +16,10 @@ from fastpath.cli import render
 if TYPE_CHECKING:
     from fastpath.engine.lint import EpochRates
     from fastpath.engine.loop import EpochEvent, Event, StepEvent
+    from fastpath.runtime import Runtime
     from fastpath.workflows.train import StartEvent
 
-# Reading a loss waits for the device, so it is read no more often than the eye needs.
+# A line is written no more often than the eye needs.
 _REFRESH_S = 0.5
 _HEADINGS = ("epoch", "train loss", "val loss", "val AUC", "", "lr head", "img/s", "stall", "seconds")
 _WIDTHS = (7, 10, 9, 8, 4, 9, 7, 6, 8)
@@ -31,7 +32,9 @@ class TrainView:
         start: What was told before the first step; None until then.
     """
 
-    def __init__(self, verbosity: int) -> None:
+    def __init__(self, verbosity: int, runtime: Runtime) -> None:
+        from fastpath.engine.snapshot import LateScalar
+
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -43,6 +46,7 @@ class TrainView:
         self._bar = Progress(*columns, console=render.stderr, disable=self._quiet, transient=True)
         self._task: TaskID | None = None
         self.start: StartEvent | None = None
+        self._loss = LateScalar(runtime)
         self._epoch_images = 0
         self._epoch_began = self._shown = 0.0
 
@@ -105,12 +109,15 @@ class TrainView:
             return
         self._shown = now
         rate = self._epoch_images / max(now - self._epoch_began, 1e-9)
+        loss = self._loss.look(
+            event.loss
+        )  # on a card that of some steps ago, as this one's would have to be waited for
         self._bar.update(
             self._task,
             description=f"epoch {event.epoch + 1}/{self.start.num_epochs}",
             completed=event.step,
             total=event.num_steps,
-            state=f"{rate:,.0f} img/s  stall {event.stall_share:.0%}  loss {event.loss.item():.4f}",
+            state=f"{rate:,.0f} img/s  stall {event.stall_share:.0%}" + ("" if loss is None else f"  loss {loss:.4f}"),
         )
 
     def _validation(self, epoch: int, num_images: int) -> None:

@@ -1,4 +1,4 @@
-"""A copy of a training state in the memory of the host, made without waiting for the device."""
+"""Copies in the memory of the host of what changes on the device, made without waiting for it."""
 
 from __future__ import annotations
 
@@ -39,6 +39,33 @@ class Snapshot:
         if room is None or (room.size(), room.stride(), room.dtype) != (source.size(), source.stride(), source.dtype):
             return self._runtime.host_like(source)
         return room
+
+
+class LateScalar:
+    """A number on the device as it was some time ago. Looking at it waits for nothing."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._room: Tensor | None = None
+        self._arrival: Arrival | None = None
+        self._value: float | None = None
+
+    def look(self, number: Tensor) -> float | None:
+        """Send for a number unless one is on its way; return the last that has come, None before the first.
+
+        Args:
+            number: [] on the device; always of the same dtype.
+        """
+        self._take()
+        if self._arrival is None:
+            self._room = self._runtime.host_like(number) if self._room is None else self._room
+            self._arrival = self._runtime.to_host([number], [self._room])
+            self._take()
+        return self._value
+
+    def _take(self) -> None:
+        if self._arrival is not None and self._room is not None and self._arrival.query():
+            self._value, self._arrival = self._room.item(), None
 
 
 def _with(value: Any, copies: Iterator[Tensor]) -> Any:  # noqa: ANN401 (nested values of any kind)

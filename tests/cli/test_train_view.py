@@ -13,7 +13,10 @@ from fastpath.cli import render
 from fastpath.cli.train_view import TrainView
 from fastpath.engine.lint import EpochRates
 from fastpath.engine.loop import EpochEvent, StepEvent, Timing, ValidationEvent
+from fastpath.runtime import Runtime
 from fastpath.workflows.train import StartEvent
+
+CPU = Runtime(torch.device("cpu"))
 
 START = StartEvent(
     num_train=4000,
@@ -29,25 +32,14 @@ START = StartEvent(
 EPOCH = EpochEvent(1, 0.51234, 0.4, 0.91, {"head": 1e-4}, True, Timing(4000, 10.0, 1.0, 2.0))
 
 
-class CountedLoss(torch.Tensor):
-    """A loss that knows how often it was read."""
-
-    reads = 0
-
-    def item(self) -> float:
-        CountedLoss.reads += 1
-        return 0.25
-
-
 def shown(verbosity: int, monkeypatch: pytest.MonkeyPatch, num_steps: int = 2) -> str:
     stream = io.StringIO()
     console = Console(file=stream, width=120, force_terminal=False, highlight=False)
     monkeypatch.setattr(render, "stderr", console)
-    loss = torch.zeros(()).as_subclass(CountedLoss)
-    with TrainView(verbosity) as view:
+    with TrainView(verbosity, CPU) as view:
         view.show(replace(START, num_steps=num_steps))
         for step in range(1, num_steps + 1):
-            view.show(StepEvent(0, step, 2000, loss, 0.1, num_steps))
+            view.show(StepEvent(0, step, 2000, torch.zeros(()), 0.1, num_steps))
         view.show(ValidationEvent(0, 1000))
         view.show(EPOCH)
     return stream.getvalue()
@@ -65,11 +57,31 @@ def test_quiet_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(-1, monkeypatch) == ""
 
 
-def test_losses_are_read_now_and_then_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    CountedLoss.reads = 0
+def test_the_bar_tells_the_loss_of_the_step() -> None:
+    with TrainView(0, CPU) as view:
+        view.show(START)
+        view.show(StepEvent(0, 1, 2000, torch.tensor(0.25), 0.1, 2))
+        assert view._bar.tasks[0].fields["state"].endswith("stall 10%  loss 0.2500")
+
+
+def test_losses_are_sent_for_now_and_then_and_none_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+
+    class Never:
+        def query(self) -> bool:
+            return False
+
+        def synchronize(self) -> None:
+            pytest.fail("waited")
+
+    def send(_self: Runtime, sources: list[torch.Tensor], _targets: list[torch.Tensor]) -> Never:
+        sent.append(len(sources))
+        return Never()
+
+    monkeypatch.setattr(Runtime, "to_host", send)
     monkeypatch.setattr("fastpath.cli.train_view.time.monotonic", lambda: 100.0)
     shown(0, monkeypatch, num_steps=500)
-    assert CountedLoss.reads == 2  # the clock stands still: the first and the last
+    assert sent == [1]  # the first is still on its way when the epoch ends
 
 
 @pytest.mark.parametrize(("share", "said"), [(0.0, False), (0.125, True)])
@@ -78,7 +90,7 @@ def test_a_crop_that_can_lose_the_centre_is_warned_of_with_its_share(
 ) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(render, "stderr", Console(file=stream, width=120, force_terminal=False, highlight=False))
-    with TrainView(0) as view:
+    with TrainView(0, CPU) as view:
         view.show(replace(START, centre_lost_share=share))
     assert ("12.5% of training samples" in stream.getvalue()) == said
 
@@ -88,7 +100,7 @@ def test_the_rates_and_what_is_odd_about_them_come_before_the_first_epoch(monkey
     monkeypatch.setattr(render, "stderr", Console(file=stream, width=400, force_terminal=False, highlight=False))
     still = [EpochRates(epoch, 1e-3, 1e-3, 1e-3, 0.0) for epoch in (1, 2, 3)]
     moving = [EpochRates(4, 4e-5, 1e-3, 5e-4, 0.0), EpochRates(5, 5e-4, 5e-4, 0.0, 0.0)]
-    with TrainView(0) as view:
+    with TrainView(0, CPU) as view:
         view.show(replace(START, rates=(*still, *moving), warnings=("a triangle wave", "nothing is learnt")))
     _, rates, *notes = stream.getvalue().splitlines()
     assert rates.endswith("1-3: 1.0e-03, 4: 4.0e-05→1.0e-03→5.0e-04, 5: 5.0e-04→0.0e+00")

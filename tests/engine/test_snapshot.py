@@ -15,7 +15,7 @@ from fastpath.engine.checkpoint import Checkpoint, Origin, capture
 from fastpath.engine.ema import Average
 from fastpath.engine.loop import TrainState
 from fastpath.engine.optim import make_optimizer, make_schedule
-from fastpath.engine.snapshot import Snapshot
+from fastpath.engine.snapshot import LateScalar, Snapshot
 from fastpath.runtime import Runtime
 
 CPU = Runtime(torch.device("cpu"))
@@ -130,17 +130,44 @@ def test_the_copy_is_left_to_the_runtime(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class Pending:
-    """A copy that is made when it is waited for."""
+    """A copy that is made when it is waited for, or when a test lets it."""
 
     def __init__(self, pairs: list[tuple[Tensor, Tensor]]) -> None:
-        self.pairs = pairs
+        self.pairs, self.arrived = pairs, False
 
     def query(self) -> bool:
-        return False
+        return self.arrived
 
     def synchronize(self) -> None:
+        self.arrive()
+
+    def arrive(self) -> None:
         for source, target in self.pairs:
             target.copy_(source)
+        self.arrived = True
+
+
+def test_on_the_cpu_a_number_is_what_it_is() -> None:
+    late = LateScalar(CPU)
+    assert [late.look(torch.tensor(value)) for value in (0.25, 0.5)] == [0.25, 0.5]
+
+
+def test_on_a_card_a_number_is_the_last_that_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Pending] = []
+
+    def send(_self: Runtime, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> Pending:
+        sent.append(Pending([(sources[0].clone(), targets[0])]))
+        return sent[-1]
+
+    monkeypatch.setattr(Runtime, "to_host", send)
+    late = LateScalar(CPU)
+    assert late.look(torch.tensor(0.25)) is None
+    assert late.look(torch.tensor(0.5)) is None
+    assert len(sent) == 1  # one is on its way, so no other is sent for
+    sent[0].arrive()
+    assert late.look(torch.tensor(0.75)) == 0.25
+    sent[1].arrive()
+    assert late.look(torch.tensor(1.0)) == 0.75
 
 
 def addresses(checkpoint: Checkpoint) -> set[int]:

@@ -58,7 +58,7 @@ def command(
 
     @contextmanager
     def watch() -> Iterator[Watch]:
-        with TrainView(verbosity) as view:
+        with TrainView(verbosity, where) as view:
             yield view.show
 
     where = runtime.resolve(device, amp=amp)

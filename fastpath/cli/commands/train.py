@@ -99,7 +99,7 @@ def command(
             verbosity=verbosity,
         )
         return
-    with TrainView(verbosity) as view, listening(heard, output, settings, view.show) as tell:
+    with TrainView(verbosity, where) as view, listening(heard, output, settings, view.show) as tell:
         result = train.run(store, output, settings, where, resume=resume, residency=residency, on_event=tell)
     _tell(result, view.start, where, f"fastpath train {store} -o {output} --resume", as_json=as_json)
 
