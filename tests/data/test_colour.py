@@ -34,6 +34,35 @@ def test_hue_shift_is_torchvisions(turns: float) -> None:
     np.testing.assert_allclose(colour.shift_hue(pixels, np.float32([[turns]]))[0], theirs, atol=2e-4)
 
 
+def hue_by_remainder(pixels: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    """The closed form as it is written in the literature, with % and reductions over the channels."""
+    largest, smallest = pixels.max(-1), pixels.min(-1)
+    chroma = largest - smallest
+    divisor = np.where(chroma == 0, 1, chroma)
+    red, green, blue = np.moveaxis(pixels, -1, 0)
+    sector = np.where(
+        largest == red,
+        (green - blue) / divisor,
+        np.where(largest == green, (blue - red) / divisor + 2, (red - green) / divisor + 4),
+    )
+    k = (sector[..., None] + 6 * turns[..., None] + np.array([5, 3, 1], dtype=pixels.dtype)) % 6
+    return np.asarray(largest[..., None] - chroma[..., None] * np.clip(np.minimum(k, 4 - k), 0, 1), dtype=pixels.dtype)
+
+
+@pytest.mark.parametrize("count", [1, 3, 1000])
+@pytest.mark.parametrize("levels", [1, 2, 4, 255, 2**24])
+def test_hue_shift_is_the_closed_form_bit_for_bit(count: int, levels: int) -> None:
+    rng = np.random.default_rng([count, levels])
+    pixels = rng.integers(0, levels + 1, (count, 65, 3)).astype(np.float32) / np.float32(levels)
+    pixels[:, :9] = pixels[:, :9, :1]  # greys
+    pixels[:, 9:20, 1] = pixels[:, 9:20, 2]  # two channels alike
+    pixels[:, -2:] = [[0.0] * 3, [1.0] * 3]
+    turns = rng.uniform(-0.5, 0.5, (count, 1)).astype(np.float32)
+    edges = np.float32([0, -0.0, 0.5, -0.5, 1 / 6, -1 / 6, 1 / 3, -1 / 3, 1e-9, -1e-9, 1 / 12])[:count]
+    turns[: len(edges), 0] = edges  # shifts that lead from one sector's border to another's
+    assert colour.shift_hue(pixels, turns).tobytes() == hue_by_remainder(pixels, turns).tobytes()
+
+
 def test_a_positive_hue_shift_moves_red_towards_green() -> None:
     red = np.float32([[[1.0, 0.0, 0.0]]])
     np.testing.assert_allclose(colour.shift_hue(red, np.float32([[1 / 6]]))[0, 0], [1, 1, 0], atol=1e-6)
