@@ -33,6 +33,11 @@ class JoinedStore:
         """Names, an object array of str."""
         return np.concatenate([store.ids_N for store in self._stores])
 
+    @property
+    def local(self) -> bool:
+        """Whether all shards are on this machine."""
+        return all(store.local for store in self._stores)
+
     def parts(self, rows_N: np.ndarray) -> Iterator[tuple[Store, np.ndarray, np.ndarray]]:
         """Yield each store that rows lie in, with their places in `rows_N` and their rows there, both int64."""
         number_N = np.searchsorted(self._starts, rows_N, side="right") - 1
@@ -52,3 +57,12 @@ class JoinedStore:
             # Indexing by an array copies, so patches are written from a buffer of their own.
             out_NHWC[at] = store.gather(own_N)
         return out_NHWC
+
+    def sampled(self, indices_N: np.ndarray, grid: slice) -> np.ndarray:
+        """Copy some pixels of patches; see `Store.sampled`."""
+        rows_N = np.asarray(indices_N, np.int64)
+        side = len(range(*grid.indices(self.patch_size_px)))
+        found_NKK3 = np.empty((len(rows_N), side, side, 3), np.uint8)
+        for store, at, own_N in self.parts(rows_N):
+            found_NKK3[at] = store.sampled(own_N, grid)
+        return found_NKK3

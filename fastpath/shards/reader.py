@@ -32,8 +32,17 @@ class Store:
         self.path, self.manifest, self.remote = path, manifest, remote
         self._shards: dict[int, np.ndarray] = {}
 
+    def __reduce__(self) -> tuple[type[Store], tuple[Path, fmt.Manifest, Remote | None]]:
+        """Travel to another process as a place and not as pixels: there the files are mapped anew."""
+        return Store, (self.path, self.manifest, self.remote)
+
     def __len__(self) -> int:
         return self.manifest.num_patches
+
+    @property
+    def local(self) -> bool:
+        """Whether all shards are on this machine."""
+        return self.remote is None or all((self.path / entry.file).exists() for entry in self.manifest.shards)
 
     @property
     def patch_size_px(self) -> int:
@@ -176,15 +185,39 @@ class Store:
         Raises:
             IndexError: A row is out of range.
         """
-        rows = np.asarray(indices_N, dtype=np.int64)
-        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
-            raise IndexError(f"row {rows.min() if rows.min() < 0 else rows.max()} of a store of {len(self)}")
+        rows = self._checked(indices_N)
         if out_NHWC is None:
             out_NHWC = np.empty((len(rows), *self.manifest.patch_shape), np.uint8)
         shard_of, row_of = self._places
         for position, row in enumerate(rows.tolist()):
             out_NHWC[position] = self.shard(shard_of[row])[row_of[row]]
         return out_NHWC
+
+    def sampled(self, indices_N: np.ndarray, grid: slice) -> np.ndarray:
+        """Copy some pixels of patches, and read no others.
+
+        Args:
+            indices_N: Rows of the store, in any order, repeats allowed.
+            grid: Which pixels, along either side.
+
+        Returns:
+            uint8 [N, K, K, 3].
+
+        Raises:
+            IndexError: A row is out of range.
+        """
+        rows, side = self._checked(indices_N), len(range(*grid.indices(self.patch_size_px)))
+        found_NKK3 = np.empty((len(rows), side, side, 3), np.uint8)
+        shard_of, row_of = self._places
+        for position, row in enumerate(rows.tolist()):
+            found_NKK3[position] = self.shard(shard_of[row])[row_of[row], grid, grid]
+        return found_NKK3
+
+    def _checked(self, indices_N: np.ndarray) -> np.ndarray:
+        rows = np.asarray(indices_N, dtype=np.int64)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise IndexError(f"row {rows.min() if rows.min() < 0 else rows.max()} of a store of {len(self)}")
+        return rows
 
 
 def _values(column: pa.ChunkedArray) -> np.ndarray:
