@@ -158,6 +158,16 @@ class Runtime:
         """Return the context in which the device works on the loader's stream."""
         return torch.cuda.stream(_side_stream(self.device)) if self.device.type == "cuda" else contextlib.nullcontext()
 
+    def upload(self, array: np.ndarray[Any, Any]) -> Tensor:
+        """Return a host array on the device: pinned and copied without waiting on a card, as it is on the CPU.
+
+        The copy is queued on the present stream; torch keeps the pinned memory until it is done.
+        """
+        host = torch.from_numpy(array)
+        if self.device.type != "cuda":
+            return host
+        return host.pin_memory().to(self.device, non_blocking=True)
+
     def mark(self) -> Callable[[], None]:
         """Return a function that waits for what has been asked of the present stream so far, and for no more."""
         if self.device.type != "cuda":

@@ -7,6 +7,7 @@ do it are in `graph_artefacts`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from fastpath.data.augment import SAME_STAIN, Augmentation
 from fastpath.data.plan import NOISE_STREAM, generator
 
 NOISE_LEVELS = 32  # steps of the noise field per standard deviation; a byte then reaches 4 deviations
+NOWHERE = -1.0  # the place in the field of what has no noise
 FIELD_PX = 512  # side of the field of noise beyond the side of a patch: 262,144 places to take a patch's from
 
 
@@ -48,24 +50,19 @@ def partner_rows(drawn: Augmentation, rows_N: NDArray[np.int64], rows_M: NDArray
     return np.where(drawn.ring_partner_N < 0, rows_N, rows_M[partner])
 
 
-def inputs(
-    policy: AugmentConfig, drawn: Augmentation, probes_NK3: NDArray[np.float32], field: NDArray[np.int8], patch_px: int
-) -> list[Any]:
-    """Return what the operators are fed: N values each, in the order of `graph_artefacts.kinds`.
+def columns(policy: AugmentConfig, drawn: Augmentation, probes_NK3: NDArray[np.float32]) -> list[NDArray[Any]]:
+    """Return what `inputs` are made of: N values each, in the order of `graph_artefacts.kinds`.
 
     Args:
         policy: What is asked for.
         drawn: The samples' parameters.
         probes_NK3: float32 [N, K, 3] in 0..1, pixels of the patches that the rings come from.
-        field: From `noise_field`.
-        patch_px: Side of a patch.
     """
-    found: list[Any] = []
+    found: list[NDArray[Any]] = []
     if policy.blur_p:
         found.append(drawn.blur_px_N.astype(np.float32))
     if policy.noise_p:
-        places = zip(drawn.noise_sd_N, drawn.noise_place_N2, strict=True)
-        found.append([noise_window(field, place, patch_px if sd else 0) for sd, place in places])
+        found.append(np.where(drawn.noise_sd_N[:, None] > 0, drawn.noise_place_N2, NOWHERE))
         found.append((drawn.noise_sd_N / NOISE_LEVELS).astype(np.float32))
     if policy.jpeg_p:
         found.append(drawn.jpeg_quality_N.astype(np.int32))
@@ -76,6 +73,22 @@ def inputs(
     if policy.ring_stain_p:
         found.append((drawn.ring_stain_N23 != SAME_STAIN).any(axis=(1, 2)))
         found.append(colour.stain_matrices(probes_NK3, drawn.ring_stain_N23))
+    return found
+
+
+def inputs(policy: AugmentConfig, columns: Sequence[NDArray[Any]], field: NDArray[np.int8], patch_px: int) -> list[Any]:
+    """Return what the operators are fed: places in the field of noise become windows of it.
+
+    Args:
+        policy: What is asked for.
+        columns: From `columns`.
+        field: From `noise_field`.
+        patch_px: Side of a patch.
+    """
+    found: list[Any] = list(columns)
+    if policy.noise_p:
+        at = int(policy.blur_p > 0)
+        found[at] = [noise_window(field, place, patch_px * bool(place[0] >= 0)) for place in columns[at]]
     return found
 
 

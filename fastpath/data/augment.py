@@ -8,7 +8,7 @@ where a policy asks for more, of its RandomAffine, GaussianBlur and JPEG. What t
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,10 @@ class Augmentation:
 
     def __len__(self) -> int:
         return len(self.hflip_N)
+
+    def at(self, index_M: NDArray[np.int64]) -> Augmentation:
+        """Return the parameters of some of the samples, in the order of `index_M`."""
+        return Augmentation(**{field.name: getattr(self, field.name)[index_M] for field in fields(self)})
 
 
 def draw(config: AugmentConfig, image_size_px: int, seed: int, epoch: int, positions: range) -> Augmentation:

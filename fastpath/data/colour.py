@@ -27,11 +27,21 @@ DARKEST = 1 / 255  # of the range; optical density is infinite at 0
 Array = NDArray[np.float32]
 
 
+def probe_grid(patch_px: int) -> slice:
+    """Return which pixels of a patch are probed, along either side."""
+    step = patch_px // PROBES_PER_SIDE
+    return slice(step // 2, step // 2 + (PROBES_PER_SIDE - 1) * step + 1, step)
+
+
 def probe_pixels(images_NHWC: NDArray[np.uint8]) -> Array:
     """Return float32 [N, 64, 3] in 0..1: the pixels on a regular grid of each patch."""
-    step = images_NHWC.shape[1] // PROBES_PER_SIDE
-    probes = images_NHWC[:, step // 2 :: step, step // 2 :: step][:, :PROBES_PER_SIDE, :PROBES_PER_SIDE]
-    return np.divide(probes.reshape(len(probes), -1, 3), 255, dtype=np.float32)
+    grid = probe_grid(images_NHWC.shape[1])
+    return unit_range(images_NHWC[:, grid, grid])
+
+
+def unit_range(probes_NHWC: NDArray[np.uint8]) -> Array:
+    """Return probed pixels as float32 [N, 64, 3] in 0..1."""
+    return np.divide(probes_NHWC.reshape(len(probes_NHWC), -1, 3), 255, dtype=np.float32)
 
 
 def jitter(pixels_NK3: Array, augmentation: Augmentation, weights_NK: Array) -> Array:

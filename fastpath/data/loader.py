@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
@@ -50,14 +49,11 @@ class Stream:
     def _batch(self, images: Any, rows: Any, num_total: int) -> Batch:  # noqa: ANN401 (DALI's TensorList)
         # NHWC memory seen as NCHW is what torch calls channels-last: no copy.
         images_NCHW = from_dlpack(images.as_tensor()).permute(0, 3, 1, 2)
-        indices_N = from_dlpack(rows.as_tensor())
-        if indices_N[0] == source.STAND_IN:
-            images_NCHW, indices_N = images_NCHW[:0], indices_N[:0]
-        labels_N = torch.from_numpy(self._labels_N[indices_N.numpy()])
-        device = self._runtime.device
-        return Batch(
-            images_NCHW, labels_N.to(device, non_blocking=True), indices_N.to(device, non_blocking=True), num_total
-        )
+        rows_N = rows.as_array()  # a copy, on the host: the pipeline may use its own memory again
+        if rows_N[0] == source.STAND_IN:
+            images_NCHW, rows_N = images_NCHW[:0], rows_N[:0]
+        upload = self._runtime.upload
+        return Batch(images_NCHW, upload(self._labels_N[rows_N]), upload(rows_N), num_total)
 
     def next_multiple(self, count: int) -> int:
         """Return the step that would follow without building a pipeline, if it is a multiple of `count`; else 0."""
@@ -77,9 +73,15 @@ class TrainLoader:
     """
 
     def __init__(
-        self, stream: Stream, num_steps: int, num_patches: int, mix: Callable[[int, Batch], Batch] | None = None
+        self,
+        stream: Stream,
+        num_steps: int,
+        num_patches: int,
+        mix: Callable[[int, Batch], Batch] | None = None,
+        close_feed: Callable[[], None] = lambda: None,
     ) -> None:
         self._stream, self.num_steps, self.num_patches, self._mix = stream, num_steps, num_patches, mix
+        self._close_feed = close_feed
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of one epoch, from `first_step` to its end."""
@@ -88,8 +90,9 @@ class TrainLoader:
         return batches if self._mix is None else map(self._mix, itertools.count(start), batches)
 
     def close(self) -> None:
-        """Release the pipeline."""
+        """Release the pipeline, and end the process that works ahead."""
         self._stream.close()
+        self._close_feed()
 
 
 class EvalLoader:
@@ -136,7 +139,7 @@ def train_loader(
     """
     pixels = pixels or residency.place(store, rows_N, "host", runtime)
     layout = source.training_layout(store.patch_size_px, config)
-    feed = source.training_feed(store, rows_N, stats, config, runtime, pixels, weights_N)
+    feed = source.training_feed(store, rows_N, stats, config, runtime, pixels, weights_N, ahead_of_time=True)
     share = -(-config.data.batch_size // runtime.world_size)
     steps = plan.num_steps(len(rows_N), config.data.batch_size)
 
@@ -144,7 +147,7 @@ def train_loader(
         return graph.training_graph(feed, first_step, layout, share, runtime, config.data.augment)
 
     stream = _stream(build, store, rows_N, config, runtime)
-    return TrainLoader(stream, steps, len(rows_N), mix.mixer(config, len(rows_N), runtime))
+    return TrainLoader(stream, steps, len(rows_N), mix.mixer(config, len(rows_N), runtime), feed.close)
 
 
 def eval_loader(

@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.config import Config
-from fastpath.data import artefacts, augment, colour, geometry, plan
+from fastpath.data import artefacts, geometry, plan
+from fastpath.data.ahead import Ahead
 from fastpath.data.geometry import Canvas
+from fastpath.data.recipe import Columns, Recipe, not_empty
 from fastpath.data.residency import MappedPixels, Patches, Pixels
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
 NO_NOISE = np.empty((0, 0, 3), np.int8)
+LENDERS = 3  # where among the columns rows of the patches that lend their rings are, if rings are swapped
 STAND_IN = -1  # the row told of a sample that belongs to no rank, where a rank's share of a step is empty
 
 Feed = tuple[Any, ...]
@@ -44,6 +47,56 @@ def epoch_rows(
     return np.asarray(rows_M[order])
 
 
+class TrainingFeed:
+    """From a global step (epoch × steps an epoch + step) to this rank's share of its batch.
+
+    Args:
+        recipe: What is fed besides pixels.
+        pixels: Where the patches are.
+        helper: Where it may lie ready.
+    """
+
+    def __init__(self, recipe: Recipe, pixels: Pixels, helper: Ahead | None) -> None:
+        self._recipe, self._pixels, self._helper = recipe, pixels, helper
+        self._policy, self._patch_px, self._frame_px = recipe.config.data.augment, recipe.patch_px, recipe.frame_px
+        self._field = artefacts.noise_field(recipe.config.seed, self._patch_px) if self._policy.noise_p else NO_NOISE
+        self._num_steps, self._order = recipe.num_steps, lru_cache(maxsize=2)(recipe.order)
+
+    def __call__(self, global_step: int) -> Feed:
+        """Return the feed of a step."""
+        epoch, step = divmod(global_step, self._num_steps)
+        columns = self._helper.take(epoch, step) if self._helper else None
+        images, columns = self._made(epoch, step) if columns is None else (self._gathered(columns), columns)
+        rows, matrices, warp, *others = columns
+        told = rows if self._recipe.share(step) else np.full_like(rows, STAND_IN)
+        extra = artefacts.inputs(self._policy, others[len(images) - 1 :], self._field, self._patch_px)
+        return *images, told, matrices, warp, *extra
+
+    def _made(self, epoch: int, step: int) -> tuple[list[Any], Columns]:
+        """Make what lies nowhere ready, from the pixels as they are gathered."""
+        images = []
+
+        def look(rows_N: NDArray[np.int64]) -> NDArray[np.float32]:
+            gathered, probes = self._pixels.probed(rows_N, self._frame_px)
+            images.append(gathered)
+            return probes
+
+        columns = self._recipe.columns(epoch, range(step, step + 1), self._order(epoch), look)
+        if self._helper:
+            self._helper.missed(columns)
+        return images, columns
+
+    def _gathered(self, columns: Columns) -> list[Any]:
+        """Gather the patches, and those that lend their rings."""
+        rows = [columns[0], columns[LENDERS]] if self._policy.ring_swap_p else [columns[0]]
+        return [self._pixels.take(rows_N, self._frame_px) for rows_N in rows]
+
+    def close(self) -> None:
+        """End the process that works ahead."""
+        if self._helper:
+            self._helper.close()
+
+
 def training_feed(
     patches: Patches,
     rows_M: NDArray[np.int64],
@@ -52,8 +105,10 @@ def training_feed(
     runtime: Runtime,
     pixels: Pixels | None = None,
     weights_M: NDArray[np.float64] | None = None,
-) -> StepFeed:
-    """Return the function from a global step (epoch × steps an epoch + step) to this rank's share of its batch.
+    *,
+    ahead_of_time: bool = False,
+) -> TrainingFeed:
+    """Return the feed of training.
 
     Args:
         patches: The store.
@@ -63,77 +118,13 @@ def training_feed(
         runtime: Rank and world size.
         pixels: Where the patches are; None reads them from the store.
         weights_M: How often each is drawn, relative to the others; None is equally often.
+        ahead_of_time: Whether a process may make what is fed besides pixels, from when it is worth one until the feed
+            is closed. It changes no bit.
     """
-    data, size = config.data, len(rows_M)
-    pixels = pixels or MappedPixels(patches)
-    layout = training_layout(patches.patch_size_px, config)
-    field = artefacts.noise_field(config.seed, layout.patch_px) if data.augment.noise_p else NO_NOISE
-    steps = plan.num_steps(size, data.batch_size)
-
-    @lru_cache(maxsize=2)
-    def order(epoch: int) -> NDArray[np.int64]:
-        return epoch_rows(patches, rows_M, config, epoch, weights_M)
-
-    def feed(global_step: int) -> Feed:
-        epoch, step = divmod(global_step, steps)
-        share = plan.step_positions(size, data.batch_size, step, runtime.rank, runtime.world_size)
-        positions = not_empty(share)
-        rows = order(epoch)[positions.start : positions.stop]
-        drawn = augment.draw(data.augment, data.image_size_px, config.seed, epoch, positions)
-        told = rows if share else np.full_like(rows, STAND_IN)
-        if not data.augment.artefacts:
-            images, matrices, warp = augmented(pixels, rows, drawn, layout, stats)
-            return images, told, matrices, warp
-        lenders = artefacts.partner_rows(drawn, rows, rows_M) if data.augment.ring_swap_p else None
-        images, probes, matrices, warp = spoilt(pixels, rows, lenders, drawn, layout, stats)
-        extra = artefacts.inputs(data.augment, drawn, probes, field, layout.patch_px)
-        return *images, told, matrices, warp, *extra
-
-    return feed
-
-
-def not_empty(share: range) -> range:
-    """Return a rank's positions in a step, or one of another's where it has none: a graph cannot run on nothing."""
-    return share or range(share.start, share.start + 1)
-
-
-def augmented(
-    pixels: Pixels, rows_N: NDArray[np.int64], drawn: augment.Augmentation, layout: Canvas, stats: ChannelStats
-) -> Feed:
-    """Gather patches into their frames and turn their augmentation into the two matrices of the graph."""
-    framed, probes = pixels.probed(rows_N, layout.frame_px)
-    return framed, *matrices_of(probes, drawn, layout, stats)
-
-
-def spoilt(
-    pixels: Pixels,
-    rows_N: NDArray[np.int64],
-    lenders_N: NDArray[np.int64] | None,
-    drawn: augment.Augmentation,
-    layout: Canvas,
-    stats: ChannelStats,
-) -> tuple[list[Any], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Gather patches, and those that lend their rings, without a frame: it comes after the artefacts, in the graph.
-
-    Returns:
-        Images of both, probes of the patches that rings come from, and the two matrices, which are those of the
-        patches as stored, so that artefacts and rings do not change the colour of the centre.
-    """
-    images, probes = pixels.probed(rows_N, 0)
-    matrices = matrices_of(probes, drawn, layout, stats)
-    if lenders_N is None:
-        return [images], probes, *matrices
-    lent, ring_probes = pixels.probed(lenders_N, 0)
-    return [images, lent], ring_probes, *matrices
-
-
-def matrices_of(
-    probes_NK3: NDArray[np.float32], drawn: augment.Augmentation, layout: Canvas, stats: ChannelStats
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the two matrices of the graph: colour float32 [N, 3, 4] and warp float32 [N, 3, 3]."""
-    warp = geometry.warp_matrices(drawn, layout)
-    shown = geometry.coverage(warp, layout) if layout.frame_px else np.ones(len(drawn))
-    return colour.colour_matrices(probes_NK3, drawn, shown, stats), warp
+    labels_M, patch_px = patches.labels_N[rows_M], patches.patch_size_px
+    recipe = Recipe(rows_M, labels_M, weights_M, config, stats, patch_px, runtime.rank, runtime.world_size)
+    helper = Ahead(recipe, patches) if ahead_of_time else None
+    return TrainingFeed(recipe, pixels or MappedPixels(patches), helper)
 
 
 def evaluation_feed(

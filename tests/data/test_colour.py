@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as F
 
+from benchmarks import former
 from fastpath.config import AugmentConfig
 from fastpath.data import augment, colour, reference
 from fastpath.types import ChannelStats
@@ -34,21 +35,6 @@ def test_hue_shift_is_torchvisions(turns: float) -> None:
     np.testing.assert_allclose(colour.shift_hue(pixels, np.float32([[turns]]))[0], theirs, atol=2e-4)
 
 
-def hue_by_remainder(pixels: np.ndarray, turns: np.ndarray) -> np.ndarray:
-    """The closed form as it is written in the literature, with % and reductions over the channels."""
-    largest, smallest = pixels.max(-1), pixels.min(-1)
-    chroma = largest - smallest
-    divisor = np.where(chroma == 0, 1, chroma)
-    red, green, blue = np.moveaxis(pixels, -1, 0)
-    sector = np.where(
-        largest == red,
-        (green - blue) / divisor,
-        np.where(largest == green, (blue - red) / divisor + 2, (red - green) / divisor + 4),
-    )
-    k = (sector[..., None] + 6 * turns[..., None] + np.array([5, 3, 1], dtype=pixels.dtype)) % 6
-    return np.asarray(largest[..., None] - chroma[..., None] * np.clip(np.minimum(k, 4 - k), 0, 1), dtype=pixels.dtype)
-
-
 @pytest.mark.parametrize("count", [1, 3, 1000])
 @pytest.mark.parametrize("levels", [1, 2, 4, 255, 2**24])
 def test_hue_shift_is_the_closed_form_bit_for_bit(count: int, levels: int) -> None:
@@ -60,7 +46,7 @@ def test_hue_shift_is_the_closed_form_bit_for_bit(count: int, levels: int) -> No
     turns = rng.uniform(-0.5, 0.5, (count, 1)).astype(np.float32)
     edges = np.float32([0, -0.0, 0.5, -0.5, 1 / 6, -1 / 6, 1 / 3, -1 / 3, 1e-9, -1e-9, 1 / 12])[:count]
     turns[: len(edges), 0] = edges  # shifts that lead from one sector's border to another's
-    assert colour.shift_hue(pixels, turns).tobytes() == hue_by_remainder(pixels, turns).tobytes()
+    assert colour.shift_hue(pixels, turns).tobytes() == former.shift_hue(pixels, turns).tobytes()
 
 
 def test_a_positive_hue_shift_moves_red_towards_green() -> None:

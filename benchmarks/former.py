@@ -1,0 +1,117 @@
+"""The training feed as it was, made step by step in the calling thread: what the present one is held against.
+
+The same bytes (`tests/data/test_ahead.py`), in less of the calling thread's time (`benchmarks.suites.host`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastpath.config import AugmentConfig, Config
+from fastpath.data import artefacts, augment, colour, geometry, plan
+from fastpath.data.artefacts import NOISE_LEVELS
+from fastpath.data.augment import SAME_STAIN, Augmentation
+from fastpath.data.residency import Patches, Pixels
+from fastpath.runtime import Runtime
+from fastpath.types import ChannelStats
+
+STAND_IN = -1
+
+
+def shift_hue(pixels: NDArray[np.float32], turns: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Shift the hue, with reductions over the channels and a remainder; see `colour.shift_hue`."""
+    largest, smallest = pixels.max(-1), pixels.min(-1)
+    chroma = largest - smallest
+    divisor = np.where(chroma == 0, 1, chroma)
+    red, green, blue = np.moveaxis(pixels, -1, 0)
+    sector = np.where(
+        largest == red,
+        (green - blue) / divisor,
+        np.where(largest == green, (blue - red) / divisor + 2, (red - green) / divisor + 4),
+    )
+    k = (sector[..., None] + 6 * turns[..., None] + np.array([5, 3, 1], dtype=pixels.dtype)) % 6
+    return np.asarray(largest[..., None] - chroma[..., None] * np.clip(np.minimum(k, 4 - k), 0, 1), dtype=pixels.dtype)
+
+
+@contextmanager
+def former_hue() -> Iterator[None]:
+    """Fit colours by the former shift of the hue for as long as the block lasts."""
+    present = colour.shift_hue
+    colour.shift_hue = shift_hue
+    try:
+        yield
+    finally:
+        colour.shift_hue = present
+
+
+def training_feed(
+    patches: Patches,
+    rows_M: NDArray[np.int64],
+    stats: ChannelStats,
+    config: Config,
+    runtime: Runtime,
+    pixels: Pixels,
+    weights_M: NDArray[np.float64] | None = None,
+) -> Callable[[int], tuple[Any, ...]]:
+    """Return the function from a global step to what is fed in it; see `source.training_feed`."""
+    data, size = config.data, len(rows_M)
+    layout = geometry.training_canvas(data.augment, patches.patch_size_px, data.image_size_px)
+    field = (
+        artefacts.noise_field(config.seed, layout.patch_px) if data.augment.noise_p else np.empty((0, 0, 3), np.int8)
+    )
+    steps = plan.num_steps(size, data.batch_size)
+
+    @lru_cache(maxsize=2)
+    def order(epoch: int) -> NDArray[np.int64]:
+        found = plan.epoch_order(patches.labels_N[rows_M], data.sampling, config.seed, epoch, weights_M)
+        return np.asarray(rows_M[found])
+
+    def feed(global_step: int) -> tuple[Any, ...]:
+        epoch, step = divmod(global_step, steps)
+        share = plan.step_positions(size, data.batch_size, step, runtime.rank, runtime.world_size)
+        positions = share or range(share.start, share.start + 1)
+        rows = order(epoch)[positions.start : positions.stop]
+        drawn = augment.draw(data.augment, data.image_size_px, config.seed, epoch, positions)
+        told = rows if share else np.full_like(rows, STAND_IN)
+        images, probes = pixels.probed(rows, 0 if data.augment.artefacts else layout.frame_px)
+        warp = geometry.warp_matrices(drawn, layout)
+        shown = geometry.coverage(warp, layout) if layout.frame_px else np.ones(len(drawn))
+        matrices = colour.colour_matrices(probes, drawn, shown, stats)
+        if not data.augment.artefacts:
+            return images, told, matrices, warp
+        lent: list[Any] = []
+        if data.augment.ring_swap_p:
+            ring, probes = pixels.probed(artefacts.partner_rows(drawn, rows, rows_M), 0)
+            lent = [ring]
+        return images, *lent, told, matrices, warp, *_inputs(data.augment, drawn, probes, field, layout.patch_px)
+
+    return feed
+
+
+def _inputs(
+    policy: AugmentConfig, drawn: Augmentation, probes_NK3: NDArray[np.float32], field: NDArray[np.int8], patch_px: int
+) -> list[Any]:
+    """Return what the operators of artefacts are fed."""
+    found: list[Any] = []
+    if policy.blur_p:
+        found.append(drawn.blur_px_N.astype(np.float32))
+    if policy.noise_p:
+        places = zip(drawn.noise_sd_N, drawn.noise_place_N2, strict=True)
+        found.append([artefacts.noise_window(field, place, patch_px if sd else 0) for sd, place in places])
+        found.append((drawn.noise_sd_N / NOISE_LEVELS).astype(np.float32))
+    if policy.jpeg_p:
+        found.append(drawn.jpeg_quality_N.astype(np.int32))
+    if policy.ring_swap_p:
+        found.append(drawn.ring_partner_N >= 0)
+    if policy.ring_blur_p:
+        found.append(drawn.ring_blur_px_N.astype(np.float32))
+    if policy.ring_stain_p:
+        found.append((drawn.ring_stain_N23 != SAME_STAIN).any(axis=(1, 2)))
+        found.append(colour.stain_matrices(probes_NK3, drawn.ring_stain_N23))
+    return found
