@@ -120,31 +120,38 @@ class StagedPixels:
 
 
 class ResidentPixels:
-    """All patches of some rows as one tensor on the device."""
+    """All patches of some rows as one tensor on the device, within the frame that training asks for.
 
-    def __init__(self, patches: Patches, rows_M: NDArray[np.int64], runtime: Runtime) -> None:
-        self._runtime = runtime
+    Args:
+        patches: The store.
+        rows_M: int64 [M], rows that will be asked for, no two alike.
+        runtime: The device.
+        frame_px: Width of the black frame that they are kept in; another is made when it is asked for.
+    """
+
+    def __init__(self, patches: Patches, rows_M: NDArray[np.int64], runtime: Runtime, frame_px: int = 0) -> None:
+        self._runtime, self._frame_px = runtime, frame_px
         self._place = np.full(len(patches.labels_N), -1, dtype=np.int64)
         self._place[rows_M] = np.arange(len(rows_M))
-        side = patches.patch_size_px
+        side = patches.patch_size_px + 2 * frame_px
         self._probes = np.empty((len(rows_M), colour.PROBES_PER_SIDE**2, 3), dtype=np.uint8)
         with runtime.aside():
-            self._images = torch.empty((len(rows_M), side, side, 3), dtype=torch.uint8, device=runtime.device)
+            self._images = torch.zeros((len(rows_M), side, side, 3), dtype=torch.uint8, device=runtime.device)
             for start in range(0, len(rows_M), CHUNK):
                 chunk = patches.gather(rows_M[start : start + CHUNK])
-                self._images[start : start + CHUNK].copy_(torch.from_numpy(chunk))
+                inner(self._images[start : start + CHUNK], frame_px).copy_(torch.from_numpy(chunk))
                 # Probes are bytes over 255: rounding brings the bytes back, a quarter of the memory.
                 self._probes[start : start + CHUNK] = np.rint(colour.probe_pixels(chunk) * 255)
 
     def take(self, rows_N: NDArray[np.int64], frame_px: int = 0) -> Any:  # noqa: ANN401 (an array, or a CUDA tensor)
         """Return a new tensor on the card, or a new array."""
         with self._runtime.aside():
-            places = torch.from_numpy(self._place[rows_N]).to(self._runtime.device)
-            images = self._images.index_select(0, places)
-            if frame_px:
-                side = images.shape[1] + 2 * frame_px
+            places, missing_px = self._runtime.upload(self._place[rows_N]), max(0, frame_px - self._frame_px)
+            images = inner(self._images, self._frame_px - frame_px + missing_px).index_select(0, places)
+            if missing_px:
+                side = images.shape[1] + 2 * missing_px
                 framed = torch.zeros((len(images), side, side, 3), dtype=torch.uint8, device=images.device)
-                inner(framed, frame_px).copy_(images)
+                inner(framed, missing_px).copy_(images)
                 images = framed
         return _for_graph(images)
 
@@ -186,7 +193,7 @@ class Budget:
         return "patches {} ({} of pixels, {} free, {} of it kept for the network)".format(where, *sizes)
 
 
-def budget(asked: ResidencyChoice, num_patches: int, patch_px: int, runtime: Runtime) -> Budget:
+def budget(asked: ResidencyChoice, num_patches: int, patch_px: int, runtime: Runtime, frame_px: int = 0) -> Budget:
     """Decide where patches wait.
 
     `auto` puts them on a CUDA device if at least as much memory stays free as they take: the network's activations are
@@ -198,11 +205,12 @@ def budget(asked: ResidencyChoice, num_patches: int, patch_px: int, runtime: Run
         num_patches: Patches trained and validated on.
         patch_px: Side of a patch.
         runtime: The device.
+        frame_px: Width of the black frame that resident patches are kept in.
 
     Raises:
         UsageError: `device` was asked for and the patches do not fit.
     """
-    split_bytes, free_bytes = num_patches * patch_px**2 * 3, runtime.free_bytes
+    split_bytes, free_bytes = num_patches * (patch_px + 2 * frame_px) ** 2 * 3, runtime.free_bytes
     if asked == "device" and split_bytes > free_bytes:
         raise UsageError(
             "--residency device",
@@ -214,7 +222,9 @@ def budget(asked: ResidencyChoice, num_patches: int, patch_px: int, runtime: Run
     return Budget(chosen, split_bytes, free_bytes, free_bytes // 2)
 
 
-def place(patches: Patches, rows_M: NDArray[np.int64], residency: Residency, runtime: Runtime) -> Pixels:
+def place(
+    patches: Patches, rows_M: NDArray[np.int64], residency: Residency, runtime: Runtime, frame_px: int = 0
+) -> Pixels:
     """Return the pixels of a store, having read these rows where they are to be resident.
 
     Args:
@@ -222,7 +232,8 @@ def place(patches: Patches, rows_M: NDArray[np.int64], residency: Residency, run
         rows_M: int64 [M], rows that will be asked for, in any order, repeats allowed.
         residency: From `budget`.
         runtime: The device.
+        frame_px: Width of the black frame that training asks for, so that resident patches are kept in it.
     """
     if residency == "device":
-        return ResidentPixels(patches, np.unique(rows_M), runtime)
+        return ResidentPixels(patches, np.unique(rows_M), runtime, frame_px)
     return StagedPixels(patches, runtime) if runtime.device.type == "cuda" else MappedPixels(patches)

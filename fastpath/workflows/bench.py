@@ -15,6 +15,7 @@ import torch
 
 from fastpath.config import Config
 from fastpath.data.loader import TrainLoader, train_loader
+from fastpath.data.recipe import training_frame
 from fastpath.data.residency import Pixels, ResidencyChoice, budget, place
 from fastpath.engine.optim import make_optimizer
 from fastpath.engine.step import train_step
@@ -94,8 +95,9 @@ def run(
         UsageError: The store or configuration is not what it should be.
     """
     data = open_run_data(store_path, config)
-    memory = budget(residency, len(data.train_rows_N), data.store.patch_size_px, runtime)
-    pixels = place(data.store, data.train_rows_N, memory.residency, runtime)
+    frame_px = training_frame(config, data.store.patch_size_px)
+    memory = budget(residency, len(data.train_rows_N), data.store.patch_size_px, runtime, frame_px)
+    pixels = place(data.store, data.train_rows_N, memory.residency, runtime, frame_px)
     found = _measure(kind, data, config, runtime, pixels, num_batches, advance)
     told = verdict(
         found.get("model_images_per_s"),

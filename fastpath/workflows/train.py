@@ -14,6 +14,7 @@ import numpy as np
 from fastpath.config import Config
 from fastpath.data.geometry import centre_lost_share
 from fastpath.data.loader import eval_loader
+from fastpath.data.recipe import training_frame
 from fastpath.data.residency import Budget, ResidencyChoice, budget, place
 from fastpath.engine.checkpoint import Checkpoint, Origin, capture, check_origin, load_checkpoint
 from fastpath.engine.course import Stage, course_of, stage_at
@@ -132,12 +133,14 @@ def run(
         origin = origin_of(data, config)
         checkpoint = _checkpoint(run_dir, origin) if resume else None
         rows_N = np.concatenate([data.train_rows_N, data.val_rows_N])
-        memory = budget(residency, len(np.unique(rows_N)), data.patches.patch_size_px, runtime)
+        patch_px = data.patches.patch_size_px
+        frame_px = max(training_frame(stage.config, patch_px) for stage in course)
+        memory = budget(residency, len(np.unique(rows_N)), patch_px, runtime, frame_px)
         state = make_state(config, course, data, runtime, checkpoint, run_dir / directory.LAST)
         runtime.first(lambda: _claim(stack, run_dir, origin, _facts(data, runtime, memory), state.epoch))
         emit = on_event or (lambda _event: None)
         emit(_start(state, data, course, config, memory))
-        pixels = place(data.patches, rows_N, memory.residency, runtime)
+        pixels = place(data.patches, rows_N, memory.residency, runtime, frame_px)
         val = stack.enter_context(
             closing(eval_loader(data.patches, data.val_rows_N, data.stats, config, runtime, pixels))
         )

@@ -20,6 +20,8 @@ from fastpath.types import Batch, ChannelStats
 ROWS = np.arange(4, 60, dtype=np.int64)[::-1].copy()
 PLACES: dict[str, Callable[[Patches, Runtime], Pixels]] = {
     "device": lambda patches, runtime: ResidentPixels(patches, np.unique(ROWS), runtime),
+    "device, framed": lambda patches, runtime: ResidentPixels(patches, np.unique(ROWS), runtime, 1),
+    "device, wide frame": lambda patches, runtime: ResidentPixels(patches, np.unique(ROWS), runtime, 2),
     "staged": StagedPixels,
 }
 
@@ -111,6 +113,8 @@ def test_the_device_is_chosen_when_as_much_again_stays_free(monkeypatch: pytest.
         assert found.reserve_bytes == found.free_bytes // 2
     with pytest.raises(UsageError, match="use --residency host"):
         residency.budget("device", 2001, 96, cuda)
+    with pytest.raises(UsageError, match="use --residency host"):
+        residency.budget("device", 2000, 96, cuda, frame_px=1)
 
 
 def test_the_budget_is_told_in_one_line(runtime: Runtime) -> None:
@@ -127,3 +131,6 @@ def test_each_residency_has_its_pixels(patches: Patches, runtime: Runtime) -> No
     resident = residency.place(patches, repeated, "device", runtime)
     assert isinstance(resident, ResidentPixels)
     np.testing.assert_array_equal(resident.take(ROWS), patches.gather(ROWS))
+    framed = residency.place(patches, repeated, "device", runtime, frame_px=1)
+    assert isinstance(framed, ResidentPixels)
+    assert framed._images.shape[1:3] == (98, 98)
