@@ -54,7 +54,7 @@ def mixer(config: Config, size: int, runtime: Runtime) -> Callable[[int, Batch],
     def mix(global_step: int, batch: Batch) -> Batch:
         epoch, step = divmod(global_step, steps)
         positions = step_positions(size, data.batch_size, step, runtime.rank, runtime.world_size)
-        return mixed(batch, positions, draw(data.mix, config.seed, epoch, positions))
+        return mixed(batch, positions, draw(data.mix, config.seed, epoch, positions), runtime)
 
     return mix
 
@@ -83,13 +83,14 @@ def draw(config: MixConfig, seed: int, epoch: int, positions: range) -> Mixing:
     return Mixing(blend_N=share * blended, box_N4=box * cut[:, None])
 
 
-def mixed(batch: Batch, positions: range, drawn: Mixing) -> Batch:
+def mixed(batch: Batch, positions: range, drawn: Mixing, runtime: Runtime) -> Batch:
     """Return the batch with images and labels mixed; rows are those of the samples themselves.
 
     Args:
         batch: Images, and labels 0 or 1.
         positions: Of its samples in the epoch.
         drawn: Their mixing.
+        runtime: Where the batch is; nothing here waits for it.
 
     Returns:
         Labels between 0 and 1: the partner's share is that of its pixels, for CutMix of those in the centre third of
@@ -104,10 +105,10 @@ def mixed(batch: Batch, positions: range, drawn: Mixing) -> Batch:
     size = batch.images_NCHW.shape[-1]
     box_N4 = np.rint(drawn.box_N4 * size)
     told_N = drawn.blend_N + _centre_share(box_N4, size)
-    others_N = torch.from_numpy(partner).to(batch.images_NCHW.device)
+    others_N = runtime.upload(partner)
     # One short array crosses to the device; the weights of pixels are made there.
     numbers = np.concatenate([told_N[:, None], drawn.blend_N[:, None], box_N4], axis=1).astype(np.float32)
-    label_N, blend_N, *box = torch.from_numpy(numbers).to(batch.images_NCHW.device).unbind(dim=1)
+    label_N, blend_N, *box = runtime.upload(numbers).unbind(dim=1)
     weights = _pixel_weights(blend_N, box, size)
     images = torch.lerp(batch.images_NCHW, batch.images_NCHW[others_N], weights)
     labels = torch.lerp(batch.labels_N, batch.labels_N[others_N], label_N)

@@ -18,6 +18,7 @@ from fastpath.data.source import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
 
+CPU = Runtime(torch.device("cpu"))
 BOTH = MixConfig(mixup_p=0.4, mixup_alpha=0.4, cutmix_p=0.4)
 
 
@@ -53,7 +54,7 @@ def batch_of(count: int, size: int = 12) -> Batch:
 def test_mixup_blends_images_and_labels_alike() -> None:
     batch = batch_of(4)
     drawn = mix.Mixing(np.array([0.25, 0.25, 0.0, 0.0]), np.zeros((4, 4)))
-    found = mix.mixed(batch, range(6, 10), drawn)
+    found = mix.mixed(batch, range(6, 10), drawn, CPU)
     torch.testing.assert_close(found.images_NCHW[0], 0.75 * batch.images_NCHW[0] + 0.25 * batch.images_NCHW[1])
     torch.testing.assert_close(found.images_NCHW[1], 0.75 * batch.images_NCHW[1] + 0.25 * batch.images_NCHW[0])
     assert torch.equal(found.images_NCHW[2:], batch.images_NCHW[2:])
@@ -68,7 +69,7 @@ def test_mixup_blends_images_and_labels_alike() -> None:
 )
 def test_cutmix_pastes_and_its_label_follows_the_centre(box: tuple[float, ...], share: float) -> None:
     batch = batch_of(2)
-    found = mix.mixed(batch, range(0, 2), mix.Mixing(np.zeros(2), np.tile(box, (2, 1)).astype(float)))
+    found = mix.mixed(batch, range(0, 2), mix.Mixing(np.zeros(2), np.tile(box, (2, 1)).astype(float)), CPU)
     wanted = batch.images_NCHW.clone()
     top, left, bottom, right = (round(12 * edge) for edge in box)
     wanted[:, :, top:bottom, left:right] = batch.images_NCHW.flip(0)[:, :, top:bottom, left:right]
@@ -78,10 +79,10 @@ def test_cutmix_pastes_and_its_label_follows_the_centre(box: tuple[float, ...], 
 
 def test_a_sample_without_its_partner_stays_as_it_is() -> None:
     batch = batch_of(3)
-    found = mix.mixed(batch, range(1, 4), mix.Mixing(np.full(3, 0.3), np.zeros((3, 4))))
+    found = mix.mixed(batch, range(1, 4), mix.Mixing(np.full(3, 0.3), np.zeros((3, 4))), CPU)
     assert torch.equal(found.images_NCHW[0], batch.images_NCHW[0])
     assert not torch.equal(found.images_NCHW[1], batch.images_NCHW[1])
-    alone = mix.mixed(batch_of(1), range(4, 5), mix.Mixing(np.full(1, 0.3), np.zeros((1, 4))))
+    alone = mix.mixed(batch_of(1), range(4, 5), mix.Mixing(np.full(1, 0.3), np.zeros((1, 4))), CPU)
     assert torch.equal(alone.images_NCHW, batch_of(1).images_NCHW)
 
 
