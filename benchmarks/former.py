@@ -11,7 +11,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.utils.dlpack import from_dlpack
 
 from fastpath.config import AugmentConfig, Config
 from fastpath.data import artefacts, augment, colour, geometry, plan
@@ -19,7 +21,7 @@ from fastpath.data.artefacts import NOISE_LEVELS
 from fastpath.data.augment import SAME_STAIN, Augmentation
 from fastpath.data.residency import Patches, Pixels
 from fastpath.runtime import Runtime
-from fastpath.types import ChannelStats
+from fastpath.types import Batch, ChannelStats
 
 STAND_IN = -1
 
@@ -92,6 +94,17 @@ def training_feed(
         return images, *lent, told, matrices, warp, *_inputs(data.augment, drawn, probes, field, layout.patch_px)
 
     return feed
+
+
+def batch(images: Any, rows: Any, num_total: int, labels_N: NDArray[np.float32], runtime: Runtime) -> Batch:  # noqa: ANN401
+    """Return the batch of a graph's outputs; see `loader.Stream`."""
+    images_NCHW = from_dlpack(images.as_tensor()).permute(0, 3, 1, 2)
+    indices_N = from_dlpack(rows.as_tensor())
+    if indices_N[0] == STAND_IN:
+        images_NCHW, indices_N = images_NCHW[:0], indices_N[:0]
+    labels = torch.from_numpy(labels_N[indices_N.numpy()])
+    device = runtime.device
+    return Batch(images_NCHW, labels.to(device, non_blocking=True), indices_N.to(device, non_blocking=True), num_total)
 
 
 def _inputs(

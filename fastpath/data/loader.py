@@ -44,9 +44,10 @@ class Stream:
             # Bound to the stream that uses them, so that their memory is not written anew while that is under way.
             images, rows = self._pipeline.run(self._runtime.training_stream)
             self._next_step += 1
-            yield self._batch(images, rows, self._total(self._next_step - 1))
+            yield self.batch(images, rows, self._total(self._next_step - 1))
 
-    def _batch(self, images: Any, rows: Any, num_total: int) -> Batch:  # noqa: ANN401 (DALI's TensorList)
+    def batch(self, images: Any, rows: Any, num_total: int) -> Batch:  # noqa: ANN401 (DALI's TensorList)
+        """Return what a pipeline yields as a batch on the run's device."""
         # NHWC memory seen as NCHW is what torch calls channels-last: no copy.
         images_NCHW = from_dlpack(images.as_tensor()).permute(0, 3, 1, 2)
         rows_N = rows.as_array()  # a copy, on the host: the pipeline may use its own memory again

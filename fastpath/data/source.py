@@ -72,6 +72,10 @@ class TrainingFeed:
         extra = artefacts.inputs(self._policy, others[len(images) - 1 :], self._field, self._patch_px)
         return *images, told, matrices, warp, *extra
 
+    def ready(self, global_step: int) -> bool:
+        """Whether a step would find what it is fed made."""
+        return bool(self._helper and self._helper.take(*divmod(global_step, self._num_steps)))
+
     def _made(self, epoch: int, step: int) -> tuple[list[Any], Columns]:
         """Make what lies nowhere ready, from the pixels as they are gathered."""
         images = []

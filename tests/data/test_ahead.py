@@ -147,10 +147,8 @@ def process_of(feed: TrainingFeed) -> subprocess.Popen[bytes]:
 
 def await_step(feed: TrainingFeed, number: int) -> None:
     """Wait until a step lies ready."""
-    assert feed._helper is not None
-    epoch, step = divmod(number, feed._num_steps)
     deadline = time.monotonic() + LONG_S
-    while feed._helper.take(epoch, step) is None:
+    while not feed.ready(number):
         assert time.monotonic() < deadline, "nothing was made"
         time.sleep(MOMENT_S)
 
