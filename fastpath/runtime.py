@@ -13,6 +13,7 @@ import functools
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ _DTYPES: dict[Precision, torch.dtype] = {
 
 Anything = TypeVar("Anything")
 
+_CPUINFO = Path("/proc/cpuinfo")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 PATIENCE = datetime.timedelta(minutes=30)  # for another rank; rank 0 alone may be writing a checkpoint or a figure
 
@@ -364,5 +366,20 @@ def _precision(on_cuda: bool) -> tuple[Precision, str]:
 
 def cpu_has_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware: AVX512-BF16 or AMX on x86, BF16 or SVE-BF16 on Arm."""
-    found = torch.cpu.get_capabilities()
-    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
+    # Linux's own words, since torch names them only in later versions than the oldest that serves.
+    told = _CPUINFO.read_text(encoding="utf-8") if _CPUINFO.exists() else ""
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", told, re.MULTILINE)
+    return bool(found and {"avx512_bf16", "amx_bf16", "bf16", "svebf16"} & set(found[1].split()))
+
+
+def cards() -> list[tuple[str, tuple[int, int]]]:
+    """Return the name and compute capability of each card that torch can open."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of a card that it has no kernels for; the caller says so itself
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return [(torch.cuda.get_device_name(card), torch.cuda.get_device_capability(card)) for card in range(count)]
+
+
+def kernels() -> list[str]:
+    """Return the architectures that this torch has kernels for, such as `sm_80`; none of a build for the CPU."""
+    return torch.cuda.get_arch_list()

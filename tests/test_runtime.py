@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,6 +31,28 @@ def test_amp_takes_bfloat16_where_the_cpu_has_it_and_says_so_where_not(monkeypat
     assert resolved.precision == "float32"
     assert "bfloat16" in resolved.notice
     assert runtime.resolve("cpu").notice == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "has_bfloat16"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16 rdpid", True),  # Zen 4
+        ("flags\t\t: fpu avx2 avx512f amx_bf16 amx_tile", True),  # Sapphire Rapids
+        ("Features\t: fp asimd sve svebf16 bf16", True),  # Graviton 3
+        ("flags\t\t: fpu avx2 clwb", False),  # Zen 3
+        ("flags\t\t: fpu avx2 avx512_bf16_of_another_name", False),
+        ("model name\t: bf16", False),
+        ("", False),
+    ],
+)
+def test_bfloat16_is_read_from_the_flags_of_the_cpu(
+    line: str, has_bfloat16: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "cpuinfo"
+    monkeypatch.setattr(runtime, "_CPUINFO", told)
+    assert not runtime.cpu_has_bfloat16()  # no such file: not Linux
+    told.write_text(f"processor\t: 0\n{line}\nbugs\t: none\n", encoding="utf-8")
+    assert runtime.cpu_has_bfloat16() is has_bfloat16
 
 
 @pytest.mark.parametrize(

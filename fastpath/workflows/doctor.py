@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -24,6 +24,9 @@ _DISTRIBUTIONS = ("torch", "torchvision", "timm", "numpy", "pandas", "pyarrow", 
 _DALI_BUILDS = {"nvidia-dali-cuda120": 12, "nvidia-dali-cuda130": 13}
 # Oldest Linux driver for each CUDA major version, from the CUDA release notes (minor-version compatibility).
 _OLDEST_DRIVER = {11: (450, 80), 12: (525, 60), 13: (580, 65)}
+# PyPI's wheels of torch start here from 2.11 on, those for CUDA 12.6 at sm_50 (docs/installation.md).
+_OLDEST_OF_DEFAULT_WHEEL = (7, 5)
+_WHEELS_FOR_OLD_CARDS = "https://download.pytorch.org/whl/cu126"
 _FREE_BYTES_WANTED = 10 << 30  # the packed Kaggle set is 7.7 GB
 _MEMORY_BYTES_WANTED = 4 << 30
 
@@ -111,6 +114,46 @@ def cuda_match(torch_cuda: str | None, dali_major: int | None, driver: str | Non
     return Check("CUDA match", f"{builds}; driver {driver} serves both")
 
 
+def serves(architecture: str, capability: tuple[int, int]) -> bool:
+    """Whether code built for one architecture runs on a card of this compute capability.
+
+    Machine code (`sm_86`) runs on cards of the same major version from its minor version on, that of one card alone
+    (`sm_90a`) nowhere else, and PTX (`compute_90`) on that version and all later ones, which translate it (NVIDIA's
+    compatibility guides, "Application Compatibility").
+
+    Args:
+        architecture: As `torch.cuda.get_arch_list` names it.
+        capability: Major and minor version.
+    """
+    kind, _, number = architecture.partition("_")
+    built = tuple(divmod(int(re.sub(r"\D", "", number)), 10))
+    if number[-1:].isalpha():
+        return built == capability
+    return built <= capability and (kind == "compute" or built[0] == capability[0])
+
+
+def card_kernels(cards: Sequence[tuple[str, tuple[int, int]]], built: Sequence[str]) -> list[Check]:
+    """Report the cards that torch opens but has no kernels for: the first step on one would fail. Nothing where none.
+
+    Args:
+        cards: Name and compute capability of each, in torch's order.
+        built: The architectures that torch has kernels for.
+    """
+    unserved = [(name, card) for name, card in cards if not any(serves(architecture, card) for architecture in built)]
+    if not unserved:
+        return []
+    names = ", ".join(f"{name} (sm_{major}{minor})" for name, (major, minor) in unserved)
+    old = min(card for _, card in unserved) < _OLDEST_OF_DEFAULT_WHEEL
+    remedy = (
+        f"run 'pip install --force-reinstall torch torchvision --index-url {_WHEELS_FOR_OLD_CARDS}'"
+        if old
+        else "run 'pip install --upgrade torch torchvision'"
+    )
+    # A run takes the first card unless told otherwise.
+    status: Status = "problem" if unserved[0] == cards[0] else "warning"
+    return [Check("GPU kernels", f"torch has none for {names}, only for {' '.join(built)}", status, remedy)]
+
+
 def disk(directory: Path) -> Check:
     """Report free space where `directory` is or would be made."""
     place = directory.absolute()
@@ -129,7 +172,14 @@ def _attempt(name: str, look: Callable[[], list[Check]]) -> list[Check]:
         return look()
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
-        return [Check(name, f"failed: {type(error).__name__}: {reason}", "problem", "reinstall fastpath")]
+        return [
+            Check(
+                name,
+                f"failed: {type(error).__name__}: {reason}",
+                "problem",
+                "mend what stands above, or reinstall fastpath",
+            )
+        ]
 
 
 def _software(name: str, version: str | None) -> Check:
@@ -159,9 +209,12 @@ def _cards() -> tuple[list[str], str | None]:
 def _gpu(installed: Mapping[str, str | None], cards: list[str], driver: str | None) -> list[Check]:
     import torch
 
+    from fastpath import runtime
+
     majors = [major for name, major in _DALI_BUILDS.items() if installed[name]]
     what = "; ".join(cards) if cards else "none: training runs on the processor"
-    return [Check("GPU", what), cuda_match(torch.version.cuda, majors[0] if majors else None, driver)]
+    match = cuda_match(torch.version.cuda, majors[0] if majors else None, driver)
+    return [Check("GPU", what), match, *card_kernels(runtime.cards(), runtime.kernels())]
 
 
 def _processor() -> list[Check]:

@@ -48,6 +48,78 @@ def test_one_driver_must_serve_torch_and_dali(
     assert bool(check.remedy) == (status != "ok")
 
 
+OLD_WHEEL = ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]  # torch 2.6, CUDA 12.4
+NEW_WHEEL = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]  # torch 2.14, CUDA 13.0
+P100, V100, T4 = ("Tesla P100-PCIE-16GB", (6, 0)), ("Tesla V100-SXM2-16GB", (7, 0)), ("Tesla T4", (7, 5))
+A100, L4, H100 = ("NVIDIA A100-SXM4-80GB", (8, 0)), ("NVIDIA L4", (8, 9)), ("NVIDIA H100 80GB HBM3", (9, 0))
+RTX_5090 = ("NVIDIA GeForce RTX 5090", (12, 0))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "capability", "runs"),
+    [
+        ("sm_86", (8, 6), True),
+        ("sm_86", (8, 9), True),  # the same major version, a later minor one
+        ("sm_86", (8, 0), False),
+        ("sm_75", (7, 0), False),
+        ("sm_70", (7, 5), True),
+        ("sm_90", (10, 0), False),
+        ("sm_90a", (9, 0), True),
+        ("sm_100a", (10, 3), False),
+        ("sm_120", (12, 0), True),
+        ("compute_90", (12, 0), True),
+        ("compute_90", (8, 9), False),
+    ],
+)
+def test_code_runs_where_cuda_says_it_does(architecture: str, capability: tuple[int, int], runs: bool) -> None:
+    assert doctor.serves(architecture, capability) is runs
+
+
+@pytest.mark.parametrize(
+    ("card", "built", "remedy"),
+    [
+        (P100, NEW_WHEEL, "whl/cu126"),
+        (V100, NEW_WHEEL, "whl/cu126"),
+        (RTX_5090, OLD_WHEEL, "--upgrade torch"),
+    ],
+)
+def test_a_card_that_torch_has_no_kernels_for_is_a_problem_with_a_remedy(
+    card: tuple[str, tuple[int, int]], built: list[str], remedy: str
+) -> None:
+    (check,) = doctor.card_kernels([card], built)
+    assert check.status == "problem"
+    assert card[0] in check.found
+    assert "\n" not in check.found
+    assert remedy in check.remedy
+
+
+def test_cards_that_torch_has_kernels_for_need_no_word() -> None:
+    assert doctor.card_kernels([P100, V100, T4, A100, L4, H100], OLD_WHEEL) == []
+    assert doctor.card_kernels([T4, A100, L4, H100, RTX_5090], NEW_WHEEL) == []
+    assert doctor.card_kernels([], []) == []
+
+
+def test_a_second_card_without_kernels_is_a_warning() -> None:
+    (check,) = doctor.card_kernels([A100, P100], NEW_WHEEL)
+    assert check.status == "warning"
+    assert A100[0] not in check.found
+
+
+def test_the_doctor_asks_torch_for_its_cards_and_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda card: P100[0])
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda card: P100[1])
+    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: NEW_WHEEL)
+    monkeypatch.setattr(doctor, "_cards", lambda: ([f"{P100[0]}, 16384 MiB"], "580.65.06"))
+    monkeypatch.setattr(doctor, "_processor", list)
+    monkeypatch.setattr(doctor, "_pipeline", list)
+    result = doctor.run()
+    assert not result.healthy
+    (found,) = (check for check in result.checks if check.name == "GPU kernels")
+    assert found.found == f"torch has none for {P100[0]} (sm_60), only for {' '.join(NEW_WHEEL)}"
+
+
 def test_a_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_FREE_BYTES_WANTED", 1 << 62)
     check = doctor.disk(tmp_path / "not" / "there" / "yet")
