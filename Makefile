@@ -5,9 +5,20 @@ BIN := $(VENV)/bin
 # CUDA major version of DALI: 12 (also right for machines without a GPU) or 13. One build an environment.
 CUDA ?= 12
 
-.PHONY: demo test test-slow check format gpu-check docs clean
+.PHONY: demo test test-slow test-oldest check format gpu-check docs clean
 
-gpu-check: $(VENV)/.installed-dev
+gpu-# The suite with every dependency at its lower bound, in an environment of its own (uv, since pip cannot resolve downwards).
+# Python 3.11, for which all of them have wheels: make test-oldest PYTHON=python3.11 OLDEST_TESTS="tests/data tests/engine"
+test-oldest: $(VENV)-oldest/.installed-dev
+	$(VENV)-oldest/bin/python -m pytest $(OLDEST_TESTS)
+
+$(VENV)-oldest/.installed-dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet uv
+	$(VENV)-oldest/bin/uv pip install --quiet --python $(VENV)-oldest/bin/python --resolution lowest-direct --editable '.[dev]'
+	touch $@
+
+check: $(VENV)/.installed-dev
 	$(BIN)/python tools/gpu_check.py
 
 demo: $(VENV)/.installed
@@ -18,6 +29,17 @@ test: $(VENV)/.installed-dev
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
+
+# The suite with every dependency at its lower bound, in an environment of its own (uv, since pip cannot resolve downwards).
+# Python 3.11, for which all of them have wheels: make test-oldest PYTHON=python3.11 OLDEST_TESTS="tests/data tests/engine"
+test-oldest: $(VENV)-oldest/.installed-dev
+	$(VENV)-oldest/bin/python -m pytest $(OLDEST_TESTS)
+
+$(VENV)-oldest/.installed-dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet uv
+	$(VENV)-oldest/bin/uv pip install --quiet --python $(VENV)-oldest/bin/python --resolution lowest-direct --editable '.[dev]'
+	touch $@
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -49,4 +71,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-oldest demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

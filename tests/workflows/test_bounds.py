@@ -55,8 +55,8 @@ def documented() -> dict[tuple[str, bool], list[str]]:
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         card, _, precision = cells[0].partition(", ")
-        if precision in ("float32", "mixed precision") and len(cells) == 5:
-            found[card, precision == "mixed precision"] = cells[1:]
+        if precision in ("float32", "mixed precision") and len(cells) == 6:
+            found[card, precision == "mixed precision"] = cells[1:5]
     return found
 
 
