@@ -5,20 +5,9 @@ BIN := $(VENV)/bin
 # CUDA major version of DALI: 12 (also right for machines without a GPU) or 13. One build an environment.
 CUDA ?= 12
 
-.PHONY: demo test test-slow test-oldest check format gpu-check docs clean
+.PHONY: demo test test-bfloat16 test-oldest test-slow check format gpu-check docs clean
 
-gpu-# The suite with every dependency at its lower bound, in an environment of its own (uv, since pip cannot resolve downwards).
-# Python 3.11, for which all of them have wheels: make test-oldest PYTHON=python3.11 OLDEST_TESTS="tests/data tests/engine"
-test-oldest: $(VENV)-oldest/.installed-dev
-	$(VENV)-oldest/bin/python -m pytest $(OLDEST_TESTS)
-
-$(VENV)-oldest/.installed-dev: pyproject.toml
-	$(PYTHON) -m venv $(VENV)-oldest
-	$(VENV)-oldest/bin/python -m pip install --quiet uv
-	$(VENV)-oldest/bin/uv pip install --quiet --python $(VENV)-oldest/bin/python --resolution lowest-direct --editable '.[dev]'
-	touch $@
-
-check: $(VENV)/.installed-dev
+gpu-check: $(VENV)/.installed-dev
 	$(BIN)/python tools/gpu_check.py
 
 demo: $(VENV)/.installed
@@ -26,6 +15,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+# The suite takes this CPU to have no bfloat16, whatever it has; here, to have it (torch emulates it where it has not).
+test-bfloat16: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest --bfloat16 yes
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 import os
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+STAND_IN = ROOT / "tests" / "stand_in"
+BFLOAT16 = "FASTPATH_TEST_BFLOAT16"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    told = "what fastpath.runtime.cpu_has_bfloat16 answers in the suite, by default no; cpu: what this CPU says"
+    parser.addoption("--bfloat16", choices=("no", "yes", "cpu"), default="no", help=told)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give one answer here and in every process that a test starts, whatever this CPU can do."""
+    os.environ[BFLOAT16] = config.getoption("--bfloat16")
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", str(STAND_IN))]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(STAND_IN), *others])
+    runpy.run_path(str(STAND_IN / "sitecustomize.py"))
+
+
+@pytest.fixture(params=[False, True], ids=["no bfloat16", "bfloat16"])
+def cpu_bfloat16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the CPU computes in bfloat16, here and in processes started: a test that asks runs with each answer.
+
+    Where the CPU does not, torch emulates it: slower, and right.
+    """
+    monkeypatch.setenv(BFLOAT16, "yes" if request.param else "no")
+    return bool(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import resource
+import subprocess
 import sys
 from pathlib import Path
 
@@ -33,6 +35,13 @@ def test_amp_takes_bfloat16_where_the_cpu_has_it_and_says_so_where_not(monkeypat
     assert runtime.resolve("cpu").notice == ""
 
 
+def test_processes_that_a_test_starts_get_its_answer(cpu_bfloat16: bool) -> None:
+    assert runtime.cpu_has_bfloat16() is cpu_bfloat16
+    code = "from fastpath import runtime; print(runtime.cpu_has_bfloat16())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{cpu_bfloat16}\n"
+
+
 @pytest.mark.parametrize(
     ("line", "has_bfloat16"),
     [
@@ -50,9 +59,10 @@ def test_bfloat16_is_read_from_the_flags_of_the_cpu(
 ) -> None:
     told = tmp_path / "cpuinfo"
     monkeypatch.setattr(runtime, "_CPUINFO", told)
-    assert not runtime.cpu_has_bfloat16()  # no such file: not Linux
+    asked = inspect.unwrap(runtime.cpu_has_bfloat16)  # the suite has an answer of its own in its place
+    assert not asked()  # no such file: not Linux
     told.write_text(f"processor\t: 0\n{line}\nbugs\t: none\n", encoding="utf-8")
-    assert runtime.cpu_has_bfloat16() is has_bfloat16
+    assert asked() is has_bfloat16
 
 
 @pytest.mark.parametrize(

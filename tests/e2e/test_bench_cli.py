@@ -38,13 +38,14 @@ def bench(
 
 
 def test_ceiling_measures_all_three_judges_and_draws(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cpu_bfloat16: bool, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, out, _ = bench(monkeypatch, capsys, "ceiling", store, "--json", "--plot", tmp_path / "rates.png")
+    status, out, _ = bench(monkeypatch, capsys, "ceiling", store, "--amp", "--json", "--plot", tmp_path / "rates.png")
     found = json.loads(out)
     assert status == 0
     for name in ("loader", "model", "train", "gather"):
         assert found[f"{name}_images_per_s"] > 0
+    assert ", float32, " in found["runtime"] or cpu_bfloat16
     assert 0 <= found["stall_share"] <= 1
     assert found["bound_images_per_s"] == pytest.approx(1e3 / found["step_gflop"])
     assert found["verdict"].split(":")[0] in {"model-bound", "nearly model-bound", "loader-bound", "input/output-bound"}

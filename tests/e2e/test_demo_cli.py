@@ -21,7 +21,7 @@ def _invoke(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["demo", *map(str, arguments)])
 
 
-def test_it_goes_the_whole_road_and_judges_the_auc(tmp_path: Path) -> None:
+def test_it_goes_the_whole_road_and_judges_the_auc(cpu_bfloat16: bool, tmp_path: Path) -> None:
     outcome = _invoke("-o", tmp_path / "demo", *SMALL, "--json")
     report = json.loads(outcome.stdout)
     assert json.loads((tmp_path / "demo" / "demo.json").read_text()) == report
@@ -39,6 +39,9 @@ def test_it_goes_the_whole_road_and_judges_the_auc(tmp_path: Path) -> None:
     assert not report["passed"]
     assert str(outcome.exception).startswith("demo: found AUC 0.")
     assert getattr(outcome.exception, "exit_status", None) == 1
+
+    told = json.loads((tmp_path / "demo" / "run" / "run.json").read_text())["precision"]
+    assert told == "float32" or cpu_bfloat16
 
     again = _invoke("-o", tmp_path / "demo", *SMALL, "--json")
     assert json.loads(again.stdout)["auc"] == report["auc"]

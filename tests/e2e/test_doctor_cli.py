@@ -14,7 +14,7 @@ from fastpath.workflows.doctor import Check, DoctorResult
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 
 
-def test_this_machine_is_fit_and_its_findings_are_json() -> None:
+def test_this_machine_is_fit_and_its_findings_are_json(cpu_bfloat16: bool) -> None:
     outcome = CliRunner().invoke(app, ["doctor", "--json"])
     assert outcome.exit_code == 0, outcome.output
     report = json.loads(outcome.stdout)
@@ -23,6 +23,7 @@ def test_this_machine_is_fit_and_its_findings_are_json() -> None:
     assert {"python", "torch", "DALI", "GPU", "CUDA match", "processor", "memory", "disk", "DALI pipeline"} <= set(
         found
     )
+    assert ("no bfloat16" in found["processor"]["found"]) == (not cpu_bfloat16)
     assert found["DALI pipeline"]["found"].startswith("built and ran")
 
 

@@ -95,6 +95,17 @@ def test_it_writes_metrics_that_follow_from_its_predictions(run_dir: Path, store
     assert told["auc"]["value"] == metrics["auc"]
 
 
+def test_mixed_precision_moves_logits_a_little_at_most(cpu_bfloat16: bool, run_dir: Path, tmp_path: Path) -> None:
+    tables = []
+    for change in ("--no-amp", "--amp"):
+        outcome = _invoke(run_dir, "-o", tmp_path / change, "-q", change)
+        assert outcome.exit_code == 0, outcome.output
+        tables.append(pd.read_parquet(tmp_path / change / "predictions.parquet"))
+    plain_N, mixed_N = (table.logit.to_numpy() for table in tables)
+    # bfloat16 keeps 8 bits: one part in 256 a layer, of activations of about 1.
+    np.testing.assert_allclose(mixed_N, plain_N, atol=0.05 if cpu_bfloat16 else 0)
+
+
 def test_operating_points_follow_from_the_test_part_alone(run_dir: Path, tmp_path: Path) -> None:
     evaluate.run(run_dir, resolve("cpu"), output=tmp_path, choices=Choices(prevalence=0.02))
     metrics = json.loads((tmp_path / "metrics.json").read_text())

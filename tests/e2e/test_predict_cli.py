@@ -92,6 +92,16 @@ def test_a_store_is_predicted_in_its_own_order_with_the_probabilities_of_evaluat
         np.testing.assert_allclose(predicted[measured.index], measured[column], atol=1e-6)
 
 
+def test_mixed_precision_moves_probabilities_a_little_at_most(
+    cpu_bfloat16: bool, run_dir: Path, kaggle_folder: Path, tmp_path: Path
+) -> None:
+    for name, change in (("plain", "--no-amp"), ("mixed", "--amp")):
+        outcome = _invoke(run_dir, "--source", kaggle_folder, "-o", tmp_path / f"{name}.csv", change)
+        assert outcome.exit_code == 0, outcome.output
+    plain_N, mixed_N = (pd.read_csv(tmp_path / f"{name}.csv").label for name in ("plain", "mixed"))
+    np.testing.assert_allclose(mixed_N, plain_N, atol=0.0125 if cpu_bfloat16 else 0)  # a quarter of a logit's bound
+
+
 def test_a_folder_is_predicted_as_its_store_is(run_dir: Path, kaggle_folder: Path, tmp_path: Path) -> None:
     pack.run(kaggle_folder / "test", tmp_path / "store", workers=1)
     for source in (("--source", kaggle_folder / "test"), ("--store", tmp_path / "store")):

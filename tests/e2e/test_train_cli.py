@@ -46,14 +46,19 @@ def in_process(
 
 
 def test_trains_and_says_where(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cpu_bfloat16: bool, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_dir = tmp_path / "run"
-    status, out, _ = in_process(monkeypatch, capsys, store, "-o", run_dir, *SMALL, "--epochs", 2, "--amp", "--seed", 3)
+    status, out, error = in_process(
+        monkeypatch, capsys, store, "-o", run_dir, *SMALL, "--epochs", 2, "--amp", "--seed", 3
+    )
     assert status == 0
     assert out.splitlines()[-1] == f"→ {run_dir}"
     kept = json.loads((run_dir / "config.json").read_text())
     assert (kept["seed"], kept["train"]["epochs"], kept["data"]["image_size_px"]) == (3, 2, 16)
+    told = json.loads((run_dir / "run.json").read_text())["precision"]
+    assert told == "float32" or cpu_bfloat16
+    assert ("no bfloat16" in " ".join(error.split())) == (not cpu_bfloat16)
     # Resuming takes the run's own settings, and has nothing left to do.
     status, out, _ = in_process(monkeypatch, capsys, store, "-o", run_dir, "--resume", "--json", "--threads", 1)
     assert (status, json.loads(out)["status"], json.loads(out)["epochs"]) == (0, "finished", 2)

@@ -93,7 +93,7 @@ SMALL = ("data.image_size_px=16", "data.batch_size=16", "model.name=baseline_cnn
 @pytest.mark.dali
 @pytest.mark.e2e
 def test_the_whole_check_is_rehearsed_with_the_cpu_in_the_cards_place(
-    gpu_check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cpu_bfloat16: bool, gpu_check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[str]] = []
 
@@ -110,7 +110,8 @@ def test_the_whole_check_is_rehearsed_with_the_cpu_in_the_cards_place(
     monkeypatch.setattr(gpu_check, "SPOTS", spots)
     monkeypatch.setattr(gpu_check, "POLICIES_COMPARED", {"d4": {"policy": "d4"}})
     monkeypatch.setattr(gpu_check.bounds, "peak_flop_per_s", lambda _runtime: 1e12)
-    monkeypatch.setattr(gpu_check.bounds, "PUBLISHED", {("cpu", False): Published(inference=(200, 400))})
+    rates = Published(inference=(200, 400))
+    monkeypatch.setattr(gpu_check.bounds, "PUBLISHED", {("cpu", mixed): rates for mixed in (False, True)})
     monkeypatch.setattr(gpu_check.harness, "RECORDS", tmp_path)
     changes = [word for change in SMALL for word in ("--set", change)]
     few = ["--device", "cpu", "--patches", "64", "--batches", "2", "--cpu-batches", "1"]
@@ -123,7 +124,8 @@ def test_the_whole_check_is_rehearsed_with_the_cpu_in_the_cards_place(
     assert placed == [(name, spot.residency) for spot in spots for name in ("bench", "train")]
     assert [spot.residency for spot in spots] == ["device", "host", "host"]
     assert list(results["rates"]) == [spot.name for spot in spots]
-    for found in results["rates"].values():
+    for spot, found in zip(spots, results["rates"].values(), strict=True):
+        assert ", float32, " in found["runtime"] or (spot.amp and cpu_bfloat16)
         assert found["bound_images_per_s"] == pytest.approx(1e12 / 1e9 / found["step_gflop"])
         assert found["epoch_bound_s"] == pytest.approx([(176_020 * 1.346 + 44_005) / rate for rate in (400, 200)])
         rates = found["epoch_train_images_per_s"], found["epoch_val_images_per_s"]

@@ -1,0 +1,55 @@
+"""The suite's answer to whether the CPU computes in bfloat16, in every interpreter that a test starts.
+
+`tests/conftest.py` runs this file for its own process and puts this folder first in PYTHONPATH for the others: Python
+imports `sitecustomize` before anything else. Nothing of fastpath or torch is imported until somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+ANSWER = "FASTPATH_TEST_BFLOAT16"  # yes, no, or cpu: what the CPU says
+MODULE = "fastpath.runtime"
+
+
+def answer(module: ModuleType) -> None:
+    """Put the answer in the place of the question; `inspect.unwrap` finds the question."""
+    asked = module.cpu_has_bfloat16
+
+    def cpu_has_bfloat16() -> bool:
+        told = os.environ.get(ANSWER, "cpu")
+        return bool(asked()) if told == "cpu" else told == "yes"
+
+    cpu_has_bfloat16.__wrapped__ = asked
+    module.cpu_has_bfloat16 = cpu_has_bfloat16
+
+
+class Finder:
+    """Finds `fastpath.runtime` by the other finders, once, and has the answer put in when it has run."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name != MODULE:
+            return None
+        sys.meta_path.remove(self)
+        found = importlib.util.find_spec(name)
+        if found is None or found.loader is None:
+            return found
+        execute = found.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            answer(module)
+
+        found.loader.exec_module = exec_module
+        return found
+
+
+if MODULE in sys.modules:
+    answer(sys.modules[MODULE])
+else:
+    sys.meta_path.insert(0, Finder())
