@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # CUDA major version of DALI: 12 (also right for machines without a GPU) or 13. One build an environment.
 CUDA ?= 12
+# Processes of the test suite: one a core, but no more than four, as each holds torch and DALI (1.5 GiB).
+WORKERS ?= -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test test-bfloat16 test-oldest test-slow check format gpu-check docs clean
 
@@ -14,11 +16,11 @@ demo: $(VENV)/.installed
 	$(BIN)/fastpath demo -o demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 # The suite takes this CPU to have no bfloat16, whatever it has; here, to have it (torch emulates it where it has not).
 test-bfloat16: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --bfloat16 yes
+	$(BIN)/python -m pytest $(WORKERS) --bfloat16 yes
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import runpy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_IN = ROOT / "tests" / "stand_in"
 BFLOAT16 = "FASTPATH_TEST_BFLOAT16"
+
+# No example is judged by the clock: what takes 10 ms alone takes a second where others work beside it.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,7 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give one answer here and in every process that a test starts, whatever this CPU can do."""
+    """Give one answer here and in every process that a test starts, whatever this CPU can do.
+
+    OpenMP's threads wait asleep: awake, those of one test's small operations keep a core from the other worker's test.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ[BFLOAT16] = config.getoption("--bfloat16")
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", str(STAND_IN))]
     os.environ["PYTHONPATH"] = os.pathsep.join([str(STAND_IN), *others])
@@ -35,6 +45,28 @@ def cpu_bfloat16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """
     monkeypatch.setenv(BFLOAT16, "yes" if request.param else "no")
     return bool(request.param)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Return what has a folder filled by the first of the suite's workers that asks for it; the others wait.
+
+    It takes the folder's name and what fills it. Tests only read such a folder.
+    """
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def filled(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, ready = root / name, root / f"{name}.ready"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not ready.exists():
+                folder.mkdir()
+                fill(folder)
+                ready.touch()
+        return folder
+
+    return filled
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 import resource
 import subprocess
 import sys
@@ -35,11 +36,21 @@ def test_amp_takes_bfloat16_where_the_cpu_has_it_and_says_so_where_not(monkeypat
     assert runtime.resolve("cpu").notice == ""
 
 
-def test_processes_that_a_test_starts_get_its_answer(cpu_bfloat16: bool) -> None:
+def test_the_suite_answers_here(cpu_bfloat16: bool) -> None:
     assert runtime.cpu_has_bfloat16() is cpu_bfloat16
-    code = "from fastpath import runtime; print(runtime.cpu_has_bfloat16())"
+
+
+def test_processes_that_a_test_starts_get_its_answer() -> None:
+    code = """
+import os
+from fastpath import runtime
+print(os.environ["FASTPATH_TEST_BFLOAT16"])
+for told in ("no", "yes"):
+    os.environ["FASTPATH_TEST_BFLOAT16"] = told
+    print(runtime.cpu_has_bfloat16())
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == f"{cpu_bfloat16}\n"
+    assert done.stdout.split() == [os.environ["FASTPATH_TEST_BFLOAT16"], "False", "True"]
 
 
 @pytest.mark.parametrize(
