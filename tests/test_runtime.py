@@ -121,8 +121,8 @@ def test_on_the_cpu_freed_activations_are_kept_for_the_next_step() -> None:
         torch.zeros(12 << 20)  # 48 MiB: 12,288 pages
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-    faults_of_a_large_block()
-    assert min(faults_of_a_large_block() for _ in range(3)) < 1000
+    # The first ones may lie among smaller blocks that are a few bytes short; given back, every one would fault.
+    assert min(faults_of_a_large_block() for _ in range(10)) < 1000
 
 
 def test_a_rank_is_taken_from_torchrun_only_by_those_that_ask(monkeypatch: pytest.MonkeyPatch) -> None:
