@@ -1,32 +1,31 @@
 """Device, precision, threads, seeds and ranks as one value, decided once and handed down.
 
-The only module that touches `torch.cuda`, `torch.autocast`, `GradScaler` and `torch.distributed`. What a device, a
-precision or a lone process does not need exists all the same and is disabled, so no caller branches.
+Only this module and those it is made of (`process_group`) touch `torch.cuda`, `torch.autocast`, `GradScaler` and
+`torch.distributed`. What a device, a precision or a lone process does not need exists all the same and is disabled, so
+no caller branches.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import datetime
 import functools
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, distributed, nn
-from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
 
 from fastpath.errors import UsageError
+from fastpath.process_group import Ranked
+from fastpath.process_group import attempt as attempt  # of the ranks that torchrun starts again
 
 Precision = Literal["float32", "bfloat16", "float16"]
 GradScaler = torch.amp.GradScaler  # for annotations elsewhere
@@ -36,11 +35,8 @@ _DTYPES: dict[Precision, torch.dtype] = {
     "float16": torch.float16,
 }
 
-Anything = TypeVar("Anything")
-
 _CPUINFO = Path("/proc/cpuinfo")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-PATIENCE = datetime.timedelta(minutes=30)  # for another rank; rank 0 alone may be writing a checkpoint or a figure
 
 
 @functools.cache
@@ -83,7 +79,7 @@ class LoaderStream:
 
 
 @dataclass(frozen=True, slots=True)
-class Runtime:
+class Runtime(Ranked):
     """Where and how a run computes.
 
     Attributes:
@@ -207,74 +203,6 @@ class Runtime:
         training.wait_event(event)
         return event  # type: ignore[no-any-return]
 
-    @contextlib.contextmanager
-    def group(self) -> Iterator[None]:
-        """Join the other ranks until the block ends. Alone, there is nothing to join."""
-        if self.world_size == 1:
-            yield
-            return
-        backend = "nccl" if self.device.type == "cuda" else "gloo"
-        store, rank, world_size = next(rendezvous("env://", self.rank, self.world_size, timeout=PATIENCE))
-        # The ranks of a failed attempt have left their addresses in torchrun's store.
-        store = PrefixStore(f"fastpath/{attempt()}", store)
-        distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=PATIENCE)
-        try:
-            yield
-        finally:
-            distributed.destroy_process_group()
-
-    def distribute(self, model: nn.Module) -> nn.Module:
-        """Return what averages a model's gradients over ranks, for as long as the same parameters are trained."""
-        if self.world_size == 1:
-            return model
-        devices = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
-
-    def unsynchronised(self, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
-        """Return the context in which a backward pass adds to gradients without averaging them over ranks."""
-        return model.no_sync() if isinstance(model, DistributedDataParallel) else contextlib.nullcontext()
-
-    def share_buffers(self, model: nn.Module) -> None:
-        """Give every rank the buffers of rank 0: a step leaves each with BatchNorm statistics of its own."""
-        if self.world_size > 1:
-            for buffer in model.buffers():
-                distributed.broadcast(buffer, 0)
-
-    def total(self, values: Tensor) -> Tensor:
-        """Return the sum of a tensor over ranks, as a new tensor."""
-        summed = values.clone()
-        if self.world_size > 1:
-            distributed.all_reduce(summed)
-        return summed
-
-    def gather(self, value: Anything) -> list[Anything]:
-        """Return what each rank gave, in the order of ranks: any value that pickles."""
-        if self.world_size == 1:
-            return [value]
-        values: list[Any] = [None] * self.world_size
-        distributed.all_gather_object(values, value)
-        return values
-
-    def first(self, decide: Callable[[], Anything]) -> Anything:
-        """Let rank 0 do something for all and return its result on every rank.
-
-        Raises:
-            Exception: What it raised, on rank 0. The others end at once and silently, so that it is told once.
-        """
-        if self.world_size == 1:
-            return decide()
-        told: list[Any] = [None, 0]
-        try:
-            if self.rank == 0:
-                told[0] = decide()
-        except Exception as error:
-            distributed.broadcast_object_list([None, getattr(error, "exit_status", 1)])
-            raise
-        distributed.broadcast_object_list(told)
-        if told[1]:
-            raise SystemExit(told[1])
-        return told[0]  # type: ignore[no-any-return]
-
     def describe(self) -> str:
         """Return one line for consoles and records."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
@@ -337,11 +265,6 @@ def resolve(
 def _copy(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
     for source, target in zip(sources, targets, strict=True):
         target.copy_(source, non_blocking=True)
-
-
-def attempt() -> int:
-    """Return how often torchrun has started the ranks again after a failure."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def _keep_large_blocks() -> None:
