@@ -21,13 +21,15 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fastpath.errors import UsageError
 from fastpath.process_group import Ranked
 from fastpath.process_group import attempt as attempt  # of the ranks that torchrun starts again
 
 Precision = Literal["float32", "bfloat16", "float16"]
+PrecisionChoice = Literal["auto", "float32", "bfloat16", "float16"]
+"""What may be asked for; `resolve` decides, and on a CPU `workflows.precision`."""
 GradScaler = torch.amp.GradScaler  # for annotations elsewhere
 _DTYPES: dict[Precision, torch.dtype] = {
     "float32": torch.float32,
@@ -88,7 +90,8 @@ class Runtime(Ranked):
         num_threads: CPU threads of DALI and of torch's CPU operators.
         rank: This process among `world_size`.
         world_size: Number of processes that share each global batch.
-        notice: Why the precision is not the one asked for; empty when it is.
+        notice: How the precision was decided where that is not plain; empty where it is.
+        tentative: Whether `precision` is but a candidate, to be held against float32 before it is used.
     """
 
     device: torch.device
@@ -97,6 +100,7 @@ class Runtime(Ranked):
     rank: int = 0
     world_size: int = 1
     notice: str = ""
+    tentative: bool = False
 
     @property
     def dali_device_id(self) -> int | None:
@@ -206,20 +210,27 @@ class Runtime(Ranked):
     def describe(self) -> str:
         """Return one line for consoles and records."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
-        return (
-            f"{name}, {self.precision}, channels-last, {self.num_threads} threads, rank {self.rank}/{self.world_size}"
-        )
+        numbers = f"{self.precision} if faster than float32" if self.tentative else self.precision
+        return f"{name}, {numbers}, channels-last, {self.num_threads} threads, rank {self.rank}/{self.world_size}"
 
 
 def resolve(
-    device: str = "auto", *, amp: bool = False, num_threads: int | None = None, ranked: bool = False
+    device: str = "auto",
+    *,
+    amp: bool = False,
+    precision: PrecisionChoice | None = None,
+    num_threads: int | None = None,
+    ranked: bool = False,
 ) -> Runtime:
     """Decide device, precision, threads and rank from what was asked and what is there.
 
     Args:
         device: `auto` (CUDA where there is one), `cpu` or `cuda`.
-        amp: Mixed precision: bfloat16 where the device computes in it, else float16 with a scaler on CUDA. A
-            CPU without bfloat16 instructions keeps float32, with a notice: emulation there is several times slower.
+        amp: Short for `precision="auto"`; without it and `precision`, float32.
+        precision: `auto` is mixed precision where it is faster: bfloat16 on CUDA, or float16 with a scaler on older
+            cards. On a CPU with bfloat16 instructions it is left open, `tentative`, since only a measurement of the
+            network's own step can tell; one without them keeps float32, with a notice. Any other is taken as asked
+            for, with a notice where the device emulates it.
         num_threads: CPU threads; None shares the cores this process may use among the ranks on this machine.
         ranked: Be one of the processes that torchrun started, if it did; otherwise each of them works alone.
 
@@ -250,14 +261,15 @@ def resolve(
         torch.backends.cudnn.benchmark = True
     else:
         _keep_large_blocks()
-    precision, notice = _precision(on_cuda) if amp else ("float32", "")
+    chosen, notice = _precision(precision or ("auto" if amp else "float32"), on_cuda)
     return Runtime(
         device=torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu"),
-        precision=precision,
+        precision=chosen,
         num_threads=threads,
         rank=rank,
         world_size=world_size,
         notice=notice,
+        tentative=precision in (None, "auto") and chosen != "float32" and not on_cuda,
     )
 
 
@@ -279,12 +291,29 @@ def _keep_large_blocks() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _precision(on_cuda: bool) -> tuple[Precision, str]:
+def _precision(asked: PrecisionChoice, on_cuda: bool) -> tuple[Precision, str]:
+    """Return the precision, on a CPU the candidate, and what is to be said of it."""
+    native = _fast_precisions(on_cuda)
+    if asked == "auto":
+        told = "--amp: this CPU has no bfloat16 instructions, so the run computes in float32"
+        return native[0], "" if native[0] != "float32" else told
+    if asked in native:
+        return asked, ""
+    return asked, f"--precision {asked}: this device has no instructions for it and emulates it, which is slow"
+
+
+def resumed(began: str, device: str) -> PrecisionChoice:
+    """Return what to ask of `resolve` in order to go on as a run began: its precision, unless it would be emulated."""
+    known = _fast_precisions(device != "cpu" and torch.cuda.is_available())
+    return next((precision for precision in known if precision == began), "auto")
+
+
+def _fast_precisions(on_cuda: bool) -> tuple[Precision, ...]:
+    """Return what the device computes in by instructions of its own, the one that is likely fastest first."""
     if on_cuda:
-        return ("bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"), ""
-    if cpu_has_bfloat16():
-        return "bfloat16", ""
-    return "float32", "--amp: this CPU has no bfloat16 instructions, so the run computes in float32"
+        bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ("bfloat16", "float16", "float32") if bfloat16 else ("float16", "float32")
+    return ("bfloat16", "float32") if cpu_has_bfloat16() else ("float32",)
 
 
 def cpu_has_bfloat16() -> bool:

@@ -69,6 +69,14 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
     return filled
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes what runs on this machine have remembered in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTPATH_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def sample_folder() -> Path:
     """5,000 real patches in the Kaggle layout; the test is skipped where they are absent."""

@@ -28,7 +28,9 @@ def test_cuda_asked_for_where_there_is_none_is_refused_with_a_remedy() -> None:
 
 def test_amp_takes_bfloat16_where_the_cpu_has_it_and_says_so_where_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "cpu_has_bfloat16", lambda: True)
-    assert runtime.resolve("cpu", amp=True).precision == "bfloat16"
+    candidate = runtime.resolve("cpu", amp=True)
+    assert (candidate.precision, candidate.tentative) == ("bfloat16", True)
+    assert "bfloat16 if faster than float32" in candidate.describe()
     monkeypatch.setattr(runtime, "cpu_has_bfloat16", lambda: False)
     resolved = runtime.resolve("cpu", amp=True)
     assert resolved.precision == "float32"
@@ -74,6 +76,21 @@ def test_bfloat16_is_read_from_the_flags_of_the_cpu(
     assert not asked()  # no such file: not Linux
     told.write_text(f"processor\t: 0\n{line}\nbugs\t: none\n", encoding="utf-8")
     assert asked() is has_bfloat16
+
+
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_a_precision_that_is_named_is_taken_and_emulation_is_told(
+    monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool
+) -> None:
+    monkeypatch.setattr(runtime, "cpu_has_bfloat16", lambda: has_bfloat16)
+    named = {each: runtime.resolve("cpu", precision=each) for each in ("float32", "bfloat16", "float16")}
+    assert all(found.precision == each and not found.tentative for each, found in named.items())
+    assert named["float32"].notice == ""
+    assert ("emulates" in named["bfloat16"].notice) == (not has_bfloat16)
+    assert "emulates" in named["float16"].notice
+    assert runtime.resumed("bfloat16", "cpu") == ("bfloat16" if has_bfloat16 else "auto")
+    assert runtime.resumed("float32", "cpu") == "float32"
+    assert runtime.resumed("float16", "cpu") == "auto"
 
 
 @pytest.mark.parametrize(

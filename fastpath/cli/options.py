@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import click
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 PATH = click.Path(path_type=Path)
+PRECISIONS = ("auto", "bfloat16", "float16", "float32")  # of runtime.PrecisionChoice, which help must not import
 
 
 def common(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,10 +38,32 @@ def device() -> Decorator:
     return click.option("--device", type=kinds, default="auto", show_default=True, help="Where to compute.")
 
 
-def amp(*, default: bool = False) -> Decorator:
-    """Add `--amp/--no-amp`: `amp: bool`."""
-    help_text = "Mixed precision, where the device computes in it."
-    return click.option("--amp/--no-amp", default=default, show_default=True, help=help_text)
+def precision(default: str | None = "float32", told: str = "no-amp") -> Decorator:
+    """Add `--precision` and, for short, `--amp/--no-amp`. Passes `precision: str | None` to the command.
+
+    Args:
+        default: What is passed where neither is given.
+        told: How help tells it, in terms of `--amp`.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def command(*arguments: Any, amp: bool | None, precision: str | None, **named: Any) -> Any:  # noqa: ANN401
+            if amp is not None and precision is not None:
+                raise click.UsageError("--amp and --precision were both given; give one of them.")
+            short = default if amp is None else "auto" if amp else "float32"
+            return function(*arguments, precision=precision or short, **named)
+
+        for option in (
+            click.option("--precision", type=click.Choice(PRECISIONS), help="What products are computed in."),
+            click.option(
+                "--amp/--no-amp", default=None, help=f"Short for --precision auto|float32.  [default: {told}]"
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def checkpoint() -> Decorator:

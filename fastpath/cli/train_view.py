@@ -84,6 +84,8 @@ class TrainView:
             f"{start.num_trained:,} of {start.num_parameters:,} parameters trained{going_on}",
             soft_wrap=True,
         )
+        if start.precision:
+            render.notice(start.precision)
         if start.memory:
             self._bar.console.print(start.memory, soft_wrap=True)
         if start.centre_lost_share:

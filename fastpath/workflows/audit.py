@@ -21,6 +21,7 @@ from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import Split
 from fastpath.workflows import inference, json_values
+from fastpath.workflows.precision import settle
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
 Advance = Callable[[int, int], None]
@@ -138,6 +139,7 @@ def embed(
         DataError: The store's patches have another size than those trained on.
     """
     run.check_scale(store)
+    runtime = settle(runtime, run.config, training=False)
     model, parts = runtime.prepare(run.network()), []
     head = model.head
 

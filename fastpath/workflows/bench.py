@@ -17,15 +17,12 @@ from fastpath.config import Config
 from fastpath.data.loader import TrainLoader, train_loader
 from fastpath.data.recipe import training_frame
 from fastpath.data.residency import Pixels, ResidencyChoice, budget, place
-from fastpath.engine.optim import make_optimizer
-from fastpath.engine.step import train_step
-from fastpath.model.freeze import parameter_groups
-from fastpath.model.registry import build
 from fastpath.runtime import Runtime
 from fastpath.types import Batch
 from fastpath.workflows import bounds
+from fastpath.workflows.lone_step import training_step
+from fastpath.workflows.precision import settle
 from fastpath.workflows.run_data import RunData, open_run_data
-from fastpath.workflows.train_course import training_network
 
 Kind = Literal["loader", "train", "ceiling"]
 
@@ -53,6 +50,7 @@ class BenchResult:
         batch_size: Patches a step.
         image_size_px: Side of the network's input.
         runtime: Device, precision and threads.
+        precision: How the precision was decided, where that is not plain.
     """
 
     loader_images_per_s: float | None = None
@@ -68,6 +66,7 @@ class BenchResult:
     batch_size: int
     image_size_px: int
     runtime: str
+    precision: str = ""
 
 
 def run(
@@ -95,6 +94,7 @@ def run(
         UsageError: The store or configuration is not what it should be.
     """
     data = open_run_data(store_path, config)
+    runtime = settle(runtime, config)
     frame_px = training_frame(config, data.store.patch_size_px)
     memory = budget(residency, len(data.train_rows_N), data.store.patch_size_px, runtime, frame_px)
     pixels = place(data.store, data.train_rows_N, memory.residency, runtime, frame_px)
@@ -113,6 +113,7 @@ def run(
         batch_size=config.data.batch_size,
         image_size_px=config.data.image_size_px,
         runtime=runtime.describe(),
+        precision=runtime.notice,
     )
 
 
@@ -134,7 +135,7 @@ def _measure(
             found["loader_images_per_s"], _ = _rate(batches, lambda _batch: None, num_batches, runtime, tick)
             found["gather_images_per_s"] = _gather_rate(data, config, num_batches)
         if kind != "loader":
-            step = _step(config, runtime)
+            step = training_step(config, runtime)
             if kind == "ceiling":
                 same = _same(next(batches))
                 found["model_images_per_s"], _ = _rate(same, step, num_batches, runtime, tick)
@@ -205,21 +206,6 @@ def _limits(step: Callable[[], object], batch_size: int, runtime: Runtime) -> di
         "bound_images_per_s": peak / flop,
         "published_images_per_s": published / flop if published else None,
     }
-
-
-def _step(config: Config, runtime: Runtime) -> Callable[[Batch], object]:
-    """Return one training step as the configured run would take it."""
-    runtime.seed(config.seed)
-    # Rates do not depend on the weights, so none are fetched or read.
-    unweighted = config.model.model_copy(update={"pretrained": False, "weights": None})
-    model = build(unweighted, config.data.image_size_px)
-    runtime.prepare(model)
-    network = training_network(model, config).train()
-    optimizer, scaler = make_optimizer(*parameter_groups(model), config.optim), runtime.grad_scaler()
-    smoothing, parts = config.train.label_smoothing, config.train.accumulate
-    return lambda batch: train_step(
-        network, batch, optimizer, scaler, runtime, label_smoothing=smoothing, accumulate=parts
-    )
 
 
 def _rate(

@@ -28,6 +28,7 @@ from fastpath.workflows import (
     report_table,
 )
 from fastpath.workflows.json_values import plain
+from fastpath.workflows.precision import newly_told, settle
 from fastpath.workflows.report_facts import Choices, Judged, judge
 from fastpath.workflows.report_gallery import Card
 from fastpath.workflows.report_table import ScoredTable
@@ -95,12 +96,14 @@ def run(
     split_table = read_split(store)
     foreign = _check_origin(trained, store, named=store_path is not None)
     rows_N, calibrates_N = _part(store, split_table, split)
-    views_NV = score_views(trained, store, rows_N, runtime, choices.tta, advance)
+    decided = settle(runtime, trained.config, training=False)
+    views_NV = score_views(trained, store, rows_N, decided, choices.tta, advance)
     table, dealt = _table(store, rows_N, calibrates_N, views_NV, choices)
     judged = judge(table, choices)
     cards = report_gallery.make(
         table, judged.calibrated_N, store, rows_N, trained, runtime, num=GALLERY_NUM, seed=choices.seed
     )
+    said = (foreign, leak_notice(store, split_table), dealt, newly_told(decided, runtime))
     about = {
         "split": split,
         "checkpoint": which,
@@ -109,7 +112,7 @@ def run(
         "store_fingerprint": store.fingerprint,
         "split_kind": split_table.kind,
         "tta_views": choices.tta,
-        "notices": [notice for notice in (foreign, leak_notice(store, split_table), dealt) if notice],
+        "notices": [notice for notice in said if notice],
     }
     output = output or trained.path.parent / f"evaluation-{split}"
     result = _write(output, scored=table, judged=judged, about=about, cards=cards)

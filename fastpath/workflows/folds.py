@@ -22,6 +22,7 @@ from fastpath.shards.reader import Store, open_store
 from fastpath.types import Split
 from fastpath.workflows import json_values, out_of_fold, train
 from fastpath.workflows import run_directory as directory
+from fastpath.workflows.precision import settle
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trackers import listening, require
 from fastpath.workflows.trained import open_run
@@ -137,6 +138,7 @@ def train_all(
     _check(config, runtime)
     if (run_dir / directory.CONFIG).exists():
         directory.check_config(run_dir, config.to_dict())
+    runtime = settle(runtime, config, began=directory.precision_of(run_dir))  # one for all folds
     run_dir.mkdir(parents=True, exist_ok=True)
     write_durably(run_dir / directory.CONFIG, (json.dumps(config.to_dict(), indent=2) + "\n").encode())
     for fold, split in enumerate(splits):

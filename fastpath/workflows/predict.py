@@ -18,6 +18,7 @@ from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, open_store
 from fastpath.workflows import calibrated, submission
 from fastpath.workflows.loose_patches import LoosePatches, open_source
+from fastpath.workflows.precision import newly_told, settle
 from fastpath.workflows.score_views import Tta, score_views
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
@@ -129,7 +130,7 @@ def run(
         checkpoint=opinion.which,
         epoch=[trained.checkpoint.epoch for trained in runs],
         calibration=[one.method for one in scored],
-        notices=[*(one.notice for one in scored if one.notice), *_constant(probability_N)],
+        notices=[*dict.fromkeys(text for one in scored for text in one.notices), *_constant(probability_N)],
         output=str(output),
     )
 
@@ -141,7 +142,7 @@ class _Scored:
     logits_N: NDArray[np.float64]
     spread_N: NDArray[np.float64]
     method: str
-    notice: str
+    notices: list[str]
 
 
 def _score(
@@ -153,9 +154,11 @@ def _score(
     advance: Advance | None,
 ) -> _Scored:
     calibrator, notice = calibrated.load(trained.path, opinion.tta) if opinion.calibrate else (calibration.IDENTITY, "")
-    views_NV = score_views(trained, patches, rows_N, runtime, opinion.tta, advance)
+    decided = settle(runtime, trained.config, training=False)
+    views_NV = score_views(trained, patches, rows_N, decided, opinion.tta, advance)
     logits_N = calibrator.apply(combine.combine(views_NV, opinion.mean))
-    return _Scored(logits_N, combine.spread(views_NV), calibrator.method, notice)
+    notices = [text for text in (notice, newly_told(decided, runtime)) if text]
+    return _Scored(logits_N, combine.spread(views_NV), calibrator.method, notices)
 
 
 def open_patches(store: Path | None, source: Path | None) -> Store | LoosePatches:

@@ -14,6 +14,7 @@ from fastpath.data.residency import Patches
 from fastpath.engine.tta import NUM_VIEWS, predict_views
 from fastpath.errors import DataError
 from fastpath.runtime import Runtime
+from fastpath.workflows.precision import settle
 from fastpath.workflows.trained import TrainedRun
 
 Tta = Literal["none", "d4"]
@@ -55,6 +56,7 @@ def score_views(
     num_views = NUM_VIEWS if tta == "d4" else 1
     if not len(rows_N):
         return np.empty((0, num_views), np.float32)
+    runtime = settle(runtime, run.config, training=False)
     model = runtime.prepare(run.network())
     report = (lambda done: advance(done, len(rows_N))) if advance else None
     with closing(eval_loader(patches, rows_N, run.stats, run.config, runtime)) as batches:

@@ -19,6 +19,7 @@ from fastpath.runtime import Runtime
 from fastpath.shards.format import write_durably
 from fastpath.workflows import calibrated
 from fastpath.workflows.inference import portions
+from fastpath.workflows.precision import settle
 from fastpath.workflows.slide_grid import Grid, Tiles, lay_grid
 from fastpath.workflows.slide_lesions import Found, compare, lesion_mask
 from fastpath.workflows.slide_map import heatmap
@@ -151,6 +152,7 @@ def _score(
     advance: Callable[[int, int], None] | None,
 ) -> NDArray[np.float32]:
     """Return the logit of each tile, going on after those that an interrupted run has written down."""
+    runtime = settle(runtime, trained.config, training=False)
     model, total = runtime.prepare(trained.network()), len(places_N2)
     progress = Progress.resume(output, _origin(trained, grid, places_N2))
     with ThreadPoolExecutor(runtime.num_threads) as pool:

@@ -17,6 +17,7 @@ from fastpath import runtime as runtimes
 from fastpath.analysis.blocks import Contrast, auc_error, contrasts
 from fastpath.config import Config
 from fastpath.errors import FastpathError, UsageError
+from fastpath.runtime import PrecisionChoice
 from fastpath.shards.format import write_durably
 from fastpath.workflows import pool, sweep_report, train
 from fastpath.workflows import run_directory as directory
@@ -37,7 +38,7 @@ class Job:
     run_dir: Path
     config: Config
     device: str
-    amp: bool
+    precision: PrecisionChoice
     num_threads: int | None
 
 
@@ -94,7 +95,7 @@ def run(
     plan: Plan,
     *,
     device: str = "auto",
-    amp: bool = False,
+    precision: PrecisionChoice = "float32",
     num_threads: int | None = None,
     jobs: int = 1,
     advance: Callable[[int, int], None] | None = None,
@@ -106,7 +107,7 @@ def run(
         output: Where the runs and the tables lie.
         plan: Settings and seeds; must be the directory's, where it holds a sweep.
         device: `auto`, `cpu` or `cuda`.
-        amp: Mixed precision.
+        precision: What to compute in, as `resolve` takes it.
         num_threads: CPU threads of each run; None shares the cores among the jobs.
         jobs: Runs at the same time, each a process of its own when more than one.
         advance: Called with runs done and in all.
@@ -116,7 +117,7 @@ def run(
         FastpathError: Every run failed; this is the first one's error.
     """
     data = open_run_data(store_path, plan.settings[0].config)
-    where = runtimes.resolve(device, amp=amp, num_threads=num_threads)
+    where = runtimes.resolve(device, precision=precision, num_threads=num_threads)
     _claim(output, plan, {"store_fingerprint": data.store.fingerprint, "precision": where.precision})
     if num_threads is None and jobs > 1:
         num_threads = max(1, where.num_threads // jobs)
@@ -126,7 +127,7 @@ def run(
             run_path(output, setting.slug, seed),
             setting.config.model_copy(update={"seed": seed}),
             device,
-            amp,
+            precision,
             num_threads,
         )
         for seed in plan.seeds
@@ -196,7 +197,7 @@ def _parallel(left: list[Job], jobs: int) -> Generator[tuple[int, tuple[str, str
 
 def train_one(job: Job) -> tuple[str, str]:
     """Train or go on with one run; return its status, and its error where it failed."""
-    where = runtimes.resolve(job.device, amp=job.amp, num_threads=job.num_threads)
+    where = runtimes.resolve(job.device, precision=job.precision, num_threads=job.num_threads)
     try:
         resume = (job.run_dir / directory.CONFIG).exists()
         return train.run(job.store, job.run_dir, job.config, where, resume=resume).status, ""

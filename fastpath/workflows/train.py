@@ -27,6 +27,7 @@ from fastpath.workflows import failure
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.extra import with_extra
 from fastpath.workflows.interrupts import interruptible
+from fastpath.workflows.precision import settle
 from fastpath.workflows.ranks import asked_to_stop, together
 from fastpath.workflows.run_data import RunData, open_run_data, origin_of
 from fastpath.workflows.saving import Saver
@@ -53,6 +54,7 @@ class StartEvent:
         rates: Learning rates of every epoch.
         warnings: What is odd about the learning rates, a sentence each.
         memory: Where patches wait to be fed, and the memory that decided it.
+        precision: How the precision was decided, where that is not plain.
     """
 
     num_train: int
@@ -67,6 +69,7 @@ class StartEvent:
     rates: tuple[EpochRates, ...] = ()
     warnings: tuple[str, ...] = ()
     memory: str = ""
+    precision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ def run(
         store_path: A packed store with a split.
         run_dir: Where to write; must not hold a run, unless resuming.
         config: Everything that decides the result.
-        runtime: Device and precision.
+        runtime: Device and precision; one that is left open is decided here, by the run's own network.
         resume: Go on from the directory's `last.pt`, to the result of an uninterrupted run.
         split: Division to train and validate by; None reads the store's own.
         residency: Where patches wait to be fed; decides nothing about the result.
@@ -132,6 +135,7 @@ def run(
         course = course_of(config, len(data.train_rows_N))
         origin = origin_of(data, config)
         checkpoint = _checkpoint(run_dir, origin) if resume else None
+        runtime = settle(runtime, config, began=directory.precision_of(run_dir) if resume else "")
         rows_N = np.concatenate([data.train_rows_N, data.val_rows_N])
         patch_px = data.patches.patch_size_px
         frame_px = max(training_frame(stage.config, patch_px) for stage in course)
@@ -139,7 +143,7 @@ def run(
         state = make_state(config, course, data, runtime, checkpoint, run_dir / directory.LAST)
         runtime.first(lambda: _claim(stack, run_dir, origin, _facts(data, runtime, memory), state.epoch))
         emit = on_event or (lambda _event: None)
-        emit(_start(state, data, course, config, memory))
+        emit(_start(state, data, course, config, memory, runtime.notice))
         pixels = place(data.patches, rows_N, memory.residency, runtime, frame_px)
         val = stack.enter_context(
             closing(eval_loader(data.patches, data.val_rows_N, data.stats, config, runtime, pixels))
@@ -224,7 +228,9 @@ def _checkpoint(run_dir: Path, origin: Origin) -> Checkpoint | None:
     return checkpoint
 
 
-def _start(state: TrainState, data: RunData, course: Sequence[Stage], config: Config, memory: Budget) -> StartEvent:
+def _start(
+    state: TrainState, data: RunData, course: Sequence[Stage], config: Config, memory: Budget, precision: str
+) -> StartEvent:
     policies = {(stage.config.data.augment, stage.config.data.image_size_px) for stage in course}
     parameters = list(state.model.parameters())
     return StartEvent(
@@ -240,6 +246,7 @@ def _start(state: TrainState, data: RunData, course: Sequence[Stage], config: Co
         rates=planned_rates(course),
         warnings=lint(course, config.train),
         memory=memory.describe(),
+        precision=precision,
     )
 
 
@@ -254,5 +261,6 @@ def _facts(data: RunData, runtime: Runtime, memory: Budget) -> dict[str, Any]:
         "num_val": len(data.val_rows_N),
         "runtime": runtime.describe(),
         "precision": runtime.precision,
+        "precision_notice": runtime.notice,
         "memory": asdict(memory),
     }

@@ -68,6 +68,7 @@ def test_resuming_goes_on_in_the_precision_of_the_run(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("fastpath.runtime.cpu_has_bfloat16", lambda: True)  # emulated, which a tiny network bears
+    monkeypatch.setattr("fastpath.workflows.precision.gain", lambda _plain, _mixed: 2.0)
     run_dir = tmp_path / "run"
 
     def precision(*arguments: object) -> tuple[str, str]:
@@ -77,6 +78,11 @@ def test_resuming_goes_on_in_the_precision_of_the_run(
 
     assert precision(*SMALL, "--epochs", 1, "--limit", 16, "--val-limit", 8, "--amp")[0] == "bfloat16"
     told, error = precision("--resume")
+    assert told == "bfloat16"
+    assert "goes on in" not in error
+    monkeypatch.setenv("FASTPATH_CACHE_DIR", str(tmp_path / "empty"))  # nothing is remembered, and now it is slower
+    monkeypatch.setattr("fastpath.workflows.precision.gain", lambda _plain, _mixed: 0.5)
+    told, error = precision("--resume", "--amp")
     assert told == "bfloat16"
     assert "goes on in" not in error
     told, error = precision("--resume", "--no-amp")

@@ -11,7 +11,7 @@ from torch import nn
 
 from fastpath.config import Config, parse
 from fastpath.runtime import Runtime
-from fastpath.workflows import bench, pack
+from fastpath.workflows import bench, lone_step, pack
 
 CPU = Runtime(torch.device("cpu"), num_threads=1)
 CUDA_AMP = Runtime(torch.device("cuda", 0), "bfloat16")
@@ -93,7 +93,7 @@ def test_it_measures_the_step_that_a_run_would_take(
     def step(network: nn.Module, *_: object, **how: Any) -> None:
         taken.append((sum(isinstance(module, nn.BatchNorm2d) for module in network.modules()), how))
 
-    monkeypatch.setattr(bench, "train_step", step)
+    monkeypatch.setattr(lone_step, "train_step", step)
     model = {"name": "test_resnet", "pretrained": False, "trainable": "head", "batchnorm": "folded"}
     train = {"label_smoothing": 0.1, "accumulate": 2}
     config = parse({"data": {"image_size_px": 32, "batch_size": 8}, "model": model, "train": train})

@@ -187,7 +187,7 @@ def test_another_grid_store_or_directory_is_refused(
     with monkeypatch.context() as patched:
         patched.setattr("fastpath.runtime.cpu_has_bfloat16", lambda: True)
         with pytest.raises(UsageError, match=r"another sweep \('precision': found float32, wanted bfloat16\)"):
-            swept(store, output, amp=True)
+            swept(store, output, precision="auto")
     with pytest.raises(UsageError, match=r"holds another sweep \('.*optim.lr_head=1e-3': found .*, wanted None\)"):
         sweep.run(store, output, plan(2, "optim.lr_head=1e-2,1e-4"), device="cpu")
     (tmp_path / "file").write_text("mine")

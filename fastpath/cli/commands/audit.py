@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from fastpath.cli import options, render
+
+if TYPE_CHECKING:
+    from fastpath.runtime import PrecisionChoice
 
 
 @click.command(name="audit")
@@ -16,7 +19,7 @@ from fastpath.cli import options, render
 @click.option("--run", "run_dir", type=options.PATH, help="Compare by this run's features.  [default: perceptual hash]")
 @options.checkpoint()
 @options.device()
-@options.amp()
+@options.precision()
 @options.common
 def command(
     store: Path,
@@ -24,7 +27,7 @@ def command(
     run_dir: Path | None,
     checkpoint: Literal["best", "last"],
     device: str,
-    amp: bool,
+    precision: PrecisionChoice,
     as_json: bool,
     verbosity: int,
 ) -> None:
@@ -41,7 +44,7 @@ def command(
     from fastpath import runtime
     from fastpath.workflows import audit
 
-    where = runtime.resolve(device, amp=amp)
+    where = runtime.resolve(device, precision=precision)
     if where.notice:
         render.notice(where.notice)
     with render.progress_bar("embedding", verbosity) as advance:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fastpath.cli import options, render
+
+if TYPE_CHECKING:
+    from fastpath.runtime import PrecisionChoice
 
 
 @click.command(name="bench")
@@ -17,7 +21,7 @@ from fastpath.cli import options, render
 @click.option("--batches", type=click.IntRange(min=1), default=30, show_default=True, help="Batches on each clock.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
 @click.option("--plot", type=options.PATH, help="Also draw the rates as bars, into this PNG.")
-@options.amp()
+@options.precision()
 @options.device()
 @options.common
 def command(
@@ -28,7 +32,7 @@ def command(
     batches: int,
     threads: int | None,
     plot: Path | None,
-    amp: bool,
+    precision: PrecisionChoice,
     device: str,
     as_json: bool,
     verbosity: int,
@@ -47,12 +51,12 @@ def command(
     from fastpath.workflows import bench
 
     settings = config.load(config_path, overrides)
-    where = runtime.resolve(device, amp=amp, num_threads=threads)
+    where = runtime.resolve(device, precision=precision, num_threads=threads)
     if where.notice:
         render.notice(where.notice)
     with render.progress_bar(f"bench {kind}", verbosity) as advance:
         result = bench.run(kind, store, settings, where, num_batches=batches, advance=advance)  # type: ignore[arg-type]
     if plot is not None:
         bench.draw(result, plot)
-    shown = {name: value for name, value in asdict(result).items() if as_json or value is not None}
+    shown = {name: value for name, value in asdict(result).items() if as_json or value not in (None, "")}
     render.result(shown, as_json=as_json, title=f"bench {kind}", where=plot)

@@ -10,6 +10,7 @@ import click
 from fastpath.cli import options, render
 
 if TYPE_CHECKING:
+    from fastpath.runtime import PrecisionChoice
     from fastpath.workflows.compare import CompareResult
 
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @options.output("Where to write. Default: comparison/ beside the first run.", required=False)
 @options.checkpoint()
 @options.device()
-@options.amp()
+@options.precision()
 @options.common
 def command(
     runs: tuple[Path, ...],
@@ -30,7 +31,7 @@ def command(
     output: Path | None,
     checkpoint: Literal["best", "last"],
     device: str,
-    amp: bool,
+    precision: PrecisionChoice,
     as_json: bool,
     verbosity: int,
     splits: str | None,
@@ -58,7 +59,7 @@ def command(
     from fastpath.cli.train_folds import measure_leak
     from fastpath.workflows import compare, compare_tables
 
-    where = runtime.resolve(device, amp=amp)
+    where = runtime.resolve(device, precision=precision)
     if where.notice:
         render.notice(where.notice)
     if splits is not None:

@@ -12,6 +12,7 @@ import click
 from fastpath.cli import options, render
 
 if TYPE_CHECKING:
+    from fastpath.runtime import PrecisionChoice
     from fastpath.workflows.demo import Watch
 
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where everything goes; what an earlier demo wrote there is replaced.",
 )
-@options.amp(default=True)
+@options.precision("auto", told="amp")
 @options.device()
 @options.seed()
 @click.option("--patches", "num_train", type=click.IntRange(min=200), help="Labelled patches to draw.  [default: 2000]")
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @options.common
 def command(
     output: Path,
-    amp: bool,
+    precision: PrecisionChoice,
     device: str,
     seed: int | None,
     num_train: int | None,
@@ -61,7 +62,7 @@ def command(
         with TrainView(verbosity, where) as view:
             yield view.show
 
-    where = runtime.resolve(device, amp=amp)
+    where = runtime.resolve(device, precision=precision)
     if verbosity >= 0:
         render.stderr.print(where.describe())
     if where.notice:

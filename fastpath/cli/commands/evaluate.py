@@ -10,6 +10,7 @@ import click
 from fastpath.cli import options, render
 
 if TYPE_CHECKING:
+    from fastpath.runtime import PrecisionChoice
     from fastpath.workflows.evaluate import EvaluateResult
 
 _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
@@ -45,7 +46,7 @@ _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
 )
 @options.checkpoint()
 @options.device()
-@options.amp()
+@options.precision()
 @options.seed(42)
 @options.common
 def command(
@@ -55,7 +56,7 @@ def command(
     output: Path | None,
     checkpoint: Literal["best", "last"],
     device: str,
-    amp: bool,
+    precision: PrecisionChoice,
     as_json: bool,
     verbosity: int,
     **choices: Any,  # noqa: ANN401 (calibration, prevalence, miss_cost, seed, tta, mean)
@@ -78,7 +79,7 @@ def command(
     from fastpath.workflows import evaluate, out_of_fold
     from fastpath.workflows.report_facts import Choices
 
-    where = runtime.resolve(device, amp=amp)
+    where = runtime.resolve(device, precision=precision)
     if where.notice:
         render.notice(where.notice)
     asked = Choices(method=choices.pop("calibration"), **choices)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from fastpath.cli import options, render
+
+if TYPE_CHECKING:
+    from fastpath.runtime import PrecisionChoice
 
 
 @click.command(name="mine")
@@ -46,7 +49,7 @@ from fastpath.cli import options, render
 )
 @options.checkpoint()
 @options.device()
-@options.amp()
+@options.precision()
 @options.common
 def command(
     run: Path,
@@ -55,7 +58,7 @@ def command(
     predictions: Path | None,
     checkpoint: Literal["best", "last"],
     device: str,
-    amp: bool,
+    precision: PrecisionChoice,
     as_json: bool,
     verbosity: int,
     **rule: float,
@@ -76,7 +79,7 @@ def command(
     from fastpath import runtime
     from fastpath.workflows import mine
 
-    where = runtime.resolve(device, amp=amp)
+    where = runtime.resolve(device, precision=precision)
     if where.notice:
         render.notice(where.notice)
     errors = rule["errors"]

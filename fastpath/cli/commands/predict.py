@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from fastpath.cli import options, render
+
+if TYPE_CHECKING:
+    from fastpath.runtime import PrecisionChoice
 
 _MEANS = {"mean": "logits", "probabilities": "probabilities", "rank": "ranks"}
 
@@ -43,7 +46,7 @@ def _weights(_context: click.Context, _parameter: click.Parameter, text: str | N
 @click.option("--table", type=options.PATH, help="Also write id, logit, probability and spread to this Parquet file.")
 @options.checkpoint()
 @options.device()
-@options.amp()
+@options.precision()
 @options.common
 def command(
     runs: tuple[Path, ...],
@@ -53,7 +56,7 @@ def command(
     sample: Path | None,
     checkpoint: Literal["best", "last"],
     device: str,
-    amp: bool,
+    precision: PrecisionChoice,
     as_json: bool,
     verbosity: int,
     ensemble: str,
@@ -76,7 +79,7 @@ def command(
     from fastpath import runtime
     from fastpath.workflows import predict, submission
 
-    where = runtime.resolve(device, amp=amp)
+    where = runtime.resolve(device, precision=precision)
     if where.notice:
         render.notice(where.notice)
     opinion = predict.Opinion(ensemble=_MEANS[ensemble], calibrate=not raw, which=checkpoint, **how)  # type: ignore[arg-type]

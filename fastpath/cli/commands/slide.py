@@ -50,7 +50,7 @@ from fastpath.cli import options, render
 @options.output("The directory to write to.")
 @options.checkpoint()
 @options.device()
-@options.amp()
+@options.precision()
 @options.common
 def command(
     run: Path | None,
@@ -138,7 +138,7 @@ def _score(
     from fastpath import runtime
     from fastpath.workflows import slide
 
-    where = runtime.resolve(rest["device"], amp=rest["amp"])
+    where = runtime.resolve(rest["device"], precision=rest["precision"])
     if where.notice:
         render.notice(where.notice)
     names = ("mpp", "tile_mpp", "min_tissue", "top_k", "lesions")

@@ -13,7 +13,7 @@ from fastpath.cli import options, render
 if TYPE_CHECKING:
     from fastpath.config import Config
     from fastpath.data.residency import ResidencyChoice
-    from fastpath.runtime import Runtime
+    from fastpath.runtime import PrecisionChoice, Runtime
     from fastpath.workflows.train import StartEvent, TrainResult
 
 
@@ -21,11 +21,7 @@ if TYPE_CHECKING:
 @options.store_argument()
 @options.output("Directory of the run; it must not hold one yet, unless resuming.")
 @click.option("--config", "config_path", type=options.PATH, help="Settings in TOML; the defaults without it.")
-@click.option(
-    "--amp/--no-amp",
-    default=None,
-    help="Mixed precision, where the device computes in it.  [default: no-amp; with --resume, as the run did]",
-)
+@options.precision(None, told="no-amp; with --resume, as the run did")
 @click.option("--epochs", type=click.IntRange(min=1), help="Short for --set train.epochs=N.")
 @click.option("--limit", type=click.IntRange(min=0), help="Short for --set data.limit=N: train on a draw of N patches.")
 @click.option("--val-limit", type=click.IntRange(min=0), help="Short for --set data.val_limit=N.")
@@ -49,7 +45,7 @@ def command(
     store: Path,
     output: Path,
     config_path: Path | None,
-    amp: bool | None,
+    precision: PrecisionChoice | None,
     device: str,
     threads: int | None,
     residency: ResidencyChoice,
@@ -82,7 +78,8 @@ def command(
 
     resume = resume or (runtime.attempt() > 0 and (output / run_directory.CONFIG).exists())
     settings = _settings(output, config_path, overrides, shorts, resume=resume)
-    where = _runtime(device, threads, amp, run_directory.precision_of(output) if resume else "", quiet=verbosity < 0)
+    began = run_directory.precision_of(output) if resume else ""
+    where = _runtime(device, threads, precision, began, quiet=verbosity < 0)
     verbosity = verbosity if where.rank == 0 else -1
     heard = trackers if where.rank == 0 else ()
     if folds:
@@ -123,17 +120,19 @@ def _settings(
     return config.load(config_path, changes)
 
 
-def _runtime(device: str, threads: int | None, amp: bool | None, began: str, *, quiet: bool) -> Runtime:
+def _runtime(
+    device: str, threads: int | None, precision: PrecisionChoice | None, began: str, *, quiet: bool
+) -> Runtime:
     """Decide where to compute, in the precision that the run began in where none is asked for, and tell it."""
     from fastpath import runtime
 
-    mixed = began not in ("", "float32") if amp is None else amp
-    where = runtime.resolve(device, amp=mixed, num_threads=threads, ranked=True)
+    asked = precision or (runtime.resumed(began, device) if began else "float32")
+    where = runtime.resolve(device, precision=asked, num_threads=threads, ranked=True)
     if where.rank == 0 and not quiet:
         render.stderr.print(where.describe())
     if where.notice:
         render.notice(where.notice)
-    if began and began != where.precision:
+    if began and began != where.precision and not where.tentative:
         render.notice(f"the run began in {began} and goes on in {where.precision}: its end will differ a little")
     return where
 
