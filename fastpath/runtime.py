@@ -1,18 +1,16 @@
 """Device, precision, threads, seeds and ranks as one value, decided once and handed down.
 
-Only this module and those it is made of (`process_group`) touch `torch.cuda`, `torch.autocast`, `GradScaler` and
-`torch.distributed`. What a device, a precision or a lone process does not need exists all the same and is disabled, so
-no caller branches.
+Only this module and those it is made of (`process_group`, `device_clock`, `torch_settings`) touch `torch.cuda`,
+`torch.autocast`, `GradScaler` and `torch.distributed`. What a device, a precision or a lone process does not need
+exists all the same and is disabled, so no caller branches.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import os
 import re
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastpath import torch_settings
+from fastpath.device_clock import CudaClock, HostClock, IdleClock
 from fastpath.errors import UsageError
 from fastpath.process_group import Ranked
 from fastpath.process_group import attempt as attempt  # of the ranks that torchrun starts again
@@ -38,7 +38,6 @@ _DTYPES: dict[Precision, torch.dtype] = {
 }
 
 _CPUINFO = Path("/proc/cpuinfo")
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 @functools.cache
@@ -116,6 +115,11 @@ class Runtime(Ranked):
         """Return the mixed-precision context; disabled, not absent, in float32."""
         return torch.autocast(self.device.type, _DTYPES[self.precision], enabled=self.precision != "float32")
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of matrix products and convolutions."""
+        return _DTYPES[self.precision]
+
     def grad_scaler(self) -> GradScaler:
         """Return the loss scaler; enabled for float16 only (bfloat16 has float32's exponent range)."""
         return GradScaler(self.device.type, enabled=self.precision == "float16")
@@ -136,6 +140,10 @@ class Runtime(Ranked):
         """Wait until the device has done all that was asked of it; for clocks only."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+    def idle_clock(self) -> IdleClock:
+        """Return a clock of the time that the device is idle between steps; it starts."""
+        return CudaClock() if self.device.type == "cuda" else HostClock()
 
     @property
     def free_bytes(self) -> int:
@@ -260,7 +268,7 @@ def resolve(
             torch.cuda.set_device(local_rank)
         torch.backends.cudnn.benchmark = True
     else:
-        _keep_large_blocks()
+        torch_settings.keep_large_blocks()
     chosen, notice = _precision(precision or ("auto" if amp else "float32"), on_cuda)
     return Runtime(
         device=torch.device("cuda", torch.cuda.current_device()) if on_cuda else torch.device("cpu"),
@@ -277,18 +285,6 @@ def resolve(
 def _copy(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
     for source, target in zip(sources, targets, strict=True):
         target.copy_(source, non_blocking=True)
-
-
-def _keep_large_blocks() -> None:
-    """Tell glibc to keep freed memory for the next step instead of returning it to the kernel.
-
-    By default every block over 32 MiB is mapped anew and given back when freed, so each activation of each step costs a
-    page fault per 4 KiB: a third of a training step on the CPU. Where the C library is another, nothing happens.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 2**30)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _precision(asked: PrecisionChoice, on_cuda: bool) -> tuple[Precision, str]:

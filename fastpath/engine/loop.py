@@ -67,7 +67,7 @@ class StepEvent:
         step: Steps completed in the epoch, from 1.
         num_images: Patches of this step.
         loss: float32 [], the step's mean loss, on the device: reading it waits for the device.
-        stall_share: Share of the epoch's training time so far that the loop waited for the loader.
+        stall_share: Share of the epoch's training time so far that the device was idle between steps.
         num_steps: Steps of the epoch.
     """
 
@@ -124,7 +124,7 @@ class Timing:
     Attributes:
         num_images: Training patches.
         train_s: Seconds of training.
-        wait_s: Seconds of those spent waiting for the loader's next batch.
+        wait_s: Seconds of those that the device was idle between steps: on a CPU, waiting for the loader's next batch.
         val_s: Seconds of validation.
     """
 
@@ -140,7 +140,7 @@ class Timing:
 
     @property
     def stall_share(self) -> float:
-        """Share of training time that the loop waited for the loader, 0 to 1."""
+        """Share of training time that the device was idle between steps, 0 to 1."""
         return self.wait_s / self.train_s if self.train_s else 0.0
 
 
@@ -211,22 +211,22 @@ def _train(
     state.network.train()
     guard = LossGuard(state.epoch, state.step, runtime.device)
     began = time.perf_counter()
+    clock = runtime.idle_clock()
     batches = iter(feed.train_batches(state.epoch, state.step))
     while state.step < feed.num_steps:
-        asked = time.perf_counter()
-        batch = next(batches)
-        timing.wait_s += time.perf_counter() - asked
+        batch = clock.next(batches)
         loss = take(batch)
         num_images = batch.num_total or len(batch.labels_N)
         state.loss_sum += loss.double() * num_images
         state.num_seen += num_images
         state.step += 1
         guard.add(loss, state.loss_sum)
+        clock.step_done()
         timing.num_images += num_images
-        timing.train_s = time.perf_counter() - began
+        timing.wait_s, timing.train_s = clock.idle_s(), time.perf_counter() - began
         yield StepEvent(state.epoch, state.step, num_images, loss, timing.stall_share, feed.num_steps)
     guard.check(state.loss_sum)  # waits for the device, so that the time of the steps is not told as validation's
-    timing.train_s = time.perf_counter() - began
+    timing.wait_s, timing.train_s = clock.idle_s(), time.perf_counter() - began
 
 
 def _step(state: TrainState, network: nn.Module, batch: Batch, runtime: Runtime, **how: Any) -> Tensor:  # noqa: ANN401

@@ -40,7 +40,9 @@ class BenchResult:
         loader_images_per_s: Batches made and thrown away.
         model_images_per_s: Training steps on one batch that stays on the device.
         train_images_per_s: Training steps on the loader's batches.
-        stall_share: Share of those steps' time spent waiting for the loader, 0 to 1.
+        stall_share: Share of those steps' time that the device was idle between them, 0 to 1.
+        host_ms: Processor time of the calling thread for each of those steps, in milliseconds. On a CPU that is most of
+            the step; a card works while the host prepares what comes next, as long as this is less than the step.
         gather_images_per_s: Patches read from the store in the order of training, no graph behind.
         step_gflop: Billions of floating-point operations of a training step, by patch.
         peak_gflop_per_s: Of a large matrix product on this device, in the run's precision.
@@ -57,6 +59,7 @@ class BenchResult:
     model_images_per_s: float | None = None
     train_images_per_s: float | None = None
     stall_share: float | None = None
+    host_ms: float | None = None
     gather_images_per_s: float | None = None
     step_gflop: float | None = None
     peak_gflop_per_s: float | None = None
@@ -132,15 +135,16 @@ def _measure(
     with closing(train_loader(data.store, data.train_rows_N, data.stats, config, runtime, pixels)) as loader:
         batches = _endless(loader)
         if kind != "train":
-            found["loader_images_per_s"], _ = _rate(batches, lambda _batch: None, num_batches, runtime, tick)
+            found["loader_images_per_s"], *_ = _rate(batches, lambda _batch: None, num_batches, runtime, tick)
             found["gather_images_per_s"] = _gather_rate(data, config, num_batches)
         if kind != "loader":
             step = training_step(config, runtime)
             if kind == "ceiling":
                 same = _same(next(batches))
-                found["model_images_per_s"], _ = _rate(same, step, num_batches, runtime, tick)
+                found["model_images_per_s"], *_ = _rate(same, step, num_batches, runtime, tick)
                 found |= _limits(functools.partial(step, next(same)), config.data.batch_size, runtime)
-            found["train_images_per_s"], found["stall_share"] = _rate(batches, step, num_batches, runtime, tick)
+            told = ("train_images_per_s", "stall_share", "host_ms")
+            found |= zip(told, _rate(batches, step, num_batches, runtime, tick), strict=True)
     return found
 
 
@@ -168,7 +172,7 @@ def verdict(
     share = min(1.0, train / model)  # above 1 it is the noise of two measurements
     at_peak = f", which is {model / bound:.0%} of the device's bound" if bound else ""
     faster = "a smaller data.image_size_px or model.trainable"
-    faster += ", --amp" if runtime.precision == "float32" else ""
+    faster += ", --amp" if runtime.precision == "float32" and not runtime.notice else ""
     if share >= GOOD_ENOUGH:
         return f"model-bound: training runs at {share:.0%} of the network's own rate{at_peak}; to go faster, {faster}"
     if share >= KEPT or loader > model / (1 - KEPT):
@@ -210,23 +214,23 @@ def _limits(step: Callable[[], object], batch_size: int, runtime: Runtime) -> di
 
 def _rate(
     batches: Iterator[Batch], use: Callable[[Batch], object], count: int, runtime: Runtime, tick: Callable[[], None]
-) -> tuple[float, float]:
-    """Return patches a second and the share of the time spent waiting for `batches`."""
+) -> tuple[float, float, float]:
+    """Return patches a second, the share of time that the device was idle, and this thread's milliseconds a batch."""
     for _ in range(WARM_BATCHES):
         use(next(batches))
         tick()
     runtime.synchronize()
-    images, waited, began = 0, 0.0, time.perf_counter()
+    images, began, host_began, clock = 0, time.perf_counter(), time.thread_time(), runtime.idle_clock()
     for _ in range(count):
-        asked = time.perf_counter()
-        batch = next(batches)
-        waited += time.perf_counter() - asked
+        batch = clock.next(batches)
         use(batch)
+        clock.step_done()
         images += len(batch.labels_N)
         tick()
+    host_s = time.thread_time() - host_began
     runtime.synchronize()
     seconds = time.perf_counter() - began
-    return images / seconds, waited / seconds
+    return images / seconds, clock.idle_s() / seconds, 1000 * host_s / count
 
 
 def _endless(loader: TrainLoader) -> Iterator[Batch]:

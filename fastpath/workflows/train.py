@@ -84,7 +84,7 @@ class TrainResult:
         best_auc: Its validation AUC; -1 where there is none.
         seconds: Wall time of this process's part.
         images_per_s: Training patches a second in this process's part, waiting included.
-        stall_share: Share of training time spent waiting for the loader, 0 to 1.
+        stall_share: Share of training time that the device was idle between steps, 0 to 1.
     """
 
     run_dir: Path
