@@ -141,6 +141,11 @@ class Runtime(Ranked):
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
+    @property
+    def has_tf32(self) -> bool:
+        """Whether the device multiplies float32 as TF32, in convolutions and products alike."""
+        return self.device.type == "cuda" and torch.cuda.get_device_capability(self.device) >= (8, 0)
+
     def idle_clock(self) -> IdleClock:
         """Return a clock of the time that the device is idle between steps; it starts."""
         return CudaClock() if self.device.type == "cuda" else HostClock()
@@ -219,6 +224,7 @@ class Runtime(Ranked):
         """Return one line for consoles and records."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
         numbers = f"{self.precision} if faster than float32" if self.tentative else self.precision
+        numbers += " as TF32" if self.has_tf32 and self.precision == "float32" else ""
         return f"{name}, {numbers}, channels-last, {self.num_threads} threads, rank {self.rank}/{self.world_size}"
 
 
@@ -267,6 +273,7 @@ def resolve(
         if world_size > 1:
             torch.cuda.set_device(local_rank)
         torch.backends.cudnn.benchmark = True
+        torch_settings.use_tf32()
     else:
         torch_settings.keep_large_blocks()
     chosen, notice = _precision(precision or ("auto" if amp else "float32"), on_cuda)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastpath.runtime import Runtime
+from fastpath.runtime import Precision, Runtime
 from fastpath.workflows import bounds
 
 
@@ -37,6 +37,22 @@ def test_a_resnet50_step_costs_what_performance_md_says() -> None:
 def test_the_peak_is_a_rate_that_a_product_reaches() -> None:
     found = bounds.peak_flop_per_s(Runtime(torch.device("cpu"), num_threads=1), side=128, rounds=2)
     assert found > 1e7
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_the_peak_is_of_the_dtype_in_which_the_step_computes(
+    precision: Precision, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[torch.dtype, bool]] = []
+    real = torch.mm
+
+    def spied(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        seen.extend((factor.dtype, torch.is_autocast_enabled("cpu")) for factor in (left, right))
+        return real(left, right)
+
+    monkeypatch.setattr(torch, "mm", spied)
+    bounds.peak_flop_per_s(Runtime(torch.device("cpu"), precision, num_threads=1), side=16, rounds=1)
+    assert set(seen) == {(dtype, False)}
 
 
 @pytest.mark.parametrize(
