@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import re
 import warnings
@@ -152,12 +153,22 @@ class Runtime(Ranked):
 
     @property
     def free_bytes(self) -> int:
-        """Memory that is free on the device: of the card, or of the machine, whose page cache counts as free."""
+        """Memory that is free on the device: of the card, or of the machine, whose page cache counts as free.
+
+        Blocks that torch keeps for its next tensors are free too, though the driver counts them as used.
+        """
         if self.device.type == "cuda":
-            return int(torch.cuda.mem_get_info(self.device)[0])
+            kept = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+            return int(torch.cuda.mem_get_info(self.device)[0]) + kept
         told = Path("/proc/meminfo")
         found = re.search(r"MemAvailable:\s*(\d+)", told.read_text(encoding="utf-8")) if told.exists() else None
         return int(found[1]) * 1024 if found else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE")
+
+    def release(self) -> None:
+        """Give back what earlier runs of this process have left on a card, so that DALI may have it too."""
+        if self.device.type == "cuda":
+            gc.collect()  # networks and their gradients refer to one another
+            torch.cuda.empty_cache()
 
     @property
     def loader_stream(self) -> LoaderStream | None:

@@ -185,6 +185,22 @@ def test_on_the_cpu_there_are_no_streams() -> None:
     assert runtime.Runtime(torch.device("cuda", 0)).loader_stream is not None  # made when used: no driver is needed
 
 
+def test_blocks_that_torch_keeps_count_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (10 << 30, 80 << 30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 60 << 30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 5 << 30)
+    assert runtime.Runtime(torch.device("cuda", 0)).free_bytes == 65 << 30
+
+
+def test_what_earlier_runs_left_is_released_on_a_card_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: told.append("released"))
+    runtime.Runtime(torch.device("cpu")).release()
+    assert told == []
+    runtime.Runtime(torch.device("cuda", 0)).release()
+    assert told == ["released"]
+
+
 def test_the_first_rank_decides_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two ranks, one after the other: what rank 0 sends is what rank 1 receives."""
     sent: list[list[object]] = []

@@ -137,6 +137,7 @@ def run(
         checkpoint = _checkpoint(run_dir, origin) if resume else None
         runtime = settle(runtime, config, began=directory.precision_of(run_dir) if resume else "")
         rows_N = np.concatenate([data.train_rows_N, data.val_rows_N])
+        runtime.release()  # what the fold before has left
         patch_px = data.patches.patch_size_px
         frame_px = max(training_frame(stage.config, patch_px) for stage in course)
         memory = budget(residency, len(np.unique(rows_N)), patch_px, runtime, frame_px)
