@@ -122,6 +122,9 @@ class TrainConfig(Section):
     each by its own."""
     compile: bool = False
     """Compile the network with torch.compile: minutes once a run, repaid by long runs on a GPU."""
+    deterministic: bool = False
+    """On CUDA, compute the same bits every time, by slower kernels where need be, so that a run resumes bit for bit on
+    the same card and versions. On a CPU that is always so."""
     include_val: bool = False
     """Train on the validation patches too, for a final network: its validation AUC then tells nothing."""
 

@@ -151,6 +151,11 @@ class Runtime(Ranked):
         """Return a clock of the time that the device is idle between steps; it starts."""
         return CudaClock() if self.device.type == "cuda" else HostClock()
 
+    def repeatable(self, wanted: bool) -> contextlib.AbstractContextManager[None]:
+        """Return the context in which the device computes the same bits every time, if wanted; a CPU always does."""
+        on_cuda = self.device.type == "cuda"
+        return torch_settings.deterministic() if wanted and on_cuda else contextlib.nullcontext()
+
     @property
     def free_bytes(self) -> int:
         """Memory that is free on the device: of the card, or of the machine, whose page cache counts as free.

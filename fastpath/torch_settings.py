@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 import sys
 import warnings
+from collections.abc import Iterator
 
 import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def keep_large_blocks() -> None:
@@ -34,3 +38,24 @@ def use_tf32() -> None:
         warnings.simplefilter("ignore", UserWarning)
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.allow_tf32 = True
+
+
+@contextlib.contextmanager
+def deterministic() -> Iterator[None]:
+    """Let CUDA compute the same bits every time, for the block.
+
+    cuBLAS reads its variable when it is first called: what it was by then holds. An operator that has no deterministic
+    kernel raises a RuntimeError that names it.
+    """
+    os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")  # 8 buffers of 4 MiB, of two that NVIDIA names as deterministic
+    cudnn, filled = torch.backends.cudnn, torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    before = cudnn.benchmark, cudnn.deterministic, torch.are_deterministic_algorithms_enabled()
+    cudnn.benchmark, cudnn.deterministic = False, True
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # nothing reads it unset
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before[:2]
+        torch.use_deterministic_algorithms(before[2])
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]

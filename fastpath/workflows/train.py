@@ -130,6 +130,7 @@ def run(
     """
     with ExitStack() as stack:
         stack.enter_context(together(runtime, run_dir))
+        stack.enter_context(runtime.repeatable(config.train.deterministic))
         runtime.first(lambda: directory.check_vacancy(run_dir, resume=resume))
         data = with_extra(open_run_data(store_path, config, split), config)
         course = course_of(config, len(data.train_rows_N))
