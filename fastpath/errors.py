@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class FastpathError(Exception):
     """A failure with a remedy; the command line prints it as one line and exits with `exit_status`.
@@ -27,6 +29,30 @@ class UsageError(FastpathError):
     """The request cannot be carried out as asked: a wrong option, device or path."""
 
     exit_status = 2
+
+
+class MemoryExhaustedError(FastpathError):
+    """The card or the machine has not the memory that was asked for."""
+
+
+_EXHAUSTED = re.compile(
+    r"out of memory"  # torch's, of CUDA
+    r"|DefaultCPUAllocator: (can't|not enough)"  # torch's, of the CPU
+    r"|CUDA allocation failed|Can't allocate \d+ bytes|std::bad_alloc",  # DALI's
+    re.IGNORECASE,
+)
+
+
+def memory_exhausted(error: BaseException) -> MemoryExhaustedError | None:
+    """Return what to say where torch, DALI or NumPy found no memory; None where an error is another one."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, MemoryError) and not (isinstance(error, RuntimeError) and _EXHAUSTED.search(text)):
+        return None
+    wanted = re.search(r"allocate (\d+(?:\.\d+)? ?(?:[KMG]iB|bytes))", text)
+    on_card = "cuda" in text.lower() or "on device" in text
+    problem = f"ran out of memory{f', wanted {wanted[1]} more' if wanted else ''}"
+    remedy = "lower data.batch_size, raise train.accumulate, or train with --residency host"
+    return MemoryExhaustedError("the card" if on_card else "this machine", problem, remedy)
 
 
 class ConfigError(UsageError):

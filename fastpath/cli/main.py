@@ -11,7 +11,7 @@ import click
 
 from fastpath import __version__
 from fastpath.cli import commands
-from fastpath.errors import FastpathError
+from fastpath.errors import FastpathError, memory_exhausted
 
 INTERRUPTED = 130  # 128 + SIGINT, what shells report for Ctrl-C
 
@@ -66,6 +66,7 @@ def main() -> NoReturn:
     except Exception as error:
         if debug:
             raise
-        click.echo(f"fastpath: {type(error).__name__}: {error}; run again with --debug for the traceback", err=True)
+        unknown = f"{type(error).__name__}: {error}; run again with --debug for the traceback"
+        click.echo(f"fastpath: {memory_exhausted(error) or unknown}", err=True)
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)
