@@ -255,7 +255,7 @@ def resolve(
     """Decide device, precision, threads and rank from what was asked and what is there.
 
     Args:
-        device: `auto` (CUDA where there is one), `cpu` or `cuda`.
+        device: `auto` (CUDA where there is one), `cpu`, `cuda`, or `cuda:1` for one of several cards.
         amp: Short for `precision="auto"`; without it and `precision`, float32.
         precision: `auto` is mixed precision where it is faster: bfloat16 on CUDA, or float16 with a scaler on older
             cards. On a CPU with bfloat16 instructions it is left open, `tentative`, since only a measurement of the
@@ -265,29 +265,16 @@ def resolve(
         ranked: Be one of the processes that torchrun started, if it did; otherwise each of them works alone.
 
     Raises:
-        UsageError: CUDA was asked for and there is none, or there are fewer devices than ranks.
+        UsageError: CUDA was asked for and there is none, or not that card, or there are fewer devices than ranks.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            "--device cuda",
-            "found no usable CUDA device",
-            "use --device cpu, or run 'fastpath doctor' to see what is missing",
-        )
-    on_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    on_cuda = _on_cuda(device)
     told = os.environ if ranked else {}
     rank, local_rank = (int(told.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
     world_size, local_world = (int(told.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     threads = num_threads or max(1, len(os.sched_getaffinity(0)) // local_world)
     torch.set_num_threads(threads)
     if on_cuda:
-        if local_rank >= torch.cuda.device_count():
-            raise UsageError(
-                "torchrun",
-                f"found {torch.cuda.device_count()} CUDA devices for {local_world} processes",
-                "give --nproc-per-node at most that many, or use --device cpu",
-            )
-        if world_size > 1:
-            torch.cuda.set_device(local_rank)
+        _choose_card(device, local_rank if world_size > 1 else None, local_world)
         torch.backends.cudnn.benchmark = True
         torch_settings.use_tf32()
     else:
@@ -308,6 +295,33 @@ def resolve(
 def _copy(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
     for source, target in zip(sources, targets, strict=True):
         target.copy_(source, non_blocking=True)
+
+
+def _on_cuda(device: str) -> bool:
+    """Whether to compute on a card."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(
+            f"--device {device}",
+            "found no usable CUDA device",
+            "use --device cpu, or run 'fastpath doctor' to see what is missing",
+        )
+    return device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+
+
+def _choose_card(device: str, local_rank: int | None, local_world: int) -> None:
+    """Make the card that is named, or that of this rank, torch's current one."""
+    count, number = torch.cuda.device_count(), device.partition(":")[2]
+    if number and local_rank is not None:
+        problem = f"found one card named for {local_world} processes"
+        raise UsageError(f"--device {device}", problem, "use --device cuda: each process takes a card of its own")
+    if local_rank is not None and local_rank >= count:
+        problem = f"found {count} CUDA devices for {local_world} processes"
+        raise UsageError("torchrun", problem, "give --nproc-per-node at most that many, or use --device cpu")
+    if number and int(number) >= count:
+        known = ", ".join(f"cuda:{each}" for each in range(count))
+        raise UsageError(f"--device {device}", f"found {known}", "name one of these")
+    if number or local_rank is not None:
+        torch.cuda.set_device(int(number) if number else local_rank)
 
 
 def _precision(asked: PrecisionChoice, on_cuda: bool) -> tuple[Precision, str]:

@@ -185,6 +185,47 @@ def test_on_the_cpu_there_are_no_streams() -> None:
     assert runtime.Runtime(torch.device("cuda", 0)).loader_stream is not None  # made when used: no driver is needed
 
 
+@pytest.fixture
+def two_cards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Two cards that are not there; what is made the current one."""
+    chosen = [0]
+    for name, value in (("is_available", True), ("device_count", 2), ("is_bf16_supported", True)):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value, **__: value)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: chosen.append(number))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: chosen[-1])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "a card")
+    monkeypatch.setattr(runtime.torch_settings, "use_tf32", lambda: None)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    return chosen
+
+
+@pytest.mark.parametrize(("device", "number"), [("auto", 0), ("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
+def test_a_card_is_named_by_its_number(two_cards: list[int], device: str, number: int) -> None:
+    found = runtime.resolve(device)
+    assert (found.device, found.dali_device_id) == (torch.device("cuda", number), number)
+    assert two_cards[-1] == number
+    assert found.describe().startswith("a card, float32 as TF32")
+
+
+@pytest.mark.usefixtures("two_cards")
+def test_a_card_that_is_not_there_or_is_not_this_ranks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"--device cuda:2: found cuda:0, cuda:1; name one"):
+        runtime.resolve("cuda:2")
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    before = torch.get_num_threads()
+    try:
+        assert runtime.resolve("cuda", ranked=True).device == torch.device("cuda", 1)
+        with pytest.raises(UsageError, match="each process takes a card of its own"):
+            runtime.resolve("cuda:0", ranked=True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        with pytest.raises(UsageError, match="found 1 CUDA devices for 2 processes"):
+            runtime.resolve("cuda", ranked=True)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_blocks_that_torch_keeps_count_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (10 << 30, 80 << 30))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 60 << 30)

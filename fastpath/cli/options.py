@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,22 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 PATH = click.Path(path_type=Path)
 PRECISIONS = ("auto", "bfloat16", "float16", "float32")  # of runtime.PrecisionChoice, which help must not import
+
+
+class Device(click.ParamType):  # type: ignore[type-arg] # generic since click 8.2, and 8.1 will do
+    """The processor, the first card, or a card by its number."""
+
+    name = "auto|cpu|cuda|cuda:N"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, unless it names no device."""
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+            self.fail(f"'{value}' is not one of auto, cpu, cuda or, for one of several cards, cuda:N.", param, ctx)
+        return value
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return how help names it."""
+        return f"[{self.name}]"
 
 
 def common(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,9 +50,8 @@ def seed(default: int | None = None) -> Decorator:
 
 
 def device() -> Decorator:
-    """Add `--device auto|cpu|cuda`."""
-    kinds = click.Choice(["auto", "cpu", "cuda"])
-    return click.option("--device", type=kinds, default="auto", show_default=True, help="Where to compute.")
+    """Add `--device auto|cpu|cuda|cuda:N`."""
+    return click.option("--device", type=Device(), default="auto", show_default=True, help="Where to compute.")
 
 
 def precision(default: str | None = "float32", told: str = "no-amp") -> Decorator:
