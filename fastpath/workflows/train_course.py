@@ -98,6 +98,8 @@ def follow_course(
         if stage.phase != made:
             assert isinstance(state.model, LogitNetwork)
             state.network, state.optimizer, state.schedule = _learner(state.model, course, stage, runtime)
+            if state.average is not None:
+                state.average.follow(state.model)
             made = stage.phase
         with closing(
             train_loader(data.patches, data.train_rows_N, data.stats, stage.config, runtime, pixels, data.weights_N)
