@@ -135,7 +135,16 @@ class Runtime(Ranked):
         Dropout thereby depends on where in a run a step stands and on nothing else: it resumes from two integers.
         """
         state = np.random.SeedSequence([seed, *position]).generate_state(2, np.uint32)
-        torch.manual_seed(int(state[0]) << 32 | int(state[1]))
+        for generator in self.generators:  # torch.manual_seed sets the same, and those of devices that are not used
+            generator.manual_seed(int(state[0]) << 32 | int(state[1]))
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """The global generators that a network may draw from: the CPU's, and the device's where it is another."""
+        if self.device.type != "cuda":
+            return [torch.default_generator]
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # which makes them
+        return [torch.default_generator, torch.cuda.default_generators[self.device.index or 0]]
 
     def synchronize(self) -> None:
         """Wait until the device has done all that was asked of it; for clocks only."""

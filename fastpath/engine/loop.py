@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fastpath.engine import metrics
+from fastpath.engine.chance import Chance
 from fastpath.engine.ema import Average
 from fastpath.engine.guard import LossGuard
 from fastpath.engine.optim import Schedule, learning_rates, steps_taken
@@ -190,11 +191,11 @@ def fit(
         NonFiniteLossError: A training loss was NaN or infinite; `state` is spoilt.
     """
     network = runtime.distribute(state.network)
+    chance = Chance(seed, runtime)
 
     def step(batch: Batch) -> Tensor:
-        # Dropout thereby depends on the position only, not on what this process ran before.
-        runtime.seed(seed, state.epoch, state.step, *([runtime.rank] if runtime.rank else []))
-        return _step(state, network, batch, runtime, label_smoothing=label_smoothing, accumulate=accumulate)
+        with chance.at(state.epoch, state.step, num_images=len(batch.labels_N)):
+            return _step(state, network, batch, runtime, label_smoothing=label_smoothing, accumulate=accumulate)
 
     while state.epoch < num_epochs:
         timing = Timing()
