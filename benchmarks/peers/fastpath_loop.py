@@ -37,7 +37,7 @@ def load(task: Task) -> Batches:
         for batch, _ in infer(model, loader.eval_loader(store, rows, stats, config, runtime), runtime):
             yield batch.images_NCHW, batch.labels_N
         return
-    network = training_network(model, config).train()
+    network = training_network(model, config, runtime).train()
     optimizer, scaler = make_optimizer(*parameter_groups(model), config.optim), runtime.grad_scaler()
     average = Average(model, config.train.ema_decay) if config.train.ema_decay else None
     batches = loader.train_loader(store, rows, stats, config, runtime).epoch(0)

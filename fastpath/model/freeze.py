@@ -6,6 +6,7 @@ import copy
 import itertools
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from fastpath.errors import ConfigError
@@ -20,15 +21,19 @@ class LogitNetwork(nn.Module):
     Attributes:
         trunk: The whole timm (or baseline) network, its one-output classifier included.
         evaluated: Frozen modules that stay in evaluation mode while the rest trains.
+        counters: int64 [] each, counted up by every batch in training mode; what they count for is for `lean` to know.
     """
 
     def __init__(self, trunk: nn.Module) -> None:
         super().__init__()
         self.trunk = trunk
         self.evaluated: list[nn.Module] = []
+        self.counters: list[Tensor] = []
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """Return logits [N] of normalised images float [N, 3, H, W]."""
+        if self.counters and self.training and len(images_NCHW):
+            torch._foreach_add_(self.counters, 1)
         return self.trunk(images_NCHW).squeeze(1)  # type: ignore[no-any-return]
 
     def train(self, mode: bool = True) -> LogitNetwork:

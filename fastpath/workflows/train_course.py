@@ -28,6 +28,7 @@ from fastpath.model.batchnorm import recalibrate, synchronise
 from fastpath.model.depthwise import pad_first
 from fastpath.model.fold import fold_frozen
 from fastpath.model.freeze import LogitNetwork, freeze, parameter_groups
+from fastpath.model.lean import lean
 from fastpath.model.registry import build, restore
 from fastpath.runtime import Runtime
 from fastpath.types import Batch
@@ -133,7 +134,7 @@ def _learner(
     freeze(model, config.model.trainable, config.model.batchnorm)
     if config.train.sync_batchnorm and runtime.world_size > 1:
         synchronise(model.train(), runtime.total)
-    network = training_network(model, config)
+    network = training_network(model, config, runtime)
     optimizer = make_optimizer(*parameter_groups(model), config.optim, phase[0].config.data.batch_size)
     schedule = make_schedule(
         optimizer,
@@ -144,10 +145,11 @@ def _learner(
     return network, optimizer, schedule
 
 
-def training_network(model: LogitNetwork, config: Config) -> nn.Module:
-    """Return what is trained in a model's place, with its parameters: folded, compiled, or the model itself."""
-    folded = fold_frozen(model, config.data.image_size_px) if config.model.batchnorm == "folded" else model
-    network = pad_first(folded)
+def training_network(model: LogitNetwork, config: Config, runtime: Runtime) -> nn.Module:
+    """Return what is trained in a model's place, with its trained parameters: folded, made lean, compiled."""
+    size = config.data.image_size_px
+    folded = fold_frozen(model, size) if config.model.batchnorm == "folded" else model
+    network = lean(pad_first(folded), size, runtime)
     return _compiled(network) if config.train.compile else network
 
 
