@@ -125,6 +125,9 @@ class TrainConfig(Section):
     deterministic: bool = False
     """On CUDA, compute the same bits every time, by slower kernels where need be, so that a run resumes bit for bit on
     the same card and versions. On a CPU that is always so."""
+    cuda_graph: bool = True
+    """On one CUDA device, record the training step once and replay it as one launch. False takes it operation by
+    operation, for a network that cannot be recorded or where memory is short."""
     include_val: bool = False
     """Train on the validation patches too, for a final network: its validation AUC then tells nothing."""
 

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastpath.cuda_graphs import Step
 from fastpath.engine import metrics
 from fastpath.engine.chance import Chance
 from fastpath.engine.ema import Average
 from fastpath.engine.guard import LossGuard
 from fastpath.engine.optim import Schedule, learning_rates, steps_taken
-from fastpath.engine.step import LogitTable, infer, train_step
+from fastpath.engine.step import LogitTable, infer, make_step
 from fastpath.runtime import GradScaler, Runtime
 from fastpath.types import Batch
 
@@ -172,6 +173,7 @@ def fit(
     seed: int,
     label_smoothing: float = 0.0,
     accumulate: int = 1,
+    cuda_graph: bool = True,
 ) -> Iterator[Event]:
     """Train from where `state` stands to the end of epoch `num_epochs`.
 
@@ -186,16 +188,19 @@ def fit(
         seed: Decides dropout, together with epoch and step.
         label_smoothing: Share of the way from each label to one half that targets are moved.
         accumulate: Parts in which each step's batch passes through the network.
+        cuda_graph: Record the step as a CUDA graph, where there is CUDA.
 
     Raises:
         NonFiniteLossError: A training loss was NaN or infinite; `state` is spoilt.
     """
     network = runtime.distribute(state.network)
     chance = Chance(seed, runtime)
+    how: dict[str, Any] = {"label_smoothing": label_smoothing, "accumulate": accumulate, "cuda_graph": cuda_graph}
+    learn = make_step(network, state.optimizer, state.scaler, runtime, **how)
 
     def step(batch: Batch) -> Tensor:
         with chance.at(state.epoch, state.step, num_images=len(batch.labels_N)):
-            return _step(state, network, batch, runtime, label_smoothing=label_smoothing, accumulate=accumulate)
+            return _step(state, batch, learn)
 
     while state.epoch < num_epochs:
         timing = Timing()
@@ -230,11 +235,11 @@ def _train(
     timing.wait_s, timing.train_s = clock.idle_s(), time.perf_counter() - began
 
 
-def _step(state: TrainState, network: nn.Module, batch: Batch, runtime: Runtime, **how: Any) -> Tensor:  # noqa: ANN401
+def _step(state: TrainState, batch: Batch, learn: Step) -> Tensor:
     """Take one step and let follow what follows each; returns its loss."""
     scales = state.scaler.is_enabled()
     before = steps_taken(state.optimizer) if scales else None
-    loss = train_step(network, batch, state.optimizer, state.scaler, runtime, **how)
+    loss = learn(batch)
     if before is not None:
         state.num_skipped += 1 - (steps_taken(state.optimizer) - before)
     state.schedule.after_step()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fastpath.cuda_graphs import Step, graphed
 from fastpath.runtime import GradScaler, Runtime
 from fastpath.types import Batch
 
@@ -40,24 +41,64 @@ def train_step(
     label_smoothing: float = 0.0,
     accumulate: int = 1,
 ) -> Tensor:
-    """Take one optimiser step on a batch, of which this rank may have a share.
+    """Take one optimiser step on a batch, operation by operation: a call of what `make_step` returns."""
+    step = make_step(
+        model, optimizer, scaler, runtime, label_smoothing=label_smoothing, accumulate=accumulate, cuda_graph=False
+    )
+    return step(batch)
 
-    The loss is computed in float32 from logits: BCE of a sigmoid is refused under autocast, and loses small
-    probabilities. A disabled scaler passes everything through, so there is one code path for every precision.
+
+def make_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: GradScaler,
+    runtime: Runtime,
+    *,
+    label_smoothing: float = 0.0,
+    accumulate: int = 1,
+    cuda_graph: bool = True,
+) -> Step:
+    """Return what takes one optimiser step on a batch, of which this rank may have a share.
+
+    A disabled scaler passes everything through, so there is one code path for every precision.
 
     Args:
         model: Maps images [N, 3, H, W] to logits [N]; on the runtime's device, in training mode.
-        batch: On the runtime's device.
         optimizer: Over the model's trained parameters.
         scaler: Of the loss.
         runtime: Device and precision.
         label_smoothing: Share of the way from each label to one half that the target is moved.
         accumulate: Parts that the share passes in, one after the other, for want of memory for all of it.
+        cuda_graph: Record loss and gradients as a CUDA graph, where there is CUDA.
 
     Returns:
-        The whole batch's mean loss before the step: float32 [], detached, on the device.
+        From a batch on the runtime's device to the whole batch's mean loss before the step: float32 [], detached.
     """
-    optimizer.zero_grad(set_to_none=True)
+
+    def differentiate(batch: Batch) -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        return _differentiate(model, batch, scaler, runtime, label_smoothing, accumulate)
+
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    differentiated = graphed(differentiate, parameters, runtime, enabled=cuda_graph)
+
+    def step(batch: Batch) -> Tensor:
+        loss = differentiated(batch)
+        scaler.step(optimizer)
+        scaler.update()
+        return loss
+
+    return step
+
+
+def _differentiate(
+    model: nn.Module, batch: Batch, scaler: GradScaler, runtime: Runtime, label_smoothing: float, accumulate: int
+) -> Tensor:
+    """Add a batch's gradients to the model's parameters; return its mean loss float32 [], detached.
+
+    The loss is computed in float32 from logits: BCE of a sigmoid is refused under autocast, and loses small
+    probabilities.
+    """
     num_total = batch.num_total or len(batch.labels_N)
     # As many parts on every rank, be they empty: they wait for one another.
     images, labels = batch.images_NCHW.tensor_split(accumulate), batch.labels_N.tensor_split(accumulate)
@@ -71,8 +112,6 @@ def train_step(
             # Gradients are averaged over ranks, so that each has its share of the batch's mean times their number.
             scaler.scale(summed * runtime.world_size / num_total).backward()  # type: ignore[no-untyped-call]
         sums.append(summed.detach())
-    scaler.step(optimizer)
-    scaler.update()
     return runtime.total(torch.stack(sums).sum()) / num_total
 
 

@@ -113,6 +113,7 @@ def follow_course(
                 seed=stage.config.seed,
                 label_smoothing=stage.config.train.label_smoothing,
                 accumulate=stage.config.train.accumulate,
+                cuda_graph=stage.config.train.cuda_graph,
             )
 
 
@@ -163,7 +164,7 @@ def _compiled(network: nn.Module) -> nn.Module:
     if next(network.parameters()).device.type == "cpu" and shutil.which(shlex.split(named)[0]) is None:
         problem = f"found no C++ compiler '{named}', which torch.compile needs on the CPU"
         raise ConfigError("train.compile", problem, "install g++ or set CXX, or use train.compile=false")
-    return torch.compile(network)  # type: ignore[return-value]
+    return torch.compile(network, dynamic=False)  # type: ignore[return-value]
 
 
 def _check_sizes(model: nn.Module, course: Sequence[Stage], runtime: Runtime) -> None:
