@@ -8,7 +8,7 @@ import torch
 
 from fastpath.config import Config, ModelConfig
 from fastpath.engine.optim import make_optimizer
-from fastpath.engine.step import train_step
+from fastpath.engine.step import make_step
 from fastpath.model.freeze import parameter_groups
 from fastpath.model.registry import build
 from fastpath.runtime import Runtime
@@ -21,11 +21,16 @@ def training_step(config: Config, runtime: Runtime) -> Callable[[Batch], object]
     runtime.seed(config.seed)
     model = build(_unweighted(config), config.data.image_size_px)
     runtime.prepare(model)
-    network = training_network(model, config).train()
+    network = training_network(model, config, runtime).train()
     optimizer, scaler = make_optimizer(*parameter_groups(model), config.optim), runtime.grad_scaler()
-    smoothing, parts = config.train.label_smoothing, config.train.accumulate
-    return lambda batch: train_step(
-        network, batch, optimizer, scaler, runtime, label_smoothing=smoothing, accumulate=parts
+    return make_step(
+        network,
+        optimizer,
+        scaler,
+        runtime,
+        label_smoothing=config.train.label_smoothing,
+        accumulate=config.train.accumulate,
+        cuda_graph=config.train.cuda_graph,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from fastpath.config import Config, parse
 from fastpath.runtime import Runtime
+from fastpath.types import Batch
 from fastpath.workflows import bench, lone_step, pack
 
 CPU = Runtime(torch.device("cpu"), num_threads=1)
@@ -91,12 +93,13 @@ def test_it_measures_the_step_that_a_run_would_take(
     pack.run(kaggle_folder, store)
     taken: list[tuple[int, Any]] = []
 
-    def step(network: nn.Module, *_: object, **how: Any) -> None:
-        taken.append((sum(isinstance(module, nn.BatchNorm2d) for module in network.modules()), how))
+    def made(network: nn.Module, *_: object, **how: Any) -> Callable[[Batch], None]:
+        norms = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+        return lambda _batch: taken.append((norms, how))
 
-    monkeypatch.setattr(lone_step, "train_step", step)
+    monkeypatch.setattr(lone_step, "make_step", made)
     model = {"name": "test_resnet", "pretrained": False, "trainable": "head", "batchnorm": "folded"}
-    train = {"label_smoothing": 0.1, "accumulate": 2}
+    train = {"label_smoothing": 0.1, "accumulate": 2, "cuda_graph": False}
     config = parse({"data": {"image_size_px": 32, "batch_size": 8}, "model": model, "train": train})
     bench.run("train", store, config, CPU, num_batches=1)
     assert set(map(str, taken)) == {str((0, train))}
