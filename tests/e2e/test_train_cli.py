@@ -76,7 +76,10 @@ def test_resuming_goes_on_in_the_precision_of_the_run(
         assert status == 0, error
         return json.loads((run_dir / "run.json").read_text())["precision"], " ".join(error.split())
 
-    assert precision(*SMALL, "--epochs", 1, "--limit", 16, "--val-limit", 8, "--amp")[0] == "bfloat16"
+    told, error = precision(*SMALL, "--epochs", 1, "--limit", 16, "--val-limit", 8, "--amp")
+    assert told == "bfloat16"
+    assert "runs at 2.00 of float32's rate" in error
+    assert "2.00" in json.loads((run_dir / "run.json").read_text())["precision_notice"]
     told, error = precision("--resume")
     assert told == "bfloat16"
     assert "goes on in" not in error
