@@ -47,6 +47,13 @@ def run_dir(store: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def plain(run_dir: Path) -> tuple[Path, evaluate.EvaluateResult]:
+    """Where a run was evaluated as it is by default, and the result."""
+    output = run_dir.parent / "plain"
+    return output, evaluate.run(run_dir, resolve("cpu"), output=output)
+
+
 @pytest.fixture
 def own(run_dir: Path, store: Path, tmp_path: Path) -> tuple[Path, Path]:
     """A run and its store to do violence to."""
@@ -95,12 +102,12 @@ def test_it_writes_metrics_that_follow_from_its_predictions(run_dir: Path, store
     assert told["auc"]["value"] == metrics["auc"]
 
 
-def test_mixed_precision_moves_logits_a_little_at_most(cpu_bfloat16: bool, run_dir: Path, tmp_path: Path) -> None:
-    tables = []
-    for change in ("--no-amp", "--amp"):
-        outcome = _invoke(run_dir, "-o", tmp_path / change, "-q", change)
-        assert outcome.exit_code == 0, outcome.output
-        tables.append(pd.read_parquet(tmp_path / change / "predictions.parquet"))
+def test_mixed_precision_moves_logits_a_little_at_most(
+    cpu_bfloat16: bool, run_dir: Path, plain: tuple[Path, evaluate.EvaluateResult], tmp_path: Path
+) -> None:
+    outcome = _invoke(run_dir, "-o", tmp_path, "-q", "--amp")
+    assert outcome.exit_code == 0, outcome.output
+    tables = [pd.read_parquet(folder / "predictions.parquet") for folder in (plain[0], tmp_path)]
     plain_N, mixed_N = (table.logit.to_numpy() for table in tables)
     # bfloat16 keeps 8 bits: one part in 256 a layer, of activations of about 1.
     np.testing.assert_allclose(mixed_N, plain_N, atol=0.05 if cpu_bfloat16 else 0)
@@ -127,24 +134,28 @@ def test_operating_points_follow_from_the_test_part_alone(run_dir: Path, tmp_pat
     assert methods["temperature"]["test"]["auc"] == methods["none"]["test"]["auc"]
 
 
-def test_eight_views_are_measured_against_one(run_dir: Path, tmp_path: Path) -> None:
-    plain = evaluate.run(run_dir, resolve("cpu"), output=tmp_path / "plain")
+def test_eight_views_are_measured_against_one(
+    run_dir: Path, plain: tuple[Path, evaluate.EvaluateResult], tmp_path: Path
+) -> None:
+    folder, one = plain
     eight = evaluate.run(run_dir, resolve("cpu"), output=tmp_path / "eight", choices=Choices(tta="d4"))
-    tables = [pd.read_parquet(tmp_path / name / "predictions.parquet") for name in ("plain", "eight")]
+    tables = [pd.read_parquet(path / "predictions.parquet") for path in (folder, tmp_path / "eight")]
     assert tables[1].plain_logit.tolist() == tables[0].logit.tolist()
-    assert eight.facts["tta"]["plain_auc"] == plain.auc
+    assert eight.facts["tta"]["plain_auc"] == one.auc
     gain = eight.facts["tta"]["auc_gain"]
-    assert gain["difference"] == pytest.approx(eight.auc - plain.auc)
+    assert gain["difference"] == pytest.approx(eight.auc - one.auc)
     assert tables[1].spread.between(0, 0.5).all()
     assert "Eight views" in (tmp_path / "eight" / "report.html").read_text()
-    gallery = pd.read_csv(tmp_path / "plain" / "gallery.csv").set_index("id")
+    gallery = pd.read_csv(folder / "gallery.csv").set_index("id")
     wanted = tables[1].set_index("id").spread[gallery.index]
     np.testing.assert_allclose(gallery.d4_spread, wanted, atol=1e-5)
 
 
-def test_a_table_of_predictions_is_judged_as_a_run_is(run_dir: Path, store: Path, tmp_path: Path) -> None:
-    of_run = evaluate.run(run_dir, resolve("cpu"), output=tmp_path / "run")
-    table = tmp_path / "run" / "predictions.parquet"
+def test_a_table_of_predictions_is_judged_as_a_run_is(
+    plain: tuple[Path, evaluate.EvaluateResult], store: Path, tmp_path: Path
+) -> None:
+    folder, of_run = plain
+    table = folder / "predictions.parquet"
     outcome = _invoke(table, "--store", store, "-o", tmp_path / "table", "-q", "--json")
     assert outcome.exit_code == 0, outcome.output
     found = json.loads(outcome.stdout)
