@@ -1,8 +1,8 @@
 """Device, precision, threads, seeds and ranks as one value, decided once and handed down.
 
-Only this module and those it is made of (`process_group`, `streams`, `device_clock`, `torch_settings`) touch `torch.cuda`,
-`torch.autocast`, `GradScaler` and `torch.distributed`. What a device, a precision or a lone process does not need
-exists all the same and is disabled, so no caller branches.
+Only this module and those it is made of (`process_group`, `streams`, `device_clock`, `torch_settings`) touch
+`torch.cuda`, `torch.autocast`, `GradScaler` and `torch.distributed`. What a device, a precision or a lone process does
+not need exists all the same and is disabled, so no caller branches.
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ checkpoint_minutes = {EVERY}
 # Imports once what training needs, then forks a process for every attempt: each starts from the files alone.
 # An attempt dies by its own hand as it hears of a given step, or by its parent's at a moment that means nothing to
 # it: in a step, a validation, a write. By its clock a step takes a minute. Tells of each kill the steps heard of and
-# the steps kept.
+# the steps kept. The curves, which no resume reads, are written and not drawn: most kills of a run of so short epochs
+# would fall in their drawing.
 NURSERY = """
 import json, os, random, signal, sys, time
 from pathlib import Path
@@ -51,8 +52,10 @@ from fastpath.config import load
 from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.engine.loop import StepEvent
 from fastpath.runtime import Runtime
-from fastpath.workflows import train
+from fastpath.shards.format import write_durably
+from fastpath.workflows import run_directory, train
 
+run_directory.draw_curves = lambda path, *told: write_durably(path, repr(told).encode())
 store, run_dir, settings, precision, kills, seed = sys.argv[1:]
 run_dir, config, chance = Path(run_dir), load(Path(settings)), random.Random(int(seed))
 torch.set_num_threads(1)
