@@ -36,12 +36,17 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--json`, `-v`, `-q` and `--debug`. Passes `as_json: bool` and `verbosity: int` to the command."""
     for option in (
         click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."),
-        click.option("-q", "--quiet", "verbosity", flag_value=-1, type=int, help="No progress, only results."),
-        click.option("-v", "--verbose", "verbosity", flag_value=1, type=int, default=0, help="Say more."),
+        click.option("-q", "--quiet", "verbosity", help="No progress, only results.", **_verbosity(-1)),
+        click.option("-v", "--verbose", "verbosity", help="Say more.", **_verbosity(1)),
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."),
     ):
         function = option(function)
     return function
+
+
+def _verbosity(value: int) -> dict[str, Any]:
+    # Before click 8.3 a flag that shares its name with another has no default but None.
+    return {"flag_value": value, "type": int, "callback": lambda context, parameter, found: found or 0}
 
 
 def seed(default: int | None = None) -> Decorator:

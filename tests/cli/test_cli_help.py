@@ -8,7 +8,9 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from fastpath.cli import options
 from fastpath.cli.main import app
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -85,3 +87,13 @@ def test_the_generated_pages_are_up_to_date() -> None:
         [sys.executable, "tools/render_cli.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("arguments", "verbosity"), [([], 0), (["-q"], -1), (["-v"], 1), (["--verbose"], 1)])
+def test_verbosity_is_a_number_whatever_is_given(arguments: list[str], verbosity: int) -> None:
+    @click.command()
+    @options.common
+    def command(**told: object) -> None:
+        click.echo(told["verbosity"])
+
+    assert CliRunner().invoke(command, arguments).output == f"{verbosity}\n"
