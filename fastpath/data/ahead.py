@@ -11,6 +11,7 @@ call (`Recipe.columns`), and a step copies its slice out of memory that both sha
 - The process knows one number, the chunk that is read now, and makes those that follow, in the next epochs as well. It
   ends with the socket that tells it, or with its owner.
 
+On a card the matrices cross with each step, in copies of DALI's: `coord_transform` takes `MT` from the host only.
 docs/decisions/0011-parameters-ahead-of-time.md has the reasons.
 """
 
@@ -158,7 +159,7 @@ class Ahead:
         ring = Ring(kinds, self._steps * self._share + 1, min(WINDOW, self.num_chunks))
         try:
             self._helper = _Helper(Job(self._recipe, self._patches, ring, self._steps, os.getpid()))
-        except (OSError, ValueError, pickle.PicklingError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, pickle.PicklingError) as error:
             _give_notice(f"no process could be started ({error})")
 
     def close(self) -> None:
@@ -183,8 +184,11 @@ class _Helper:
             self._views = job.ring.views(mmap.mmap(memory.fileno(), job.ring.num_bytes))
             self._socket, theirs = socket.socketpair()
             with theirs:
-                handed = [file.fileno() for file in (theirs, told, memory)]
-                process = _start(handed, report)
+                try:
+                    process = _start([file.fileno() for file in (theirs, told, memory)], report)
+                except OSError:
+                    self._socket.close()
+                    raise
             self._report = os.fdopen(os.dup(report.fileno()), "rb")
         self._socket.setblocking(False)
         self.close = weakref.finalize(self, _end, os.getpid(), process, self._socket, self._report)

@@ -24,7 +24,7 @@ from fastpath.data.recipe import Columns
 NICENESS = 10  # the run comes first: it can do this itself
 BLOCK = 1024  # samples at once: intermediate results stay in the cache, and the process below 150 MB
 KEPT_BYTES = 256 << 20  # of probed pixels, 192 a patch; a larger store's are read anew each epoch
-OWNER_S = 1.0  # how often a process that has nothing to do looks for its owner
+OWNER_MS = 1000  # how often a process that has nothing to do looks for its owner
 
 
 class Probes:
@@ -73,9 +73,11 @@ def serve(job: Job, told: socket.socket, memory: mmap.mmap) -> None:
     """Make the chunks after the one that is read now, as many as there are slots, until the owner is gone."""
     make, views = Maker(job), job.ring.views(memory)
     generation, wanted, following = 0, 0, 0
+    listening = select.poll()
+    listening.register(told, select.POLLIN)
     while os.getppid() == job.owner:
         idle = generation == 0 or following >= wanted + len(views)
-        if select.select([told], [], [], OWNER_S if idle else 0)[0]:
+        if listening.poll(OWNER_MS if idle else 0):
             heard = told.recv(1 << 16)
             if not heard:
                 return

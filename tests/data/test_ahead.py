@@ -217,6 +217,18 @@ def test_a_process_that_fails_says_why(store: Store, runtime: Runtime, monkeypat
 
 
 @pytest.mark.usefixtures("soon")
+def test_steps_go_on_where_no_process_can_be_started(
+    store: Store, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    wanted = formerly(store, settings(), runtime)
+    with closing(helped(store, settings(), runtime)) as feed:
+        with pytest.warns(RuntimeWarning, match="no process could be started .*/nowhere/python"):
+            found = [content(feed(step)) for step in range(3)]
+        assert found == [wanted(step) for step in range(3)]
+
+
+@pytest.mark.usefixtures("soon")
 def test_the_process_ends_with_its_feed(store: Store, runtime: Runtime) -> None:
     feed = helped(store, settings(), runtime)
     feed(0)
