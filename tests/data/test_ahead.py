@@ -300,6 +300,21 @@ def test_memory_is_bounded_whatever_the_size_of_the_set(monkeypatch: pytest.Monk
     assert made[-1].ring.slots == 5  # an epoch and no more
 
 
+def test_a_chunk_has_room_where_the_share_of_a_short_last_step_is_larger(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Job] = []
+    monkeypatch.setattr(ahead, "_Helper", made.append)
+    for name, value in {"CHUNK": 2, "PATIENCE_STEPS": 1, "WORTH_CHUNKS": 1}.items():
+        monkeypatch.setattr(ahead, name, value)
+    rows, larger = np.zeros(31, np.int64), 0  # steps of 8, 8, 8 and 7 for 5 ranks
+    for rank in range(5):
+        recipe = Recipe(rows, rows.astype(np.int8), None, settings(), STATS, 96, rank, 5)
+        Ahead(recipe, Anywhere()).missed([rows[:1]])
+        larger += len(recipe.share(3)) > len(recipe.share(0))
+        job, lengths = made[-1], [len(not_empty(recipe.share(step))) for step in range(4)]
+        assert job.ring.samples >= max(sum(lengths[at : at + job.steps]) for at in range(0, 4, job.steps))
+    assert larger
+
+
 def test_a_chunk_is_written_in_blocks_and_nothing_beyond_it(
     store: Store, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
