@@ -34,6 +34,8 @@ from fastpath.runtime import Runtime
 from fastpath.types import Batch
 from fastpath.workflows.run_data import RunData
 
+COMPILED_SIZES = 64  # sizes of input and of batch that a run's stages may bring
+
 
 def make_state(
     config: Config, course: Sequence[Stage], data: RunData, runtime: Runtime, checkpoint: Checkpoint | None, where: Path
@@ -164,6 +166,8 @@ def _compiled(network: nn.Module) -> nn.Module:
     if next(network.parameters()).device.type == "cpu" and shutil.which(shlex.split(named)[0]) is None:
         problem = f"found no C++ compiler '{named}', which torch.compile needs on the CPU"
         raise ConfigError("train.compile", problem, "install g++ or set CXX, or use train.compile=false")
+    # Each size for itself, in place of generic kernels from the second on: stages bring more than torch would keep.
+    torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, COMPILED_SIZES)
     return torch.compile(network, dynamic=False)  # type: ignore[return-value]
 
 
