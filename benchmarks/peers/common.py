@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -35,6 +36,7 @@ class Task:
         threads: CPU cores to use.
         warm: Batches before the clock starts: more than any contestant prefetches.
         variant: Which of a module's ways of doing it.
+        device: Where the loops train, `cpu` or `cuda`; loaders alone stay on the CPU.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class Task:
     threads: int
     warm: int
     variant: str = ""
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,10 @@ class Work:
 
 
 def main(
-    load: Callable[[Task], Batches], works: Mapping[str, Work] | None = None, packages: Sequence[str] = ()
+    load: Callable[[Task], Batches],
+    works: Mapping[str, Work] | None = None,
+    packages: Sequence[str] = (),
+    settle: Callable[[Task], None] = lambda _task: None,
 ) -> None:
     """Serve an iterator of (images, labels), each yielded once it is in memory, until standard input ends.
 
@@ -73,37 +79,52 @@ def main(
         load: Makes the iterator; endless. What it prepares before its first batch is not on the clock.
         works: By variant, or `val` for validation: what it does otherwise than the notebook.
         packages: Distributions whose versions the result names.
+        settle: Waits until the device has done all that was asked of it; on both ends of the clock.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--mode", choices=["train", "val"], required=True)
     parser.add_argument("--variant", default="")
+    parser.add_argument("--device", default="cpu")
     for name in ("image-size-px", "batch-size", "threads", "warm"):
         parser.add_argument(f"--{name}", type=int, required=True)
     task = Task(**vars(parser.parse_args()))
     batches = load(task)
     constant: dict[str, Any] = asdict((works or {}).get("val" if task.mode == "val" else task.variant, Work()))
-    constant["versions"] = {name: importlib.metadata.version(name) for name in packages}
+    constant["versions"] = _installed(packages)
     answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
     for line in sys.stdin:
         asked = json.loads(line)
-        described = "describe" in asked
-        found = _describe(batches, asked["describe"]) if described else _time(batches, task.warm, asked["batches"])
+        if "describe" in asked:
+            found = _describe(batches, asked["describe"])
+        else:
+            found = _time(batches, task.warm, asked["batches"], lambda: settle(task))
         print(json.dumps(found | constant), file=answers, flush=True)
     os._exit(0)  # worker processes with full queues must not hold up the next contestant
 
 
-def _time(batches: Batches, warm: int, count: int) -> dict[str, Any]:
+def _installed(packages: Sequence[str]) -> dict[str, str]:
+    """Return the versions of those that are installed as distributions: of DALI's builds an environment has one."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _time(batches: Batches, warm: int, count: int, settle: Callable[[], None]) -> dict[str, Any]:
     """Return images a second, once warm: whatever was prefetched while idle is then used up."""
     for _ in range(warm):
         next(batches)
+    settle()
     images, start = 0, time.perf_counter()
     for _ in range(count):
         images += len(next(batches)[0])
-        seconds = time.perf_counter() - start
-        if seconds > ENOUGH_S:
+        if time.perf_counter() - start > ENOUGH_S:
             break
+    settle()
+    seconds = time.perf_counter() - start
     return {"images": images, "seconds": seconds, "images_per_s": images / seconds}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pandas as pd
 import torch
 from PIL import Image
@@ -45,11 +47,12 @@ class PatchFolder(Dataset[tuple[torch.Tensor, int]]):
 
 
 def load(task: Task) -> Batches:
-    """Yield batches, epoch after epoch."""
+    """Yield batches, epoch after epoch; with a worker a core in the variant `all-cores`."""
+    workers = len(os.sched_getaffinity(0)) if task.variant == "all-cores" else WORKERS
     data = PatchFolder(task)
     weights = 1.0 / data.table["label"].map(data.table["label"].value_counts()).to_numpy()
     sampler = WeightedRandomSampler(weights.tolist(), len(data)) if task.mode == "train" else None
-    loader = DataLoader(data, task.batch_size, sampler=sampler, num_workers=WORKERS, persistent_workers=True)
+    loader = DataLoader(data, task.batch_size, sampler=sampler, num_workers=workers, persistent_workers=True)
     while True:
         yield from loader
 

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from benchmarks.peers import fastpath_loader, notebook
 from benchmarks.peers.common import Batches, Task, Work, main
-from fastpath.runtime import resolve
+from fastpath.runtime import Runtime, resolve
 
 WORKS = {
     "": Work(),
+    "all-cores": Work(differs=("a worker a core",)),
     "amp": Work(differs=("mixed precision where the device has it, channels-last, loss from logits",)),
     "loader": Work(differs=fastpath_loader.WORKS[""].differs),
 }
@@ -36,28 +37,28 @@ def load(task: Task) -> Batches:
     torch.set_num_threads(task.threads)
     torch.manual_seed(42)
     with_fastpath, amp = task.variant == "loader", task.variant == "amp"
-    if amp:
-        resolve("cpu", num_threads=task.threads)  # memory kept between steps, as fastpath's own runs have it
+    # Only "amp" takes what fastpath sets up with it (memory kept between steps, cuDNN's search): the notebook has none.
+    runtime = resolve(task.device, amp=True, num_threads=task.threads) if amp else None
     batches = (fastpath_loader if with_fastpath else notebook).load(task)
-    model = network()
+    model = network().to(task.device)
     if amp:
         model = model.to(memory_format=torch.channels_last)
     if task.mode == "val":
-        return _scored(model, batches)
-    return _trained(model, batches, amp)
+        return _scored(model, batches, task.device)
+    return _trained(model, batches, task.device, runtime)
 
 
-def _trained(model: nn.Module, batches: Batches, amp: bool) -> Batches:
+def _trained(model: nn.Module, batches: Batches, device: str, amp: Runtime | None) -> Batches:
     head = [p for name, p in model.named_parameters() if name.startswith("fc")]
     trunk = [p for name, p in model.named_parameters() if name.startswith("layer4")]
     optimizer = torch.optim.Adam([{"params": head, "lr": 1e-4}, {"params": trunk, "lr": 1e-5}], weight_decay=1e-4)
-    precision = resolve("cpu", amp=True).autocast() if amp else contextlib.nullcontext()
+    precision = amp.autocast() if amp else contextlib.nullcontext()
     criterion = nn.BCEWithLogitsLoss() if amp else nn.BCELoss()
     running, scores, truths = 0.0, [], []
     model.train()
     for images, labels in batches:
-        batch = images.contiguous(memory_format=torch.channels_last if amp else torch.contiguous_format)
-        targets = labels.float().unsqueeze(1)
+        batch = images.to(device).contiguous(memory_format=torch.channels_last if amp else torch.contiguous_format)
+        targets = labels.to(device).float().unsqueeze(1)
         optimizer.zero_grad()
         with precision:
             outputs = model(batch)
@@ -70,12 +71,12 @@ def _trained(model: nn.Module, batches: Batches, amp: bool) -> Batches:
         yield images, labels
 
 
-def _scored(model: nn.Module, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+def _scored(model: nn.Module, batches: Batches, device: str) -> Iterator[tuple[Tensor, Tensor]]:
     scores: list[float] = []
     model.eval()
     with torch.no_grad():
         for images, labels in batches:
-            scores += torch.sigmoid(model(images.contiguous())).squeeze(1).tolist()
+            scores += torch.sigmoid(model(images.to(device).contiguous())).squeeze(1).tolist()
             yield images, labels
 
 

@@ -43,11 +43,11 @@ class Patches(Dataset[tuple[Tensor, float]]):
             return self._transform(image.convert("RGB")), self._labels[index]
 
 
-def scores(model: nn.Module, loader: DataLoader[tuple[Tensor, float]]) -> np.ndarray:
+def scores(model: nn.Module, loader: DataLoader[tuple[Tensor, float]], device: str = "cpu") -> np.ndarray:
     """Return the logits of a part, in its order."""
     model.eval()
     with torch.no_grad():
-        return np.concatenate([model(images).numpy() for images, _ in loader])
+        return np.concatenate([model(images.to(device)).cpu().numpy() for images, _ in loader])
 
 
 def main() -> None:
@@ -58,6 +58,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     for name in ("epochs", "seed", "workers"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     torch.manual_seed(given.seed)
     table = pd.read_csv(given.split)
@@ -67,6 +68,7 @@ def main() -> None:
         for part, rows in parts.items()
     )
     model = build(ModelConfig(name="tf_efficientnet_lite0", weights=given.weights, trainable="all"), 96)
+    model.to(given.device)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, given.epochs * len(train))
     criterion = nn.BCEWithLogitsLoss()
@@ -74,11 +76,11 @@ def main() -> None:
         model.train()
         for images, labels in train:
             optimizer.zero_grad()
-            loss = criterion(model(images), labels.float())
+            loss = criterion(model(images.to(given.device)), labels.float().to(given.device))
             loss.backward()
             optimizer.step()
             cycle.step()
-        logits = scores(model, val)
+        logits = scores(model, val, given.device)
         told = {"epoch": epoch + 1, "auc": roc_auc_score(parts["val"]["label"], logits)}
         print(json.dumps(told | {"seconds": time.perf_counter() - began}), flush=True)
     np.save(given.logits, logits)
