@@ -1,4 +1,4 @@
-"""fastpath's own training step on its own loader, under the same clock; a variant is a list of settings.
+"""fastpath's own training loop on its own loader, under the same clock; a variant is a list of settings.
 
 A variant reads as on the command line, `data.image_size_px=96,model.batchnorm=folded`; none is `configs/notebook.toml`.
 """
@@ -6,59 +6,56 @@ A variant reads as on the command line, `data.image_size_px=96,model.batchnorm=f
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import closing
 
-import numpy as np
 import torch
 
-from benchmarks.peers.common import MEAN, STD, Batches, Task, main
+from benchmarks import training
+from benchmarks.peers.common import Batches, Task, main
 from fastpath import config as configuration
 from fastpath.config import Config
-from fastpath.data import loader, residency
-from fastpath.engine.ema import Average
-from fastpath.engine.optim import make_optimizer
-from fastpath.engine.step import infer, train_step
-from fastpath.model.freeze import LogitNetwork, parameter_groups
+from fastpath.data import loader
+from fastpath.engine.step import infer
 from fastpath.model.registry import build
 from fastpath.runtime import Runtime, resolve
-from fastpath.shards.reader import open_store
-from fastpath.types import ChannelStats
-from fastpath.workflows.train_course import training_network
+from fastpath.types import Batch
+from fastpath.workflows.run_data import RunData, open_run_data
 
 
 def load(task: Task) -> Batches:
     """Yield after each step, epoch after epoch."""
-    store, stats = open_store(task.store), ChannelStats(MEAN, STD)
-    rows = np.arange(len(store))
     sizes = [f"data.image_size_px={task.image_size_px}", f"data.batch_size={task.batch_size}"]
     changes = [change for change in task.variant.split(",") if change]
     config = configuration.load(configuration.recipe("notebook"), [*sizes, "model.pretrained=false", *changes])
     runtime = resolve(task.device, amp=True, num_threads=task.threads)
-    where = residency.budget("auto", len(store), store.patch_size_px, runtime).residency
-    pixels = residency.place(store, rows, where, runtime)
+    data = open_run_data(task.store, config)
+    return (_scored if task.mode == "val" else _trained)(config, data, runtime)
+
+
+def _scored(config: Config, data: RunData, runtime: Runtime) -> Batches:
     runtime.seed(config.seed)
-    model = build(config.model, config.data.image_size_px)
+    model, pixels = build(config.model, config.data.image_size_px), training.placed(data, runtime)
     runtime.prepare(model)
-    if task.mode == "val":
-        validation = loader.eval_loader(store, rows, stats, config, runtime, pixels)
+    rows = data.train_rows_N  # as many as are trained on; which they are changes no rate
+    with closing(loader.eval_loader(data.patches, rows, data.stats, config, runtime, pixels)) as validation:
         while True:
             for batch, _ in infer(model, validation, runtime):
                 yield batch.images_NCHW, batch.labels_N
-    training = loader.train_loader(store, rows, stats, config, runtime, pixels)
-    yield from _trained(model, training, config, runtime)
 
 
-def _trained(model: LogitNetwork, training: loader.TrainLoader, config: Config, runtime: Runtime) -> Batches:
-    network = training_network(model, config).train()
-    optimizer, scaler = make_optimizer(*parameter_groups(model), config.optim), runtime.grad_scaler()
-    average = Average(model, config.train.ema_decay) if config.train.ema_decay else None
-    loss_sum = torch.zeros((), dtype=torch.float64, device=runtime.device)
-    smoothing = config.train.label_smoothing
-    for batch in itertools.chain.from_iterable(map(training.epoch, itertools.count())):
-        loss = train_step(network, batch, optimizer, scaler, runtime, label_smoothing=smoothing)
-        loss_sum += loss.double() * len(batch.labels_N)
-        if average is not None:
-            average.update(model)
-        yield batch.images_NCHW, batch.labels_N
+def _trained(config: Config, data: RunData, runtime: Runtime) -> Batches:
+    pixels, rows = training.placed(data, runtime), data.train_rows_N
+    with closing(loader.train_loader(data.patches, rows, data.stats, config, runtime, pixels)) as feed:
+        used: list[Batch] = []
+
+        def batches() -> Iterator[Batch]:
+            for batch in itertools.chain.from_iterable(map(feed.epoch, itertools.count())):
+                used[:] = [batch]
+                yield batch
+
+        for _ in training.steps(config, data, batches(), runtime):
+            yield used[0].images_NCHW, used[0].labels_N
 
 
 def settle(task: Task) -> None:

@@ -1,0 +1,48 @@
+"""A training run's own loop, step by step, for whoever wants to time it: the one place that puts its parts together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastpath.config import Config, TrainConfig
+from fastpath.data.residency import Pixels, budget, place
+from fastpath.engine.course import Stage, course_of
+from fastpath.engine.loop import Feed, StepEvent, fit
+from fastpath.runtime import Runtime
+from fastpath.types import Batch
+from fastpath.workflows.run_data import RunData
+from fastpath.workflows.train_course import make_state
+
+ENDLESS = 1 << 40  # steps of an epoch that nobody waits the end of
+
+
+def first_stage(config: Config, data: RunData) -> Stage:
+    """Return what a run does first."""
+    return course_of(config, len(data.train_rows_N))[0]
+
+
+def placed(data: RunData, runtime: Runtime) -> Pixels:
+    """Return a run's training patches where a run would keep them."""
+    where = budget("auto", len(data.train_rows_N), data.patches.patch_size_px, runtime).residency
+    return place(data.patches, data.train_rows_N, where, runtime)
+
+
+def steps(config: Config, data: RunData, batches: Iterator[Batch], runtime: Runtime) -> Iterator[StepEvent]:
+    """Yield after each training step on these batches, as a run of this configuration takes them in its first stage.
+
+    Args:
+        config: Of the run; its weights are random unless it names some.
+        data: What the run is made of; its schedule's length follows from it.
+        batches: Endless, on the runtime's device.
+        runtime: Device and precision.
+    """
+    course = course_of(config, len(data.train_rows_N))
+    state, settings = make_state(config, course, data, runtime, None, data.store.path), course[0].config
+    how: dict[str, Any] = {"label_smoothing": settings.train.label_smoothing, "accumulate": settings.train.accumulate}
+    if "cuda_graph" in TrainConfig.model_fields:
+        how["cuda_graph"] = getattr(settings.train, "cuda_graph")  # noqa: B009 (not every version has it)
+    feed = Feed(lambda _epoch, _step: batches, (), ENDLESS)
+    for event in fit(state, feed, runtime, num_epochs=1, seed=settings.seed, **how):
+        assert isinstance(event, StepEvent)
+        yield event
