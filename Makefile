@@ -10,8 +10,9 @@ WORKERS ?= -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test test-bfloat16 test-oldest test-slow check format gpu-check docs clean
 
+# Options by ARGS, as in `make gpu-check ARGS='--out check-2 --only sweep,loops'`.
 gpu-check: $(VENV)/.installed-dev
-	$(BIN)/python tools/gpu_check.py
+	$(BIN)/python tools/gpu_check.py $(ARGS)
 
 demo: $(VENV)/.installed
 	$(BIN)/fastpath demo -o demo

@@ -74,7 +74,12 @@ def ratios(figures: Mapping[str, Sequence[float]], of: str) -> dict[str, dict[st
 
 
 def write_record(
-    theme: str, settings: Mapping[str, Any], results: Mapping[str, Any], table: str, gpu: str | None = None
+    theme: str,
+    settings: Mapping[str, Any],
+    results: Mapping[str, Any],
+    table: str,
+    gpu: str | None = None,
+    folder: Path | None = None,
 ) -> Path:
     """Write `records/<theme>_<cpu or gpu>_<YYYYMM>.json` and `.md`; returns the path of the latter.
 
@@ -84,12 +89,14 @@ def write_record(
         results: Every figure, raw values included.
         table: The Markdown a reader sees.
         gpu: The card it was measured on.
+        folder: Where to write; None is `records/`.
     """
     where = machine(gpu)
     now = datetime.datetime.now(datetime.UTC)
     hardware = re.sub(r"[^a-z0-9]+", "-", (gpu or f"{where['cpu']} {where['cores']}c").lower()).strip("-")
-    stem = RECORDS / f"{theme}_{hardware}_{now:%Y%m}"
-    RECORDS.mkdir(exist_ok=True)
+    folder = folder or RECORDS
+    folder.mkdir(exist_ok=True)
+    stem = folder / f"{theme}_{hardware}_{now:%Y%m}"
     record = {"theme": theme, "date": f"{now:%Y-%m-%d}", "machine": where, "settings": settings, "results": results}
     stem.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())

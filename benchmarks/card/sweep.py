@@ -1,0 +1,54 @@
+"""Stage: what limits, host or card, by size of batch: the loader alone, the network alone, and both."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import numpy as np
+
+from benchmarks import training
+from benchmarks.card import patches
+from benchmarks.card.check import Check
+from benchmarks.card.device import peak
+from benchmarks.card.measure import endless, pace, same
+from fastpath.data.loader import train_loader
+from fastpath.data.residency import Pixels, budget
+from fastpath.runtime import Runtime
+from fastpath.workflows.run_data import RunData, open_run_data
+
+NUM_ROWS = 65_536  # an epoch long enough that its start is not felt
+SIZES = (64, 256, 1024, 128, 512)  # the notebook's and the ends first, should time run out
+NUM_IMAGES = 8192  # on each clock, as far as that makes 10 to 60 steps
+# The fast recipe's first stage: patches are read and written as they are, and the host is what limits.
+RECIPES = {"notebook": SIZES, "fast": (128,)}
+
+
+def tell(check: Check) -> None:
+    """Tell of each size of batch of the notebook's recipe, then of the fast recipe's at 96 pixels."""
+    runtime, limit = check.runtime(), [] if check.tiny else [f"data.limit={NUM_ROWS}"]
+    data = open_run_data(patches.whole(check), check.config(*limit))
+    pixels = training.placed(data, runtime)
+    where = budget("auto", len(data.train_rows_N), data.patches.patch_size_px, runtime).residency
+    check.tell("sweep", name="patches", residency=where, precision=runtime.precision)
+    for recipe, sizes in RECIPES.items():
+        for batch_size in (4,) if check.tiny else sizes:
+            _one(check, recipe, batch_size, data, pixels, runtime)
+
+
+def _one(check: Check, recipe: str, batch_size: int, data: RunData, pixels: Pixels, runtime: Runtime) -> None:
+    config = check.config(f"data.batch_size={batch_size}", "model.recalibrate=0", recipe=recipe)
+    settings = training.first_stage(config, data).config
+    count = 2 if check.tiny else int(np.clip(NUM_IMAGES // batch_size, 10, 60))
+    alone = 2 if check.tiny else 20
+    about = {"recipe": recipe, "batch": batch_size, "size_px": settings.data.image_size_px}
+    with closing(train_loader(data.patches, data.train_rows_N, data.stats, settings, runtime, pixels)) as loader:
+        batches = endless(loader)
+        both = training.steps(config, data, batches, runtime)
+        network = training.steps(config, data, same(next(batches)), runtime)
+        takes = {
+            "loader": lambda: len(next(batches).labels_N),
+            "both": lambda: next(both).num_images,
+            "network": lambda: next(network).num_images,
+        }
+        for kind, take in takes.items():
+            check.tell("sweep", **about, kind=kind, **pace(take, count, runtime, alone), **peak(runtime))
