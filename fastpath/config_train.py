@@ -35,8 +35,16 @@ class DataConfig(StageDataConfig):
     """Use only this many training patches, a stratified draw; 0 uses all."""
     val_limit: Annotated[int, Field(ge=0)] = 0
     """The same for validation patches."""
+    eval_batch_size: Annotated[int, Field(ge=0)] = 0
+    """Patches a step of validation, evaluation and prediction, over all ranks, which keep no activations for a backward
+    pass and so fit more than training; 0 is `data.batch_size`. Logits differ by rounding at most."""
     extra: Path | None = None
     """A table of `fastpath mine`: patches to draw more often or not at all, with another label, or in addition."""
+
+    @property
+    def patches_evaluated_at_once(self) -> int:
+        """Patches a step of validation and of all later use, over all ranks."""
+        return self.eval_batch_size or self.batch_size
 
 
 class StageModelConfig(Section):

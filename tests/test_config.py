@@ -120,6 +120,7 @@ def test_a_stage_takes_what_it_does_not_give_from_the_run() -> None:
         ({"stages": [{"epochs": 1, "optim": {"lr": 1}}]}, "unknown key 'stages.0.optim.lr'; did you mean 'optim.lr"),
         ({"stages": [{"model": {}}]}, "'stages.0.epochs' is missing"),
         ({"stages": [{"epochs": 1, "model": {"name": "resnet18"}}]}, "unknown key 'stages.0.model.name'"),
+        ({"stages": [{"epochs": 1, "data": {"eval_batch_size": 9}}]}, "unknown key 'stages.0.data.eval_batch_size'"),
         ({"stages": 3}, "stages: found 3"),
         ({"stages": [3]}, "stages.0: found 3"),
         ({"stages": [{"epochs": 1, "optim": 3}]}, "stages.0.optim: found 3"),

@@ -147,7 +147,7 @@ def train_loader(
     def build(first_step: int) -> Any:  # noqa: ANN401 (DALI is untyped)
         return graph.training_graph(feed, first_step, layout, share, runtime, config.data.augment)
 
-    stream = _stream(build, store, rows_N, config, runtime)
+    stream = _stream(build, store, len(rows_N), config.data.batch_size, runtime)
     return TrainLoader(stream, steps, len(rows_N), mix.mixer(config, len(rows_N), runtime), feed.close)
 
 
@@ -165,26 +165,24 @@ def eval_loader(
         store: An open packed store.
         rows_N: int64 [N], rows in the order wanted.
         stats: Channel statistics to normalise with.
-        config: `data.image_size_px` and `data.batch_size` are read.
+        config: `data.image_size_px`, `data.eval_batch_size` and, where that is 0, `data.batch_size` are read.
         runtime: Device, threads, rank and world size.
         pixels: From `residency.place`; None reads patches from the store.
     """
     pixels = pixels or residency.place(store, rows_N, "host", runtime)
     layout = geometry.canvas(store.patch_size_px, config.data.image_size_px, framed=False)
-    feed = source.evaluation_feed(store, rows_N, config.data.batch_size, runtime, pixels)
-    share = -(-config.data.batch_size // runtime.world_size)
-    steps = plan.num_steps(len(rows_N), config.data.batch_size)
+    batch_size = config.data.patches_evaluated_at_once
+    feed = source.evaluation_feed(store, rows_N, batch_size, runtime, pixels)
+    share = -(-batch_size // runtime.world_size)
+    steps = plan.num_steps(len(rows_N), batch_size)
 
     def build(first_step: int) -> Any:  # noqa: ANN401 (DALI is untyped)
         return graph.evaluation_graph(feed, first_step, layout, stats, share, runtime)
 
-    return EvalLoader(_stream(build, store, rows_N, config, runtime), steps, len(rows_N))
+    return EvalLoader(_stream(build, store, len(rows_N), batch_size, runtime), steps, len(rows_N))
 
 
-def _stream(
-    build: Callable[[int], Any], store: Patches, rows_N: NDArray[np.int64], config: Config, runtime: Runtime
-) -> Stream:
-    size, batch_size = len(rows_N), config.data.batch_size
+def _stream(build: Callable[[int], Any], store: Patches, size: int, batch_size: int, runtime: Runtime) -> Stream:
     steps = plan.num_steps(size, batch_size)
 
     def total(step: int) -> int:

@@ -110,6 +110,23 @@ def test_evaluation_yields_every_row_once_in_order_on_every_pass(
     assert joined(list(batches))[1] == first[1]
 
 
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_evaluation_has_a_batch_size_of_its_own(
+    patches: Patches, stats: ChannelStats, runtime: Runtime, world_size: int
+) -> None:
+    plain = list(loader.eval_loader(patches, ROWS, stats, config(), runtime))
+    settings = config(eval_batch_size=25)
+    places = [dataclasses.replace(runtime, rank=rank, world_size=world_size) for rank in range(world_size)]
+    ranks = [list(loader.eval_loader(patches, ROWS, stats, settings, place)) for place in places]
+    assert [[len(batch.labels_N) for batch in step] for step in zip(*ranks, strict=True)] == (
+        [[25], [25], [6]] if world_size == 1 else [[8, 8, 9], [8, 8, 9], [2, 2, 2]]
+    )
+    assert [batch.num_total for batch in ranks[0]] == [25, 25, 6]
+    assert joined([batch for step in zip(*ranks, strict=True) for batch in step])[1] == joined(plain)[1]
+    training = loader.train_loader(patches, ROWS, stats, settings, runtime)
+    assert [len(batch.labels_N) for batch in training.epoch(0)] == [16, 16, 16, 8]
+
+
 def test_unlabelled_patches_have_nan_labels(patches: Patches, stats: ChannelStats, runtime: Runtime) -> None:
     class Unlabelled:
         labels_N = np.full(64, -1, np.int8)

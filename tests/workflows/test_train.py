@@ -132,6 +132,19 @@ def test_two_runs_are_equal(store: Path, whole: Path, tmp_path: Path) -> None:
     assert (result.status, result.epochs) == ("finished", NUM_EPOCHS)
 
 
+def test_validation_in_larger_batches_is_the_same_up_to_rounding(store: Path, whole: Path, tmp_path: Path) -> None:
+    other, run_dir = config(data={"eval_batch_size": 21}), tmp_path / "run"
+    train.run(store, run_dir, other, ONE_THREAD, on_event=interrupt_after(NUM_STEPS + 1))
+    train.run(store, run_dir, other, ONE_THREAD, resume=True)
+    ours, theirs = (load_checkpoint(path / "last.pt").model for path in (run_dir, whole))
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+    epochs = [map(json.loads, (path / "journal.jsonl").read_text().splitlines()) for path in (run_dir, whole)]
+    for found, wanted in zip(*epochs, strict=True):
+        assert found == wanted | {key: pytest.approx(wanted[key], abs=1e-5) for key in ("val_loss", "val_auc")}
+    with pytest.raises(CheckpointError, match=r"data.eval_batch_size: found 21, wanted 0"):
+        train.run(store, run_dir, config(), ONE_THREAD, resume=True)
+
+
 def test_another_seed_is_another_run(store: Path, whole: Path, tmp_path: Path) -> None:
     train.run(store, tmp_path / "run", config().model_copy(update={"seed": 7}), ONE_THREAD)
     assert (tmp_path / "run" / "journal.jsonl").read_bytes() != (whole / "journal.jsonl").read_bytes()
