@@ -36,4 +36,4 @@ def load(task: Task) -> Batches:
 
 
 if __name__ == "__main__":
-    main(load, WORKS, ["fastpath", "nvidia-dali-cuda120", "torch"])
+    main(load, WORKS, ["fastpath", "nvidia-dali-cuda120", "opencv-python-headless", "torch"])

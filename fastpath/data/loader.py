@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
 from fastpath.config import Config
-from fastpath.data import geometry, graph, mix, plan, residency, source
+from fastpath.data import enlarge, geometry, graph, mix, plan, residency, source
 from fastpath.data.residency import Patches, Pixels
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
@@ -176,8 +176,10 @@ def eval_loader(
     share = -(-batch_size // runtime.world_size)
     steps = plan.num_steps(len(rows_N), batch_size)
 
+    make: Any = enlarge.Enlargement if enlarge.serves(layout, runtime) else graph.evaluation_graph
+
     def build(first_step: int) -> Any:  # noqa: ANN401 (DALI is untyped)
-        return graph.evaluation_graph(feed, first_step, layout, stats, share, runtime)
+        return make(feed, first_step, layout, stats, share, runtime)
 
     return EvalLoader(_stream(build, store, len(rows_N), batch_size, runtime), steps, len(rows_N))
 
