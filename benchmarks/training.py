@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from fastpath.config import Config, TrainConfig
+from fastpath.config import Config
+from fastpath.data.recipe import training_frame
 from fastpath.data.residency import Pixels, budget, place
 from fastpath.engine.course import Stage, course_of
 from fastpath.engine.loop import Feed, StepEvent, fit
@@ -22,10 +22,12 @@ def first_stage(config: Config, data: RunData) -> Stage:
     return course_of(config, len(data.train_rows_N))[0]
 
 
-def placed(data: RunData, runtime: Runtime) -> Pixels:
+def placed(config: Config, data: RunData, runtime: Runtime) -> Pixels:
     """Return a run's training patches where a run would keep them."""
-    where = budget("auto", len(data.train_rows_N), data.patches.patch_size_px, runtime).residency
-    return place(data.patches, data.train_rows_N, where, runtime)
+    patch_px = data.patches.patch_size_px
+    frame_px = training_frame(first_stage(config, data).config, patch_px)
+    where = budget("auto", len(data.train_rows_N), patch_px, runtime, frame_px).residency
+    return place(data.patches, data.train_rows_N, where, runtime, frame_px)
 
 
 def steps(config: Config, data: RunData, batches: Iterator[Batch], runtime: Runtime) -> Iterator[StepEvent]:
@@ -39,10 +41,16 @@ def steps(config: Config, data: RunData, batches: Iterator[Batch], runtime: Runt
     """
     course = course_of(config, len(data.train_rows_N))
     state, settings = make_state(config, course, data, runtime, None, data.store.path), course[0].config
-    how: dict[str, Any] = {"label_smoothing": settings.train.label_smoothing, "accumulate": settings.train.accumulate}
-    if "cuda_graph" in TrainConfig.model_fields:
-        how["cuda_graph"] = getattr(settings.train, "cuda_graph")  # noqa: B009 (not every version has it)
     feed = Feed(lambda _epoch, _step: batches, (), ENDLESS)
-    for event in fit(state, feed, runtime, num_epochs=1, seed=settings.seed, **how):
+    for event in fit(
+        state,
+        feed,
+        runtime,
+        num_epochs=1,
+        seed=settings.seed,
+        label_smoothing=settings.train.label_smoothing,
+        accumulate=settings.train.accumulate,
+        cuda_graph=settings.train.cuda_graph,
+    ):
         assert isinstance(event, StepEvent)
         yield event

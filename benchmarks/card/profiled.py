@@ -25,7 +25,7 @@ def tell(check: Check) -> None:
     """Tell of counts a step; leaves the table of kernels and a trace for chrome://tracing or Perfetto behind."""
     runtime, config = check.runtime(), check.config()
     data, steps = open_run_data(patches.store(check), config), 2 if check.tiny else STEPS
-    pixels = training.placed(data, runtime)
+    pixels = training.placed(config, data, runtime)
     on_card = runtime.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_card else [])]
     with closing(train_loader(data.patches, data.train_rows_N, data.stats, config, runtime, pixels)) as loader:

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.card import patches, saves
 from benchmarks.card.check import Check
-from fastpath.config import Config, TrainConfig
+from fastpath.config import Config
 from fastpath.engine import journal
 from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.workflows import run_directory, train
@@ -23,8 +23,6 @@ from fastpath.workflows import run_directory, train
 CHANGES = ("train.epochs=2", "data.limit=768", "data.val_limit=128", "data.image_size_px=96", "data.batch_size=64")
 TINY = ("train.epochs=2", "data.limit=64", "data.val_limit=8")
 DETERMINISTIC = "train.deterministic=true"
-# Where equal bits are not promised: a card's sums differ in their order, by far less than another seed would make.
-LOSS_BOUND = 0.02
 PATIENCE_S, POLL_S = 120.0, 0.005
 
 
@@ -43,13 +41,8 @@ def tell_resume(check: Check) -> None:
     _judge(check, "resume", f"killed after {epoch} epochs and {step} steps", whole, run_dir)
 
 
-def promised() -> bool:
-    """Whether there is a setting that makes runs on a card equal."""
-    return "deterministic" in TrainConfig.model_fields
-
-
 def _changes(check: Check) -> list[str]:
-    return [*(TINY if check.tiny else CHANGES), saves.OFTEN, *([DETERMINISTIC] if promised() else [])]
+    return [*(TINY if check.tiny else CHANGES), saves.OFTEN, DETERMINISTIC]
 
 
 def _config(check: Check) -> Config:
@@ -86,12 +79,10 @@ def _killed(check: Check, run_dir: Path) -> tuple[int, int]:
 
 def _judge(check: Check, stage: str, what: str, wanted: Path, found: Path) -> None:
     row = compared(wanted, found)
-    exact = promised() or check.device == "cpu"
-    row |= {"deterministic": promised(), "wanted": "equal bits" if exact else f"losses within {LOSS_BOUND:.0%}"}
-    row["agrees"] = row["journals_equal"] and row["weights_equal"] if exact else row["loss_apart"] <= LOSS_BOUND
+    row["agrees"] = row["journals_equal"] and row["weights_equal"]
     check.tell(stage, name=what, **row)
     if not row["agrees"]:
-        raise AssertionError(f"{what}: not the same run ({row['wanted']} wanted)")
+        raise AssertionError(f"{what}: not the same run, bit for bit")
 
 
 def compared(wanted: Path, found: Path) -> dict[str, Any]:

@@ -6,17 +6,14 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
 
 from benchmarks.card import patches
 from benchmarks.card.check import Check
-from fastpath.config import TrainConfig
 from fastpath.engine.loop import Event, StepEvent
 from fastpath.workflows import run_directory, train
 
 EVERY, SAVES = 10, 4
-BY_STEPS = "checkpoint_steps" in TrainConfig.model_fields  # or by time, of which a step is then made the measure
-OFTEN = "train.checkpoint_steps=2" if BY_STEPS else "train.checkpoint_minutes=1e-6"
+OFTEN = "train.checkpoint_minutes=1e-6"
 
 
 def tell(check: Check) -> None:
@@ -26,8 +23,7 @@ def tell(check: Check) -> None:
     steps = every * SAVES + every // 2
     changes = [f"data.batch_size={batch}", "data.val_limit=8", "train.epochs=1", f"data.limit={batch * steps}"]
     ends: list[tuple[int, float]] = []
-    often, how = after_steps(every, lambda: len(ends))
-    config = check.config(*changes, often)
+    config = check.config(*changes, "train.checkpoint_minutes=1")
 
     def listen(event: train.StartEvent | Event) -> None:
         if isinstance(event, StepEvent):
@@ -35,7 +31,7 @@ def tell(check: Check) -> None:
             ends.append((event.step, time.perf_counter()))
 
     run_dir = check.scratch / "saves"
-    train.run(patches.store(check), run_dir, config, runtime, on_event=listen, **how)
+    train.run(patches.store(check), run_dir, config, runtime, on_event=listen, clock=by_steps(every, lambda: len(ends)))
     held, others = gaps(ends, every)
     # How long it takes until each is on the disk, where a thread writes it, is not seen from here.
     size = (run_dir / run_directory.LAST).stat().st_size
@@ -44,12 +40,10 @@ def tell(check: Check) -> None:
     check.tell("saves", **about, held_s=round(apart, 4), longest_s=round(max(held), 4))
 
 
-def after_steps(every: int, taken: Callable[[], int]) -> tuple[str, dict[str, Any]]:
-    """Return the setting, and the arguments of `train.run`, by which it saves after every so many steps."""
-    if BY_STEPS:
-        return f"train.checkpoint_steps={every}", {}
-    # Asked within a step's end, before the step is counted: a minute has passed at every so many.
-    return "train.checkpoint_minutes=1", {"clock": lambda: 60.0 * ((taken() + 1) // every)}
+def by_steps(every: int, taken: Callable[[], int]) -> Callable[[], float]:
+    """Return a clock by which a minute has passed at every so many steps, as many being `taken`."""
+    # Asked within a step's end, before the step is counted.
+    return lambda: 60.0 * ((taken() + 1) // every)
 
 
 def gaps(ends: list[tuple[int, float]], every: int) -> tuple[list[float], list[float]]:

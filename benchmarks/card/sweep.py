@@ -26,8 +26,9 @@ RECIPES = {"notebook": SIZES, "fast": (128,)}
 def tell(check: Check) -> None:
     """Tell of each size of batch of the notebook's recipe, then of the fast recipe's at 96 pixels."""
     runtime, limit = check.runtime(), [] if check.tiny else [f"data.limit={NUM_ROWS}"]
-    data = open_run_data(patches.whole(check), check.config(*limit))
-    pixels = training.placed(data, runtime)
+    whole = check.config(*limit)
+    data = open_run_data(patches.whole(check), whole)
+    pixels = training.placed(whole, data, runtime)
     where = budget("auto", len(data.train_rows_N), data.patches.patch_size_px, runtime).residency
     check.tell("sweep", name="patches", residency=where, precision=runtime.precision)
     for recipe, sizes in RECIPES.items():

@@ -20,6 +20,7 @@ from fastpath.engine.step import infer
 from fastpath.model.registry import build
 from fastpath.runtime import Runtime, resolve
 from fastpath.types import Batch
+from fastpath.workflows import precision
 from fastpath.workflows.run_data import RunData, open_run_data
 
 
@@ -28,14 +29,14 @@ def load(task: Task) -> Batches:
     sizes = [f"data.image_size_px={task.image_size_px}", f"data.batch_size={task.batch_size}"]
     changes = [change for change in task.variant.split(",") if change]
     config = configuration.load(configuration.recipe("notebook"), [*sizes, "model.pretrained=false", *changes])
-    runtime = resolve(task.device, amp=True, num_threads=task.threads)
+    runtime = precision.settle(resolve(task.device, amp=True, num_threads=task.threads), config)
     data = open_run_data(task.store, config)
     return (_scored if task.mode == "val" else _trained)(config, data, runtime)
 
 
 def _scored(config: Config, data: RunData, runtime: Runtime) -> Batches:
     runtime.seed(config.seed)
-    model, pixels = build(config.model, config.data.image_size_px), training.placed(data, runtime)
+    model, pixels = build(config.model, config.data.image_size_px), training.placed(config, data, runtime)
     runtime.prepare(model)
     rows = data.train_rows_N  # as many as are trained on; which they are changes no rate
     with closing(loader.eval_loader(data.patches, rows, data.stats, config, runtime, pixels)) as validation:
@@ -45,7 +46,7 @@ def _scored(config: Config, data: RunData, runtime: Runtime) -> Batches:
 
 
 def _trained(config: Config, data: RunData, runtime: Runtime) -> Batches:
-    pixels, rows = training.placed(data, runtime), data.train_rows_N
+    pixels, rows = training.placed(config, data, runtime), data.train_rows_N
     with closing(loader.train_loader(data.patches, rows, data.stats, config, runtime, pixels)) as feed:
         used: list[Batch] = []
 
