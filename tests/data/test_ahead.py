@@ -333,7 +333,7 @@ def test_a_chunk_is_written_in_blocks_and_nothing_beyond_it(
 
 # A loader with a process beside it, in the midst of epochs that never end; prints that process when it has begun.
 ENDLESS = """
-import sys
+import signal, sys
 from pathlib import Path
 import numpy as np
 from fastpath import runtime
@@ -342,6 +342,7 @@ from fastpath.data import ahead
 from fastpath.data.loader import train_loader
 from fastpath.shards.reader import open_store
 from fastpath.types import ChannelStats
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started with it ignored
 ahead.CHUNK, ahead.PATIENCE_STEPS, ahead.WINDOW = 24, 1, 4
 store = open_store(Path(sys.argv[1]))
 config = Config(data=DataConfig(batch_size=8, image_size_px=32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from fastpath.config import MixConfig, load
 from fastpath.data import mix
@@ -109,13 +109,18 @@ def test_what_a_run_trains_on_is_mixed_and_labelled_by_what_it_shows(
     store: Path, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, seen = load(settings), []
-    real = loop.train_step
+    real = loop.make_step
 
-    def spied(model: nn.Module, batch: Batch, *rest: Any, **named: Any) -> torch.Tensor:
-        seen.append(batch)
-        return real(model, batch, *rest, **named)
+    def spied(*made_of: Any, **named: Any) -> Callable[[Batch], torch.Tensor]:
+        step = real(*made_of, **named)
 
-    monkeypatch.setattr(loop, "train_step", spied)
+        def spied_step(batch: Batch) -> torch.Tensor:
+            seen.append(batch)
+            return step(batch)
+
+        return spied_step
+
+    monkeypatch.setattr(loop, "make_step", spied)
     train.run(store, tmp_path / "run", config, CPU)
     data = open_run_data(store, config)
     stats = ChannelStats(data.split.mean_3, data.split.std_3)

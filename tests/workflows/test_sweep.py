@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from fastpath.cli import main as entry
+from fastpath.engine.loop import StepEvent
 from fastpath.errors import FastpathError, UsageError
 from fastpath.workflows import pack, sweep, train
 from fastpath.workflows.sweep_plan import Plan, make_plan
@@ -95,22 +96,24 @@ def test_again_trains_nothing_and_more_seeds_only_those(
 
 
 def test_one_that_was_interrupted_goes_on_to_the_same_numbers(
-    store: Path, whole: tuple[Path, sweep.SweepResult], tmp_path: Path
+    store: Path, whole: tuple[Path, sweep.SweepResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def press(done: int, _total: int) -> None:
-        if done == 1:
-            signal.setitimer(signal.ITIMER_REAL, 0.3)
+    usual, begun = train.run, []
 
-    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        stopped = swept(store, tmp_path / "sweep", advance=press)
-    except KeyboardInterrupt:  # it fell between two runs, or before the next could hear it
-        pass
-    else:
-        assert stopped.status == "interrupted"
-        assert {row.verdict for row in stopped.settings} == {"incomplete"}
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    def pressed(*args: Any, **more: Any) -> train.TrainResult:
+        begun.append(args[1])
+        second = len(begun) == 2
+        return usual(*args, **more, on_event=press if second else None)
+
+    def press(event: object) -> None:
+        if isinstance(event, StepEvent):
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "run", pressed)
+        stopped = swept(store, tmp_path / "sweep")
+    assert (len(begun), stopped.status) == (2, "interrupted")
+    assert {row.verdict for row in stopped.settings} == {"incomplete"}
     finished = swept(store, tmp_path / "sweep")
     assert finished.settings == whole[1].settings
     assert finished.pairs == whole[1].pairs
