@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fastpath.errors import FastpathError
 from fastpath.model.deploy import Deployed
 
 Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -19,18 +20,27 @@ OPSET = 18
 
 
 def _write_onnx(module: Deployed, example: torch.Tensor, path: Path) -> None:
-    torch.onnx.export(
-        module,
-        (example,),
-        path,
-        input_names=["patches"],
-        output_names=["logit", "probability"],
-        dynamic_shapes=({0: torch.export.Dim("N")},),
-        opset_version=OPSET,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    """Write ONNX.
+
+    Raises:
+        FastpathError: This torch does not convert this network: 2.6 converts none, with onnxscript 0.5.0 and 0.7.2.
+    """
+    try:
+        torch.onnx.export(
+            module,
+            (example,),
+            path,
+            input_names=["patches"],
+            output_names=["logit", "probability"],
+            dynamic_shapes=({0: torch.export.Dim("N")},),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    except Exception as error:  # torch and onnxscript have an error class for each of their many steps
+        problem = f"torch {torch.__version__} cannot convert this network ({' '.join(str(error).split())[:150]})"
+        raise FastpathError("ONNX", problem, "use a newer torch, or give a name that ends in .pt2 or .ts") from error
 
 
 def _write_exported(module: Deployed, example: torch.Tensor, path: Path) -> None:
