@@ -139,9 +139,8 @@ def run(
         runtime = settle(runtime, config, began=directory.precision_of(run_dir) if resume else "")
         rows_N = np.concatenate([data.train_rows_N, data.val_rows_N])
         runtime.release()  # what the fold before has left
-        patch_px = data.patches.patch_size_px
-        frame_px = max(training_frame(stage.config, patch_px) for stage in course)
-        memory = budget(residency, len(np.unique(rows_N)), patch_px, runtime, frame_px)
+        frame_px = max(training_frame(stage.config, data.patches.patch_size_px) for stage in course)
+        memory = budget(residency, len(np.unique(rows_N)), data.patches.patch_size_px, runtime, frame_px)
         state = make_state(config, course, data, runtime, checkpoint, run_dir / directory.LAST)
         runtime.first(lambda: _claim(stack, run_dir, origin, _facts(data, runtime, memory), state.epoch))
         emit = on_event or (lambda _event: None)
@@ -152,14 +151,7 @@ def run(
         )
         try:
             with closing(follow_course(state, course, data, val, runtime, pixels)) as events:
-                saver = Saver(
-                    run_dir,
-                    lambda: capture(state, origin),
-                    runtime,
-                    minutes=config.train.checkpoint_minutes,
-                    title=f"{config.model.name}, {config.train.epochs} epochs",
-                    clock=clock,
-                )
+                saver = _saver(run_dir, lambda: capture(state, origin), config, runtime, clock)
                 result = _follow(events, state, run_dir, config, saver, emit, runtime)
         except NonFiniteLossError as error:
             if runtime.rank > 0:
@@ -175,6 +167,13 @@ def _claim(stack: ExitStack, run_dir: Path, origin: Origin, facts: dict[str, Any
     directory.begin(run_dir, origin, facts)
     directory.rewind(run_dir, epoch)
     stack.enter_context(directory.failing(run_dir))
+
+
+def _saver(
+    run_dir: Path, snapshot: Callable[[], Checkpoint], config: Config, runtime: Runtime, clock: Callable[[], float]
+) -> Saver:
+    title = f"{config.model.name}, {config.train.epochs} epochs"
+    return Saver(run_dir, snapshot, runtime, minutes=config.train.checkpoint_minutes, title=title, clock=clock)
 
 
 def _follow(

@@ -15,7 +15,6 @@ from fastpath.config import Config, parse
 from fastpath.data.loader import eval_loader, train_loader
 from fastpath.engine.optim import make_optimizer
 from fastpath.engine.step import train_step
-from fastpath.errors import UsageError
 from fastpath.model.freeze import parameter_groups
 from fastpath.model.registry import build
 from fastpath.shards.reader import Store, open_store
@@ -36,14 +35,6 @@ POLICIES: dict[str, dict[str, Any]] = {
     "everything": {"policy": "strong", "border": "black", **RINGS},
 }
 EXACT = {"notebook", "clamp", "reflect", "none", "d4"}
-
-
-@pytest.fixture(scope="module")
-def cuda() -> runtime.Runtime:
-    try:
-        return runtime.resolve("cuda", amp=True)
-    except UsageError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

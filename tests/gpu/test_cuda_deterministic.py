@@ -12,18 +12,9 @@ from fastpath import runtime
 from fastpath.config import Config, parse
 from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.engine.loop import StepEvent
-from fastpath.errors import UsageError
 from fastpath.workflows import pack, train
 
 pytestmark = [pytest.mark.gpu, pytest.mark.dali]
-
-
-@pytest.fixture(scope="module")
-def cuda() -> runtime.Runtime:
-    try:
-        return runtime.resolve("cuda", amp=True)
-    except UsageError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

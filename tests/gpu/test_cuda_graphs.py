@@ -8,11 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastpath import runtime
 from fastpath.config import Config, parse
 from fastpath.engine.optim import make_optimizer, make_schedule, steps_taken
 from fastpath.engine.step import make_step
-from fastpath.errors import UsageError
 from fastpath.model.freeze import parameter_groups
 from fastpath.model.registry import build
 from fastpath.runtime import Precision, Runtime
@@ -21,14 +19,6 @@ from fastpath.workflows.train_course import training_network
 
 pytestmark = pytest.mark.gpu
 NUM_STEPS = 12
-
-
-@pytest.fixture(scope="module")
-def cuda() -> Runtime:
-    try:
-        return runtime.resolve("cuda", amp=True)
-    except UsageError as error:
-        pytest.skip(str(error))
 
 
 def settings(**model: str) -> Config:

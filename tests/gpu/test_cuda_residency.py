@@ -15,7 +15,6 @@ from fastpath import runtime
 from fastpath.config import parse
 from fastpath.data import residency
 from fastpath.data.loader import eval_loader, train_loader
-from fastpath.errors import UsageError
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import ChannelStats
 from fastpath.workflows import pack
@@ -23,14 +22,6 @@ from fastpath.workflows import pack
 pytestmark = pytest.mark.gpu
 STATS = ChannelStats((0.70, 0.54, 0.69), (0.22, 0.27, 0.20))
 KINDS: tuple[residency.Residency, ...] = ("device", "host")
-
-
-@pytest.fixture(scope="module")
-def cuda() -> runtime.Runtime:
-    try:
-        return runtime.resolve("cuda")
-    except UsageError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

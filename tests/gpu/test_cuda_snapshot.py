@@ -7,17 +7,8 @@ import torch
 
 from fastpath import runtime
 from fastpath.engine.snapshot import LateScalar
-from fastpath.errors import UsageError
 
 pytestmark = pytest.mark.gpu
-
-
-@pytest.fixture(scope="module")
-def cuda() -> runtime.Runtime:
-    try:
-        return runtime.resolve("cuda")
-    except UsageError as error:
-        pytest.skip(str(error))
 
 
 def test_a_copy_is_neither_early_nor_late(cuda: runtime.Runtime) -> None:
