@@ -54,7 +54,9 @@ def portions(
         DataError: A logit is not finite.
     """
     # Room of its own, made ahead: a small tensor kept from each batch would lie where large activations were.
-    room = torch.empty(min(len(rows_N), max(PORTION, run.config.data.batch_size)), device=runtime.device)
+    data = run.config.data
+    longest = max(PORTION, data.eval_batch_size or data.batch_size)
+    room = torch.empty(min(len(rows_N), longest), device=runtime.device)
     end, since_s = 0, clock()
     for batch, logits_N in infer(model, batches(run, patches, rows_N, runtime), runtime):
         if end + len(logits_N) > len(room):
