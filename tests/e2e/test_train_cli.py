@@ -69,6 +69,7 @@ def test_resuming_goes_on_in_the_precision_of_the_run(
 ) -> None:
     monkeypatch.setattr("fastpath.runtime.cpu_has_bfloat16", lambda: True)  # emulated, which a tiny network bears
     monkeypatch.setattr("fastpath.workflows.precision.gain", lambda _plain, _mixed: 2.0)
+    monkeypatch.setenv("FASTPATH_CACHE_DIR", str(tmp_path / "own"))  # another test may have measured this network
     run_dir = tmp_path / "run"
 
     def precision(*arguments: object) -> tuple[str, str]:
