@@ -24,7 +24,10 @@ CPU = Runtime(torch.device("cpu"))
 NUM, SIZE = 22, 4
 ROWS = np.arange(NUM)
 RUN = cast(
-    "TrainedRun", SimpleNamespace(path=Path("best.pt"), config=SimpleNamespace(data=SimpleNamespace(batch_size=4)))
+    "TrainedRun",
+    SimpleNamespace(
+        path=Path("best.pt"), config=SimpleNamespace(data=SimpleNamespace(batch_size=4, eval_batch_size=0))
+    ),
 )
 PATCHES = cast("Patches", None)
 
