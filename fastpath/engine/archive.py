@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from fastpath.errors import CheckpointError, FastpathError
-from fastpath.shards.format import durably, sync_directory
+from fastpath.errors import CheckpointError
+from fastpath.files import durably, sync_directory, temporary_name
 
 # The pickle holds names and numbers, a few hundred bytes a tensor: a network of 100,000 tensors stays below.
 _PICKLE_BYTES_MAX = 64 << 20
@@ -31,16 +31,11 @@ def write_archive(values: Mapping[str, Any], path: Path) -> None:
     Raises:
         FastpathError: The file cannot be written; what it held before is still there.
     """
-    try:
-        with durably(path) as file:
-            sink = _Sink(file)
-            torch.save(dict(values), sink)  # type: ignore[arg-type]
-            if sink.error is not None:
-                raise sink.error
-    except OSError as error:
-        kept = "; the one before it is kept" if path.exists() else ""
-        problem = f"cannot be written ({error.strerror or error}){kept}"
-        raise FastpathError(path, problem, "make room on the disk, then go on with --resume") from None
+    with durably(path, remedy="make room on the disk, then go on with --resume") as file:
+        sink = _Sink(file)
+        torch.save(dict(values), sink)  # type: ignore[arg-type]
+        if sink.error is not None:
+            raise sink.error
 
 
 def share_file(path: Path, other: Path) -> bool:
@@ -55,10 +50,8 @@ def share_file(path: Path, other: Path) -> bool:
     Returns:
         Whether the file system takes second names; where not, `other` is as it was.
     """
-    # Not the name that `durably` writes to: left behind by a kill, it would be opened and both files be written over.
-    temporary = other.with_name(other.name + ".link.tmp")
+    temporary = temporary_name(other)
     try:
-        temporary.unlink(missing_ok=True)
         temporary.hardlink_to(path)
         temporary.replace(other)  # does nothing where both are the same file already
     except OSError:

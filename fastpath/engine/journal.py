@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastpath.engine.loop import EpochEvent
-from fastpath.shards.format import write_durably
+from fastpath.files import write_durably
 
 
 def epoch_record(event: EpochEvent) -> dict[str, Any]:

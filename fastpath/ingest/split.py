@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from fastpath import files
 from fastpath.errors import DataError, StoreError
 from fastpath.ingest.draw import stratified_draw
 from fastpath.ingest.sources.pcam import official_parts
@@ -294,5 +295,5 @@ def _keep(store: Store, document: SplitDocument) -> SplitTable:
     if store.remote is not None:
         problem = "found a store behind a URL, wanted one on disk to write a split to"
         raise StoreError(store.remote.url, problem, "divide it where it lies")
-    fmt.write_durably(store.path / fmt.SPLIT, fmt.dump_document(document))
+    files.write_durably(store.path / fmt.SPLIT, fmt.dump_document(document))
     return read_split(store)

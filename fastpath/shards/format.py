@@ -8,11 +8,9 @@ here), `index.parquet` (one row a patch), `manifest.json` (what the store is, a 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import xxhash
@@ -195,34 +193,3 @@ def parse_document(text: bytes, kind: type[Document], where: Path) -> Document:
     if dump_document(document) != text:
         raise StoreError(where, "is damaged: it does not match its own checksum", remedy)
     return document
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves either the old one or the new one: temporary name, fsync, rename."""
-    with durably(path) as file:
-        file.write(content)
-
-
-@contextmanager
-def durably(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to be written to like `write_durably`: the block's end puts it in place, an error removes it."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)  # half a file would only keep a full disk full
-        raise
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames within a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

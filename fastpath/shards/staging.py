@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
+from fastpath import files
 from fastpath.errors import FastpathError, UsageError
 from fastpath.shards import format as fmt
 
@@ -89,11 +90,11 @@ class Staging:
 
     def commit(self) -> None:
         """Give the store its name. Everything in it is on disk already."""
-        fmt.sync_directory(self.store)
+        files.sync_directory(self.store)
         if self.target.is_dir() and any(self.target.iterdir()):
             self.target.rename(self.root / "replaced")
         self.store.rename(self.target)
-        fmt.sync_directory(self.target.parent)
+        files.sync_directory(self.target.parent)
         shutil.rmtree(self.root)
 
 
@@ -183,4 +184,4 @@ def _prepare(staging: Staging, plan: str, *, resume: bool) -> None:
         folder.mkdir(exist_ok=True)
         for stale in folder.glob("*.tmp"):
             stale.unlink()
-    fmt.write_durably(path, plan.encode("ascii"))
+    files.write_durably(path, plan.encode("ascii"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xxhash
 
-from fastpath import __version__
+from fastpath import __version__, files
 from fastpath.shards import format as fmt
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def write_manifest(
         shards=list(shards),
         software=_software(),
     )
-    fmt.write_durably(folder / fmt.MANIFEST, fmt.dump_document(manifest))
+    files.write_durably(folder / fmt.MANIFEST, fmt.dump_document(manifest))
     return manifest
 
 

@@ -15,9 +15,9 @@ from fastpath.analysis import eda_figures, neighbours
 from fastpath.analysis.eda_figures import Row
 from fastpath.engine.step import infer
 from fastpath.errors import DataError
+from fastpath.files import write_durably
 from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
-from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import Split
 from fastpath.workflows import inference, json_values

@@ -10,7 +10,8 @@ from typing import Any
 from fastpath.analysis import calibration
 from fastpath.analysis.calibration import Calibrator, Method
 from fastpath.errors import DataError
-from fastpath.shards.format import hash_file, write_durably
+from fastpath.files import write_durably
+from fastpath.shards.format import hash_file
 from fastpath.workflows.score_views import Tta
 
 NAME = "calibration.json"

@@ -18,9 +18,9 @@ from fastpath.analysis import delong, paired
 from fastpath.analysis.blocks import SIGNIFICANT
 from fastpath.engine import journal
 from fastpath.errors import CheckpointError, UsageError
+from fastpath.files import write_durably
 from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
-from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store
 from fastpath.types import Split
 from fastpath.workflows import compare_figure, json_values

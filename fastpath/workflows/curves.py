@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastpath.shards.format import write_durably
+from fastpath.files import write_durably
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

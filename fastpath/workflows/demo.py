@@ -13,9 +13,9 @@ from pathlib import Path
 from fastpath import config as configuration
 from fastpath.engine.loop import Event
 from fastpath.errors import IntegrityError, UsageError
+from fastpath.files import write_durably
 from fastpath.ingest.synth import write_kaggle_folder
 from fastpath.runtime import Runtime
-from fastpath.shards.format import write_durably
 from fastpath.workflows import evaluate, pack, train, verify
 from fastpath.workflows.train import StartEvent
 

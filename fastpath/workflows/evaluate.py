@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from fastpath.analysis import combine
 from fastpath.errors import CheckpointError, DataError, FastpathError, UsageError
+from fastpath.files import write_durably
 from fastpath.ingest.split import SplitTable, leak_notice, read_split
 from fastpath.runtime import Runtime
-from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, locate, open_store
 from fastpath.types import Split
 from fastpath.workflows import (

@@ -15,9 +15,9 @@ from torch import nn
 from fastpath.analysis import attribution, metrics, png
 from fastpath.analysis.attribution import METHODS, Method
 from fastpath.errors import DataError, UsageError
+from fastpath.files import write_durably
 from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
-from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, locate
 from fastpath.types import Batch, Split
 from fastpath.workflows import json_values

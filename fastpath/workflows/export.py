@@ -18,10 +18,10 @@ from fastpath.analysis import calibration, metrics
 from fastpath.analysis.calibration import Calibrator
 from fastpath.engine.tta import predict_views
 from fastpath.errors import FastpathError, IntegrityError, UsageError
+from fastpath.files import sync_directory
 from fastpath.ingest.split import read_split
 from fastpath.model.deploy import Deployed
 from fastpath.runtime import Runtime
-from fastpath.shards.format import sync_directory
 from fastpath.shards.reader import Store
 from fastpath.types import Split
 from fastpath.workflows import calibrated as calibrations

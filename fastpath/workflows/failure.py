@@ -14,8 +14,8 @@ from fastpath.data import augment, plan
 from fastpath.engine.course import Stage, stage_at
 from fastpath.engine.guard import NonFiniteLossError
 from fastpath.errors import FastpathError, StoreError
+from fastpath.files import write_durably
 from fastpath.ingest.split import read_split
-from fastpath.shards.format import write_durably
 from fastpath.workflows.run_data import RunData, run_data_of
 
 FACTS, SETTINGS = "failure.json", "failure.toml"

@@ -15,9 +15,9 @@ from fastpath.analysis import intervals, metrics, weighted
 from fastpath.config import Config
 from fastpath.data.residency import ResidencyChoice
 from fastpath.errors import ConfigError, StoreError, UsageError
+from fastpath.files import write_durably
 from fastpath.ingest.split import SplitTable, leak_notice, read_split
 from fastpath.runtime import Runtime
-from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import Split
 from fastpath.workflows import json_values, out_of_fold, train

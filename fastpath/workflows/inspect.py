@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from fastpath.analysis import eda, eda_figures
 from fastpath.analysis.eda import CLASS_NAMES
 from fastpath.analysis.eda_figures import Row
+from fastpath.files import write_durably
 from fastpath.ingest.split import SplitTable, read_split
 from fastpath.shards import format as fmt
-from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, open_store
 from fastpath.workflows import inspect_facts, report_html
 from fastpath.workflows.inspect_facts import Facts

@@ -12,9 +12,9 @@ import numpy as np
 from fastpath.analysis import intervals, weighted
 from fastpath.config import Config
 from fastpath.errors import ConfigError, DataError, UsageError
+from fastpath.files import write_durably
 from fastpath.ingest.split import Kind, deal
 from fastpath.runtime import Runtime
-from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, open_store
 from fastpath.workflows import folds, json_values
 from fastpath.workflows.folds import Watch

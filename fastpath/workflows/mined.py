@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastpath.errors import DataError, UsageError
+from fastpath.files import write_durably
 from fastpath.ingest.split import SplitTable
-from fastpath.shards.format import write_durably
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,8 @@ from typing import Any
 
 from fastpath.config import Config
 from fastpath.errors import FastpathError
+from fastpath.files import write_durably
 from fastpath.ingest.split import leak_notice, read_split
-from fastpath.shards.format import write_durably
 from fastpath.workflows.trained import TrainedRun
 
 INTENDED_USE = (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastpath.errors import DataError
-from fastpath.shards.format import write_durably
+from fastpath.files import write_durably
 from fastpath.shards.reader import Store
 
 if TYPE_CHECKING:

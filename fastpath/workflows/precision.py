@@ -21,6 +21,8 @@ from typing import Any
 import torch
 
 from fastpath.config import Config
+from fastpath.errors import FastpathError
+from fastpath.files import write_durably
 from fastpath.runtime import Precision, Runtime
 from fastpath.types import Batch
 from fastpath.workflows.lone_step import scoring_step, training_step
@@ -195,16 +197,9 @@ def _remember(path: Path, decision: Decision, what: dict[str, Any]) -> Decision:
 
     Where nothing can be written, the decision holds for this process.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({"decision": asdict(decision), "of": what}, indent=2) + "\n", encoding="utf-8")
-        found = _read(path)
-        if found is None:
-            temporary.replace(path)
-    except OSError:
-        found = None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    found = _read(path)
+    if found is None:
+        with contextlib.suppress(OSError, FastpathError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(path, (json.dumps({"decision": asdict(decision), "of": what}, indent=2) + "\n").encode())
     return found or decision

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from fastpath.analysis import calibration, combine, metrics
 from fastpath.analysis.combine import Mean
 from fastpath.errors import UsageError
+from fastpath.files import write_durably
 from fastpath.runtime import Runtime
-from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, open_store
 from fastpath.workflows import calibrated, submission
 from fastpath.workflows.loose_patches import LoosePatches, open_source

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fastpath import files
 from fastpath.errors import DataError, StoreError
 from fastpath.ingest.readers import Read, open_reader
 from fastpath.ingest.sources import list_source
-from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
 from fastpath.shards.verify import Damage, check_index
 from fastpath.shards.writer import write_shard
@@ -104,5 +104,5 @@ def _rebuild(store: Store, number: int, read: Read, name_of: dict[str, str]) -> 
         candidate.unlink()
         return f"the source gives other pixels now: found hash {found}, wanted {entry.hash}"
     candidate.replace(store.path / entry.file)
-    fmt.sync_directory(store.path)
+    files.sync_directory(store.path)
     return ""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastpath.analysis import metrics
 from fastpath.analysis.intervals import MIN_SLIDES
 from fastpath.errors import DataError
-from fastpath.shards.format import write_durably
+from fastpath.files import write_durably
 
 Floats = NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from fastpath.engine.archive import share_file
 from fastpath.engine.checkpoint import Checkpoint, Origin, check_same_config, save_checkpoint
 from fastpath.engine.loop import EpochEvent
 from fastpath.errors import FastpathError, UsageError
-from fastpath.shards.format import write_durably
+from fastpath.files import write_durably
 from fastpath.workflows.curves import draw_curves
 
 CONFIG, RUN, JOURNAL, TIMINGS, HISTORY = "config.json", "run.json", "journal.jsonl", "timings.jsonl", "history.csv"

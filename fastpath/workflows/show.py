@@ -16,10 +16,10 @@ from fastpath.analysis import eda_figures, png
 from fastpath.analysis.eda import CLASS_NAMES
 from fastpath.analysis.eda_figures import Row
 from fastpath.errors import UsageError
+from fastpath.files import write_durably
 from fastpath.ingest import quality
 from fastpath.ingest.split import read_split
 from fastpath.shards import format as fmt
-from fastpath.shards.format import write_durably
 from fastpath.shards.reader import Store, locate, open_store
 from fastpath.workflows.inspect_facts import part_names
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis import metrics, slides
+from fastpath.files import write_durably
 from fastpath.ingest.slide_reader import open_slide
 from fastpath.runtime import Runtime
-from fastpath.shards.format import write_durably
 from fastpath.workflows import calibrated
 from fastpath.workflows.inference import portions
 from fastpath.workflows.precision import settle

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastpath.analysis import froc, metrics
 from fastpath.errors import DataError
-from fastpath.shards.format import write_durably
+from fastpath.files import write_durably
 from fastpath.workflows import json_values
 
 SCORES = ("max", "mean", "top_k")

@@ -14,7 +14,7 @@ import pandas as pd
 from fastpath.analysis import slides
 from fastpath.analysis.slides import AGGREGATIONS, SlideTable
 from fastpath.errors import DataError
-from fastpath.shards.format import write_durably
+from fastpath.files import write_durably
 
 GROUP_COLUMNS = ("group", "slide", "wsi")
 SCORE_COLUMNS = ("calibrated", "probability")  # the first that is there

@@ -17,8 +17,8 @@ from fastpath import runtime as runtimes
 from fastpath.analysis.blocks import Contrast, auc_error, contrasts
 from fastpath.config import Config
 from fastpath.errors import FastpathError, UsageError
+from fastpath.files import write_durably
 from fastpath.runtime import PrecisionChoice
-from fastpath.shards.format import write_durably
 from fastpath.workflows import pool, sweep_report, train
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.interrupts import interruptible

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastpath.analysis import png
-from fastpath.shards.format import write_durably
+from fastpath.files import write_durably
 
 if TYPE_CHECKING:
     from fastpath.workflows.sweep import Row, SweepResult

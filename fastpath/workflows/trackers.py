@@ -18,7 +18,7 @@ from fastpath.engine.checkpoint import flat
 from fastpath.engine.journal import epoch_record, timing_record
 from fastpath.engine.loop import EpochEvent
 from fastpath.errors import FastpathError, UsageError
-from fastpath.shards.format import write_durably
+from fastpath.files import write_durably
 
 if TYPE_CHECKING:
     from fastpath.config import Config

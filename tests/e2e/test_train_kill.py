@@ -52,7 +52,7 @@ from fastpath.config import load
 from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.engine.loop import StepEvent
 from fastpath.runtime import Runtime
-from fastpath.shards.format import write_durably
+from fastpath.files import write_durably
 from fastpath.workflows import run_directory, train
 
 run_directory.draw_curves = lambda path, *told: write_durably(path, repr(told).encode())
@@ -234,7 +234,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_costs_nothing(store: Path, tmp
         check=False,
     )
     assert limited.returncode == 1
-    assert "best.pt: cannot be written (File too large); make room on the disk" in limited.stderr
+    assert "best.pt: cannot be written: the file would exceed the largest size allowed; make room" in limited.stderr
     assert len(limited.stderr.splitlines()) == 1
     assert not list(full.glob("*.tmp"))
     subprocess.run([*command, "-o", str(full), "--resume"], check=True, capture_output=True)

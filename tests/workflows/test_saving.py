@@ -253,7 +253,7 @@ def test_a_full_disk_is_told_of_at_the_next_step(
             ours.after(training.steps(1))
             pytest.fail("went on")
 
-    with pytest.raises(FastpathError, match=r"last\.pt: cannot be written \(No space left on device\); the one before"):
+    with pytest.raises(FastpathError, match=r"last\.pt: cannot be written: no space is left on the disk, and what"):
         told_late()
     assert kept(tmp_path) == (0, 1, 1.0)
 
