@@ -1,6 +1,7 @@
 """Device, precision, threads, seeds and ranks as one value, decided once and handed down.
 
-Only this module and those it is made of (`process_group`, `streams`, `device_clock`, `torch_settings`) touch
+Only this module and those it is made of (`cards`, `process_group`, `streams`, `device_clock`,
+`torch_settings`) touch
 `torch.cuda`, `torch.autocast`, `GradScaler` and `torch.distributed`. What a device, a precision or a lone process does
 not need exists all the same and is disabled, so no caller branches.
 """
@@ -11,7 +12,6 @@ import contextlib
 import gc
 import os
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fastpath import torch_settings
+from fastpath import cards, torch_settings
 from fastpath.device_clock import CudaClock, HostClock, IdleClock
 from fastpath.errors import UsageError
 from fastpath.process_group import Ranked
@@ -176,10 +176,10 @@ def resolve(
     Raises:
         UsageError: CUDA was asked for and there is none, or not that card, or there are fewer devices than ranks.
     """
-    on_cuda = _on_cuda(device)
     told = os.environ if ranked else {}
     rank, local_rank = (int(told.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
     world_size, local_world = (int(told.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    on_cuda, unserved = _on_cuda(device, local_rank)
     threads = num_threads or max(1, len(os.sched_getaffinity(0)) // local_world)
     torch.set_num_threads(threads)
     if on_cuda:
@@ -195,20 +195,30 @@ def resolve(
         num_threads=threads,
         rank=rank,
         world_size=world_size,
-        notice=notice,
+        notice="; ".join(filter(None, (unserved, notice))),
         tentative=precision in (None, "auto") and chosen != "float32" and not on_cuda,
     )
 
 
-def _on_cuda(device: str) -> bool:
-    """Whether to compute on a card."""
+def _on_cuda(device: str, local_rank: int) -> tuple[bool, str]:
+    """Return whether to compute on a card, and what is to be said of one that is left alone."""
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError(
             f"--device {device}",
             "found no usable CUDA device",
             "use --device cpu, or run 'fastpath doctor' to see what is missing",
         )
-    return device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    if device == "cpu" or not torch.cuda.is_available():
+        return False, ""
+    found, number = cards.found(), int(device.partition(":")[2] or local_rank)
+    if number >= len(found) or cards.served(found[number][1], cards.kernels()):
+        return True, ""
+    lack = f"this torch has no kernels for {found[number][0]}"
+    if device != "auto":
+        raise UsageError(
+            f"--device {device}", lack, "use --device cpu, or run 'fastpath doctor' for the wheel to install"
+        )
+    return False, f"--device auto: {lack}, so the run computes on the CPU; 'fastpath doctor' names the wheel to install"
 
 
 def _choose_card(device: str, local_rank: int | None, local_world: int) -> None:
@@ -258,16 +268,3 @@ def cpu_has_bfloat16() -> bool:
     told = _CPUINFO.read_text(encoding="utf-8") if _CPUINFO.exists() else ""
     found = re.search(r"^(?:flags|Features)\s*:(.*)$", told, re.MULTILINE)
     return bool(found and {"avx512_bf16", "amx_bf16", "bf16", "svebf16"} & set(found[1].split()))
-
-
-def cards() -> list[tuple[str, tuple[int, int]]]:
-    """Return the name and compute capability of each card that torch can open."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of a card that it has no kernels for; the caller says so itself
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        return [(torch.cuda.get_device_name(card), torch.cuda.get_device_capability(card)) for card in range(count)]
-
-
-def kernels() -> list[str]:
-    """Return the architectures that this torch has kernels for, such as `sm_80`; none of a build for the CPU."""
-    return torch.cuda.get_arch_list()

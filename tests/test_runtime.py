@@ -194,6 +194,7 @@ def two_cards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(torch.cuda, "set_device", lambda number: chosen.append(number))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: chosen[-1])
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "a card")
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_80", "sm_90"])
     monkeypatch.setattr(runtime.torch_settings, "use_tf32", lambda: None)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     return chosen
@@ -223,6 +224,22 @@ def test_a_card_that_is_not_there_or_is_not_this_ranks_is_refused(monkeypatch: p
             runtime.resolve("cuda", ranked=True)
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_card_that_torch_has_no_kernels_for_is_refused_or_left_alone(
+    two_cards: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda card: ((6, 0), (9, 0))[card])
+    assert runtime.resolve("cuda:1").device == torch.device("cuda", 1)
+    for device in ("cuda", "cuda:0"):
+        with pytest.raises(
+            UsageError, match=f"--device {device}: this torch has no kernels for a card; use --device cpu"
+        ):
+            runtime.resolve(device)
+    found = runtime.resolve("auto")
+    assert found.device == torch.device("cpu")
+    assert "no kernels for a card" in found.notice
+    assert two_cards == [0, 1]
 
 
 def test_blocks_that_torch_keeps_count_as_free(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,24 +114,6 @@ def cuda_match(torch_cuda: str | None, dali_major: int | None, driver: str | Non
     return Check("CUDA match", f"{builds}; driver {driver} serves both")
 
 
-def serves(architecture: str, capability: tuple[int, int]) -> bool:
-    """Whether code built for one architecture runs on a card of this compute capability.
-
-    Machine code (`sm_86`) runs on cards of the same major version from its minor version on, that of one card alone
-    (`sm_90a`) nowhere else, and PTX (`compute_90`) on that version and all later ones, which translate it (NVIDIA's
-    compatibility guides, "Application Compatibility").
-
-    Args:
-        architecture: As `torch.cuda.get_arch_list` names it.
-        capability: Major and minor version.
-    """
-    kind, _, number = architecture.partition("_")
-    built = tuple(divmod(int(re.sub(r"\D", "", number)), 10))
-    if number[-1:].isalpha():
-        return built == capability
-    return built <= capability and (kind == "compute" or built[0] == capability[0])
-
-
 def card_kernels(cards: Sequence[tuple[str, tuple[int, int]]], built: Sequence[str]) -> list[Check]:
     """Report the cards that torch opens but has no kernels for: the first step on one would fail. Nothing where none.
 
@@ -139,7 +121,9 @@ def card_kernels(cards: Sequence[tuple[str, tuple[int, int]]], built: Sequence[s
         cards: Name and compute capability of each, in torch's order.
         built: The architectures that torch has kernels for.
     """
-    unserved = [(name, card) for name, card in cards if not any(serves(architecture, card) for architecture in built)]
+    from fastpath.cards import served
+
+    unserved = [(name, card) for name, card in cards if not served(card, built)]
     if not unserved:
         return []
     names = ", ".join(f"{name} (sm_{major}{minor})" for name, (major, minor) in unserved)
@@ -206,15 +190,15 @@ def _cards() -> tuple[list[str], str | None]:
     return [f"{row[0]}, {row[1]}" for row in rows], rows[0][2] if rows else None
 
 
-def _gpu(installed: Mapping[str, str | None], cards: list[str], driver: str | None) -> list[Check]:
+def _gpu(installed: Mapping[str, str | None], listed: list[str], driver: str | None) -> list[Check]:
     import torch
 
-    from fastpath import runtime
+    from fastpath import cards
 
     majors = [major for name, major in _DALI_BUILDS.items() if installed[name]]
-    what = "; ".join(cards) if cards else "none: training runs on the processor"
+    what = "; ".join(listed) if listed else "none: training runs on the processor"
     match = cuda_match(torch.version.cuda, majors[0] if majors else None, driver)
-    return [Check("GPU", what), match, *card_kernels(runtime.cards(), runtime.kernels())]
+    return [Check("GPU", what), match, *card_kernels(cards.found(), cards.kernels())]
 
 
 def _processor() -> list[Check]:
