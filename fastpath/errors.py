@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from fastpath.text import visible
+
 
 class FastpathError(Exception):
     """A failure with a remedy; the command line prints it as one line and exits with `exit_status`.
@@ -18,7 +20,7 @@ class FastpathError(Exception):
 
     def __init__(self, where: object, problem: str, remedy: str) -> None:
         self.where, self.problem, self.remedy = str(where), problem, remedy
-        super().__init__(f"{where}: {problem}; {remedy}")
+        super().__init__(visible(f"{where}: {problem}; {remedy}"))  # one line, whatever a file is called
 
     def __reduce__(self) -> tuple[type[FastpathError], tuple[str, str, str]]:
         """Survive the way back from a worker process: the default would pass one argument, the message."""
