@@ -1,5 +1,5 @@
 """`python -m fastpath`, which is what torchrun starts."""
 
-from fastpath.cli.main import main
+from fastpath.cli.start import main
 
 main()

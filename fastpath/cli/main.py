@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from fastpath import __version__
-from fastpath.cli import commands
-from fastpath.errors import FastpathError, memory_exhausted
+from fastpath.cli import commands, outlets
+from fastpath.errors import FastpathError, UsageError, memory_exhausted
+from fastpath.files import as_failure
+from fastpath.text import visible
 
 INTERRUPTED = 130  # 128 + SIGINT, what shells report for Ctrl-C
 
@@ -49,24 +53,66 @@ def app() -> None:
 def main() -> NoReturn:
     """Run a command; print an error as one line and exit 2 (usage, bad input) or 1 (failure)."""
     debug = "--debug" in sys.argv
+    outlets.prepare()
     try:
+        check_arguments(sys.argv[1:])
         status = app(standalone_mode=False)
-    except FastpathError as error:
+    except (KeyboardInterrupt, click.Abort) as error:
+        _leave("interrupted", getattr(error, "exit_status", INTERRUPTED))
+    except OSError as error:
+        if outlets.reader_left(error):
+            outlets.silence()
+            sys.exit(outlets.READER_LEFT)
         if debug:
             raise
-        click.echo(f"fastpath: {error}", err=True)
-        sys.exit(error.exit_status)
-    except click.ClickException as error:
-        context = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "fastpath"
-        click.echo(f"fastpath: {error.format_message()} See '{context} --help'.", err=True)
+        outlets.silence_if_full(error)
+        _leave(*_told(_of_system(error)))
+    except click.exceptions.NoArgsIsHelpError as error:
+        outlets.tell(error.format_message())
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("fastpath: interrupted", err=True)
-        sys.exit(INTERRUPTED)
     except Exception as error:
         if debug:
             raise
-        unknown = f"{type(error).__name__}: {error}; run again with --debug for the traceback"
-        click.echo(f"fastpath: {memory_exhausted(error) or unknown}", err=True)
-        sys.exit(1)
+        _leave(*_told(error))
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def check_arguments(words: list[str]) -> None:
+    """Refuse words that no file system, shell or table agrees on how to read.
+
+    Raises:
+        UsageError: Naming the first of them.
+    """
+    for number, word in enumerate(words, start=1):
+        if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
+            problem = f"found '{word}', which is not UTF-8, wanted text or the path of a file with a name in UTF-8"
+            raise UsageError(f"argument {number}", problem, "rename the file, for example with convmv")
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """Return the line that tells an error, and the exit status."""
+    if isinstance(error, FastpathError):
+        return str(error), error.exit_status
+    if isinstance(error, click.ClickException):
+        context = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "fastpath"
+        told = error.format_message()
+        if isinstance(error, click.MissingParameter):  # click lists choices on lines of their own
+            told = " ".join(told.split())
+        return f"{told} See '{context} --help'.", error.exit_code
+    exhausted = memory_exhausted(error)
+    unknown = f"{type(error).__name__}: {' '.join(str(error).split())}; run again with --debug for the traceback"
+    return str(exhausted or unknown), 1
+
+
+def _of_system(error: OSError) -> FastpathError:
+    """Return what the operating system refused, where nothing closer to it knew what it was for."""
+    if error.filename is not None:
+        return as_failure(Path(os.fsdecode(error.filename)), error, "cannot be read or written")
+    told = as_failure(Path(), error, "a read or write failed")
+    return FastpathError("this machine", told.problem, told.remedy)
+
+
+def _leave(told: str, status: int) -> NoReturn:
+    """Print one line on standard error, where there is one, and exit."""
+    outlets.tell(f"fastpath: {visible(told)}")
+    sys.exit(status)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,51 @@ import click
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-PATH = click.Path(path_type=Path)
+_NAME_BYTES, _PATH_BYTES = 255, 4095  # Linux, of a name and of a path
+
+
+class UserPath(click.Path):
+    """A path that a file system can hold, whether or not it does, or a URL."""
+
+    name = "path"
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path, unless it is empty, too long or has a NUL."""
+        text = str(value)
+        longest = max((len(os.fsencode(part)) for part in text.split("/")), default=0)
+        if not text.strip():
+            self.fail("found an empty path; give a name.", param, ctx)
+        if "\0" in text:
+            self.fail(f"found a NUL in '{text}'; give a path without it.", param, ctx)
+        if "://" not in text and (longest > _NAME_BYTES or len(os.fsencode(text)) > _PATH_BYTES):
+            limits = f"wanted names of at most {_NAME_BYTES} and a path of at most {_PATH_BYTES} bytes"
+            self.fail(f"found a path of {len(os.fsencode(text))} bytes, {limits}; give a shorter one.", param, ctx)
+        return Path(value)
+
+
+class Command(click.Command):
+    """A command that refuses an option given twice, of which click would silently take the last."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does, unless an option that takes one value was given several."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter, times in Counter(order).items():
+            if isinstance(parameter, click.Option) and times > 1 and not _may_repeat(parameter):
+                names = "/".join((*parameter.opts, *parameter.secondary_opts))
+                raise click.UsageError(f"{names} was given {times} times; give it once.", ctx)
+        return super().parse_args(ctx, args)
+
+
+def _may_repeat(option: click.Option) -> bool:
+    return option.multiple or (option.is_flag and not option.secondary_opts)
+
+
+def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function a command of this name."""
+    return click.command(name=name, cls=Command)
+
+
+PATH = UserPath()
 PRECISIONS = ("auto", "bfloat16", "float16", "float32")  # of runtime.PrecisionChoice, which help must not import
 
 

@@ -1,4 +1,8 @@
-"""What commands show: progress on standard error, results on standard output."""
+"""What commands show: progress on standard error, results on standard output.
+
+Nothing of the user's (paths, ids, names, errors, values) is markup or a terminal escape: consoles interpret no markup,
+and what is shown goes through `visible`. Styles are given beside a text, never within it.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +14,79 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+
+from fastpath.text import visible
 
 Advance = Callable[[int, int], None]
 """Called by a workflow with (done, total), both in patches."""
 
-stderr = Console(stderr=True, highlight=False)
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `main`, which tells a reader that has left from other pipes."""
+        raise
+
+
+def console(*, on_stderr: bool = False) -> Console:
+    """Return a console that takes text as it is: no markup, no `:emoji:`, no colours by content."""
+    return _Console(stderr=on_stderr, markup=False, emoji=False, highlight=False)
+
+
+stderr = console(on_stderr=True)
+
+
+def text(told: object, style: str = "") -> Text:
+    """Return what a cell, a title or a line holds: characters as they are, those that cannot be seen escaped."""
+    return Text(visible(told), style)
+
+
+def text_column(template: str) -> TextColumn:
+    """Return a column of a progress bar whose values are no markup."""
+    return TextColumn(template, markup=False)
 
 
 @contextmanager
 def progress_bar(what: str, verbosity: int) -> Iterator[Advance]:
     """Show a bar on standard error; yields what moves it. Silent with `-q` and where that is no terminal."""
     columns = (
-        TextColumn("{task.description}"),
+        text_column("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=stderr, disable=verbosity < 0 or not stderr.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(visible(what), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def notice(text: str) -> None:
+def notice(told: str) -> None:
     """Say something the user should know, on standard error."""
-    stderr.print(f"[yellow]note:[/] {text}", soft_wrap=True)
+    stderr.print(Text.assemble(("note:", "yellow"), " ", visible(told)), soft_wrap=True)
+
+
+def say(told: object, style: str = "", *, on_stderr: bool = False) -> None:
+    """Print one line, however long, on standard output or standard error."""
+    (stderr if on_stderr else console()).print(text(told, style), soft_wrap=True)
+
+
+def lies_in(where: object) -> None:
+    """Print the last line of a result: where it lies."""
+    say(f"→ {where}")
+
+
+def table(title: str = "", *headings: str, **styles: Any) -> Table:  # noqa: ANN401 (what rich's tables take)
+    """Return an empty table without lines, whose long cells are folded rather than cut."""
+    made = Table(title=text(title) if title else None, title_justify="left", box=None, pad_edge=False, **styles)
+    for heading in headings:
+        made.add_column(text(heading), overflow="fold")
+    return made
+
+
+def add_row(made: Table, *cells: object) -> None:
+    """Add a row of cells to a table; texts of `text` keep their style."""
+    made.add_row(*(cell if isinstance(cell, Text) else text(cell) for cell in cells))
 
 
 def result(values: Mapping[str, Any], *, as_json: bool, title: str, where: object | None = None) -> None:
@@ -44,10 +96,10 @@ def result(values: Mapping[str, Any], *, as_json: bool, title: str, where: objec
 
         click.echo(json_values.dumps(values))
         return
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    made = table(title, "", "", show_header=False)
     for name, value in values.items():
         if not isinstance(value, Mapping | list):
-            table.add_row(name.replace("_", " "), f"{value:.4f}" if isinstance(value, float) else str(value))
-    Console(highlight=False).print(table)
+            add_row(made, name.replace("_", " "), f"{value:.4f}" if isinstance(value, float) else value)
+    console().print(made)
     if where is not None:
-        click.echo(f"→ {where}")
+        lies_in(where)

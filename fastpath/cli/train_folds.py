@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastpath.cli import render
+from fastpath.text import command_line
 
 if TYPE_CHECKING:
     from fastpath.config import Config
@@ -26,7 +27,7 @@ def watch(verbosity: int, where: Runtime) -> Watch:
     @contextmanager
     def shown(name: str) -> Iterator[Callable[[Any], None]]:
         if verbosity >= 0:
-            render.stderr.print(f"[bold]{name}[/]")
+            render.say(name, "bold", on_stderr=True)
         with TrainView(verbosity, where) as view:
             yield view.show
 
@@ -62,7 +63,8 @@ def train_folds(
         watch=watch(verbosity, where),
     )
     if found.status == "interrupted":
-        render.notice(f"stopped where it can go on: fastpath train {store} -o {output} --folds {num_folds} --resume")
+        again = command_line("fastpath", "train", store, "-o", output, "--folds", num_folds, "--resume")
+        render.notice(f"stopped where it can go on: {again}")
         click.get_current_context().exit(INTERRUPTED)
     for text in found.notices:
         render.notice(text)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TimeRemainingColumn
 from rich.text import Text
 
 from fastpath.cli import render
@@ -36,10 +36,10 @@ class TrainView:
         from fastpath.engine.snapshot import LateScalar
 
         columns = (
-            TextColumn("{task.description}"),
+            render.text_column("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.completed}/{task.total}"),
-            TextColumn("{task.fields[state]}"),
+            render.text_column("{task.completed}/{task.total}"),
+            render.text_column("{task.fields[state]}"),
             TimeRemainingColumn(),
         )
         self._quiet = verbosity < 0
@@ -79,25 +79,27 @@ class TrainView:
 
     def _begin(self, start: StartEvent) -> None:
         going_on = f", going on after epoch {start.epoch}, step {start.step}" if start.epoch or start.step else ""
-        self._bar.console.print(
+        self._say(
             f"{start.num_train:,} training and {start.num_val:,} validation patches, "
-            f"{start.num_trained:,} of {start.num_parameters:,} parameters trained{going_on}",
-            soft_wrap=True,
+            f"{start.num_trained:,} of {start.num_parameters:,} parameters trained{going_on}"
         )
         if start.precision:
             render.notice(start.precision)
         if start.memory:
-            self._bar.console.print(start.memory, soft_wrap=True)
+            self._say(start.memory)
         if start.centre_lost_share:
             share = f"{start.centre_lost_share:.1%} of training samples"
             render.notice(f"augmentation cuts into the centre that decides the label in {share}: see data.augment")
         if start.rates:
-            self._bar.console.print(f"learning rate by epoch: {rates_line(start.rates)}", soft_wrap=True)
+            self._say(f"learning rate by epoch: {rates_line(start.rates)}")
         for warning in start.warnings:
             render.notice(warning)
         self._bar.console.print(_row(_HEADINGS, "bold"), soft_wrap=True)
         self._task = self._bar.add_task("epoch", total=start.num_steps, state="")
         self._restart()
+
+    def _say(self, told: str) -> None:
+        self._bar.console.print(render.text(told), soft_wrap=True)
 
     def _restart(self) -> None:
         self._epoch_images, self._epoch_began, self._shown = 0, time.monotonic(), 0.0

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
 
 
-@click.command(name="audit")
+@options.command("audit")
 @options.store_argument()
 @options.output("Directory for neighbours.csv, neighbours.png and audit.json.")
 @click.option("--run", "run_dir", type=options.PATH, help="Compare by this run's features.  [default: perceptual hash]")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
 
 
-@click.command(name="bench")
+@options.command("bench")
 @click.argument("kind", type=click.Choice(["loader", "train", "ceiling"]))
 @options.store_argument()
 @click.option("--config", "config_path", type=options.PATH, help="Settings in TOML; the defaults without it.")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fastpath.workflows.compare import CompareResult
 
 
-@click.command(name="compare")
+@options.command("compare")
 @click.argument("runs", type=options.PATH, nargs=-1, required=True)
 @click.option("--splits", metavar="random,group", help="Leak meter: train a recipe on both splits of the STORE given.")
 @click.option("--config", "config_path", type=options.PATH, help="The recipe for --splits.")
@@ -87,25 +87,21 @@ def command(
 
 def _tables(found: CompareResult) -> None:
     """Print the runs, best first, and the pairs."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
     title = f"{found.num_patches:,} validation patches of a {found.split_kind} split of {found.store}"
-    runs = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for heading in ("run", "model", "epoch", "AUC", "standard error"):
-        runs.add_column(heading, overflow="fold", justify="left" if heading in ("run", "model") else "right")
+    runs = render.table(title, "run", "model", "epoch", "AUC", "standard error")
+    for column in runs.columns[2:]:
+        column.justify = "right"
     for one in found.runs:
-        runs.add_row(one.name, one.model, str(one.epoch), f"{one.auc:.4f}", f"{one.standard_error:.4f}")
+        render.add_row(runs, one.name, one.model, str(one.epoch), f"{one.auc:.4f}", f"{one.standard_error:.4f}")
     slides = f"bootstrap of {found.num_groups} slides" if found.num_groups else "bootstrap of patches"
-    pairs = Table(title=f"verdicts by {found.decided_by}", title_justify="left", box=None, pad_edge=False)
-    for heading in ("pair", "difference", "95 % interval", "DeLong p", f"{slides} p", "corrected", "verdict"):
-        pairs.add_column(heading, overflow="fold")
+    headings = ("pair", "difference", "95 % interval", "DeLong p", f"{slides} p", "corrected", "verdict")
+    pairs = render.table(f"verdicts by {found.decided_by}", *headings)
     for pair in found.pairs:
         told = f"{pair.first} is better" if pair.verdict == "better" else pair.verdict
         numbers = (f"{p:.2g}" for p in (pair.delong_p, pair.bootstrap_p, pair.p_corrected))
         interval = f"{pair.low:+.4f} to {pair.high:+.4f}"
-        pairs.add_row(f"{pair.first} - {pair.second}", f"{pair.difference:.4f}", interval, *numbers, told)
+        render.add_row(pairs, f"{pair.first} - {pair.second}", f"{pair.difference:.4f}", interval, *numbers, told)
+    console = render.console()
     console.print(runs)
     console.print(pairs)
-    click.echo(f"→ {found.output}")
+    render.lies_in(found.output)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from fastpath.cli import options, render
+from fastpath.text import command_line
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
     from fastpath.workflows.demo import Watch
 
 
-@click.command(name="demo")
+@options.command("demo")
 @click.option(
     "-o",
     "--output",
@@ -64,7 +65,7 @@ def command(
 
     where = runtime.resolve(device, precision=precision)
     if verbosity >= 0:
-        render.stderr.print(where.describe())
+        render.say(where.describe(), on_stderr=True)
     if where.notice:
         render.notice(where.notice)
     found = demo.run(
@@ -77,7 +78,7 @@ def command(
         watch=watch,
     )
     if found is None:
-        render.notice(f"stopped while training; start again with: fastpath demo -o {output}")
+        render.notice(f"stopped while training; start again with: {command_line('fastpath', 'demo', '-o', output)}")
         click.get_current_context().exit(INTERRUPTED)
     values = asdict(found)
     if not as_json:

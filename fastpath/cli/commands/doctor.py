@@ -7,12 +7,12 @@ from dataclasses import asdict
 
 import click
 
-from fastpath.cli import options
+from fastpath.cli import options, render
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
-@click.command(name="doctor")
+@options.command("doctor")
 @options.common
 @click.pass_context
 def command(context: click.Context, as_json: bool, verbosity: int) -> None:
@@ -24,9 +24,6 @@ def command(context: click.Context, as_json: bool, verbosity: int) -> None:
     Example:  fastpath doctor
               fastpath doctor --json > machine.json
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
-    from rich.console import Console
-    from rich.table import Table
-
     from fastpath.workflows import doctor
 
     result = doctor.run()
@@ -35,13 +32,13 @@ def command(context: click.Context, as_json: bool, verbosity: int) -> None:
             json.dumps({"healthy": result.healthy, "checks": [asdict(check) for check in result.checks]}, indent=2)
         )
     else:
-        table = Table(box=None, pad_edge=False, show_header=False)
+        table = render.table("", "", "", "", show_header=False)
         for check in result.checks:
             if verbosity < 0 and check.status == "ok":
                 continue
             colour = _COLOURS[check.status]
             remedy = f" → {check.remedy}" if check.remedy else ""
-            table.add_row(f"[{colour}]{check.status}[/]", check.name, check.found + remedy)
-        Console(highlight=False).print(table)
-        click.echo("→ ready to train" if result.healthy else "→ not ready: see the problems above")
+            render.add_row(table, render.text(check.status, colour), check.name, check.found + remedy)
+        render.console().print(table)
+        render.lies_in("ready to train" if result.healthy else "not ready: see the problems above")
     context.exit(0 if result.healthy else 1)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
 
 
-@click.command(name="evaluate")
+@options.command("evaluate")
 @click.argument("run", type=options.PATH)
 @click.option("--store", type=options.PATH, help="The packed store. Default: the run's own, which must be unchanged.")
 @click.option(

@@ -12,7 +12,7 @@ from fastpath.cli import options, render
 METHODS: tuple[Any, ...] = ("gradcam", "hirescam", "integrated_gradients")
 
 
-@click.command(name="explain")
+@options.command("explain")
 @click.argument("run", type=options.PATH)
 @click.argument("more_ids", metavar="", nargs=-1)
 @click.option("--ids", "first_ids", multiple=True, metavar="ID...", help="Patches by id; several may follow.")

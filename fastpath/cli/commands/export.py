@@ -10,7 +10,7 @@ import click
 from fastpath.cli import options, render
 
 
-@click.command(name="export")
+@options.command("export")
 @click.argument("run", type=options.PATH)
 @options.output("The file to write: .onnx, .pt2 (torch.export) or .ts (TorchScript).")
 @options.tta("d4: average the logits of the eight turned and mirrored views within.")

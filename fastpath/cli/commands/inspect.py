@@ -9,7 +9,7 @@ import click
 from fastpath.cli import options, render
 
 
-@click.command(name="inspect")
+@options.command("inspect")
 @options.store_argument()
 @options.output("Where to write. Default: beside the store, its name with -inspect.", required=False)
 @click.option(

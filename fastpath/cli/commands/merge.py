@@ -10,7 +10,7 @@ import click
 from fastpath.cli import options, render
 
 
-@click.command(name="merge")
+@options.command("merge")
 @click.argument("stores", type=options.PATH, nargs=-1, required=True)
 @options.output("The store to write (a directory).")
 @options.common

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
 
 
-@click.command(name="mine")
+@options.command("mine")
 @click.argument("run", type=options.PATH)
 @click.option(
     "--store",

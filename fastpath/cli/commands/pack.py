@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastpath.workflows.pack import PackResult
 
 
-@click.command(name="pack")
+@options.command("pack")
 @click.argument("source", type=options.PATH)
 @options.output("The store to write (a directory).")
 @click.option("--source-kind", help="What SOURCE is: kaggle, folder, classes, table, pcam or store. Default: look.")

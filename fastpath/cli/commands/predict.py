@@ -22,7 +22,7 @@ def _weights(_context: click.Context, _parameter: click.Parameter, text: str | N
         raise click.BadParameter(f"'{text}' is not a list of numbers such as 2,1.") from None
 
 
-@click.command(name="predict")
+@options.command("predict")
 @click.argument("runs", metavar="RUN...", type=options.PATH, nargs=-1, required=True)
 @click.option("--store", type=options.PATH, help="Packed patches.")
 @click.option("--source", type=options.PATH, help="A folder of patches, or one with test/; read as it is scored.")

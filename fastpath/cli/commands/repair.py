@@ -10,7 +10,7 @@ from fastpath.cli import options, render
 from fastpath.cli.commands.verify import report_damages
 
 
-@click.command(name="repair")
+@options.command("repair")
 @options.store_argument()
 @click.option("--source", type=options.PATH, required=True, help="What the store was packed from.")
 @click.option("--source-kind", help="What --source is. Default: look.")

@@ -10,7 +10,7 @@ from fastpath.cli import options, render
 from fastpath.errors import UsageError
 
 
-@click.command(name="show")
+@options.command("show")
 @options.store_argument()
 @click.argument("more_ids", nargs=-1, metavar="")
 @options.output("Where to write.")
@@ -67,5 +67,5 @@ def command(
     if not as_json:
         for facts in found.shown:
             place = f"position {facts['position']}: " if "position" in facts else ""
-            click.echo(f"{place}{facts['id']}, {facts['label']}, row {facts['row']}")
+            render.say(f"{place}{facts['id']}, {facts['label']}, row {facts['row']}")
     render.result(values, as_json=as_json, title="shown", where=found.output)

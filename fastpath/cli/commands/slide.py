@@ -10,7 +10,7 @@ import click
 from fastpath.cli import options, render
 
 
-@click.command(name="slide")
+@options.command("slide")
 @click.argument("run", type=options.PATH, required=False)
 @click.argument("image", type=options.PATH, required=False)
 @click.option(

@@ -12,7 +12,7 @@ from fastpath.cli import options, render
 from fastpath.errors import UsageError
 
 
-@click.command(name="split")
+@options.command("split")
 @options.store_argument()
 @click.option(
     "--kind",

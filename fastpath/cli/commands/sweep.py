@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastpath.workflows.sweep import SweepResult
 
 
-@click.command(name="sweep")
+@options.command("sweep")
 @options.store_argument()
 @options.output("Directory of the sweep. One that was begun goes on: finished runs are not repeated.")
 @click.option("--config", "config_path", type=options.PATH, help="Settings in TOML that all runs share.")
@@ -75,22 +75,17 @@ def command(
 
 def _table(found: SweepResult) -> None:
     """Print the settings, best first, and the pairs that differ."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"Sweep {found.status}", title_justify="left", box=None, pad_edge=False)
-    table.add_column("setting", overflow="fold")
-    for heading in ("mean AUC", "sd", "lowest", "highest"):
-        table.add_column(heading, justify="right")
-    table.add_column("against the best")
+    numeric = ("mean AUC", "sd", "lowest", "highest")
+    table = render.table(f"Sweep {found.status}", "setting", *numeric, "against the best")
+    for column in table.columns[1:5]:
+        column.justify = "right"
     for row in found.settings:
         known = [auc for auc in row.aucs if auc is not None]
         numbers = (row.mean, row.spread, min(known, default=None), max(known, default=None))
-        table.add_row(row.name, *("" if value is None else f"{value:.4f}" for value in numbers), row.verdict)
-    console = Console(highlight=False)
-    console.print(table)
+        render.add_row(table, row.name, *("" if value is None else f"{value:.4f}" for value in numbers), row.verdict)
+    render.console().print(table)
     for pair in found.pairs:
         if pair["verdict"] == "better":
             told = f"{pair['first']} is better than {pair['second']}"
-            console.print(f"{told} by {pair['difference']:.4f} (p = {pair['p_corrected']:.2g})", soft_wrap=True)
-    click.echo(f"→ {found.output}")
+            render.say(f"{told} by {pair['difference']:.4f} (p = {pair['p_corrected']:.2g})")
+    render.lies_in(found.output)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastpath.cli import options, render
+from fastpath.text import command_line
 
 if TYPE_CHECKING:
     from fastpath.config import Config
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from fastpath.workflows.train import StartEvent, TrainResult
 
 
-@click.command(name="train")
+@options.command("train")
 @options.store_argument()
 @options.output("Directory of the run; it must not hold one yet, unless resuming.")
 @click.option("--config", "config_path", type=options.PATH, help="Settings in TOML; the defaults without it.")
@@ -98,7 +99,8 @@ def command(
         return
     with TrainView(verbosity, where) as view, listening(heard, output, settings, view.show) as tell:
         result = train.run(store, output, settings, where, resume=resume, residency=residency, on_event=tell)
-    _tell(result, view.start, where, f"fastpath train {store} -o {output} --resume", as_json=as_json)
+    again = command_line("fastpath", "train", store, "-o", output, "--resume")
+    _tell(result, view.start, where, again, as_json=as_json)
 
 
 def _settings(
@@ -129,7 +131,7 @@ def _runtime(
     asked = precision or (runtime.resumed(began, device) if began else "float32")
     where = runtime.resolve(device, precision=asked, num_threads=threads, ranked=True)
     if where.rank == 0 and not quiet:
-        render.stderr.print(where.describe())
+        render.say(where.describe(), on_stderr=True)
     if where.notice:
         render.notice(where.notice)
     if began and began != where.precision and not where.tentative:

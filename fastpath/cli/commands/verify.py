@@ -19,13 +19,13 @@ def report_damages(damages: list[Damage]) -> list[dict[str, object]]:
     """Name damages on standard error, and return them all as plain values."""
     for damage in damages:
         ids = ", ".join(damage.ids[:SHOWN]) + (" …" if len(damage.ids) > SHOWN else "")
-        click.echo(f"damaged: {damage.file}: {damage.problem}{': ' if ids else ''}{ids}", err=True)
+        render.say(f"damaged: {damage.file}: {damage.problem}{': ' if ids else ''}{ids}", on_stderr=True)
     return [
         {"file": damage.file, "problem": damage.problem, "rows": damage.rows, "ids": damage.ids} for damage in damages
     ]
 
 
-@click.command(name="verify")
+@options.command("verify")
 @options.store_argument()
 @click.option("--source", type=options.PATH, help="Compare every pixel with the files it was packed from.")
 @click.option("--source-kind", help="What --source is. Default: look.")

@@ -1,0 +1,148 @@
+"""Nothing of the user's is markup or a terminal escape, whatever a command shows of it."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from fastpath.cli import render
+from fastpath.cli.main import app
+from fastpath.text import visible
+
+NAMES = ["a[/b]", "[red]x[/red]", "\x1b[31mred\x9b0m", "two\nlines\r", ":warning:", "[link=file]x[/link]", "[/]"]
+SCORES = {"confusion": {}, "intervals": {}, "resampling": {"unit": "slides", "optimistic": False}}
+SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
+
+# Command, arguments, and the workflow that is stood in for.
+COMMANDS = [
+    (["audit", "X", "-o", "X"], "audit.run"),
+    (["bench", "train", "X"], "bench.run"),
+    (["compare", "X", "X"], "compare.run"),
+    (["compare", "--splits", "random,group", "X", "-o", "X"], "leak.run"),
+    (["demo", "-o", "X"], "demo.run"),
+    (["doctor"], "doctor.run"),
+    (["evaluate", "X"], "evaluate.run"),
+    (["explain", "X", "-o", "X"], "explain.run"),
+    (["export", "X", "-o", "X"], "export.run"),
+    (["inspect", "X"], "inspect.run"),
+    (["merge", "X", "-o", "X"], "merge.run"),
+    (["mine", "X", "-o", "X"], "mine.run"),
+    (["pack", "X", "-o", "X"], "pack.run"),
+    (["predict", "X", "--store", "X", "-o", "X"], "predict.run"),
+    (["repair", "X", "--source", "X"], "repair.run"),
+    (["show", "X", "--ids", "X", "-o", "X"], "show.patches"),
+    (["slide", "X", "X", "-o", "X"], "slide.run"),
+    (["slide", "--table", "X", "-o", "X"], "slide_table.run"),
+    (["slide", "--pool", "X", "-o", "X"], "slide_pool.run"),
+    (["split", "X"], "split.run"),
+    (["sweep", "X", "-o", "X", "--grid", "optim.weight_decay=0,1"], "sweep.run"),
+    (["train", "X", "-o", "X"], "train.run"),
+    (["train", "X", "-o", "X", "--folds", "2"], "folds.run"),
+    (["verify", "X"], "verify.run"),
+]
+
+
+def made(kind: Any, name: str, field: str = "") -> Any:
+    """Return a value of a type with `name` wherever it holds text, and every number a half or one."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return kind(**{one.name: made(hints[one.name], name, one.name) for one in fields(kind)})
+    if origin in (Union, UnionType):
+        return made(next(one for one in inner if one is not NoneType), name, field)
+    if origin in (list, tuple):
+        return origin(made(one, name, field) for one in inner if one is not Ellipsis)
+    if origin in (dict, Mapping):
+        return given(name).get(field) or {made(inner[0], name): made(inner[1], name)}
+    if origin is Literal:
+        return inner[0]
+    simple: dict[Any, Any] = {str: name, int: 1, float: 0.5, bool: True, Path: Path(name), Any: name, bytes: b""}
+    return simple[kind] if kind in simple else next(iter(kind))
+
+
+def given(name: str) -> dict[str, Any]:
+    """Return what dictionaries hold of which the command takes certain keys, by the field they are in."""
+    return {
+        "class_counts": {"0": 1, "1": 2, "unlabelled": 3},
+        "facts": SCORES | dict.fromkeys(SHOWN, 1),
+        "shown": {"id": name, "label": name, "row": 1},
+        "pairs": {"first": name, "second": name, "difference": 0.5, "p_corrected": 0.5, "verdict": "better"},
+    }
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Any]:
+    """Return what replaces a workflow by one whose result is full of a name."""
+
+    def replace(target: str, name: str) -> Any:
+        module_name, _, function = target.partition(".")
+        module = importlib.import_module(f"fastpath.workflows.{module_name}")
+        hints = get_type_hints(getattr(module, function), vars(module) | _types())
+        value = made(hints["return"], name)
+        monkeypatch.setattr(module, function, lambda *_, **__: value)
+        if module_name == "predict":
+            monkeypatch.setattr(module, "check_runs", lambda *_: [])
+            monkeypatch.setattr(module, "open_patches", lambda *_: None)
+        return value
+
+    return replace
+
+
+def _types() -> dict[str, Any]:
+    return {"Path": Path, "Any": Any, "Mapping": Mapping}
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+@pytest.mark.parametrize(("arguments", "target"), COMMANDS, ids=lambda one: one if isinstance(one, str) else "")
+def test_a_command_shows_names_as_they_are(
+    arguments: list[str], target: str, name: str, stand_in: Callable[[str, str], Any]
+) -> None:
+    stand_in(target, name)
+    words = [name if word == "X" else word for word in arguments]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code in (0, 1), done.output  # 1: a stand-in's damages and failures
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    assert done.stdout
+    assert "\x1b" not in done.output
+    assert "\x9b" not in done.output
+    assert "\r" not in done.output
+    if target != "bench.run":  # which shows no path
+        assert visible(name) in done.output
+
+
+@pytest.mark.parametrize(("arguments", "target"), COMMANDS, ids=lambda one: one if isinstance(one, str) else "")
+def test_as_json_names_are_as_they_are(arguments: list[str], target: str, stand_in: Callable[[str, str], Any]) -> None:
+    name = "a[/b]\x1b[31m\n"
+    stand_in(target, name)
+    words = [name if word == "X" else word for word in arguments]
+    done = CliRunner().invoke(app, [*words, "--json"])
+    assert done.exit_code in (0, 1), done.output
+    json.loads(done.stdout)
+    assert "\x1b" not in done.output
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_a_bar_shows_names_as_they_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, markup=False, highlight=False, width=200, color_system=None)
+    monkeypatch.setattr(render, "stderr", console)
+    with render.progress_bar(name, 0) as advance:
+        advance(1, 2)
+    assert visible(name) in stream.getvalue()
+    assert name == visible(name) or name not in stream.getvalue()
+
+
+def test_consoles_are_made_in_one_place() -> None:
+    root = Path(render.__file__).parent.parent
+    makers = {path.name for path in root.rglob("*.py") if "Console(" in path.read_text(encoding="utf-8")}
+    assert makers == {"render.py"}
