@@ -17,6 +17,7 @@ from fastpath.ingest.decode import decode, decode_file, read_plain
 from fastpath.shards.format import MANIFEST
 from fastpath.shards.reader import Store, open_store
 from fastpath.shards.remote import as_url, file_system
+from fastpath.text import command_line
 
 Read = Callable[[str, Counter[str]], np.ndarray]
 """From a name and a counter of notes to uint8 [H, W, 3]; raises DataError."""
@@ -116,7 +117,7 @@ def _store(root: Path) -> tuple[Read, Stamp]:
         row = int(name)
         patch: np.ndarray = store().gather(np.array([row]))[0]
         if xxhash.xxh3_128_digest(patch.data) != hashes()[row]:
-            remedy = f"run 'fastpath repair {root}'"
+            remedy = f"run: {command_line('fastpath', 'repair', root)} --source SOURCE"
             raise DataError(root, f"row {row} ('{store().ids_N[row]}') differs from its hash", remedy)
         return patch
 

@@ -17,6 +17,7 @@ from fastpath.ingest.sources.pcam import official_parts
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store
 from fastpath.shards.writer import channel_moments
+from fastpath.text import command_line
 from fastpath.types import Split
 
 Kind = Literal["random", "group", "csv", "official"]
@@ -89,18 +90,18 @@ def read_split(store: Store, fold: int | None = None) -> SplitTable:
     Raises:
         StoreError: There is none, it is damaged, it belongs to another store, or it has no such fold.
     """
-    path = store.path / fmt.SPLIT
+    path, again = store.path / fmt.SPLIT, command_line("fastpath", "split", store.path)
     if not path.exists():
         problem = "found no split.json, wanted a division into training and validation"
-        raise StoreError(store.path, problem, f"run 'fastpath split {store.path}'")
+        raise StoreError(store.path, problem, f"run: {again}")
     document = fmt.load_document(path, SplitDocument)
     if document.store != store.fingerprint or len(document.rows) != len(store):
         problem = f"found a split of store {document.store}, wanted one of {store.fingerprint}"
-        raise StoreError(path, problem, f"run 'fastpath split {store.path}'")
+        raise StoreError(path, problem, f"run: {again}")
     if fold is not None and fold != document.fold:
         if not 0 <= fold < document.num_folds:
             problem = f"found {document.num_folds} folds, wanted fold {fold}"
-            raise StoreError(path, problem, f"run 'fastpath split {store.path} --folds K'")
+            raise StoreError(path, problem, f"run: {again} --folds K")
         folds_N = np.array([_DIGITS.find(digit) for digit in document.folds])
         document = _document(store, document.kind, document.seed, document.val, fold=fold, folds_N=folds_N)
     return _table(document)

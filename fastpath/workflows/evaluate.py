@@ -17,6 +17,7 @@ from fastpath.files import write_durably
 from fastpath.ingest.split import SplitTable, leak_notice, read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, locate, open_store
+from fastpath.text import command_line
 from fastpath.types import Split
 from fastpath.workflows import (
     calibrated,
@@ -246,7 +247,7 @@ def _check_origin(trained: TrainedRun, store: Store, *, named: bool) -> str:
         "split": "it was dealt anew since, so these patches may have been trained on",
     }[what]
     if not named:
-        remedy = f"restore it, or evaluate on it all the same with --store {store.path}"
+        remedy = f"restore it, or evaluate on it all the same with: {command_line('--store', store.path)}"
         raise CheckpointError(
             store.path, f"is not the {what} that the run was trained on: found {found}, wanted {wanted}", remedy
         )

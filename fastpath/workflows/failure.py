@@ -16,6 +16,7 @@ from fastpath.engine.guard import NonFiniteLossError
 from fastpath.errors import FastpathError, StoreError
 from fastpath.files import write_durably
 from fastpath.ingest.split import read_split
+from fastpath.text import command_line
 from fastpath.workflows.run_data import RunData, run_data_of
 
 FACTS, SETTINGS = "failure.json", "failure.toml"
@@ -50,24 +51,24 @@ def record(run_dir: Path, error: NonFiniteLossError, course: Sequence[Stage], da
     ]
     fold = _fold(data, config)
     if fold is None:  # divided by something that the store does not keep: its patches can be shown, not its samples
-        what = "--ids " + " ".join(dict.fromkeys(map(str, ids_N[rows_N])))
+        what = [word for name in dict.fromkeys(map(str, ids_N[rows_N])) for word in ("--ids", name)]
     else:
-        place = f"--epoch {error.epoch} --position {positions.start} --count {len(positions)}"
-        what = f"{place}{fold} --config {run_dir / SETTINGS}"
-    command = f"fastpath show {data.store.path} {what} -o {run_dir / 'failure'}"
+        place = ["--epoch", str(error.epoch), "--position", str(positions.start), "--count", str(len(positions))]
+        what = [*place, *fold, "--config", str(run_dir / SETTINGS)]
+    command = command_line("fastpath", "show", data.store.path, *what, "-o", run_dir / "failure")
     facts = {"epoch": error.epoch, "step": error.step, "loss": str(error.loss), "show": command, "samples": samples}
     write_durably(run_dir / SETTINGS, _toml(config).encode())
     write_durably(run_dir / FACTS, (json.dumps(facts, indent=2) + "\n").encode())
     return FastpathError(
         error.where,
         f"{error.problem}; its batch is in {run_dir / FACTS}",
-        f"look at it with '{command}'; then {error.remedy}",
+        f"{error.remedy}; to look at the batch, run: {command}",
     )
 
 
-def _fold(data: RunData, config: Config) -> str | None:
+def _fold(data: RunData, config: Config) -> tuple[str, ...] | None:
     """Return what tells `fastpath show` the run's division of the store; None where the store does not have it."""
-    for option, fold in (("", None), (f" --fold {data.split.fold}", data.split.fold)):
+    for option, fold in (((), None), (("--fold", str(data.split.fold)), data.split.fold)):
         with suppress(StoreError):
             if run_data_of(data.store, config, read_split(data.store, fold)).fingerprint == data.fingerprint:
                 return option

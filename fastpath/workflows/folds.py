@@ -19,6 +19,7 @@ from fastpath.files import write_durably
 from fastpath.ingest.split import SplitTable, leak_notice, read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, open_store
+from fastpath.text import command_line
 from fastpath.types import Split
 from fastpath.workflows import json_values, out_of_fold, train
 from fastpath.workflows import run_directory as directory
@@ -104,7 +105,7 @@ def run(
     store = open_store(store_path)
     found = read_split(store).num_folds
     if found != num_folds:
-        remedy = f"run 'fastpath split {store_path} --folds {num_folds}'"
+        remedy = f"run: {command_line('fastpath', 'split', store_path, '--folds', num_folds)}"
         raise StoreError(store_path, f"found {found or 'no'} folds, wanted {num_folds}", remedy)
     splits = [read_split(store, fold) for fold in range(num_folds)]
     directory.check_vacancy(run_dir, resume=resume)
