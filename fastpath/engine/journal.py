@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
@@ -13,6 +11,7 @@ from typing import Any
 
 from fastpath.engine.loop import EpochEvent
 from fastpath.files import write_durably
+from fastpath.text import to_csv
 
 
 def epoch_record(event: EpochEvent) -> dict[str, Any]:
@@ -70,10 +69,6 @@ def truncate(path: Path, num_epochs: int) -> None:
 
 def write_history(path: Path, records: list[dict[str, Any]]) -> None:
     """Write a journal's epochs as CSV, for spreadsheets and plots."""
-    text = io.StringIO(newline="")
     # A stage may tell more than another: the trunk has a learning rate where it is trained.
     columns = list(dict.fromkeys(key for record in records for key in record)) or ["epoch"]
-    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    write_durably(path, text.getvalue().encode())
+    write_durably(path, to_csv(columns, ([record.get(name) for name in columns] for record in records)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from fastpath.files import write_durably
 from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, open_store
+from fastpath.text import to_csv
 from fastpath.types import Split
 from fastpath.workflows import inference, json_values
 from fastpath.workflows.precision import settle
@@ -186,15 +185,13 @@ def _write(output: Path, store: Store, pairs: _Pairs, result: AuditResult) -> No
     order_N = np.argsort(-pairs.correlation_N, kind="stable")
     ids_N, labels_N = store.ids_N, store.labels_N
     groups_N = np.full(len(store), "", object) if store.groups_N is None else store.groups_N
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
     sides = ("id", "label", "group", "train_id", "train_label", "train_group")
-    writer.writerow((*sides, "pixel_correlation", "similarity"))
+    table = []
     for at in order_N:
         rows = (pairs.val_rows_N[at], pairs.train_rows_N[at])
         facts = [value for row in rows for value in (ids_N[row], int(labels_N[row]), groups_N[row])]
-        writer.writerow((*facts, f"{pairs.correlation_N[at]:.4f}", f"{pairs.similarity_N[at]:.4f}"))
-    write_durably(output / "neighbours.csv", table.getvalue().encode())
+        table.append((*facts, f"{pairs.correlation_N[at]:.4f}", f"{pairs.similarity_N[at]:.4f}"))
+    write_durably(output / "neighbours.csv", to_csv((*sides, "pixel_correlation", "similarity"), table))
     top_N = order_N[:_SHEET_PAIRS]
     rows_N = np.stack([pairs.val_rows_N[top_N], pairs.train_rows_N[top_N]], axis=1).ravel()
     captions = [

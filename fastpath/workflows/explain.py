@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from fastpath.files import write_durably
 from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, locate
+from fastpath.text import to_csv
 from fastpath.types import Batch, Split
 from fastpath.workflows import json_values
 from fastpath.workflows.explain_sheet import sheet
@@ -232,13 +231,12 @@ def _write(
     (output / "patches").mkdir(exist_ok=True)
     for name, strip in zip(ids, strips, strict=True):
         write_durably(output / "patches" / f"{_file_name(str(name))}.png", png.of_image(strip))
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("id", "label", "logit", "probability", *(f"centre_{method}" for method in masses)))
+    table = []
     for row, name in enumerate(ids):
         numbers = (logits_N[row], probability_N[row], *(mass_N[row] for mass_N in masses.values()))
-        writer.writerow((name, labels_N[row] if labels_N[row] >= 0 else "", *(f"{value:.9g}" for value in numbers)))
-    write_durably(output / "attributions.csv", table.getvalue().encode())
+        table.append((name, labels_N[row] if labels_N[row] >= 0 else "", *(f"{value:.9g}" for value in numbers)))
+    columns = ("id", "label", "logit", "probability", *(f"centre_{method}" for method in masses))
+    write_durably(output / "attributions.csv", to_csv(columns, table))
     captions = [
         f"{str(name)[:12]}\nlabel {label if label >= 0 else 'unknown'}\nprobability {probability:.3f}"
         for name, label, probability in zip(ids, labels_N, probability_N, strict=True)

@@ -6,7 +6,6 @@ Parquet or CSV, by the name's suffix. A row is a patch to train on more, less, o
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,11 +17,11 @@ import numpy as np
 from fastpath.errors import DataError, UsageError
 from fastpath.files import write_durably
 from fastpath.ingest.split import SplitTable
+from fastpath.workflows import frames
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SUFFIXES = (".parquet", ".csv")
 COLUMNS = ("id", "kind", "label", "probability", "loss", "weight", "store", "store_fingerprint", "split_fingerprint")
 
 
@@ -69,7 +68,7 @@ def check_target(path: Path) -> None:
     Raises:
         UsageError: Naming what was found.
     """
-    if path.suffix not in SUFFIXES or path.is_dir():
+    if path.suffix not in frames.SUFFIXES or path.is_dir():
         found = "a directory" if path.is_dir() else f"'{path.suffix}'"
         raise UsageError(path, f"found {found}, wanted a name that ends in .parquet or .csv", "give another -o")
 
@@ -85,12 +84,7 @@ def frame_of(columns: Mapping[str, Iterable[Any]]) -> pd.DataFrame:
 def write(path: Path, frame: pd.DataFrame) -> None:
     """Write the table, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    if path.suffix == ".csv":
-        frame.to_csv(content, index=False, float_format="%.9g", lineterminator="\n")
-    else:
-        frame.to_parquet(content, index=False)
-    write_durably(path, content.getvalue())
+    write_durably(path, frames.render(frame, path))
 
 
 def read(path: Path) -> MinedTable:
@@ -99,14 +93,10 @@ def read(path: Path) -> MinedTable:
     Raises:
         DataError: It cannot be read, lacks a column, or holds a value out of range or a patch twice.
     """
-    import pandas as pd
-
     remedy = "give a table that 'fastpath mine' wrote"
     try:
         content = path.read_bytes()
-        source = io.BytesIO(content)
-        text = dict.fromkeys(("id", "kind", "store", "store_fingerprint", "split_fingerprint"), "str")
-        frame = pd.read_csv(source, dtype=text) if path.suffix == ".csv" else pd.read_parquet(source)
+        frame = frames.parse(content, path)
     except Exception as error:
         # pandas and Arrow raise what they like over a damaged file.
         reason = " ".join(str(error).split())[:120]

@@ -14,18 +14,18 @@ import numpy as np
 from fastpath.errors import DataError
 from fastpath.files import write_durably
 from fastpath.shards.reader import Store
+from fastpath.workflows import frames
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NAME = "out_of_fold.parquet"
 COLUMNS = ("id", "group", "label", "logit", "fold")
-SUFFIXES = (".parquet", ".csv")
 
 
 def table_of(path: Path) -> Path | None:
     """Return the table that a path stands for: a table itself, or that in a directory of folds; None for neither."""
-    if path.suffix in SUFFIXES:
+    if path.suffix in frames.SUFFIXES:
         return path
     inside = path / NAME
     return inside if inside.exists() else None
@@ -65,11 +65,9 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         DataError: It cannot be read, lacks one of these, names a patch twice, or a logit is not finite.
     """
-    import pandas as pd
-
     remedy = "give the out_of_fold.parquet of 'fastpath train --folds'"
     try:
-        frame = pd.read_csv(path, dtype={"id": "str"}) if path.suffix == ".csv" else pd.read_parquet(path)
+        frame = frames.parse(path.read_bytes(), path)
         logits_N = frame["logit"].to_numpy(np.float64)
         names = frame["id"]
     except KeyError as error:

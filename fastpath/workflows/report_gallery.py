@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastpath import text
 from fastpath.analysis import attribution, combine, gallery, metrics, png
 from fastpath.analysis.gallery import Pick
 from fastpath.errors import UsageError
@@ -126,8 +125,4 @@ def _facts(table: ScoredTable, calibrated_N: Floats, pick: Pick, spread: float |
 
 def to_csv(cards: Sequence[Card]) -> bytes:
     """Return the gallery's facts as CSV."""
-    table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(card.facts for card in cards)
-    return table.getvalue().encode()
+    return text.to_csv(COLUMNS, ([card.facts[name] for name in COLUMNS] for card in cards))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import numpy as np
 from fastpath.analysis import froc, metrics
 from fastpath.errors import DataError
 from fastpath.files import write_durably
+from fastpath.text import to_csv
 from fastpath.workflows import json_values
 
 SCORES = ("max", "mean", "top_k")
@@ -79,7 +78,7 @@ def run(folder: Path, output: Path) -> PoolResult:
         output=str(output),
     )
     output.mkdir(parents=True, exist_ok=True)
-    write_durably(output / "froc.csv", _csv(curve).encode())
+    write_durably(output / "froc.csv", _csv(curve))
     write_durably(output / "pool.json", (json_values.dumps(result) + "\n").encode())
     return result
 
@@ -113,10 +112,7 @@ def _auc(slides: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
     return {name: metrics.roc_auc(labels_G, np.array([one["scores"][name] for one in slides])) for name in SCORES}
 
 
-def _csv(curve: froc.Froc) -> str:
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("threshold", "false_alarms_per_slide", "sensitivity"))
-    for row in zip(curve.thresholds_T, curve.rates_T, curve.sensitivity_T, strict=True):
-        writer.writerow(f"{value:.9g}" for value in row)
-    return table.getvalue()
+def _csv(curve: froc.Froc) -> bytes:
+    rows = zip(curve.thresholds_T, curve.rates_T, curve.sensitivity_T, strict=True)
+    columns = ("threshold", "false_alarms_per_slide", "sensitivity")
+    return to_csv(columns, ([f"{value:.9g}" for value in row] for row in rows))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,8 @@ from fastpath.analysis import slides
 from fastpath.analysis.slides import AGGREGATIONS, SlideTable
 from fastpath.errors import DataError
 from fastpath.files import write_durably
+from fastpath.text import to_csv
+from fastpath.workflows import frames
 
 GROUP_COLUMNS = ("group", "slide", "wsi")
 SCORE_COLUMNS = ("calibrated", "probability")  # the first that is there
@@ -71,7 +71,7 @@ def run(table: Path, output: Path, *, top_k: int = slides.TOP_K) -> TableResult:
         output=str(output),
     )
     output.mkdir(parents=True, exist_ok=True)
-    write_durably(output / "slides.csv", _csv(found).encode())
+    write_durably(output / "slides.csv", _csv(found))
     values = {name: getattr(result, name) for name in ("num_slides", "num_positive", "num_patches", "auc", "notice")}
     write_durably(output / "slides.json", (json.dumps(values, indent=2) + "\n").encode())
     return result
@@ -80,8 +80,9 @@ def run(table: Path, output: Path, *, top_k: int = slides.TOP_K) -> TableResult:
 def _read(table: Path) -> tuple[pd.DataFrame, str, str]:
     """Return the table and the names of the columns that tell slides and probabilities."""
     try:
-        frame = pd.read_parquet(table) if table.suffix == ".parquet" else pd.read_csv(table)
-    except (OSError, ValueError) as error:
+        frame = frames.parse(table.read_bytes(), table)
+    except Exception as error:
+        # pandas and Arrow raise what they like over a damaged file.
         reason = " ".join(str(error).split())[:120]
         raise DataError(table, f"cannot be read ({reason})", "give what 'fastpath evaluate' wrote") from None
     group = next((name for name in GROUP_COLUMNS if name in frame), None)
@@ -94,13 +95,11 @@ def _read(table: Path) -> tuple[pd.DataFrame, str, str]:
     return frame, group, score
 
 
-def _csv(found: SlideTable) -> str:
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("slide", "patches", "label", "positive_share", *AGGREGATIONS))
+def _csv(found: SlideTable) -> bytes:
+    rows = []
     for row, name in enumerate(found.names_G):
         label, share = int(found.labels_G[row]), found.positive_share_G[row]
         known = (label, f"{share:.9g}") if label >= 0 else ("", "")
         scores = (f"{found.scores[kind][row]:.9g}" for kind in AGGREGATIONS)
-        writer.writerow((name, found.num_G[row], *known, *scores))
-    return table.getvalue()
+        rows.append((name, found.num_G[row], *known, *scores))
+    return to_csv(("slide", "patches", "label", "positive_share", *AGGREGATIONS), rows)

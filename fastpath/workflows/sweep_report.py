@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastpath.analysis import png
 from fastpath.files import write_durably
+from fastpath.text import to_csv
 
 if TYPE_CHECKING:
     from fastpath.workflows.sweep import Row, SweepResult
@@ -62,8 +61,5 @@ def draw(rows: Sequence[Row], title: str) -> bytes:
 
 
 def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=list(columns or rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
+    names = list(columns or rows[0])
+    return to_csv(names, ([row[name] for name in names] for row in rows))

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastpath.errors import DataError
 from fastpath.ingest.sources.listing import Listing, check_ids
+from fastpath.text import from_cell
 
 Orphans = Literal["refuse", "own-group", "drop"]
 GROUP_COLUMNS = ("wsi", "group", "slide")
@@ -136,8 +137,10 @@ def keep_only(listing: Listing, path: Path) -> Listing:
     Raises:
         DataError: The table is not one, or names an id that the source does not have.
     """
-    wanted = set(read_columns(path, "id", ["id"])[0])
-    unknown = wanted - set(listing.ids)
+    known = set(listing.ids)
+    # The table may be one that fastpath wrote, such as neighbours.csv, whose ids are no formulas.
+    wanted = {name if name in known else from_cell(name) for name in read_columns(path, "id", ["id"])[0]}
+    unknown = wanted - known
     if unknown or not wanted:
         problem = f"found {len(unknown)} ids that are not in the source (first: '{min(unknown, default='')}')"
         raise DataError(path, problem if wanted else "found no ids", "correct those lines")

@@ -1,0 +1,50 @@
+"""Tables of one row a patch, Parquet or CSV by the name's suffix, as data frames."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastpath.text import from_cell, to_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES = (".parquet", ".csv")
+TEXTS = ("id", "group", "slide", "wsi", "kind", "store", "store_fingerprint", "split_fingerprint")
+"""Columns of text, also where they look like numbers or like a missing value: '007' and 'NA' are names."""
+_MISSING = ("", "NA", "NaN", "nan", "None", "null")
+
+
+def parse(content: bytes, path: Path) -> pd.DataFrame:
+    """Return a table from a file's content; raises whatever pandas and Arrow do over one that is damaged.
+
+    Args:
+        content: The file's bytes.
+        path: Its name, whose suffix tells the format.
+    """
+    import pandas as pd
+
+    if path.suffix != ".csv":
+        return pd.read_parquet(io.BytesIO(content))
+    names = pd.read_csv(io.BytesIO(content), nrows=0).columns
+    missing = {name: _MISSING for name in names if name not in TEXTS}
+    types = dict.fromkeys(TEXTS, "object")
+    frame = pd.read_csv(io.BytesIO(content), dtype=types, keep_default_na=False, na_values=missing)
+    for name in set(TEXTS).intersection(names):
+        frame[name] = pd.Series([from_cell(text) or None for text in frame[name]], frame.index, "object")
+    return frame
+
+
+def render(frame: pd.DataFrame, path: Path) -> bytes:
+    """Return a table as the content of a file of this name; `parse` returns it."""
+    if path.suffix == ".csv":
+        return to_csv(list(frame.columns), (map(_cell, row) for row in frame.itertuples(index=False)))
+    content = io.BytesIO()
+    frame.to_parquet(content, index=False)
+    return content.getvalue()
+
+
+def _cell(value: Any) -> object:  # noqa: ANN401 (whatever a column holds)
+    return f"{value:.9g}" if isinstance(value, float) else value
