@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import io
 import os
+import re
 import threading
-import warnings
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastpath.errors import DataError
+from fastpath.ingest import jpeg, png, tiff
+from fastpath.ingest.pictures import ALPHA, PAGES, TURNED
+from fastpath.ingest.unreadable import MAX_SIDE_PX, RESTORE, UnreadableError, unsupported
 
-if TYPE_CHECKING:
-    import tifffile
+__all__ = ["ALPHA", "PAGES", "TURNED", "decode", "decode_file", "decode_general", "read_bytes", "read_plain"]
 
-MAX_SIDE_PX = 4096  # a patch, not a slide: a header that claims more is a bomb, refused before any memory is taken
 MAX_FILE_BYTES = 3 * MAX_SIDE_PX**2 + (1 << 20)  # an uncompressed patch of that size with room for its tags
 MAX_PLAIN_LAYOUTS = 4096  # headers differ in their DateTime at least: one a second of the hours a set was written in
 
-TIFF, PNG, JPEG = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-ALPHA, PAGES = "alpha_dropped", "first_page_of_several"
+TIFF, JPEG = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), b"\xff\xd8\xff"
 
 _plain: dict[tuple[int, bytes, bytes], tuple[int, int]] = {}  # length, bytes around the pixels -> height, width
 _places: dict[int, tuple[int, int]] = {}  # length of a file -> where a proven file of that length kept its pixels
 _latest = threading.local()  # the layout of the latest plain file, which the next one most likely shares
-_strict = threading.Lock()  # what libraries would only warn of is refused, and that is global to the process
 
 
 def decode_file(path: Path | str, notes: Counter[str] | None = None) -> np.ndarray:
@@ -36,7 +32,7 @@ def decode_file(path: Path | str, notes: Counter[str] | None = None) -> np.ndarr
 
     Args:
         path: A TIFF (any common form), PNG or JPEG file.
-        notes: Counts what was left aside (`alpha_dropped`, `first_page_of_several`).
+        notes: Counts what was left aside or done (`alpha_dropped`, `first_page_of_several`, `orientation_applied`).
 
     Returns:
         uint8 [H, W, 3], red green blue.
@@ -133,31 +129,55 @@ def decode(data: bytes, where: object, notes: Counter[str] | None = None) -> np.
 
 def decode_general(data: bytes, where: object, notes: Counter[str]) -> np.ndarray:
     """Decode without the shortcut for known layouts; the two agree on every file (tested)."""
-    if data[:4] in TIFF:
-        return _guarded(_decode_tiff, data, where, notes)
-    if data[:8] == PNG or data[:3] == JPEG:
-        return _guarded(_decode_pillow, data, where, notes)
-    found = "an empty file" if not data else f"bytes {data[:4]!r}"
-    raise DataError(where, f"found {found} at its start, wanted a TIFF, PNG or JPEG", "remove or replace the file")
-
-
-def _guarded(
-    decoder: Callable[[bytes, object, Counter[str]], np.ndarray], data: bytes, where: object, notes: Counter[str]
-) -> np.ndarray:
-    """Turn whatever a decoding library raises on hostile bytes into one line that names the file."""
+    found = Counter[str]()
     try:
-        with _strict, warnings.catch_warnings():
-            warnings.simplefilter("error")
-            return decoder(data, where, notes)
-    except DataError:
+        pixels = _by_kind(data, found)
+    except UnreadableError as error:
+        raise DataError(where, error.problem, error.remedy) from None
+    except MemoryError:
         raise
-    except Exception as error:  # tifffile and Pillow raise nearly every built-in kind on damaged headers
-        problem = f"is damaged ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
-        raise DataError(where, problem, "restore the file, or leave it out with --on-error skip") from None
+    except Exception as error:  # nothing is known to come here; should it, then of hostile bytes
+        problem = f"cannot be decoded ({type(error).__name__}: {_ADDRESS.sub('', ' '.join(str(error).split()))[:120]})"
+        raise DataError(where, problem, RESTORE) from None
+    notes.update(found)
+    return pixels
+
+
+def _by_kind(data: bytes, notes: Counter[str]) -> np.ndarray:
+    if data[:4] in TIFF:
+        return _tiff_pixels(data, notes)
+    if data[:8] == png.SIGNATURE:
+        return png.decode_png(data, notes)
+    if data[:3] == JPEG:
+        return jpeg.decode_jpeg(data, notes)
+    raise unsupported(f"found {_kind(data)}, wanted a TIFF, PNG or JPEG", "convert it, or leave it out")
+
+
+def _kind(data: bytes) -> str:
+    """Name what a file is that is none of ours."""
+    if not data:
+        return "an empty file"
+    if not any(data[: 1 << 16]):
+        return "nothing but zeros"
+    for name, at, magic in _OTHERS:
+        if data[at : at + len(magic)] == magic:
+            return name
+    start = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):
+        return "a web page or XML"
+    return f"bytes {data[:4]!r}"
+
+
+def _tiff_pixels(data: bytes, notes: Counter[str]) -> np.ndarray:
+    picture = tiff.find_picture(data, notes)
+    pixels = tiff.pixels_of(data, picture, notes)
+    if picture.plain_at and not notes:
+        _remember(data, picture.plain_at, pixels)
+    return pixels
 
 
 def _plain_pixels(data: bytes) -> np.ndarray | None:
-    """Pixels of a file whose every byte outside the pixels equals a file that tifffile has read, else None."""
+    """Pixels of a file whose every byte outside the pixels equals a file that has been decoded, else None."""
     start, length = _places.get(len(data), (0, 0))
     if not length:
         return None
@@ -170,86 +190,32 @@ def _plain_pixels(data: bytes) -> np.ndarray | None:
     return np.frombuffer(data, np.uint8, length, start).reshape(*shape, 3)
 
 
-def _decode_tiff(data: bytes, where: object, notes: Counter[str]) -> np.ndarray:
-    import tifffile
-
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages[0]
-        _check_page(page, where, len(data))
-        several = len(file.pages) > 1
-        if int(page.compression) != 1:  # tifffile needs a further package for these; Pillow carries libtiff
-            pixels = _decode_pillow(data, where, notes)
-        else:
-            pixels = page.asarray()
-            if int(page.planarconfig) == 2 and page.samplesperpixel > 1:
-                pixels = np.moveaxis(pixels, 0, -1)
-            if pixels.shape[-1] == 4:
-                notes[ALPHA] += 1
-            pixels = np.ascontiguousarray(pixels[..., :3])
-    if several:
-        notes[PAGES] += 1
-    if pixels.shape != (page.imagelength, page.imagewidth, 3) or pixels.dtype != np.uint8:
-        raise ValueError(f"decoded to {pixels.dtype} {pixels.shape}")
-    if not several and page.is_contiguous and page.samplesperpixel == 3 and int(page.planarconfig) == 1:
-        _remember(data, page, pixels)
-    return pixels
-
-
-def _check_page(page: tifffile.TiffPage, where: object, num_bytes: int) -> None:
-    """Refuse what is not 8-bit RGB, or whose segments do not lie whole within the file."""
-    bits, photometric, samples = page.bitspersample, int(page.photometric), int(page.samplesperpixel)
-    if bits != 8 or int(page.sampleformat) != 1:
-        problem = f"found {bits}-bit samples of format {page.sampleformat}, wanted 8-bit unsigned"
-        raise DataError(where, problem, "convert it to 8-bit RGB")
-    if photometric not in (2, 6) or samples not in (3, 4):
-        name = getattr(page.photometric, "name", photometric)
-        raise DataError(where, f"found {samples} samples of {name}, wanted RGB", "convert it to 8-bit RGB")
-    check_size(page.imagelength, page.imagewidth, where)
-    segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-    ends = [offset + count for offset, count in segments]
-    if not segments or max(ends) > num_bytes:
-        problem = f"is truncated: found {num_bytes} bytes, wanted {max(ends, default=0)}"
-        raise DataError(where, problem, "restore the file")
-    if any(count <= 0 or offset <= 0 for offset, count in segments):
-        raise DataError(where, "has strips or tiles without pixels", "restore the file")
-    wanted, held = page.imagelength * page.imagewidth * samples, sum(count for _, count in segments)
-    if page.is_tiled:
-        wanted = len(segments) * page.tilelength * page.tilewidth * (samples if int(page.planarconfig) == 1 else 1)
-    if int(page.compression) == 1 and held != wanted:
-        problem = f"found {held} bytes of pixels, wanted {wanted} for {page.imagewidth} by {page.imagelength} pixels"
-        raise DataError(where, problem, "restore the file")
-
-
-def check_size(height: int, width: int, where: object) -> None:
-    """Refuse dimensions that no patch has.
-
-    Raises:
-        DataError: A side is 0 or beyond `MAX_SIDE_PX`.
-    """
-    if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX):
-        problem = f"found {width} by {height} pixels, wanted 1 to {MAX_SIDE_PX} a side"
-        raise DataError(where, problem, "cut whole slides into patches first")
-
-
-def _remember(data: bytes, page: tifffile.TiffPage, pixels: np.ndarray) -> None:
+def _remember(data: bytes, start: int, pixels: np.ndarray) -> None:
     """Note a layout that needs no decoding: the pixels lie in one piece, as they are."""
-    start, length = page.dataoffsets[0], pixels.nbytes
+    length = pixels.nbytes
     if len(_plain) < MAX_PLAIN_LAYOUTS and data[start : start + length] == pixels.tobytes():
         _places[len(data)] = (start, length)
-        _plain[len(data), data[:start], data[start + length :]] = (page.imagelength, page.imagewidth)
+        _plain[len(data), data[:start], data[start + length :]] = (pixels.shape[0], pixels.shape[1])
 
 
-def _decode_pillow(data: bytes, where: object, notes: Counter[str]) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data), formats=("TIFF", "PNG", "JPEG")) as image:
-        check_size(image.height, image.width, where)
-        if image.mode not in ("RGB", "RGBA", "RGBX"):
-            raise DataError(where, f"found {_MODES.get(image.mode, image.mode)}, wanted RGB", "convert it to 8-bit RGB")
-        pixels = np.asarray(image)
-    if pixels.shape[-1] == 4:
-        notes[ALPHA] += 1
-    return np.ascontiguousarray(pixels[..., :3])
-
-
-_MODES = {"L": "grey", "P": "a palette", "1": "one bit", "CMYK": "CMYK", "I;16": "16 bits", "LA": "grey with alpha"}
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_OTHERS = (
+    ("GIF", 0, b"GIF8"),
+    ("BMP", 0, b"BM"),
+    ("WebP", 8, b"WEBP"),
+    ("JPEG 2000", 4, b"jP  "),
+    ("JPEG 2000", 0, b"\xff\x4f\xff\x51"),
+    ("JPEG XL", 4, b"JXL "),
+    ("JPEG XL", 0, b"\xff\x0a"),
+    ("JPEG XR", 0, b"II\xbc"),
+    ("HEIF or AVIF", 4, b"ftyp"),
+    ("DICOM", 128, b"DICM"),
+    ("Photoshop", 0, b"8BPS"),
+    ("HDF5", 0, b"\x89HDF"),
+    ("NumPy array", 0, b"\x93NUMPY"),
+    ("PDF", 0, b"%PDF"),
+    ("ZIP archive", 0, b"PK\x03\x04"),
+    ("gzip file", 0, b"\x1f\x8b"),
+    ("AppleDouble (metadata of macOS)", 0, b"\x00\x05\x16\x07"),
+    ("Git LFS pointer", 0, b"version https://git-lfs"),
+)

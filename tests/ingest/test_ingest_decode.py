@@ -22,6 +22,7 @@ from fastpath.ingest.decode import ALPHA, PAGES, decode, decode_file, decode_gen
 
 PATCH = np.random.default_rng(3).integers(0, 256, (96, 96, 3), dtype=np.uint8)
 RGBA = np.concatenate([PATCH, np.full((96, 96, 1), 90, np.uint8)], axis=2)
+OPAQUE = np.concatenate([PATCH, np.full((96, 96, 1), 255, np.uint8)], axis=2)
 
 
 def tiff(pixels: np.ndarray = PATCH, **options: object) -> bytes:
@@ -58,7 +59,7 @@ FORMS = {
     "Pillow, deflate": pillow(compression="tiff_adobe_deflate"),
     "Pillow, PackBits": pillow(compression="packbits"),
     "RGBA": tiff(RGBA, extrasamples=["unassalpha"]),
-    "RGBA, premultiplied": tiff(RGBA, extrasamples=["assocalpha"]),
+    "RGBA, premultiplied": tiff(OPAQUE, extrasamples=["assocalpha"]),
     "RGBA, LZW": pillow(pixels=RGBA, compression="tiff_lzw"),
     "two pages": tiff(np.stack([PATCH, 255 - PATCH])),
     "two pages, deflate": tiff(np.stack([PATCH, 255 - PATCH]), compression="zlib"),
