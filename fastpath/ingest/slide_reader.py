@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastpath.errors import DataError, UsageError
+from fastpath.ingest.slide_bounds import check_file, check_levels
 
 Pixels = NDArray[np.uint8]
 
@@ -45,6 +47,9 @@ class SlideReader:
 
         Returns:
             uint8 [height, width, 3].
+
+        Raises:
+            DataError: The slide is damaged there.
         """
         level = self._handle.get_best_level_for_downsample(scale * 1.001)
         downsample = self._handle.level_downsamples[level]
@@ -55,13 +60,24 @@ class SlideReader:
             box = [(left - x) / downsample, (top - y) / downsample]
             box += [box[0] + size_px[0] * scale / downsample, box[1] + size_px[1] * scale / downsample]
         wide, high = (max(1, int(np.ceil(edge - 1e-6))) for edge in box[2:])
-        found = self._handle.read_region((x, y), level, (wide, high))
+        found = self._region((x, y), level, (wide, high))
         region = Image.new("RGB", found.size, (background,) * 3)
         region.paste(found, mask=found.getchannel("A"))
         if region.size != size_px:
             inside = (box[0], box[1], min(box[2], wide), min(box[3], high))
             region = region.resize(size_px, Image.Resampling.BILINEAR, box=inside)
         return np.asarray(region)
+
+    def _region(self, corner: tuple[int, int], level: int, size_px: tuple[int, int]) -> Image.Image:
+        """Return a region of a level with its alpha; whatever a library raises over it is one line."""
+        try:
+            region: Image.Image = self._handle.read_region(corner, level, size_px)
+        except MemoryError:
+            raise
+        except Exception as error:  # OpenSlide's, and for a plain image whatever Pillow raises
+            place = f"at ({corner[0]}, {corner[1]})"
+            raise _unreadable(self.path, f"is damaged {place}", error) from None
+        return region
 
     def snapped(self, scale: float) -> float:
         """Return the scale of a level that is within 1 % of this one, else this one.
@@ -95,7 +111,7 @@ def open_slide(path: Path) -> SlideReader:
 
     Raises:
         UsageError: OpenSlide is not installed.
-        DataError: The file is missing or no image.
+        DataError: The file is missing, no image, or claims what no slide has.
     """
     try:
         import openslide
@@ -103,13 +119,22 @@ def open_slide(path: Path) -> SlideReader:
         raise UsageError(path, "reading slides needs OpenSlide", "pip install 'fastpath[slide]'") from None
     if not path.is_file():
         raise DataError(path, "found no such file, wanted a whole-slide image", "check the path")
+    check_file(path)
     try:
-        return SlideReader(path, openslide.open_slide(path))
-    except (openslide.OpenSlideError, OSError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise DataError(
-            path, f"is not an image that OpenSlide reads ({reason})", "convert it to a tiled TIFF"
-        ) from None
+        handle = openslide.open_slide(path)
+    except Exception as error:  # OpenSlide's, and for a plain image whatever Pillow raises
+        raise _unreadable(path, "is not an image that OpenSlide reads", error) from None
+    try:
+        check_levels(path, handle.level_dimensions)
+        return SlideReader(path, handle)
+    except BaseException:
+        handle.close()
+        raise
+
+
+def _unreadable(path: Path, problem: str, error: Exception) -> DataError:
+    reason = re.sub(r" (object )?at 0x[0-9a-f]+", "", " ".join(str(error).split()))[:120]
+    return DataError(path, f"{problem} ({reason})", "restore the file, or convert it to a tiled TIFF")
 
 
 def tissue_share(overview: Pixels, cell_px: int) -> NDArray[np.float64]:

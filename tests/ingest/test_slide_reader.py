@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 from fastpath.errors import DataError
 from fastpath.ingest import slide_reader
+from fastpath.ingest.slide_bounds import check_levels
 
 pytest.importorskip("openslide", reason="pip install 'fastpath[slide]'")
 
@@ -89,6 +91,106 @@ def test_what_is_no_slide_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match="is not an image that OpenSlide reads"):
         slide_reader.open_slide(path)
+
+
+def _written(path: Path, content: bytes | bytearray) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def _tiled(path: Path, **options: object) -> bytearray:
+    tifffile.imwrite(path, _waves(512, 512), tile=(128, 128), photometric="rgb", **options)
+    return bytearray(path.read_bytes())
+
+
+def _with_tags(data: bytearray, tags: dict[int, int]) -> bytearray:
+    """The same classic little-endian TIFF with other numbers in its first directory."""
+    (start,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    for at in range(start + 2, start + 2 + 12 * count, 12):
+        (tag,) = struct.unpack_from("<H", data, at)
+        if tag in tags:
+            struct.pack_into("<HII", data, at + 2, 4, 1, tags[tag])
+    return data
+
+
+def _with_chain(data: bytearray, length: int, *, circular: bool) -> bytearray:
+    """The same with copies of its directory behind it."""
+    (start,) = struct.unpack_from("<I", data, 4)
+    size = 2 + 12 * struct.unpack_from("<H", data, start)[0]
+    directory, link = bytes(data[start : start + size]), start + size
+    first = len(data)
+    places = [first + number * (size + 4) for number in range(length)]
+    after = [*places[1:], start if circular else 0]
+    data += b"".join(directory + struct.pack("<I", following) for following in after[:length])
+    struct.pack_into("<I", data, link, places[0] if places else start)
+    return data
+
+
+BOMBS: dict[str, tuple[dict[int, int], int, bool, str]] = {
+    "a directory that follows itself": ({}, 0, True, "run in a circle"),
+    "99 directories in a circle": ({}, 99, True, "run in a circle"),
+    "1,000 directories in a circle": ({}, 1000, True, "run in a circle"),
+    "ten thousand directories": ({}, 10_000, False, "more than 4096 directories"),
+    "tiles of 2^31": ({322: 2**31, 323: 2**31}, 0, False, "tiles of 2147483648 by 2147483648"),
+    "tiles of 2^30 by 16": ({322: 2**30, 323: 16}, 0, False, "tiles of 1073741824 by 16"),
+    "tiles of 65,536": ({322: 65536, 323: 65536}, 0, False, "tiles of 65536 by 65536"),
+    "tiles of nothing": ({322: 0}, 0, False, "tiles of 0 by 128"),
+    "2^31 pixels a side": ({256: 2**31, 257: 2**31}, 0, False, "found 2147483648 by 2147483648 pixels"),
+    "more pixels than bytes can hold": ({256: 2**19, 257: 2**19}, 0, False, "more than 7[0-9]+ bytes can hold"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.timeout(30)
+def test_a_slide_that_claims_what_none_has_is_refused_in_one_line(bomb: str, tmp_path: Path) -> None:
+    tags, length, circular, words = BOMBS[bomb]
+    data = _with_tags(_tiled(tmp_path / "slide.tif"), tags)
+    if length or circular:
+        data = _with_chain(data, length, circular=circular)
+    with pytest.raises(DataError, match=words) as caught:
+        slide_reader.open_slide(_written(tmp_path / "slide.tif", data))
+    assert "\n" not in str(caught.value)
+
+
+LEVELS = {
+    "larger than the first": ([(1000, 800), (2000, 1600)], "no more than the 1000 by 800"),
+    "of nothing": ([(1000, 800), (0, 0)], "found 0 by 0 pixels in level 1"),
+    "of another shape": ([(100_000, 80_000), (50_000, 1_000)], "is no reduction of 100000 by 80000"),
+    "too many": ([(1000, 800)] * 65, "found 65 levels"),
+    "none": ([], "found 0 levels"),
+    "too large": ([(2**31, 2**31)], "found 2147483648 by 2147483648"),
+}
+
+
+@pytest.mark.parametrize("case", LEVELS)
+def test_levels_that_lie_are_refused(case: str) -> None:
+    sizes_px, words = LEVELS[case]
+    with pytest.raises(DataError, match=words):
+        check_levels(Path("slide.svs"), sizes_px)
+
+
+def test_levels_of_scanners_pass() -> None:
+    check_levels(Path("slide.svs"), [(97_792, 221_184), (48_896, 110_592), (1024, 1728), (191, 432)])
+    check_levels(Path("slide.svs"), [(46_000, 32_914), (11_500, 8_228), (2_875, 2_057)])
+
+
+def test_damage_within_a_slide_is_one_line(tmp_path: Path) -> None:
+    data = _tiled(tmp_path / "slide.tif", compression="zlib")
+    with tifffile.TiffFile(tmp_path / "slide.tif") as file:
+        offset = file.pages[0].dataoffsets[0]
+    data[offset : offset + 200] = bytes(200)
+    image = Image.fromarray(_waves(300, 300))
+    image.save(tmp_path / "plain.png")
+    for path in (
+        _written(tmp_path / "slide.tif", data),
+        _written(tmp_path / "plain.png", (tmp_path / "plain.png").read_bytes()[:-3000]),
+    ):
+        with closing(slide_reader.open_slide(path)) as opened:
+            with pytest.raises(DataError, match=r"is damaged at \(0, 0\)") as caught:
+                opened.read(0, 0, (96, 96), 1.0)
+            assert "\n" not in str(caught.value)
+            assert "0x" not in str(caught.value)
 
 
 def test_tissue_is_told_from_glass() -> None:
