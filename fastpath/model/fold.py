@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fastpath.errors import ConfigError
+from fastpath.errors import ConfigError, memory_exhausted
 from fastpath.model.freeze import LogitNetwork, shared_copy
 
 TOLERANCE = 1e-3
@@ -34,18 +34,32 @@ def fold_frozen(model: LogitNetwork, image_size_px: int) -> LogitNetwork:
     images = torch.randn(2, 3, image_size_px, image_size_px, generator=torch.Generator().manual_seed(0))
     like = next(model.parameters())
     images = images.to(like.device, like.dtype, memory_format=torch.channels_last)
-    frozen = {id(module) for part in folded.evaluated for module in part.modules()}
-    with torch.no_grad():
-        pairs, before = _pairs(folded, images)
-        for convolution, norm in pairs:
-            if {id(convolution), id(norm)} <= frozen:
-                _fold(convolution, norm)
-                _replace(folded, norm)
-        after = folded(images)
+    try:
+        before, after = _fold_all(folded, images)
+    except Exception as error:  # a network that asks more of its BatchNorms than to be called raises as it likes
+        if memory_exhausted(error) is not None:
+            raise
+        raise _unfoldable() from None
     if not bool((after - before).abs().max() <= TOLERANCE * before.abs().max().clamp(min=1.0)):
-        raise ConfigError("model.batchnorm", "this network cannot be folded", "use model.batchnorm=frozen")
+        raise _unfoldable()
     folded.train(mode)
     return folded
+
+
+def _unfoldable() -> ConfigError:
+    return ConfigError("model.batchnorm", "this network cannot be folded", "use model.batchnorm=frozen")
+
+
+@torch.no_grad()
+def _fold_all(folded: LogitNetwork, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Fold what is frozen, in place; return the logits before and after."""
+    frozen = {id(module) for part in folded.evaluated for module in part.modules()}
+    pairs, before = _pairs(folded, images)
+    for convolution, norm in pairs:
+        if {id(convolution), id(norm)} <= frozen:
+            _fold(convolution, norm)
+            _replace(folded, norm)
+    return before, folded(images)
 
 
 def _pairs(model: nn.Module, images: Tensor) -> tuple[list[tuple[nn.Conv2d, nn.BatchNorm2d]], Tensor]:

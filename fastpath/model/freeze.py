@@ -20,6 +20,7 @@ class LogitNetwork(nn.Module):
 
     Attributes:
         trunk: The whole timm (or baseline) network, its one-output classifier included.
+        lone_norms: Names of trunk modules that make statistics over samples alone, their maps being of one place.
         evaluated: Frozen modules that stay in evaluation mode while the rest trains.
         counters: int64 [] each, counted up by every batch in training mode; what they count for is for `lean` to know.
     """
@@ -27,6 +28,7 @@ class LogitNetwork(nn.Module):
     def __init__(self, trunk: nn.Module) -> None:
         super().__init__()
         self.trunk = trunk
+        self.lone_norms: tuple[str, ...] = ()
         self.evaluated: list[nn.Module] = []
         self.counters: list[Tensor] = []
 
@@ -44,13 +46,27 @@ class LogitNetwork(nn.Module):
         return self
 
     @property
-    def head(self) -> nn.Module:
-        """The layer that emits the logit."""
-        return self.trunk.get_classifier()  # type: ignore[operator,no-any-return]
+    def heads(self) -> tuple[nn.Module, ...]:
+        """The layer that emits the logit; those that emit its summands where there are several."""
+        return heads_of(self.trunk)
+
+    @property
+    def least_batch(self) -> int:
+        """Samples that a batch in training mode needs: 2 where BatchNorm would have a single value a channel."""
+        return 2 if any(self.trunk.get_submodule(name).training for name in self.lone_norms) else 1
+
+
+def heads_of(trunk: nn.Module) -> tuple[nn.Module, ...]:
+    """Return a timm network's classifiers: distilled networks and those of several branches have more than one."""
+    find = getattr(trunk, "get_classifier", None)
+    found = find() if callable(find) else None
+    if isinstance(found, nn.ModuleList | tuple | list):
+        return tuple(module for module in found if isinstance(module, nn.Module))
+    return (found,) if isinstance(found, nn.Module) else ()
 
 
 def freeze(model: LogitNetwork, trainable: str, batchnorm: Literal["adapt", "frozen", "folded"]) -> None:
-    """Leave only the head and what stands from the named part on trainable.
+    """Leave only the heads and what stands from the named part on trainable.
 
     Args:
         model: Changed in place.
@@ -74,7 +90,8 @@ def freeze(model: LogitNetwork, trainable: str, batchnorm: Literal["adapt", "fro
     for name, parameter in model.trunk.named_parameters():
         reached = reached or name.startswith(f"{trainable}.")
         parameter.requires_grad = reached
-    model.head.requires_grad_(True)
+    for head in model.heads:
+        head.requires_grad_(True)
     model.evaluated = [] if batchnorm == "adapt" else _frozen_modules(model.trunk)
     model.train(model.training)
 
@@ -87,7 +104,7 @@ def shared_copy(model: LogitNetwork) -> LogitNetwork:
 
 def parameter_groups(model: LogitNetwork) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Return the head's parameters and the trained ones of the trunk, each in the network's order."""
-    head = list(model.head.parameters())
+    head = [parameter for module in model.heads for parameter in module.parameters()]
     in_head = {id(parameter) for parameter in head}
     trunk = [p for p in model.parameters() if p.requires_grad and id(p) not in in_head]
     return head, trunk

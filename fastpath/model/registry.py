@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import pickle
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
 
 import timm
-import torch
-from safetensors.torch import load_file
 from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from fastpath.config import ModelConfig
-from fastpath.errors import ConfigError, FastpathError
+from fastpath.errors import ConfigError, memory_exhausted
 from fastpath.model.baseline import BaselineCNN
-from fastpath.model.freeze import LogitNetwork, freeze
+from fastpath.model.freeze import LogitNetwork, freeze, heads_of
+from fastpath.model.probe import probe
+from fastpath.model.weights import fit, load_local, one_line
 
 BASELINE = "baseline_cnn"
-# What published files call their thousand-class layer; torchvision's is `fc`.
-_CLASSIFIERS = ("fc", "classifier", "head")
 
 
 def build(config: ModelConfig, image_size_px: int) -> LogitNetwork:
@@ -38,7 +33,8 @@ def build(config: ModelConfig, image_size_px: int) -> LogitNetwork:
         A module that maps normalised images float [N, 3, H, W] to logits float [N].
 
     Raises:
-        ConfigError: No such model or child module, or weights that do not fit or cannot be fetched.
+        ConfigError: No such model or child module, weights that do not fit or cannot be fetched, or a network that does
+            not take such an input or emits something else than a logit a patch.
     """
     published = config.pretrained and config.weights is None
     if config.name == BASELINE and published:
@@ -49,7 +45,8 @@ def build(config: ModelConfig, image_size_px: int) -> LogitNetwork:
         )
     model = LogitNetwork(_create(config.name, image_size_px, published))
     if config.weights is not None:
-        _load_local(model, config.weights)
+        load_local(model, config.weights)
+    probe(model, config.name, image_size_px, own_px=_own_size_px(config.name))
     freeze(model, config.trainable, config.batchnorm)
     return model
 
@@ -67,7 +64,7 @@ def restore(config: ModelConfig, image_size_px: int, state: Mapping[str, Tensor]
         ConfigError: The weights are of another network.
     """
     model = build(config.model_copy(update={"pretrained": False, "weights": None}), image_size_px)
-    _fit(model, dict(state), where)
+    fit(model, dict(state), where)
     return model
 
 
@@ -83,88 +80,52 @@ def _create(name: str, image_size_px: int, published: bool) -> nn.Module:
         size = {"img_size": image_size_px} if known.fixed_input_size else {}
         with _quiet_downloads():
             trunk: nn.Module = timm.create_model(name, pretrained=published, num_classes=1, **size)
-    except OSError as error:
-        raise ConfigError(
-            "model.pretrained",
-            f"the published weights of '{name}' cannot be fetched ({type(error).__name__})",
-            "give a file with --set model.weights=FILE, or start from random ones with --set model.pretrained=false",
-        ) from None
-    except (RuntimeError, AssertionError, TypeError) as error:
-        near = ", ".join(timm.list_models(f"*{name.split('.')[0][:6]}*")[:3])
-        hint = f"known names are {near} …" if near else "see timm.list_models()"
-        raise ConfigError("model.name", f"timm cannot make '{name}': {_one_line(error)}", hint) from None
-    _start_head_small(trunk.get_classifier())  # type: ignore[operator]
+    except Exception as error:  # a network's own code raises whatever it likes over a size
+        raise _refused(name, published, error) from None
+    if not any(list(head.parameters()) for head in heads_of(trunk)):
+        problem = f"'{name}' is an encoder: it has no classifier that could emit a logit"
+        raise ConfigError("model.name", problem, "use a network that classifies images")
+    _start_heads_small(trunk)
     return trunk
 
 
-def _start_head_small(head: nn.Module) -> None:
-    """Draw the new head as torch draws any linear layer: uniform within 1/√inputs.
+def _refused(name: str, published: bool, error: Exception) -> Exception:
+    """Return what to say where timm cannot make a network."""
+    if memory_exhausted(error) is not None:
+        return error
+    if isinstance(error, OSError):
+        return ConfigError(
+            "model.pretrained",
+            f"the published weights of '{name}' cannot be fetched ({type(error).__name__})",
+            "give a file with --set model.weights=FILE, or start from random ones with --set model.pretrained=false",
+        )
+    if published and "No pretrained weights exist" in str(error):
+        return ConfigError(
+            "model.pretrained",
+            f"timm has no published weights for '{name}'",
+            "use one of its tags, set model.pretrained=false, or give model.weights=FILE",
+        )
+    near = ", ".join(timm.list_models(f"*{name.split('.')[0][:6]}*")[:3])
+    hint = f"known names are {near} …" if near else "see timm.list_models()"
+    return ConfigError("model.name", f"timm cannot make '{name}': {one_line(error)}", hint)
+
+
+def _own_size_px(name: str) -> int | None:
+    """Return the side that a network's published weights were trained at, None where timm does not say."""
+    known = get_pretrained_cfg(name) if name != BASELINE else None
+    return int(known.input_size[-1]) if known is not None and known.input_size else None
+
+
+def _start_heads_small(trunk: nn.Module) -> None:
+    """Draw the new heads as torch draws any linear layer: uniform within 1/√inputs.
 
     Some of timm's networks scale theirs by the number of outputs instead, which for a single one gives weights
     up to 1 and first logits of ±10: a training loss of 2 that takes an epoch to unlearn.
     """
-    for module in head.modules():
-        if isinstance(module, nn.Linear):
-            module.reset_parameters()
-
-
-def _load_local(model: LogitNetwork, path: Path) -> None:
-    """Load a .pth or .safetensors file of ImageNet weights, less their classifier."""
-    state = _read(path)
-    own = model.trunk.state_dict()
-    head = next(name for name, module in model.trunk.named_modules() if module is model.head)
-    for key in list(state):
-        misfit = key not in own or state[key].shape != own[key].shape
-        if misfit and key.startswith((f"{head}.", *(f"{name}." for name in _CLASSIFIERS))):
-            del state[key]
-    for key, value in own.items():
-        # The fresh head stands where the file's was dropped; old files lack the BatchNorms' batch counter.
-        if key.startswith(f"{head}.") or key.endswith("num_batches_tracked"):
-            state.setdefault(key, value)
-    _fit(model.trunk, state, path)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        values: Any = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(values, dict) and isinstance(values.get("state_dict"), dict):
-            values = values["state_dict"]
-        if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
-            raise ValueError("it holds something else")
-        return dict(values)
-    except FileNotFoundError:
-        raise ConfigError("model.weights", f"'{path}' does not exist", "give the path of a weight file") from None
-    # safetensors raises an exception of its own that derives from Exception alone.
-    except Exception as error:
-        if isinstance(error, FastpathError | KeyboardInterrupt):
-            raise
-        reason = "it needs code to load" if isinstance(error, pickle.UnpicklingError) else _one_line(error)
-        raise ConfigError(
-            "model.weights",
-            f"'{path}' is not a plain table of tensors ({reason})",
-            "give a .pth or .safetensors state dict",
-        ) from None
-
-
-def _fit(module: nn.Module, state: dict[str, Tensor], where: object) -> None:
-    """Load `state` exactly, or say in one line how it differs."""
-    own = module.state_dict()
-    missing = [key for key in own if key not in state]
-    extra = [key for key in state if key not in own]
-    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
-    problems = [
-        f"{len(keys)} {what} ({keys[0]} …)" for what, keys in (("missing", missing), ("unknown", extra)) if keys
-    ]
-    if shapes:
-        found, wanted = tuple(state[shapes[0]].shape), tuple(own[shapes[0]].shape)
-        problems.append(f"{len(shapes)} of another shape ({shapes[0]}: found {found}, wanted {wanted})")
-    if problems:
-        raise ConfigError(
-            where, f"the weights do not fit the network: {', '.join(problems)}", "use the network's own file"
-        )
-    module.load_state_dict(state)
+    for head in heads_of(trunk):
+        for module in head.modules():
+            if isinstance(module, nn.Linear):
+                module.reset_parameters()
 
 
 @contextlib.contextmanager
@@ -177,7 +138,3 @@ def _quiet_downloads() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -140,21 +140,22 @@ def embed(
     run.check_scale(store)
     runtime = settle(runtime, run.config, training=False)
     model, parts = runtime.prepare(run.network()), []
-    head = model.head
+    given: dict[nn.Module, np.ndarray] = {}
 
-    def keep(_module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        parts.append(given[0].detach().flatten(1).float().cpu().numpy().copy())
+    def keep(head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        given[head] = inputs[0].detach().flatten(1).float().cpu().numpy().copy()
 
-    assert isinstance(head, nn.Module)
-    handle = head.register_forward_pre_hook(keep)
+    handles = [head.register_forward_pre_hook(keep) for head in model.heads]
     try:
         done = 0
         for batch, _ in infer(model, inference.batches(run, store, rows_N, runtime), runtime):
             done += len(batch.indices_N)
+            parts.append(np.concatenate([given[head] for head in model.heads], axis=1))
             if advance is not None:
                 advance(done, len(rows_N))
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
     return np.concatenate(parts)
 
 

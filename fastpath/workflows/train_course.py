@@ -29,6 +29,7 @@ from fastpath.model.depthwise import pad_first
 from fastpath.model.fold import fold_frozen
 from fastpath.model.freeze import LogitNetwork, freeze, parameter_groups
 from fastpath.model.lean import lean
+from fastpath.model.probe import probe
 from fastpath.model.registry import build, restore
 from fastpath.runtime import Runtime
 from fastpath.types import Batch
@@ -60,7 +61,7 @@ def make_state(
     else:
         model = restore(config.model, config.data.image_size_px, checkpoint.model, where)
     runtime.prepare(model)
-    _check_sizes(model, course, runtime)
+    _check_stages(model, config.data.image_size_px, course, len(data.train_rows_N), runtime)
     if checkpoint is None and config.model.recalibrate:
         recalibrate(model, _first_images(config.model.recalibrate, data, course[0], runtime))
     epoch, step = (checkpoint.epoch, checkpoint.step) if checkpoint else (0, 0)
@@ -171,17 +172,29 @@ def _compiled(network: nn.Module) -> nn.Module:
     return torch.compile(network, dynamic=False)  # type: ignore[return-value]
 
 
-def _check_sizes(model: nn.Module, course: Sequence[Stage], runtime: Runtime) -> None:
-    """Refuse stages of sizes that the network does not take, before hours go into the first."""
-    sizes = {stage.config.data.image_size_px for stage in course}
-    if len(sizes) == 1:
-        return
-    mode = model.training
-    for size in sorted(sizes):
-        try:
-            with torch.inference_mode():
-                model.eval()(torch.zeros(1, 3, size, size, device=runtime.device))
-        except (RuntimeError, AssertionError) as error:
-            problem = f"the network does not take inputs of {size} pixels ({' '.join(str(error).split())[:100]})"
-            raise ConfigError("stages", problem, "keep one data.image_size_px for all stages") from None
-    model.train(mode)
+def _check_stages(model: LogitNetwork, made_px: int, course: Sequence[Stage], num_train: int, runtime: Runtime) -> None:
+    """Refuse stages that the network cannot train in, before hours go into the first.
+
+    Raises:
+        ConfigError: It does not take a stage's size, has no module of a stage's name, or cannot learn from as few
+            patches as a stage's last step has.
+    """
+    for stage in course:
+        config = stage.config
+        probe(model, config.model.name, made_px, stage_px=config.data.image_size_px)
+        freeze(model, config.model.trainable, config.model.batchnorm)
+        least = _least_part(num_train, config, runtime.world_size)
+        if least < model.least_batch:
+            problem = (
+                f"found 1 patch at once in an epoch's last step ({num_train} patches), wanted {model.least_batch}: "
+                f"BatchNorm of '{config.model.name}' sees one place a patch, which has no variance"
+            )
+            raise ConfigError("data.batch_size", problem, "use another batch size, or model.batchnorm=frozen")
+
+
+def _least_part(num_train: int, config: Config, world_size: int) -> int:
+    """Return the fewest patches that go through the network at once: on a rank that has any, in a part that has any."""
+    batch_size, accumulate = config.data.batch_size, config.train.accumulate
+    steps = {min(batch_size, num_train), num_train - (num_train - 1) // batch_size * batch_size}
+    shares = {share for length in steps for share in (length // world_size, -(-length // world_size)) if share}
+    return max(1, min(shares, default=1) // accumulate)

@@ -119,7 +119,7 @@ def test_restore_reads_no_weights_but_the_checkpoints(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["resnet10t", "test_efficientnet", "test_vit", "baseline_cnn"])
 def test_the_new_head_starts_small_in_every_network(name: str) -> None:
     torch.manual_seed(0)
-    head = build(config(name), 32 if name != "test_vit" else 48).head
+    head = build(config(name), 32 if name != "test_vit" else 48).heads[0]
     assert isinstance(head, torch.nn.Linear)
     bound = head.in_features**-0.5
     assert 0.5 * bound < head.weight.abs().max() <= bound

@@ -23,7 +23,7 @@ from fastpath.errors import ConfigError, FastpathError
 from fastpath.model.registry import build
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
-from fastpath.workflows import pack, train
+from fastpath.workflows import pack, train, train_course
 from fastpath.workflows.run_data import open_run_data
 
 pytestmark = [pytest.mark.dali, pytest.mark.usefixtures("one_thread")]
@@ -129,7 +129,7 @@ def test_an_epochs_end_between_stages_resumes_exactly(
 
 def test_a_network_of_one_size_refuses_stages_of_others(store: Path, tmp_path: Path) -> None:
     fixed = SETTINGS | {"model": {"name": "baseline_cnn", "pretrained": False, "trainable": "all"}}
-    with pytest.raises(ConfigError, match="stages: the network does not take inputs of 32 pixels"):
+    with pytest.raises(ConfigError, match="stages: 'baseline_cnn' does not take inputs of 32 pixels"):
         train.run(store, tmp_path / "run", parse(fixed), ONE_THREAD)
     assert not (tmp_path / "run").exists()
 
@@ -219,3 +219,27 @@ def test_statistics_are_taken_anew_once_and_a_resumed_run_keeps_them(store: Path
         wanted = torch.stack([convolution(images).mean((0, 2, 3)) for images in batches])
     torch.testing.assert_close(means[1], wanted[0], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(means[4], wanted.mean(0), atol=1e-5, rtol=1e-4)
+
+
+def test_a_last_step_of_one_patch_is_refused_where_batch_norm_would_have_no_variance(
+    store: Path, tmp_path: Path
+) -> None:
+    def settings(batch_size: int, **model: str) -> Config:
+        changes = {"image_size_px": 16, "batch_size": batch_size, "limit": 17}
+        return plain(data=changes, model={"name": "test_resnet", "pretrained": False, "trainable": "all"} | model)
+
+    with pytest.raises(ConfigError, match=r"data.batch_size: found 1 patch at once in an epoch's last step"):
+        train.run(store, tmp_path / "run", settings(16), ONE_THREAD)
+    assert not (tmp_path / "run").exists()
+    assert train.run(store, tmp_path / "run", settings(15), ONE_THREAD).status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("num_train", "batch_size", "accumulate", "world_size", "least"),
+    [(17, 16, 1, 1, 1), (18, 16, 1, 1, 2), (32, 16, 4, 1, 4), (18, 16, 2, 1, 1), (17, 16, 1, 2, 1), (36, 16, 1, 2, 2)],
+)
+def test_the_fewest_patches_at_once_are_those_of_the_shortest_part(
+    num_train: int, batch_size: int, accumulate: int, world_size: int, least: int
+) -> None:
+    config = plain(data={"batch_size": batch_size}, train={"accumulate": accumulate})
+    assert train_course._least_part(num_train, config, world_size) == least
