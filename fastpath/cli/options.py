@@ -158,6 +158,14 @@ def store_argument() -> Decorator:
     return click.argument("store", type=PATH)
 
 
+def follow_symlinks() -> Decorator:
+    """Add `--follow-symlinks DIR`: `follow: tuple[Path, ...]`."""
+    help_text = (
+        "Follow symbolic links of the source into this folder. May be repeated. Default: only within the source."
+    )
+    return click.option("--follow-symlinks", "follow", type=PATH, metavar="DIR", multiple=True, help=help_text)
+
+
 def output(help_text: str, *, required: bool = True) -> Decorator:
     """Add `-o/--output`: `output: Path | None`."""
     return click.option("-o", "--output", type=PATH, required=required, help=help_text)

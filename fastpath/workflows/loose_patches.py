@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,15 +56,19 @@ class LoosePatches:
         return image
 
 
-def open_source(source: Path) -> LoosePatches:
+def open_source(source: Path, follow: Sequence[Path] = ()) -> LoosePatches:
     """List a source's patches to be scored: a folder of image files or any other source that `pack` takes.
 
     Of a folder in the Kaggle layout, its `test/`.
+
+    Args:
+        source: The source.
+        follow: Folders outside it that symbolic links in it may lead into.
 
     Raises:
         DataError: The source is not as it should be, or its first patch cannot be read.
     """
     folder = source / "test" if (source / "test").is_dir() else source
-    listing = list_source(folder)
+    listing = list_source(folder, follow=follow)
     read, _ = open_reader(listing.reader, listing.root)
     return LoosePatches(folder, listing, read)

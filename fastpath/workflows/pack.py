@@ -24,6 +24,7 @@ from fastpath.ingest.quality import Flag
 from fastpath.ingest.readers import open_reader
 from fastpath.ingest.sources import Listing, Orphans, list_source
 from fastpath.ingest.sources.pcam import official_parts
+from fastpath.ingest.sources.unlabelled import refuse_forgotten
 from fastpath.ingest.split import leak_notice, write_split
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
@@ -48,6 +49,7 @@ class PackOptions:
         resize_px: Side to bring every patch to; 0 leaves them as they are.
         part: Pack the i-th of n parts only, (i, n) with i from 1, to be merged with the others.
         shard_bytes: Size of a shard; None follows from the number of patches.
+        follow: Folders outside the source that symbolic links in it may lead into.
     """
 
     kind: str | None = None
@@ -60,6 +62,7 @@ class PackOptions:
     resize_px: int = 0
     part: tuple[int, int] | None = None
     shard_bytes: int | None = None
+    follow: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +145,11 @@ def run(
         workers = workers or default_workers(len(listing) * int(np.prod(patch_shape)))
         _fill(wanted, sum(finished.values()), workers, engine, advance)
         description = describe(listing, len(jobs), staging, patch_shape, drop=options.drop)
-        num_resumed = sum(finished.values())
+        num_resumed, told = sum(finished.values()), list(listing.notices)
         del listing, jobs, wanted  # hundreds of bytes a patch, which nothing needs from here on
         split, notices = ("", []) if options.part else default_split(staging.store)
         staging.commit()
-    return _result(open_store(output), description, num_resumed, split, notices)
+    return _result(open_store(output), description, num_resumed, split, told + notices)
 
 
 def _plan(source: Path, options: PackOptions) -> tuple[Listing, tuple[int, int, int], int]:
@@ -158,7 +161,9 @@ def _plan(source: Path, options: PackOptions) -> tuple[Listing, tuple[int, int, 
         groups=options.groups,
         orphans=options.orphans,
         only=options.only,
+        follow=options.follow,
     )
+    refuse_forgotten(listing, source)
     patch_shape = _first_shape(listing, options)
     rows = fmt.rows_per_shard(len(listing), int(np.prod(patch_shape)), options.shard_bytes)
     if options.resize_px:

@@ -161,8 +161,13 @@ def _score(
     return _Scored(logits_N, combine.spread(views_NV), calibrator.method, notices)
 
 
-def open_patches(store: Path | None, source: Path | None) -> Store | LoosePatches:
+def open_patches(store: Path | None, source: Path | None, follow: Sequence[Path] = ()) -> Store | LoosePatches:
     """Open what is to be scored.
+
+    Args:
+        store: A packed store, or
+        source: what `pack` takes.
+        follow: Folders outside the source that symbolic links in it may lead into.
 
     Raises:
         UsageError: Neither was given, or both.
@@ -172,7 +177,7 @@ def open_patches(store: Path | None, source: Path | None) -> Store | LoosePatche
     if store is not None and source is None:
         return open_store(store)
     if source is not None and store is None:
-        return open_source(source)
+        return open_source(source, follow)
     found = "neither" if store is None else "both"
     raise UsageError("--store, --source", f"found {found}, wanted one of them", "give the patches to predict")
 

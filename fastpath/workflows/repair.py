@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,7 @@ def run(
     source: Path,
     *,
     kind: str | None = None,
+    follow: Sequence[Path] = (),
     workers: int | None = None,
     advance: Advance | None = None,
 ) -> RepairResult:
@@ -53,6 +54,7 @@ def run(
         path: The store.
         source: What it was packed from.
         kind: Kind of the source; None looks.
+        follow: Folders outside the source that symbolic links in it may lead into.
         workers: Worker processes of the check before and after.
         advance: Called with patches checked and in all, first before and then after the repair.
 
@@ -63,7 +65,7 @@ def run(
     store = open_store(path)
     for damage in check_index(store):
         raise StoreError(store.path / damage.file, damage.problem, "pack again: the index is not in the source")
-    listing = list_source(source, kind=kind)
+    listing = list_source(source, kind=kind, follow=follow)
     read, _ = open_reader(listing.reader, listing.root, verify.resized_px(store))
     name_of = dict(zip(listing.ids, listing.names, strict=True))
     numbers = {entry.file: number for number, entry in enumerate(store.manifest.shards)}

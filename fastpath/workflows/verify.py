@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,7 @@ def run(
     *,
     source: Path | None = None,
     kind: str | None = None,
+    follow: Sequence[Path] = (),
     workers: int | None = None,
     advance: Advance | None = None,
 ) -> VerifyResult:
@@ -58,6 +59,7 @@ def run(
         path: The store.
         source: What it was packed from; None compares nothing.
         kind: Kind of the source; None looks.
+        follow: Folders outside the source that symbolic links in it may lead into.
         workers: Worker processes; None takes up to one a core, by the amount of work.
         advance: Called with patches done and in all.
 
@@ -70,7 +72,7 @@ def run(
     checks = [partial(check_shard, store.path, number) for number in range(len(store.manifest.shards))]
     compared = not_in_store = 0
     if source is not None and not any(damage.file == fmt.INDEX for damage in damages):
-        listing = list_source(source, kind=kind)
+        listing = list_source(source, kind=kind, follow=follow)
         place = {name: row for row, name in enumerate(listing.ids)}
         known = np.array([place.get(name, -1) for name in store.ids_N], dtype=np.int64)
         checks += _comparisons(store, listing, known)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -275,7 +276,7 @@ def test_the_bytes_do_not_depend_on_the_workers(
 
 def test_overwriting_replaces_whole_stores_only(source: Path, reference: dict[str, bytes], tmp_path: Path) -> None:
     store = tmp_path / "store"
-    pack.run(source / "train", store, SMALL, workers=1)
+    pack.run(source / "train", store, replace(SMALL, labels=source / "train_labels.csv"), workers=1)
     with pytest.raises(UsageError, match="found a store there"):
         pack.run(source, store, SMALL, workers=1)
     pack.run(source, store, SMALL, workers=1, overwrite=True)

@@ -298,6 +298,7 @@ def test_stores_of_different_sources_merge(tmp_path: Path) -> None:
     (tmp_path / "more.csv").write_text("id\np07\np08\n")
     source = kaggle(tmp_path / "source")
     first = packed(source, tmp_path / "first", only=tmp_path / "some.csv")
+    (source / "train_labels.csv").unlink()  # or it would be asked whether they are forgotten
     second = packed(first.path.parent / "source" / "train", tmp_path / "second", only=tmp_path / "more.csv")
     with pytest.raises(DataError, match="found no groups, wanted them as the other stores have"):
         merge.run([first.path, second.path], tmp_path / "merged")

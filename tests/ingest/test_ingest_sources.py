@@ -59,12 +59,12 @@ def test_harmless_ways_to_write_a_table(folder: Path, text: str) -> None:
 WRONG_LABELS = {
     "empty file": (b"", "wanted 'id,label'"),
     "no header": (b"b,0\na,1\n", "wanted 'id,label'"),
-    "semicolons": (b"id;label\nb;0\n", "wanted 'id,label'"),
+    "bars": (b"id|label\nb|0\n", "wanted 'id,label'"),
     "duplicate id": (b"id,label\nb,0\na,1\nd,1\nc,0\nb,0\n", "found id 'b' twice"),
     "empty id": (b"id,label\n,0\nb,0\na,1\nd,1\nc,0\n", "found id ''"),
     "id with a slash": (b"id,label\n../../etc/passwd,0\n", "found id '../../etc/passwd', wanted a plain name"),
     "id of dots": (b"id,label\n..,0\n", "found id '..'"),
-    "id with a backslash": (b"id,label\na\\b,0\n", "wanted a plain name"),
+    "id with a backslash": (b"id,label\na\\x,0\n", "wanted a plain name"),
     "id with a zero byte": (b"id,label\na\0b,0\n", ""),
     "id over two lines": (b'id,label\n"a\nb",0\n', "wanted a plain name"),
     "label 2": (b"id,label\nb,2\n", "found label '2' of id 'b', wanted 0 or 1"),
@@ -77,7 +77,7 @@ WRONG_LABELS = {
     "line too long": (b"id,label\nb,0,0\n", "line 2: found 3 values, wanted 2"),
     "open quote": (b'id,label\n"b,0\na,1\n', "is not CSV"),
     "Latin-1": (b"id,label\n\xe9,0\n", "is not CSV in UTF-8"),
-    "UTF-16": ("id,label\nb,0\n".encode("utf-16"), "is not CSV in UTF-8"),
+    "UTF-16 without a byte order mark": ("id,label\nb,0\n".encode("utf-16-le"), "is not CSV in UTF-8"),
     "unknown id": (b"id,label\nb,0\na,1\nd,1\nc,0\ne,1\n", "found 1 ids without a file"),
     "missing id": (b"id,label\nb,0\na,1\nd,1\n", "lacks 1 ids of files"),
 }

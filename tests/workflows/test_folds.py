@@ -203,7 +203,8 @@ class TestRefusals:
         (tmp_path / "source").mkdir()
         for name in ("train", "train_labels.csv"):
             (tmp_path / "source" / name).symlink_to(kaggle_folder / name)
-        pack.run(tmp_path / "source", tmp_path / "store", workers=1)
+        options = pack.PackOptions(follow=(kaggle_folder,))
+        pack.run(tmp_path / "source", tmp_path / "store", options, workers=1)
         with pytest.raises(DataError, match="found no groups, wanted each patch's slide"):
             leak.run(tmp_path / "store", tmp_path / "out", config(), ONE_THREAD)
         assert not (tmp_path / "out").exists()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.argument("source", type=options.PATH)
 @options.output("The store to write (a directory).")
 @click.option("--source-kind", help="What SOURCE is: kaggle, folder, classes, table, pcam or store. Default: look.")
+@options.follow_symlinks()
 @click.option("--labels", type=options.PATH, help="CSV of id,label. Default: the one in SOURCE, if any.")
 @click.option("--groups", type=options.PATH, help="CSV of id,wsi. Default: SOURCE/groups.csv, if any.")
 @click.option(
@@ -58,6 +59,7 @@ def command(
     source: Path,
     output: Path,
     source_kind: str | None,
+    follow: tuple[Path, ...],
     labels: Path | None,
     groups: Path | None,
     orphans: Literal["refuse", "own-group", "drop"],
@@ -89,6 +91,7 @@ def command(
 
     plan = pack.PackOptions(
         kind=source_kind,
+        follow=follow,
         labels=labels,
         groups=groups,
         orphans=orphans,

@@ -26,6 +26,7 @@ def _weights(_context: click.Context, _parameter: click.Parameter, text: str | N
 @click.argument("runs", metavar="RUN...", type=options.PATH, nargs=-1, required=True)
 @click.option("--store", type=options.PATH, help="Packed patches.")
 @click.option("--source", type=options.PATH, help="A folder of patches, or one with test/; read as it is scored.")
+@options.follow_symlinks()
 @options.output("The table to write, a CSV of id,label, label being a probability.")
 @click.option(
     "--sample",
@@ -52,6 +53,7 @@ def command(
     runs: tuple[Path, ...],
     store: Path | None,
     source: Path | None,
+    follow: tuple[Path, ...],
     output: Path,
     sample: Path | None,
     checkpoint: Literal["best", "last"],
@@ -84,7 +86,7 @@ def command(
         render.notice(where.notice)
     opinion = predict.Opinion(ensemble=_MEANS[ensemble], calibrate=not raw, which=checkpoint, **how)  # type: ignore[arg-type]
     predict.check_runs(runs, checkpoint, output)  # a wrong run is told before a large folder is listed
-    patches = predict.open_patches(store, source)
+    patches = predict.open_patches(store, source, follow)
     sample = sample or (None if source is None else submission.sample_beside(source))
     with render.progress_bar("predicting", verbosity) as advance:
         result = predict.run(runs, patches, output, where, sample=sample, opinion=opinion, table=table, advance=advance)

@@ -14,10 +14,17 @@ from fastpath.cli.commands.verify import report_damages
 @options.store_argument()
 @click.option("--source", type=options.PATH, required=True, help="What the store was packed from.")
 @click.option("--source-kind", help="What --source is. Default: look.")
+@options.follow_symlinks()
 @click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: up to one a core.")
 @options.common
 def command(
-    store: Path, source: Path, source_kind: str | None, workers: int | None, as_json: bool, verbosity: int
+    store: Path,
+    source: Path,
+    source_kind: str | None,
+    follow: tuple[Path, ...],
+    workers: int | None,
+    as_json: bool,
+    verbosity: int,
 ) -> int:
     """Rebuild a store's damaged shards from their source; exit 1 where something is still wrong.
 
@@ -29,7 +36,7 @@ def command(
     from fastpath.workflows import repair
 
     with render.progress_bar("verifying", verbosity) as advance:
-        found = repair.run(store, source, kind=source_kind, workers=workers, advance=advance)
+        found = repair.run(store, source, kind=source_kind, follow=follow, workers=workers, advance=advance)
     values = {"ok": not found.damages, "repaired": found.repaired, "damages": report_damages(found.damages)}
     title = f"repaired {len(found.repaired)} shards"
     render.result(values, as_json=as_json, title=title, where=store)

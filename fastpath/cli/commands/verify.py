@@ -29,10 +29,17 @@ def report_damages(damages: list[Damage]) -> list[dict[str, object]]:
 @options.store_argument()
 @click.option("--source", type=options.PATH, help="Compare every pixel with the files it was packed from.")
 @click.option("--source-kind", help="What --source is. Default: look.")
+@options.follow_symlinks()
 @click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: up to one a core.")
 @options.common
 def command(
-    store: Path, source: Path | None, source_kind: str | None, workers: int | None, as_json: bool, verbosity: int
+    store: Path,
+    source: Path | None,
+    source_kind: str | None,
+    follow: tuple[Path, ...],
+    workers: int | None,
+    as_json: bool,
+    verbosity: int,
 ) -> int:
     """Check a store's hashes, counts and ids; exit 1 and name what is damaged.
 
@@ -43,7 +50,7 @@ def command(
     from fastpath.workflows import verify
 
     with render.progress_bar("verifying", verbosity) as advance:
-        found = verify.run(store, source=source, kind=source_kind, workers=workers, advance=advance)
+        found = verify.run(store, source=source, kind=source_kind, follow=follow, workers=workers, advance=advance)
     values = {
         "ok": not found.damages,
         "patches": found.num_patches,

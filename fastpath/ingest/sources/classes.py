@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from fastpath.errors import DataError
-from fastpath.ingest.sources.folder import SUFFIXES, scan
+from fastpath.ingest.sources.contents import SUFFIXES, has_images
+from fastpath.ingest.sources.folder import scan
+from fastpath.ingest.sources.links import Links
 from fastpath.ingest.sources.listing import Listing, check_ids
+from fastpath.litter import is_litter
 
 NEGATIVE = ("0", "normal", "negative", "benign", "non-tumour", "non-tumor", "no_tumour", "no_tumor")
 POSITIVE = ("1", "tumour", "tumor", "positive", "malignant", "cancer", "metastasis")
@@ -16,15 +20,21 @@ POSITIVE = ("1", "tumour", "tumor", "positive", "malignant", "cancer", "metastas
 
 def class_folders(folder: Path) -> list[str]:
     """Return the names of sub-folders that hold images."""
-    return sorted(
-        child.name
-        for child in folder.iterdir()
-        if child.is_dir() and any(file.suffix.lower() in SUFFIXES for file in child.iterdir())
-    )
+    try:
+        children = [child for child in folder.iterdir() if not is_litter(child.name) and child.is_dir()]
+        children = [child for child in children if child.suffix.lower() not in SUFFIXES]
+        return sorted(child.name for child in children if has_images(child))
+    except OSError as error:
+        where = error.filename or folder
+        raise DataError(where, f"cannot be read ({error.strerror})", "give a folder of patches") from None
 
 
-def list_classes(folder: Path) -> Listing:
+def list_classes(folder: Path, follow: Sequence[Path] = ()) -> Listing:
     """List `folder/<class>/*`, by sorted id.
+
+    Args:
+        folder: Holds the two class folders.
+        follow: Folders that links may lead into.
 
     Raises:
         DataError: There are not two class folders whose names say which is positive, or an id is in both.
@@ -37,8 +47,9 @@ def list_classes(folder: Path) -> Listing:
             f"found class folders {', '.join(found[:5])!r}, wanted two such as '0' and '1' or 'normal' and 'tumor'"
         )
         raise DataError(folder, problem, "rename the folders, or pack a table of path,label")
-    files = {name: scan(folder / name) for name in (negative[0], positive[0])}
-    rows = sorted((name, kind, file) for kind, suffixes in files.items() for name, file in suffixes.items())
+    links = Links(folder, follow)
+    files = {name: scan(folder / name, links) for name in (negative[0], positive[0])}
+    rows = sorted((name, kind, file) for kind, one in files.items() for name, file in one.suffix_of.items())
     ids = [name for name, _, _ in rows]
     check_ids(ids, folder)
     return Listing(
@@ -49,4 +60,5 @@ def list_classes(folder: Path) -> Listing:
         ids=ids,
         labels_N=np.array([kind == positive[0] for _, kind, _ in rows], dtype=np.int8),
         about={"class_0": negative[0], "class_1": positive[0]},
+        notices=tuple(notice for one in files.values() for notice in one.notices()),
     )

@@ -4,51 +4,86 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fastpath.errors import DataError
+from fastpath.ingest.sources.contents import SUFFIXES, no_patches
+from fastpath.ingest.sources.links import Links, shown
 from fastpath.ingest.sources.listing import FileNames, Listing, check_ids, unlabelled
 from fastpath.ingest.sources.tables import join_labels
+from fastpath.litter import is_litter
 
-SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What a folder holds.
+
+    Attributes:
+        suffix_of: What follows each id in its file's name (`.tif`), in the file system's order.
+        num_litter: Files that end like patches and are litter.
+        litter: One of them; empty where there is none.
+    """
+
+    suffix_of: dict[str, str]
+    num_litter: int
+    litter: str
+
+    def notices(self) -> tuple[str, ...]:
+        """Say what was left out."""
+        if not self.num_litter:
+            return ()
+        return (f"{self.num_litter} files were left out as litter, such as '{self.litter}'",)
 
 
-def scan(folder: Path) -> dict[str, str]:
-    """Return what follows each id in its file's name (`.tif`), in the file system's order.
+def scan(folder: Path, links: Links) -> Scanned:
+    """Find the image files of one folder.
 
     Raises:
-        DataError: The folder cannot be read or holds no images, two files share an id, or a link leads out.
+        DataError: The folder cannot be read or holds no images, two files share an id, a name is not UTF-8, or a link
+            leads where it may not.
     """
     suffixes: dict[str, str] = {}
+    num_litter, litter = 0, ""
+    links.check_folder(folder)
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                stem, dot, suffix = entry.name.rpartition(".")  # 220,025 Path objects would cost a second
-                if not (dot and stem) or f".{suffix.lower()}" not in SUFFIXES:
+                name = entry.name
+                stem, dot, suffix = name.rpartition(".")  # 220,025 Path objects would cost a second
+                if not (dot and stem) or f".{suffix.lower()}" not in SUFFIXES or entry.is_dir(follow_symlinks=False):
                     continue
+                if is_litter(name):
+                    num_litter, litter = num_litter + 1, min(litter or name, name)
+                    continue
+                if not name.isascii():
+                    _check_name(folder, name)
                 if entry.is_symlink():
-                    _check_link(folder, Path(entry.path))
+                    links.check_file(entry.path)
                 if stem in suffixes:
-                    problem = f"found '{stem}{suffixes[stem]}' and '{entry.name}', wanted one file for id '{stem}'"
+                    problem = f"found '{stem}{suffixes[stem]}' and '{name}', wanted one file for id '{stem}'"
                     raise DataError(folder, problem, "remove one of the two")
                 suffixes[stem] = sys.intern(f".{suffix}")
     except OSError as error:
         raise DataError(folder, f"cannot be read ({error.strerror})", "give a folder of patches") from None
     if not suffixes:
-        wanted = "wanted files ending in " + " ".join(SUFFIXES)
-        raise DataError(folder, f"found no patches, {wanted}", "give a folder of patches, or its parent with train/")
-    return suffixes
+        raise no_patches(folder)
+    return Scanned(suffixes, num_litter, litter)
 
 
-def _check_link(folder: Path, link: Path) -> None:
-    """Refuse a link whose target is outside the folder: what it points at can change unseen."""
-    target = link.resolve()
-    if folder.resolve() not in target.parents:
-        problem = f"is a symbolic link out of its folder, to {target.name}; wanted a file"
-        raise DataError(link, problem, "copy the file in place of the link")
+def _check_name(folder: Path, name: str) -> None:
+    """Refuse a name that is not text: an id is kept as UTF-8, and another name would not find the file again."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        problem = f"found a file whose name is not UTF-8, '{shown(name)}'"
+        raise DataError(shown(folder), problem, "rename it, for example with convmv") from None
 
 
-def list_folder(folder: Path, labels: Path | None, *, kind: str = "folder", prefix: str = "") -> Listing:
+def list_folder(
+    folder: Path, labels: Path | None, *, kind: str = "folder", prefix: str = "", follow: Sequence[Path] = ()
+) -> Listing:
     """List `folder/prefix*.{tif,png,jpg}`.
 
     Args:
@@ -56,15 +91,18 @@ def list_folder(folder: Path, labels: Path | None, *, kind: str = "folder", pref
         labels: A table of `id,label` whose order becomes the store's; None lists by sorted id, unlabelled.
         kind: Recorded as the kind of source.
         prefix: Sub-folder, with a slash at its end, or empty.
+        follow: Folders that links may lead into.
 
     Raises:
         DataError: Folder or labels are not as they should be.
     """
-    suffixes = scan(folder / prefix)
+    scanned = scan(folder / prefix, Links(folder, follow))
+    suffixes = scanned.suffix_of
     if labels is None:
         ids = sorted(suffixes)
         check_ids(ids, folder / prefix)
         labels_N = unlabelled(len(ids))
     else:
         ids, labels_N = join_labels(labels, suffixes, folder / prefix)
-    return Listing(kind, folder, "files", FileNames.of(prefix, ids, suffixes), ids, labels_N)
+    names = FileNames.of(prefix, ids, suffixes)
+    return Listing(kind, folder, "files", names, ids, labels_N, notices=scanned.notices())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import overload
@@ -67,6 +67,7 @@ class Listing:
         about: What the manifest should say of the source besides its kind.
         stamps_N: uint64, differing when a patch's file was written again, where the listing tells and asking anew would
             be a request for each; None where `ingest.readers` asks the file system.
+        notices: What the user should know of how it was listed; no part of what is listed.
     """
 
     kind: str
@@ -78,6 +79,7 @@ class Listing:
     groups: Sequence[str] | None = None
     about: Mapping[str, str | int] = field(default_factory=dict)
     stamps_N: np.ndarray | None = None
+    notices: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -110,25 +112,32 @@ def unlabelled(count: int) -> np.ndarray:
     return np.full(count, UNLABELLED, np.int8)
 
 
-def check_ids(ids: Sequence[str], where: object) -> None:
+def check_ids(ids: Sequence[str], where: object, place: Callable[[int], str] | None = None) -> None:
     """Refuse ids that could not name a file, or that name two patches.
+
+    Args:
+        ids: The ids.
+        where: What they are of, for messages.
+        place: Names the place of one of them; None names `where`.
 
     Raises:
         DataError: An id is empty, has a path separator or control character, or comes twice.
     """
-    for name in ids:
+    for row, name in enumerate(ids):
         if not name or name in (".", "..") or "/" in name or "\\" in name or not name.isprintable():
             problem = f"found id {name!r}, wanted a plain name without separators"
-            raise DataError(where, problem, "correct or remove that entry")
+            raise DataError(place(row) if place else where, problem, "correct or remove that entry")
     hashes = np.fromiter(map(hash, ids), np.int64, len(ids))  # a set of all ids would take five times the memory
     hashes.sort()
     if (hashes[1:] == hashes[:-1]).any():
-        _refuse_repeats(ids, where)
+        _refuse_repeats(ids, where, place)
 
 
-def _refuse_repeats(ids: Sequence[str], where: object) -> None:
-    seen: set[str] = set()
-    for name in ids:
+def _refuse_repeats(ids: Sequence[str], where: object, place: Callable[[int], str] | None) -> None:
+    seen: dict[str, int] = {}
+    for row, name in enumerate(ids):
         if name in seen:
-            raise DataError(where, f"found id '{name}' twice, wanted each id once", "remove one of the two")
-        seen.add(name)
+            told = place(row) if place else where
+            before = f", before in {place(seen[name]).removeprefix(f'{where} ')}" if place else ""
+            raise DataError(told, f"found id '{name}' twice{before}, wanted each id once", "remove one of the two")
+        seen[name] = row

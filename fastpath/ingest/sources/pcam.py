@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import re
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from fastpath.types import Split
 PARTS = {"train": Split.TRAIN, "valid": Split.VAL, "test": Split.TEST}
 _ID = re.compile(rf"({'|'.join(PARTS)})-[0-9]{{6,}}")
 STEM = "camelyonpatch_level_2_split_{part}_{what}"
+MAX_PATCHES, MAX_LABELS_BYTES = 1 << 24, 64 << 20  # 64 times what the largest file of the set holds
 
 
 def h5py() -> Any:  # noqa: ANN401 (a module of an optional dependency)
@@ -37,6 +41,12 @@ def h5py() -> Any:  # noqa: ANN401 (a module of an optional dependency)
 def parts_in(folder: Path) -> list[str]:
     """Return which of the set's parts a folder holds."""
     return [part for part in PARTS if (folder / f"{STEM.format(part=part, what='x')}.h5").exists()]
+
+
+def labels_of(folder: Path, part: str) -> Path | None:
+    """Return the file with a part's labels, which is small enough to be read from its .gz; None where there is none."""
+    stem = STEM.format(part=part, what="y")
+    return next((folder / f"{stem}{end}" for end in (".h5", ".h5.gz") if (folder / f"{stem}{end}").exists()), None)
 
 
 def official_parts(ids: Iterable[str]) -> list[Split] | None:
@@ -72,7 +82,7 @@ def list_pcam(folder: Path) -> Listing:
         count = len(open_images(folder / file))
         names += [f"{file}:{row}" for row in range(count)]
         ids += [f"{part}-{row:06d}" for row in range(count)]
-        labels.append(_labels(folder / f"{STEM.format(part=part, what='y')}.h5", count))
+        labels.append(_labels(labels_of(folder, part), count))
         groups += _groups(folder / f"{STEM.format(part=part, what='meta')}.csv", count)
     known = groups if "" not in groups else None
     return Listing("pcam", folder, "hdf5", names, ids, np.concatenate(labels), known)
@@ -89,23 +99,37 @@ def open_images(path: Path) -> Any:  # noqa: ANN401 (an h5py data set)
         shape, kind = images.shape, images.dtype
     except (OSError, KeyError, AttributeError) as error:
         raise DataError(path, f"is not a PatchCamelyon file ({error})", "download it again") from None
-    if kind != np.uint8 or len(shape) != 4 or shape[3] != 3:
-        raise DataError(path, f"found {kind} {list(shape)}, wanted uint8 [N, H, W, 3]", "download it again")
+    if kind != np.uint8 or len(shape) != 4 or shape[3] != 3 or shape[0] > MAX_PATCHES:
+        wanted = f"uint8 [N, H, W, 3] with N of at most {MAX_PATCHES}"
+        raise DataError(path, f"found {kind} {list(shape)}, wanted {wanted}", "download it again")
     return images
 
 
-def _labels(path: Path, count: int) -> np.ndarray:
-    if not path.exists():
+def _labels(path: Path | None, count: int) -> np.ndarray:
+    if path is None:
         return np.full(count, UNLABELLED, np.int8)
     try:
-        with h5py().File(path, "r") as file:
-            labels = np.asarray(file["y"]).reshape(-1)
-    except (OSError, KeyError) as error:
+        with h5py().File(_content(path), "r") as file:
+            found = file["y"]
+            labels = np.asarray(found).reshape(-1) if found.size == count else np.zeros(0, np.uint8)
+            num_labels = int(found.size)
+    except (OSError, EOFError, zlib.error, KeyError, AttributeError, ValueError) as error:
         raise DataError(path, f"is not a PatchCamelyon file ({error})", "download it again") from None
-    if len(labels) != count or not np.isin(labels, (0, 1)).all():
-        problem = f"found {len(labels)} labels from {labels.min(initial=0)} to {labels.max(initial=0)}"
+    if num_labels != count or not np.isin(labels, (0, 1)).all():
+        problem = f"found {num_labels} labels from {labels.min(initial=0)} to {labels.max(initial=0)}"
         raise DataError(path, f"{problem}, wanted {count} of 0 or 1", "download it again")
     return labels.astype(np.int8)
+
+
+def _content(path: Path) -> Path | io.BytesIO:
+    """Return a file of labels as h5py opens it: one that is packed is unpacked in memory."""
+    if path.suffix != ".gz":
+        return path
+    with gzip.open(path) as file:
+        content = file.read(MAX_LABELS_BYTES + 1)
+    if len(content) > MAX_LABELS_BYTES:
+        raise DataError(path, f"holds more than {MAX_LABELS_BYTES >> 20} MB, wanted labels", "download it again")
+    return io.BytesIO(content)
 
 
 def _groups(path: Path, count: int) -> list[str]:

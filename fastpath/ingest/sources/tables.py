@@ -1,9 +1,7 @@
-"""Label and group tables: CSV files joined to patches on id, never on row order."""
+"""Label and group tables: joined to patches on id, never on row order."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -11,70 +9,40 @@ from typing import Literal
 import numpy as np
 
 from fastpath.errors import DataError
+from fastpath.ingest.sources.columns import Columns, read_columns
 from fastpath.ingest.sources.listing import Listing, check_ids
+from fastpath.ingest.sources.mending import mend, told
 from fastpath.text import from_cell
 
 Orphans = Literal["refuse", "own-group", "drop"]
 GROUP_COLUMNS = ("wsi", "group", "slide")
 
 
-def read_columns(path: Path, first: str, second: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Read two columns of a CSV.
-
-    Args:
-        path: A CSV with a header line, with or without a byte order mark.
-        first: Name of the first column.
-        second: Accepted names of the second column; the first of them that the header has is read.
-
-    Raises:
-        DataError: The file cannot be read, lacks a column, or a line has too few or too many values.
-    """
-    columns: tuple[list[str], list[str]] = ([], [])
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(lines, [])]
-            value = next((name for name in second if name in header), None)
-            if first not in header or value is None:
-                problem = f"found columns {','.join(header)[:80]!r}, wanted '{first},{second[0]}'"
-                raise DataError(path, problem, "name the columns in the first line")
-            places = header.index(first), header.index(value)
-            for cells in _rows(lines, len(header), path):
-                for column, place in zip(columns, places, strict=True):
-                    column.append(cells[place].strip())
-    except OSError as error:
-        raise DataError(path, f"cannot be read ({error.strerror})", "give the path of a CSV file") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, f"is not CSV in UTF-8 ({error})", "save it as CSV in UTF-8") from None
-    return columns
-
-
-def _rows(lines: Iterator[list[str]], num_cells: int, path: Path) -> Iterator[list[str]]:
-    """Yield the rows of a CSV reader, blank lines aside."""
-    for number, cells in enumerate(lines, start=2):
-        if not cells:
-            continue
-        if len(cells) != num_cells:
-            where = f"{path} line {number}"
-            raise DataError(where, f"found {len(cells)} values, wanted {num_cells}", "correct that line")
-        yield cells
-
-
-def read_labels(path: Path) -> tuple[list[str], np.ndarray]:
-    """Read `id,label`.
+def read_labels(path: Path) -> tuple[Columns, np.ndarray]:
+    """Read `id,label`; whether the ids are fit to be ids is left to who joins them.
 
     Returns:
-        Ids in the file's order, and their labels, int8 0 or 1.
+        The table, and its labels, int8 0 or 1.
 
     Raises:
-        DataError: The table is not one, an id comes twice, or a label is not 0 or 1.
+        DataError: The table is not one, or a label is not 0 or 1.
     """
-    ids, texts = read_columns(path, "id", ["label"])
-    for name, text in zip(ids, texts, strict=True):
+    table = read_columns(path, ["id", "label"], needed=[["id"], ["label"]])
+    ids, texts = table.cells["id"], table.cells["label"]
+    for row, text in enumerate(texts):
         if text not in ("0", "1"):
-            raise DataError(path, f"found label {text!r} of id '{name}', wanted 0 or 1", "correct that label")
-    check_ids(ids, path)
-    return ids, np.array([text == "1" for text in texts], dtype=np.int8)
+            problem = f"found label {text[:40]!r} of id {ids[row]!r}, wanted 0 or 1"
+            raise DataError(table.where(row), problem, label_remedy(text))
+    return table, np.array([text == "1" for text in texts], dtype=np.int8)
+
+
+def label_remedy(text: str) -> str:
+    """Say what to do about a label that is not 0 or 1."""
+    if not text or text.casefold() in ("nan", "na", "none", "null"):
+        return "give it a label, or remove that line and move its file away"
+    if text.casefold() in ("0.0", "1.0", "true", "false"):
+        return "save labels as the whole numbers 0 and 1"
+    return "correct that label: 1 where the centre holds tumour, 0 where not"
 
 
 def join_labels(path: Path, names: dict[str, str], folder: Path) -> tuple[list[str], np.ndarray]:
@@ -86,19 +54,42 @@ def join_labels(path: Path, names: dict[str, str], folder: Path) -> tuple[list[s
         folder: The folder, for messages.
 
     Raises:
-        DataError: As `read_labels`; or an id has no file, or a file no label.
+        DataError: As `read_labels`; or an id is none, comes twice or has no file, or a file has no label.
     """
-    ids, labels_N = read_labels(path)
-    unknown = [name for name in ids if name not in names]
+    table, labels_N = read_labels(path)
+    ids = table.cells["id"]
+    unknown = [row for row, name in enumerate(ids) if name not in names]
+    if not unknown or not mend([ids[row] for row in unknown], names):
+        _check_once(table, labels_N)  # before what is missing: "../x" is no id, whether or not there is such a file
     if unknown:
-        problem = f"found {len(unknown)} ids without a file in {folder} (first: '{unknown[0]}'), wanted a file for each"
-        raise DataError(path, problem, "restore the files or remove those lines")
+        lost = [ids[row] for row in unknown]
+        known = set(ids)
+        mended = told(lost, (name for name in names if name not in known))
+        found = f"found {len(lost)} ids without a file in {folder} (first: {lost[0]!r})"
+        remedy = "write ids as the files are named" if mended else "restore the files or remove those lines"
+        raise DataError(table.where(unknown[0]), f"{found}, wanted a file for each{mended}", remedy)
     if len(ids) != len(names):  # ids are unique and all known, so only then are some missing
         labelled = set(ids)
         missing = [name for name in names if name not in labelled]
         problem = f"lacks {len(missing)} ids of files in {folder} (first: '{min(missing)}'), wanted a label for each"
         raise DataError(path, problem, "add those labels or move the files away")
     return ids, labels_N
+
+
+def _check_once(table: Columns, labels_N: np.ndarray) -> None:
+    """Refuse ids that are none or come twice, and say of the latter where their labels differ."""
+    ids = table.cells["id"]
+    try:
+        check_ids(ids, table.path, table.where)
+    except DataError:
+        first: dict[str, int] = {}
+        for row, name in enumerate(ids):
+            before = first.setdefault(name, row)
+            if name and labels_N[before] != labels_N[row]:
+                found = f"found id {name!r} with label {labels_N[row]}, and with {labels_N[before]} before"
+                problem = f"{found} (line {table.lines[before]}), wanted each id once"
+                raise DataError(table.where(row), problem, "find out which is right, and remove the other") from None
+        raise
 
 
 def join_groups(listing: Listing, path: Path, orphans: Orphans) -> Listing:
@@ -113,22 +104,27 @@ def join_groups(listing: Listing, path: Path, orphans: Orphans) -> Listing:
     Raises:
         DataError: The table is not one, gives an id two groups, has an empty group, or lacks ids.
     """
+    table = read_columns(path, ["id", *GROUP_COLUMNS], needed=[["id"], GROUP_COLUMNS])
+    groups = table.first_of(GROUP_COLUMNS)
+    assert groups is not None
     group_of: dict[str, str] = {}
-    for name, group in zip(*read_columns(path, "id", GROUP_COLUMNS), strict=True):
+    for row, (name, group) in enumerate(zip(table.cells["id"], groups, strict=True)):
         if not group:
-            raise DataError(path, f"found no group for id '{name}'", "give it a group or remove the line")
+            raise DataError(table.where(row), f"found no group for id '{name}'", "give it a group or remove the line")
         if group_of.setdefault(name, group) != group:
             problem = f"found id '{name}' in groups '{group_of[name]}' and '{group}', wanted one"
-            raise DataError(path, problem, "keep one of the two lines")
+            raise DataError(table.where(row), problem, "keep one of the two lines")
     lost = [row for row, name in enumerate(listing.ids) if name not in group_of]
     if lost and orphans == "refuse":
+        mended = told([listing.ids[row] for row in lost], group_of.keys() - set(listing.ids))
         problem = f"lacks {len(lost)} of {len(listing)} ids (first: '{listing.ids[lost[0]]}'), wanted a group for each"
+        if mended:
+            raise DataError(path, problem + mended, "write ids as the source has them")
         raise DataError(path, problem, "add them, or use --orphans own-group or --orphans drop")
     if lost and orphans == "drop":
         gone = set(lost)
         listing = listing.take([row for row in range(len(listing)) if row not in gone])
-    groups = [group_of.get(name, f"orphan-{name}") for name in listing.ids]
-    return replace(listing, groups=groups)
+    return replace(listing, groups=[group_of.get(name, f"orphan-{name}") for name in listing.ids])
 
 
 def keep_only(listing: Listing, path: Path) -> Listing:
@@ -137,11 +133,16 @@ def keep_only(listing: Listing, path: Path) -> Listing:
     Raises:
         DataError: The table is not one, or names an id that the source does not have.
     """
+    table = read_columns(path, ["id"], needed=[["id"]])
     known = set(listing.ids)
     # The table may be one that fastpath wrote, such as neighbours.csv, whose ids are no formulas.
-    wanted = {name if name in known else from_cell(name) for name in read_columns(path, "id", ["id"])[0]}
-    unknown = wanted - known
-    if unknown or not wanted:
-        problem = f"found {len(unknown)} ids that are not in the source (first: '{min(unknown, default='')}')"
-        raise DataError(path, problem if wanted else "found no ids", "correct those lines")
+    ids = [name if name in known else from_cell(name) for name in table.cells["id"]]
+    wanted = set(ids)
+    if not wanted:
+        raise DataError(path, "found no ids", "name the patches to keep, one a line")
+    lost = [row for row, name in enumerate(ids) if name not in known]
+    if lost:
+        names = {ids[row] for row in lost}
+        problem = f"found {len(names)} ids that are not in the source (first: {min(names)!r})"
+        raise DataError(table.where(lost[0]), problem + told(names, known - wanted), "correct those lines")
     return listing.take([row for row, name in enumerate(listing.ids) if name in wanted])

@@ -11,9 +11,10 @@ import numpy as np
 import xxhash
 
 from fastpath.errors import DataError
-from fastpath.ingest.sources.folder import SUFFIXES
+from fastpath.ingest.sources.contents import SUFFIXES
 from fastpath.ingest.sources.listing import Listing, check_ids, unlabelled
 from fastpath.ingest.sources.tables import Orphans, join_groups, join_labels
+from fastpath.litter import is_litter
 from fastpath.shards.remote import file_system
 
 TABLES = ("train_labels.csv", "groups.csv")
@@ -51,7 +52,8 @@ def list_url(url: str, labels: Path | None, orphans: Orphans) -> Listing:
     except OSError as error:
         raise DataError(url, f"cannot be listed ({type(error).__name__}: {error})", "check the URL") from None
     entries = {str(entry["name"]).rsplit("/", 1)[-1]: entry for entry in found}
-    names = {Path(file).stem: prefix + file for file in entries if Path(file).suffix.lower() in SUFFIXES}
+    files = [file for file in entries if Path(file).suffix.lower() in SUFFIXES and not is_litter(file)]
+    names = {Path(file).stem: prefix + file for file in files}
     if not names:
         raise DataError(url, "found no patches", "give the URL of a folder of patches, or its parent with train/")
     with tempfile.TemporaryDirectory() as scratch:
