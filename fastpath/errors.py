@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 
 from fastpath.text import visible
+from fastpath.urls import redacted
 
 
 class FastpathError(Exception):
     """A failure with a remedy; the command line prints it as one line and exits with `exit_status`.
+
+    No part of it holds a secret of a URL, whoever raised it.
 
     Args:
         where: The file, option or key concerned.
@@ -19,8 +22,8 @@ class FastpathError(Exception):
     exit_status = 1
 
     def __init__(self, where: object, problem: str, remedy: str) -> None:
-        self.where, self.problem, self.remedy = str(where), problem, remedy
-        super().__init__(visible(f"{where}: {problem}; {remedy}"))  # one line, whatever a file is called
+        self.where, self.problem, self.remedy = redacted(str(where)), redacted(problem), redacted(remedy)
+        super().__init__(visible(f"{self.where}: {self.problem}; {self.remedy}"))  # one line, whatever a file is called
 
     def __reduce__(self) -> tuple[type[FastpathError], tuple[str, str, str]]:
         """Survive the way back from a worker process: the default would pass one argument, the message."""

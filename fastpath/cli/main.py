@@ -16,6 +16,7 @@ from fastpath.cli import commands, outlets
 from fastpath.errors import FastpathError, UsageError, memory_exhausted
 from fastpath.files import as_failure
 from fastpath.text import visible
+from fastpath.urls import redacted
 
 INTERRUPTED = 130  # 128 + SIGINT, what shells report for Ctrl-C
 
@@ -98,9 +99,9 @@ def _told(error: Exception) -> tuple[str, int]:
         told = error.format_message()
         if isinstance(error, click.MissingParameter):  # click lists choices on lines of their own
             told = " ".join(told.split())
-        return f"{told} See '{context} --help'.", error.exit_code
+        return f"{redacted(told)} See '{context} --help'.", error.exit_code
     exhausted = memory_exhausted(error)
-    unknown = f"{type(error).__name__}: {' '.join(str(error).split())}; run again with --debug for the traceback"
+    unknown = f"{type(error).__name__}: {redacted(' '.join(str(error).split()), foreign=True)}; run again with --debug for the traceback"
     return str(exhausted or unknown), 1
 
 

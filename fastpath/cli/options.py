@@ -12,18 +12,28 @@ from typing import Any
 
 import click
 
+from fastpath.urls import as_url, located
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _NAME_BYTES, _PATH_BYTES = 255, 4095  # Linux, of a name and of a path
 
 
 class UserPath(click.Path):
-    """A path that a file system can hold, whether or not it does, or a URL."""
+    """A path that a file system can hold, whether or not it does; a `file:` URL of one; or where something is read, a URL.
+
+    Args:
+        urls: Whether a URL will do.
+    """
 
     name = "path"
 
+    def __init__(self, *, urls: bool) -> None:
+        super().__init__()
+        self._urls = urls
+
     def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return the path, unless it is empty, too long or has a NUL."""
+        """Return the path, unless it is empty, too long or has a NUL; a URL survives as one, see `urls.as_url`."""
         text = str(value)
         longest = max((len(os.fsencode(part)) for part in text.split("/")), default=0)
         if not text.strip():
@@ -33,7 +43,10 @@ class UserPath(click.Path):
         if "://" not in text and (longest > _NAME_BYTES or len(os.fsencode(text)) > _PATH_BYTES):
             limits = f"wanted names of at most {_NAME_BYTES} and a path of at most {_PATH_BYTES} bytes"
             self.fail(f"found a path of {len(os.fsencode(text))} bytes, {limits}; give a shorter one.", param, ctx)
-        return Path(value)
+        path = located(value)
+        if not self._urls and as_url(path) is not None:
+            self.fail("is a URL, wanted a path on this machine: write here, then copy it there.", param, ctx)
+        return path
 
 
 class Command(click.Command):
@@ -58,7 +71,7 @@ def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
     return click.command(name=name, cls=Command)
 
 
-PATH = UserPath()
+PATH, OUTPUT = UserPath(urls=True), UserPath(urls=False)
 PRECISIONS = ("auto", "bfloat16", "float16", "float32")  # of runtime.PrecisionChoice, which help must not import
 
 
@@ -168,4 +181,4 @@ def follow_symlinks() -> Decorator:
 
 def output(help_text: str, *, required: bool = True) -> Decorator:
     """Add `-o/--output`: `output: Path | None`."""
-    return click.option("-o", "--output", type=PATH, required=required, help=help_text)
+    return click.option("-o", "--output", type=OUTPUT, required=required, help=help_text)

@@ -1,7 +1,7 @@
 """What commands show: progress on standard error, results on standard output.
 
 Nothing of the user's (paths, ids, names, errors, values) is markup or a terminal escape: consoles interpret no markup,
-and what is shown goes through `visible`. Styles are given beside a text, never within it.
+and what is shown goes through `shown`. Styles are given beside a text, never within it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastpath.text import visible
+from fastpath.urls import redacted
 
 Advance = Callable[[int, int], None]
 """Called by a workflow with (done, total), both in patches."""
@@ -36,9 +37,14 @@ def console(*, on_stderr: bool = False) -> Console:
 stderr = console(on_stderr=True)
 
 
+def shown(told: object) -> str:
+    """Return one line without secrets, in which every character can be seen."""
+    return visible(redacted(str(told)))
+
+
 def text(told: object, style: str = "") -> Text:
     """Return what a cell, a title or a line holds: characters as they are, those that cannot be seen escaped."""
-    return Text(visible(told), style)
+    return Text(shown(told), style)
 
 
 def text_column(template: str) -> TextColumn:
@@ -57,13 +63,13 @@ def progress_bar(what: str, verbosity: int) -> Iterator[Advance]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=stderr, disable=verbosity < 0 or not stderr.is_terminal, transient=True) as bar:
-        task = bar.add_task(visible(what), total=None)
+        task = bar.add_task(shown(what), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def notice(told: str) -> None:
     """Say something the user should know, on standard error."""
-    stderr.print(Text.assemble(("note:", "yellow"), " ", visible(told)), soft_wrap=True)
+    stderr.print(Text.assemble(("note:", "yellow"), " ", shown(told)), soft_wrap=True)
 
 
 def say(told: object, style: str = "", *, on_stderr: bool = False) -> None:
@@ -94,7 +100,7 @@ def result(values: Mapping[str, Any], *, as_json: bool, title: str, where: objec
     if as_json:
         from fastpath.workflows import json_values  # imports NumPy, which `--help` must not wait for
 
-        click.echo(json_values.dumps(values))
+        click.echo(redacted(json_values.dumps(values)))
         return
     made = table(title, "", "", show_header=False)
     for name, value in values.items():

@@ -14,10 +14,13 @@ import xxhash
 
 from fastpath.errors import DataError
 from fastpath.ingest.decode import decode, decode_file, read_plain
+from fastpath.shards import transfer
 from fastpath.shards.format import MANIFEST
 from fastpath.shards.reader import Store, open_store
-from fastpath.shards.remote import as_url, file_system
 from fastpath.text import command_line
+from fastpath.urls import as_url
+
+PATCH_BYTES_MAX = 256 << 20  # of a file behind a URL: nobody stores a patch in more
 
 Read = Callable[[str, Counter[str]], np.ndarray]
 """From a name and a counter of notes to uint8 [H, W, 3]; raises DataError."""
@@ -127,14 +130,15 @@ def _store(root: Path) -> tuple[Read, Stamp]:
 def _url(root: Path) -> tuple[Read, Stamp]:
     url = as_url(root)
     assert url is not None, root
-    system, base = file_system(url)
+    server = transfer.server_of(url)
 
     def read(name: str, notes: Counter[str]) -> np.ndarray:
+        where = transfer.place_of(url, name)
         try:
-            data = system.cat_file(f"{base}/{name}")
-        except OSError as error:
-            raise DataError(f"{url}/{name}", f"cannot be read ({error})", "restore the file") from None
-        return decode(data, f"{url}/{name}", notes)
+            data = transfer.read(server, name, PATCH_BYTES_MAX, DataError)
+        except transfer.Absent:
+            raise DataError(where, "was not found, though the folder lists it", "restore the file") from None
+        return decode(data, where, notes)
 
     return read, lambda _: ""  # asking would double the requests: the listing has told (`Listing.stamps_N`)
 

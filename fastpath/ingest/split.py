@@ -93,6 +93,8 @@ def read_split(store: Store, fold: int | None = None) -> SplitTable:
     path, again = store.path / fmt.SPLIT, command_line("fastpath", "split", store.path)
     if not path.exists():
         problem = "found no split.json, wanted a division into training and validation"
+        if store.remote is not None:
+            raise StoreError(store, problem, "divide it with 'fastpath split' where it lies")
         raise StoreError(store.path, problem, f"run: {again}")
     document = fmt.load_document(path, SplitDocument)
     if document.store != store.fingerprint or len(document.rows) != len(store):
@@ -295,6 +297,6 @@ def _from_codes(store: Store, kind: Kind, codes_N: np.ndarray, *, seed: int, val
 def _keep(store: Store, document: SplitDocument) -> SplitTable:
     if store.remote is not None:
         problem = "found a store behind a URL, wanted one on disk to write a split to"
-        raise StoreError(store.remote.url, problem, "divide it where it lies")
+        raise StoreError(store, problem, "divide it where it lies")
     files.write_durably(store.path / fmt.SPLIT, fmt.dump_document(document))
     return read_split(store)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastpath.errors import StoreError
+from fastpath.errors import StoreError, UsageError
 from fastpath.shards import format as fmt
-from fastpath.shards.remote import Remote, as_url, open_remote
+from fastpath.shards.remote import Remote, open_known, open_remote
+from fastpath.urls import behind_url, located, without_secrets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +46,20 @@ class Store:
     def local(self) -> bool:
         """Whether all shards are on this machine."""
         return self.remote is None or all((self.path / entry.file).exists() for entry in self.manifest.shards)
+
+    def __str__(self) -> str:
+        """Where it lies, to be shown: its path, or its URL without secrets."""
+        return self.remote.place if self.remote else str(self.path)
+
+    @property
+    def place(self) -> str:
+        """Where it lies, to be kept: its path in full, or its URL without secrets (`open_recorded`)."""
+        return self.remote.place if self.remote else str(self.path.resolve())
+
+    @property
+    def address(self) -> Path:
+        """What opens it again: its path, or its URL with all that the server wants, which is never shown or kept."""
+        return Path(self.remote.url) if self.remote else self.path
 
     @property
     def patch_size_px(self) -> int:
@@ -149,16 +166,21 @@ class Store:
             StoreError: The file is missing or not of the shape the manifest gives.
         """
         if number not in self._shards:
-            self._shards[number] = self._map(self.manifest.shards[number])
+            self._shards[number] = self._map(number)
         return self._shards[number]
 
-    def _map(self, entry: fmt.ShardEntry) -> np.ndarray:
+    def shard_bytes(self, number: int) -> int:
+        """Return the size that the manifest gives a shard's file, header included."""
+        shape = (self.manifest.shards[number].rows, *self.manifest.patch_shape)
+        return len(fmt.npy_header(shape)) + math.prod(shape)
+
+    def _map(self, number: int) -> np.ndarray:
         """Map one shard. Its header is known in advance, so none is parsed: numpy's parser trips over damage."""
+        entry = self.manifest.shards[number]
         path, shape = self.path / entry.file, (entry.rows, *self.manifest.patch_shape)
-        header = fmt.npy_header(shape)
-        wanted_bytes = len(header) + int(np.prod(shape))
+        header, wanted_bytes = fmt.npy_header(shape), self.shard_bytes(number)
         if self.remote is not None:
-            self.remote.fetch(entry.file, entry.hash, wanted_bytes)
+            self.remote.fetch_shard(number, wanted_bytes)
         try:
             with path.open("rb") as file:
                 found, found_bytes = file.read(len(header)), os.fstat(file.fileno()).st_size
@@ -255,12 +277,33 @@ def open_store(path: Path) -> Store:
     Raises:
         StoreError: The directory is not a store, is damaged, or is of a newer format.
     """
-    path = Path(path)
-    url = as_url(path)
-    if url is not None and not path.exists():
+    path = located(path)
+    url = behind_url(path)
+    if url is not None:
         remote = open_remote(url)
         return Store(remote.cache, remote.manifest, remote)
     if not path.is_dir():
         found = "a file" if path.exists() else "nothing"
         raise StoreError(path, f"found {found}, wanted the directory of a packed store", "run 'fastpath pack' first")
     return Store(path, fmt.load_document(path / fmt.MANIFEST, fmt.Manifest))
+
+
+def open_recorded(place: str, where: Path) -> Store:
+    """Open a store that a file names. A URL counts only where the user has opened it here: a file may be anyone's.
+
+    Args:
+        place: What the file says.
+        where: The file.
+
+    Raises:
+        UsageError: It is a URL that was never opened here.
+        StoreError: There is no store.
+    """
+    if behind_url(place) is None:
+        return open_store(Path(place))
+    remote = open_known(place)
+    if remote is None:
+        quoted = shlex.quote(without_secrets(place))
+        problem = f"names a store behind a URL that was never opened from here, {quoted}"
+        raise UsageError(where, problem, f"if you trust it, run 'fastpath verify {quoted}' once, or give it by --store")
+    return Store(remote.cache, remote.manifest, remote)

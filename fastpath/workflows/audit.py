@@ -114,7 +114,7 @@ def run(
     identical_N = hashes_N[val_N] == hashes_N[pairs.train_rows_N]
     result = AuditResult(
         output=output,
-        store=store.path,
+        store=Path(str(store)),
         split_kind=split.kind,
         features="perceptual hash" if run_dir is None else f"trunk of {run_dir}",
         num_val=len(val_N),

@@ -149,7 +149,7 @@ def run(
     labels_N = store.labels_N[rows_N]
     groups_N = None if store.groups_N is None else store.groups_N[rows_N]
     models = [(one.config.model.name, one.checkpoint.epoch) for one in trained]
-    place = str(store.path)
+    place = str(store)
     result = compare(models, names, labels_N, logits_RN, groups_N, store=place, kind=table.kind, output=output)
     journals = [journal.read(one.path.parent / directory.JOURNAL) for one in trained]
     write(output, result, labels_N, logits_RN, names, journals, store.ids_N[rows_N])
@@ -168,7 +168,7 @@ def check_same_split(run: TrainedRun, store: Store) -> None:
     difference = run.differs(store)
     if difference is not None:
         what, wanted, found = difference
-        problem = f"was trained on another {what} than {store.path}: found {found}, wanted {wanted}"
+        problem = f"was trained on another {what} than {store}: found {found}, wanted {wanted}"
         raise CheckpointError(run.path, problem, "compare runs of one store and one split")
 
 

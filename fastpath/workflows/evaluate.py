@@ -109,7 +109,7 @@ def run(
         "split": split,
         "checkpoint": which,
         "epoch": trained.checkpoint.epoch,
-        "store": str(store.path),
+        "store": str(store),
         "store_fingerprint": store.fingerprint,
         "split_kind": split_table.kind,
         "tta_views": choices.tta,
@@ -146,17 +146,17 @@ def run_table(
         DataError: The table cannot be judged, or names patches that the store has not.
         UsageError: More views were asked for.
     """
-    choices, told = choices or Choices(), []
+    choices, told, folds_store = choices or Choices(), [], None
     if choices.tta != "none":
         raise UsageError("--tta", f"found {choices.tta}, but {path} is scored already", "leave it out, or name a run")
     if path.is_dir():
-        store_path, told = store_path or _store_of_folds(path), _told_by_folds(path)
+        folds_store, told = _store_of_folds(path), _told_by_folds(path)
     path = out_of_fold.table_of(path) or path
     table, dealt = report_table.divide(report_table.read(path), choices.seed)
     judged = judge(table, choices)
     cards: list[Card] = []
-    if store_path is not None:
-        store = open_store(store_path)
+    store = folds_store if store_path is None else open_store(store_path)
+    if store is not None:
         rows_N = _rows(table, store, path)
         cards = report_gallery.make(
             table, judged.calibrated_N, store, rows_N, None, runtime, num=GALLERY_NUM, seed=choices.seed
@@ -167,14 +167,14 @@ def run_table(
     return _write(output, scored=table, judged=judged, about=about, cards=cards)
 
 
-def _store_of_folds(run_dir: Path) -> Path | None:
+def _store_of_folds(run_dir: Path) -> Store | None:
     """Return the store that folds were trained on; None where it is gone or holds other patches now."""
     try:
         trained = open_run(run_dir / "fold-0")
         store = trained.open_store()
     except FastpathError:
         return None
-    return store.path if store.fingerprint == trained.checkpoint.store_fingerprint else None
+    return store if store.fingerprint == trained.checkpoint.store_fingerprint else None
 
 
 def _told_by_folds(run_dir: Path) -> list[str]:
@@ -197,11 +197,11 @@ def _part(store: Store, split_table: SplitTable, split: Split) -> tuple[NDArray[
     None leaves that to be dealt.
     """
     rows_N = split_table.rows(split)
-    report_table.check_labels(store.labels_N[rows_N], store.path, f"the {split} split")
+    report_table.check_labels(store.labels_N[rows_N], store, f"the {split} split")
     if split is not Split.TEST:
         return rows_N, None
     val_rows_N = split_table.rows(Split.VAL)
-    report_table.check_labels(store.labels_N[val_rows_N], store.path, "the val split")
+    report_table.check_labels(store.labels_N[val_rows_N], store, "the val split")
     calibrates_N = np.arange(len(val_rows_N) + len(rows_N)) < len(val_rows_N)
     return np.concatenate([val_rows_N, rows_N]), calibrates_N
 
@@ -223,7 +223,7 @@ def _table(
     )
     if views_NV.shape[1] > 1:
         table = replace(table, plain_N=views_NV[:, 0].astype(np.float64), spread_N=combine.spread(views_NV))
-    report_table.check(table, store.path)
+    report_table.check(table, store)
     return (table, "") if calibrates_N is not None else report_table.divide(table, choices.seed)
 
 
@@ -231,7 +231,7 @@ def _rows(table: ScoredTable, store: Store, where: Path) -> NDArray[np.int64]:
     """Return the row of the store of each patch of a table."""
     rows_N, missing = locate(store.ids_N, table.ids_N)
     if missing:
-        problem = f"names {len(missing)} of {len(table)} patches that {store.path} has not, the first '{missing[0]}'"
+        problem = f"names {len(missing)} of {len(table)} patches that {store} has not, the first '{missing[0]}'"
         raise DataError(where, problem, "give the store that was predicted, or none")
     return rows_N
 
@@ -247,9 +247,9 @@ def _check_origin(trained: TrainedRun, store: Store, *, named: bool) -> str:
         "split": "it was dealt anew since, so these patches may have been trained on",
     }[what]
     if not named:
-        remedy = f"restore it, or evaluate on it all the same with: {command_line('--store', store.path)}"
+        remedy = f"restore it, or evaluate on it all the same with: {command_line('--store', store)}"
         raise CheckpointError(
-            store.path, f"is not the {what} that the run was trained on: found {found}, wanted {wanted}", remedy
+            store, f"is not the {what} that the run was trained on: found {found}, wanted {wanted}", remedy
         )
     return f"this is not the {what} that the run was trained on (found {found}, wanted {wanted}): {told}"
 

@@ -166,7 +166,7 @@ def _labelled_rows(store: Store, split: Split) -> NDArray[np.int64]:
     num_positive, num_negative = int((labels_M == 1).sum()), int((labels_M == 0).sum())
     if not num_positive or not num_negative:
         problem = f"found {num_positive} positive and {num_negative} negative patches in the {split} split"
-        raise DataError(store.path, f"{problem}, wanted both", "choose another --split, or name patches with --ids")
+        raise DataError(store, f"{problem}, wanted both", "choose another --split, or name patches with --ids")
     return rows_M[labels_M >= 0]
 
 
@@ -177,7 +177,7 @@ def _choose(
     if choice.ids:
         rows_N, missing = locate(store.ids_N, choice.ids)
         if missing:
-            problem = f"found no patch '{missing[0]}' in {store.path}"
+            problem = f"found no patch '{missing[0]}' in {store}"
             raise UsageError("--ids", problem, "look up ids with 'fastpath inspect', or in the store's index.parquet")
         return rows_N, "ids"
     if choice.errors:

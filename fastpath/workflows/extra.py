@@ -12,7 +12,7 @@ from fastpath.config import Config
 from fastpath.errors import DataError, StoreError
 from fastpath.ingest.split import SplitTable
 from fastpath.shards.joined import JoinedStore
-from fastpath.shards.reader import Store, open_store
+from fastpath.shards.reader import Store, open_recorded
 from fastpath.types import Split
 from fastpath.workflows import mined
 from fastpath.workflows.mined import MinedTable
@@ -134,7 +134,7 @@ def _stores(table: MinedTable, store: Store) -> list[Store]:
     for path, fingerprint in places.itertuples(index=False):
         if fingerprint == store.fingerprint:
             continue
-        other = open_store(Path(path))
+        other = open_recorded(path, table.path)
         if other.fingerprint != fingerprint:
             problem = f"is not the store that patches were mined in: found {other.fingerprint}, wanted {fingerprint}"
             raise StoreError(path, problem, "restore it, or mine again")
@@ -154,7 +154,7 @@ def _rows(table: MinedTable, stores: Sequence[Store]) -> np.ndarray:
         for at in np.flatnonzero(table.frame["store_fingerprint"] == store.fingerprint):
             name = table.frame["id"].iloc[at]
             if name not in row_of:
-                raise DataError(table.path, f"names patch '{name}', which {store.path} does not hold", _MINE_AGAIN)
+                raise DataError(table.path, f"names patch '{name}', which {store} does not hold", _MINE_AGAIN)
             rows_T[at] = row_of[name]
         start += len(store)
     return rows_T

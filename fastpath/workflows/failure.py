@@ -55,7 +55,7 @@ def record(run_dir: Path, error: NonFiniteLossError, course: Sequence[Stage], da
     else:
         place = ["--epoch", str(error.epoch), "--position", str(positions.start), "--count", str(len(positions))]
         what = [*place, *fold, "--config", str(run_dir / SETTINGS)]
-    command = command_line("fastpath", "show", data.store.path, *what, "-o", run_dir / "failure")
+    command = command_line("fastpath", "show", data.store, *what, "-o", run_dir / "failure")
     facts = {"epoch": error.epoch, "step": error.step, "loss": str(error.loss), "show": command, "samples": samples}
     write_durably(run_dir / SETTINGS, _toml(config).encode())
     write_durably(run_dir / FACTS, (json.dumps(facts, indent=2) + "\n").encode())

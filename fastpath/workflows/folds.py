@@ -150,7 +150,7 @@ def train_all(
             listening(trackers, path, config, show) as tell,
         ):
             done = train.run(
-                store.path, path, config, runtime, resume=resume, split=split, residency=residency, on_event=tell
+                store.address, path, config, runtime, resume=resume, split=split, residency=residency, on_event=tell
             )
         if done.status == "interrupted":
             return None

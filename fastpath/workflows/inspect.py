@@ -76,7 +76,7 @@ def run(
         StoreError: `path` is not a store, or is damaged.
     """
     store = open_store(path)
-    table = read_split(store) if (path / fmt.SPLIT).exists() else None
+    table = read_split(store) if (store.path / fmt.SPLIT).exists() else None
     drawn = eda.sample_rows(store.labels_N, per_class, seed)
     rows_N = np.sort(np.concatenate(list(drawn.values())))
     survey = eda.survey(_blocks(store, rows_N, advance), store.labels_N)
@@ -115,7 +115,7 @@ def _facts(store: Store, table: SplitTable | None, survey: eda.Survey, stains_N2
     labels_N = store.labels_N[survey.rows_N]
     present = [label for label in CLASS_NAMES if label in survey.histograms]
     return {
-        "store": store.path.resolve().name,
+        "store": Path(store.place).name,
         "fingerprint": store.fingerprint,
         "patch_size_px": store.patch_size_px,
         "shards": len(store.manifest.shards),

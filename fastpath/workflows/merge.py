@@ -106,7 +106,9 @@ def _copy_shards(stores: Sequence[Store], staging: Staging, advance: Advance | N
     shards: list[fmt.ShardEntry] = []
     done, total = 0, sum(len(store) for store in stores)
     for store in stores:
-        for entry in store.manifest.shards:
+        for number, entry in enumerate(store.manifest.shards):
+            if store.remote is not None:
+                store.remote.fetch_shard(number, store.shard_bytes(number))
             name = fmt.shard_name(len(shards))
             try:
                 shutil.copyfile(store.path / entry.file, staging.store / name)

@@ -201,7 +201,7 @@ def _subject(run_dir: Path, predictions: Path | None, which: Which) -> _Subject:
     difference = trained.differs(store)
     if difference is not None:
         problem = "is not the {} that the run was trained on: found {}, wanted {}".format(*difference)
-        raise StoreError(store.path, problem, "restore it, or train a run on it as it is")
+        raise StoreError(store, problem, "restore it, or train a run on it as it is")
     return _Subject(trained, run_data_of(store, trained.config), predictions)
 
 
@@ -279,8 +279,7 @@ def _write(output: Path, finds: Sequence[_Finds], split: SplitTable) -> None:
         columns["probability"] += each.probability_N.tolist()
         columns["loss"] += each.loss_N.tolist()
         columns["weight"] += [WEIGHTS[kind] for kind in each.kinds_N]
-        place = each.store.remote.url if each.store.remote else str(each.store.path.resolve())
-        columns["store"] += [place] * len(each.rows_N)
+        columns["store"] += [each.store.place] * len(each.rows_N)
         columns["store_fingerprint"] += [each.store.fingerprint] * len(each.rows_N)
         columns["split_fingerprint"] += [mined.split_fingerprint(split)] * len(each.rows_N)
     mined.write(output, mined.frame_of(columns))

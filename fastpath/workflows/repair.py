@@ -63,6 +63,8 @@ def run(
         DataError: The source cannot be listed.
     """
     store = open_store(path)
+    if store.remote is not None:
+        raise StoreError(store, "found a store behind a URL, wanted one on disk to repair", "repair it where it lies")
     for damage in check_index(store):
         raise StoreError(store.path / damage.file, damage.problem, "pack again: the index is not in the source")
     listing = list_source(source, kind=kind, follow=follow)

@@ -119,7 +119,7 @@ def _rows(store: Store, split: SplitTable, part: Split, limit: int, seed: int) -
     if len(rows_N) == 0 or (labels_N < 0).any():
         found = f"{(labels_N < 0).sum()} unlabelled patches" if len(rows_N) else "no patches"
         raise DataError(
-            store.path,
+            store,
             f"found {found} in the {part} split, wanted labelled ones",
             "write another with 'fastpath split'",
         )

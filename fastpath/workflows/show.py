@@ -60,7 +60,7 @@ def patches(path: Path, output: Path, ids: Sequence[str]) -> ShowResult:
     rows_N, unknown = locate(store.ids_N, wanted)
     if unknown:
         problem = f"found {len(unknown)} of {len(wanted)} ids that are not in the store, the first '{unknown[0]}'"
-        raise UsageError("--ids", problem, f"look in the id column of {path / fmt.INDEX}")
+        raise UsageError("--ids", problem, f"look in the id column of {store.path / fmt.INDEX}")
     images_NHWC, shown, files = store.gather(rows_N), index_facts(store, rows_N), {}
     for facts, image in zip(shown, images_NHWC, strict=True):
         stem = facts["id"] if SAFE_NAME.fullmatch(facts["id"]) else f"row-{facts['row']}"

@@ -100,7 +100,7 @@ def _index_facts(data: RunData, rows_N: NDArray[np.int64]) -> list[dict[str, Any
     for store, at, own_N in data.joined.parts(rows_N):
         for place, facts in zip(at.tolist(), index_facts(store, own_N), strict=True):
             label = CLASS_NAMES[int(data.joined.labels_N[rows_N[place]])]
-            found[place] = facts | {"label": label, "store": str(store.path)}
+            found[place] = facts | {"label": label, "store": store.place}
     return found
 
 

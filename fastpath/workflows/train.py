@@ -254,7 +254,7 @@ def _start(
 def _facts(data: RunData, runtime: Runtime, memory: Budget) -> dict[str, Any]:
     """Return what `run.json` tells beside the result."""
     return {
-        "store": str(data.store.path.resolve()),
+        "store": data.store.place,
         "split_kind": data.split.kind,
         "split_seed": data.split.seed,
         "split_fold": data.split.fold if data.split.num_folds else None,

@@ -15,7 +15,7 @@ from fastpath.data.residency import Patches
 from fastpath.engine.checkpoint import Checkpoint, load_checkpoint
 from fastpath.errors import CheckpointError, DataError, UsageError
 from fastpath.model.registry import restore
-from fastpath.shards.reader import Store, open_store
+from fastpath.shards.reader import Store, open_recorded, open_store
 from fastpath.types import ChannelStats
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.run_data import run_data_of
@@ -33,26 +33,28 @@ class TrainedRun:
         checkpoint: Its content.
         config: The configuration the weights were trained with.
         stats: What training patches were normalised with.
-        store: Where the packed store lay that it was trained on; None where nothing beside the checkpoint tells.
+        store: Where the packed store lay that it was trained on, a path or a URL without secrets; None where nothing
+            beside the checkpoint tells.
     """
 
     path: Path
     checkpoint: Checkpoint
     config: Config
     stats: ChannelStats
-    store: Path | None
+    store: str | None
 
     def open_store(self, named: Path | None = None) -> Store:
         """Open the store that was named, else the run's own.
 
         Raises:
-            UsageError: None was named and the run's own is not known.
+            UsageError: None was named and the run's own is not known, or is a URL that was never opened here.
             StoreError: There is no store.
         """
-        chosen = named or self.store
-        if chosen is None:
+        if named is not None:
+            return open_store(named)
+        if self.store is None:
             raise UsageError(self.path, f"found no {directory.RUN} that tells its store", "name one with --store")
-        return open_store(chosen)
+        return open_recorded(self.store, self.path.parent / directory.RUN)
 
     def differs(self, store: Store) -> tuple[str, str, str] | None:
         """Return how a store is other than the one trained on, None where it is the same.
@@ -102,9 +104,9 @@ def open_run(run: Path, which: Which = "best") -> TrainedRun:
     return TrainedRun(path, checkpoint, config, stats, _store(path.parent / directory.RUN))
 
 
-def _store(facts: Path) -> Path | None:
+def _store(facts: Path) -> str | None:
     """Return where a run's store lay, if what lies beside its checkpoint tells."""
     try:
-        return Path(json.loads(facts.read_text(encoding="utf-8"))["store"])
+        return str(json.loads(facts.read_text(encoding="utf-8"))["store"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

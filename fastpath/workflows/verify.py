@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastpath.errors import DataError, StoreError
+from fastpath.errors import DataError, IntegrityError, StoreError
 from fastpath.ingest.readers import open_reader
 from fastpath.ingest.sources import Listing, list_source
 from fastpath.ingest.split import read_split
@@ -68,8 +68,11 @@ def run(
         DataError: The source cannot be listed.
     """
     store = open_store(path)
-    damages = check_index(store) + _check_split(store) + check_strangers(store)
-    checks = [partial(check_shard, store.path, number) for number in range(len(store.manifest.shards))]
+    lost = _fetched(store)
+    damages = check_index(store) + _check_split(store) + ([] if store.remote else check_strangers(store))
+    damages += [damage for each in lost.values() for damage in each]
+    numbers = [number for number in range(len(store.manifest.shards)) if number not in lost]
+    checks = [partial(check_shard, store.path, number) for number in numbers]
     compared = not_in_store = 0
     if source is not None and not any(damage.file == fmt.INDEX for damage in damages):
         listing = list_source(source, kind=kind, follow=follow)
@@ -80,7 +83,29 @@ def run(
         damages += _without_source(store, known)
     workers = workers or default_workers(len(store) * int(np.prod(store.manifest.patch_shape)))
     damages += _run(checks, workers, len(store), advance)
-    return VerifyResult(store.path, len(store), len(store.manifest.shards), compared, not_in_store, damages)
+    return VerifyResult(Path(str(store)), len(store), len(store.manifest.shards), compared, not_in_store, damages)
+
+
+def _fetched(store: Store) -> dict[int, list[Damage]]:
+    """Fetch every file of a store behind a URL anew, for the cache may hold what the server no longer does.
+
+    Returns:
+        What is wrong with each shard that could not be had as the manifest tells of it; those are not in the cache.
+
+    Raises:
+        FastpathError: The server does not answer, so nothing can be said.
+    """
+    lost: dict[int, list[Damage]] = {}
+    if store.remote is None:
+        return lost
+    store.remote.fetch_index(anew=True)
+    for number, entry in enumerate(store.manifest.shards):
+        try:
+            store.remote.fetch_shard(number, store.shard_bytes(number), anew=True)
+        except (IntegrityError, StoreError) as error:
+            (store.path / entry.file).unlink(missing_ok=True)
+            lost[number] = [Damage(entry.file, error.problem)]
+    return lost
 
 
 def _run(checks: list[partial[list[Damage]]], workers: int, num_patches: int, advance: Advance | None) -> list[Damage]:

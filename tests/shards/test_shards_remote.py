@@ -15,7 +15,6 @@ from fastpath.runtime import Runtime
 from fastpath.shards import format as fmt
 from fastpath.shards import remote
 from fastpath.shards.reader import open_store
-from fastpath.shards.remote import as_url
 from fastpath.types import Split
 from fastpath.workflows import pack, train, verify
 from fastpath.workflows.trained import open_run
@@ -119,13 +118,6 @@ def test_what_cannot_be_done_with_a_url(local: Path) -> None:
         open_store("nosuch://bucket/store")
     with pytest.raises(StoreError, match="divide it where it lies"):
         write_split(open_store("memory://bucket/store"))
-
-
-def test_paths_are_not_urls() -> None:
-    assert as_url("s3://bucket/a/b") == "s3://bucket/a/b"
-    assert as_url(Path("gs://bucket/a")) == "gs://bucket/a"
-    for path in ("/data/store", "store", "a:b/c", "./s3:/x"):
-        assert as_url(path) is None
 
 
 def test_a_folder_behind_a_url_is_a_source(kaggle_folder: Path, local: Path, tmp_path: Path) -> None:

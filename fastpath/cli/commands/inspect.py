@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fastpath.cli import options, render
+from fastpath.urls import as_url, without_secrets
 
 
 @options.command("inspect")
@@ -33,7 +34,9 @@ def command(store: Path, output: Path | None, sample: int, seed: int, as_json: b
 
     from fastpath.workflows import inspect
 
-    where = output or store.resolve().with_name(f"{store.resolve().name}-inspect")
+    url = as_url(store)
+    beside = store.resolve() if url is None else Path.cwd() / Path(without_secrets(url)).name
+    where = output or beside.with_name(f"{beside.name}-inspect")
     with render.progress_bar("inspecting", verbosity) as advance:
         found = inspect.run(store, where, per_class=sample, seed=seed, advance=advance)
     for text in found.notices if verbosity >= 0 else ():

@@ -19,7 +19,7 @@ from fastpath.ingest.sources.tables import Orphans, join_groups, keep_only
 from fastpath.ingest.sources.unlabelled import labels_in
 from fastpath.ingest.sources.url import list_url
 from fastpath.shards.format import MANIFEST
-from fastpath.shards.remote import as_url
+from fastpath.urls import behind_url, located
 
 KINDS = ("kaggle", "folder", "classes", "table", "pcam", "store")
 
@@ -70,8 +70,9 @@ def list_source(
     Raises:
         DataError: The source or a table is not as it should be, or a link leads elsewhere.
     """
-    url = as_url(source)
-    if url is not None and not source.exists():
+    source = located(source)
+    url = behind_url(source)
+    if url is not None:
         if follow:
             raise UsageError(OPTION, "found a source behind a URL, which has no links", "leave it out")
         listing = list_url(url, labels, orphans)

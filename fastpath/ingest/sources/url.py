@@ -1,4 +1,4 @@
-"""A folder behind a URL that fsspec knows, in the Kaggle layout or plain."""
+"""A folder behind a URL, in the Kaggle layout or plain."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from fastpath.ingest.sources.contents import SUFFIXES
 from fastpath.ingest.sources.listing import Listing, check_ids, unlabelled
 from fastpath.ingest.sources.tables import Orphans, join_groups, join_labels
 from fastpath.litter import is_litter
-from fastpath.shards.remote import file_system
+from fastpath.shards import transfer
+from fastpath.urls import without_secrets
 
 TABLES = ("train_labels.csv", "groups.csv")
+TABLE_BYTES_MAX = 1 << 30  # of ids of 40 characters, 20 million
 # What S3, Google's and Azure's stores, HTTP servers, SFTP and fsspec's own systems call a version or a time of change.
 _VERSIONS = (
     "ETag",
@@ -41,30 +43,33 @@ def list_url(url: str, labels: Path | None, orphans: Orphans) -> Listing:
         orphans: What to do with patches that the folder's group table does not name.
 
     Raises:
-        DataError: The folder cannot be listed or holds no images, or a table is not as it should be.
+        DataError: The folder holds no images, or a table is not as it should be.
+        FastpathError: The server refuses, or does not answer.
     """
-    system, root = file_system(url)
-    try:
-        prefix = "train/" if system.isdir(f"{root}/train") else ""
-        system.invalidate_cache()  # a listing from before a change would hide it
-        found = system.ls(f"{root}/{prefix}".rstrip("/"), detail=True)
-        tables = {name: system.cat_file(f"{root}/{name}") for name in TABLES if system.exists(f"{root}/{name}")}
-    except OSError as error:
-        raise DataError(url, f"cannot be listed ({type(error).__name__}: {error})", "check the URL") from None
-    entries = {str(entry["name"]).rsplit("/", 1)[-1]: entry for entry in found}
-    files = [file for file in entries if Path(file).suffix.lower() in SUFFIXES and not is_litter(file)]
-    names = {Path(file).stem: prefix + file for file in files}
-    if not names:
-        raise DataError(url, "found no patches", "give the URL of a folder of patches, or its parent with train/")
+    place, server = without_secrets(url), transfer.server_of(url)
+    within = server.listed("train")
+    prefix = "train/" if within is not None else ""
+    entries = server.listed("") if within is None else within
+    names: dict[str, str] = {}
+    for file in sorted(entries or {}):
+        if is_litter(file) or Path(file).suffix.lower() not in SUFFIXES:
+                continue
+            if names.setdefault(Path(file).stem, prefix + file) != prefix + file:
+            problem = f"found '{names[Path(file).stem]}' and '{prefix}{file}', wanted one file for each id"
+            raise DataError(place, problem, "remove one of the two")
+    if not names or entries is None:
+        remedy = "give the URL of a folder of patches that the server lists, or of its parent with train/"
+        raise DataError(place, "found no patches", remedy)
+    tables = {name: content for name in TABLES if (content := _table(server, name)) is not None}
     with tempfile.TemporaryDirectory() as scratch:
         for name, content in tables.items():
             (Path(scratch) / name).write_bytes(content)
         if labels is None and TABLES[0] in tables:
             labels = Path(scratch) / TABLES[0]
         ids, labels_N = sorted(names), unlabelled(len(names))
-        check_ids(ids, url)
+        check_ids(ids, place)
         if labels is not None:
-            ids, labels_N = join_labels(labels, names, Path(url))
+            ids, labels_N = join_labels(labels, names, Path(place))
         kind = "kaggle" if prefix else "folder"
         files = [names[name] for name in ids]
         stamps_N = np.array([_stamp(entries[file.removeprefix(prefix)]) for file in files], np.uint64)
@@ -72,6 +77,14 @@ def list_url(url: str, labels: Path | None, orphans: Orphans) -> Listing:
         if TABLES[1] in tables:
             listing = join_groups(listing, Path(scratch) / TABLES[1], orphans)
     return listing
+
+
+def _table(server: transfer.Server, name: str) -> bytes | None:
+    """Return a table of the folder, None where it has none."""
+    try:
+        return transfer.read(server, name, TABLE_BYTES_MAX, DataError)
+    except transfer.Absent:
+        return None
 
 
 def _stamp(entry: Mapping[str, Any]) -> int:
