@@ -11,6 +11,8 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -190,7 +192,12 @@ def _copy(found: Opened, most: int, target: Target, kind: type[FastpathError], w
         raise Passing(f"was cut after {done:,} of {found.num_bytes:,} bytes", "try again, or look after the server")
 
 
-def patiently(ask: Callable[[], Value], limit_s: float, stop: Callable[[], None] = lambda: None) -> Value:
+def patiently(
+    ask: Callable[[], Value],
+    limit_s: float,
+    stop: Callable[[], None] = lambda: None,
+    discard: Callable[[Value], None] = lambda value: None,
+) -> Value:
     """Return what a call returns, or raise what it raises; give up on one that takes too long.
 
     A socket's own time-out bounds each packet only, so a server that sends a byte at a time holds a reader for ever.
@@ -199,28 +206,36 @@ def patiently(ask: Callable[[], Value], limit_s: float, stop: Callable[[], None]
         ask: The call. Given up on, its thread stays behind until it ends by itself.
         limit_s: How long it may take.
         stop: Called when it is given up on.
+        discard: Told of what it returns after that.
 
     Raises:
         Passing: It took too long.
     """
-    answer: list[Value] = []
-    failure: list[BaseException] = []
+    done: Future[Value] = Future()
+    lock, given_up = threading.Lock(), False
 
     def work() -> None:
         try:
-            answer.append(ask())
+            value = ask()
         except BaseException as error:
-            failure.append(error)
+            done.set_exception(error)
+            return
+        with lock:
+            if not given_up:
+                done.set_result(value)
+                return
+        discard(value)
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    if thread.is_alive():
-        stop()
-        raise Passing(f"the server was silent or too slow for {limit_s:g} s", "try again, or look after the server")
-    if failure:
-        raise failure[0]
-    return answer[0]
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return done.result(limit_s)
+    except FutureTimeout:
+        with lock:
+            given_up = not done.done()
+        if not given_up:  # at the last moment
+            return done.result()
+    stop()
+    raise Passing(f"the server was silent or too slow for {limit_s:g} s", "try again, or look after the server")
 
 
 def file_system(url: str) -> tuple[Any, str]:

@@ -123,7 +123,7 @@ def _request(url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         )
 
     with _mapped(where):
-        return transfer.patiently(ask, patience.connect_s + patience.silence_s)
+        return transfer.patiently(ask, patience.connect_s + patience.silence_s, discard=lambda late: late.close())
 
 
 @lru_cache(maxsize=1)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    type=options.PATH,
+    type=options.OUTPUT,
     default=Path("fastpath-demo"),
     show_default=True,
     help="Where everything goes; what an earlier demo wrote there is replaced.",
