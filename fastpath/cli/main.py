@@ -101,7 +101,8 @@ def _told(error: Exception) -> tuple[str, int]:
             told = " ".join(told.split())
         return f"{redacted(told)} See '{context} --help'.", error.exit_code
     exhausted = memory_exhausted(error)
-    unknown = f"{type(error).__name__}: {redacted(' '.join(str(error).split()), foreign=True)}; run again with --debug for the traceback"
+    said = redacted(" ".join(str(error).split()), foreign=True)
+    unknown = f"{type(error).__name__}: {said}; run again with --debug for the traceback"
     return str(exhausted or unknown), 1
 
 

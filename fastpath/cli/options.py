@@ -20,10 +20,10 @@ _NAME_BYTES, _PATH_BYTES = 255, 4095  # Linux, of a name and of a path
 
 
 class UserPath(click.Path):
-    """A path that a file system can hold, whether or not it does; a `file:` URL of one; or where something is read, a URL.
+    """A path that a file system can hold, whether or not it does, a `file:` URL of one, or any other URL.
 
     Args:
-        urls: Whether a URL will do.
+        urls: Whether another URL will do: only where something is read.
     """
 
     name = "path"

@@ -53,8 +53,8 @@ def list_url(url: str, labels: Path | None, orphans: Orphans) -> Listing:
     names: dict[str, str] = {}
     for file in sorted(entries or {}):
         if is_litter(file) or Path(file).suffix.lower() not in SUFFIXES:
-                continue
-            if names.setdefault(Path(file).stem, prefix + file) != prefix + file:
+            continue
+        if names.setdefault(Path(file).stem, prefix + file) != prefix + file:
             problem = f"found '{names[Path(file).stem]}' and '{prefix}{file}', wanted one file for each id"
             raise DataError(place, problem, "remove one of the two")
     if not names or entries is None:
