@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xxhash
 
-from fastpath import __version__, files
+from fastpath import __version__
+from fastpath.files import durably, temporary_name, write_durably
 from fastpath.shards import format as fmt
 
 if TYPE_CHECKING:
@@ -32,22 +33,26 @@ def write_shard(path: Path, patch_shape: tuple[int, int, int], num_rows: int, bl
     Returns:
         The xxh3-128 of the file, 32 hex digits.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     header, written = fmt.npy_header((num_rows, *patch_shape)), 0
     digest = xxhash.xxh3_128(header)
-    with temporary.open("wb", buffering=0) as file:
-        file.write(header)
-        for block in blocks:
-            view = memoryview(block.data).cast("B")
-            digest.update(view)
-            while view:  # a raw write may be cut short, by a full disk first of all
-                view = view[file.write(view) :]
-            written += len(block)
-        if written != num_rows:
-            file.seek(0)
-            file.write(fmt.npy_header((written, *patch_shape)))
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("xb", buffering=0) as file:
+            file.write(header)
+            for block in blocks:
+                view = memoryview(block.data).cast("B")
+                digest.update(view)
+                while view:  # a raw write may be cut short, by a full disk first of all
+                    view = view[file.write(view) :]
+                written += len(block)
+            if written != num_rows:
+                file.seek(0)
+                file.write(fmt.npy_header((written, *patch_shape)))
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     return digest.hexdigest() if written == num_rows else fmt.hash_file(path)
 
 
@@ -84,15 +89,11 @@ def write_index(path: Path, contents: Contents) -> str:
     """Write `index.parquet` durably and return its hash."""
     import pyarrow.parquet as pq
 
-    temporary = path.with_name(path.name + ".tmp")
     first = _columns(contents, 0)
-    with pq.ParquetWriter(temporary, first.schema, compression="zstd") as writer:
+    with durably(path) as file, pq.ParquetWriter(file, first.schema, compression="zstd") as writer:
         writer.write_table(first, row_group_size=INDEX_ROWS)
         for start in range(INDEX_ROWS, len(contents.rows_N), INDEX_ROWS):
             writer.write_table(_columns(contents, start), row_group_size=INDEX_ROWS)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
     return fmt.hash_file(path)
 
 
@@ -159,7 +160,7 @@ def write_manifest(
         shards=list(shards),
         software=_software(),
     )
-    files.write_durably(folder / fmt.MANIFEST, fmt.dump_document(manifest))
+    write_durably(folder / fmt.MANIFEST, fmt.dump_document(manifest))
     return manifest
 
 

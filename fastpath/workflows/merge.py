@@ -14,11 +14,13 @@ import xxhash
 
 from fastpath import __version__
 from fastpath.errors import DataError, IntegrityError, StoreError, UsageError
+from fastpath.files import temporary_name
 from fastpath.ingest.quality import Flag, counts, flags_of, parse
 from fastpath.ingest.sources.listing import check_ids
 from fastpath.shards import format as fmt
+from fastpath.shards import place
 from fastpath.shards.reader import Store, open_store
-from fastpath.shards.staging import Staging, stage
+from fastpath.shards.staging import Staging, has_hash, settle, stage
 from fastpath.shards.writer import Contents, write_index, write_manifest
 from fastpath.workflows.pack import default_split
 
@@ -65,14 +67,16 @@ def run(paths: Sequence[Path], output: Path, *, advance: Advance | None = None) 
         IntegrityError: A shard does not have its hash.
     """
     output = Path(os.path.abspath(output))  # noqa: PTH100 (resolve would follow a link)
-    if output.exists():
-        raise UsageError(output, "found something there, wanted a free name", "choose another -o")
+    place.check_apart(output, paths)
+    settle(output)
+    place.vacancy(output, overwrite=False)
     stores = _in_order([open_store(path) for path in paths])
     shapes = {store.manifest.patch_shape for store in stores}
     if len(shapes) != 1:
         raise UsageError(paths[0], f"found patches of {len(shapes)} sizes, wanted one", "pack with --resize")
     plan = " ".join([__version__, "merge", *(store.fingerprint for store in stores)])
-    with stage(output, xxhash.xxh3_128_hexdigest(plan.encode())) as staging:
+    num_shards = sum(len(store.manifest.shards) for store in stores)
+    with stage(output, xxhash.xxh3_128_hexdigest(plan.encode()), num_shards) as staging:
         shards = _copy_shards(stores, staging, advance)
         contents, num_dropped = _leave_out(_join(stores), _dropped_flags(stores))
         write_manifest(
@@ -103,27 +107,40 @@ def _in_order(stores: list[Store]) -> list[Store]:
 
 
 def _copy_shards(stores: Sequence[Store], staging: Staging, advance: Advance | None) -> list[fmt.ShardEntry]:
-    shards: list[fmt.ShardEntry] = []
+    """Copy all shards but those that an earlier run has copied."""
+    sources = [(store, number, entry) for store in stores for number, entry in enumerate(store.manifest.shards)]
+    names = [fmt.shard_name(number) for number in range(len(sources))]
+    there = [has_hash(staging.store / name, entry.hash) for name, (*_, entry) in zip(names, sources, strict=True)]
+    missing = sum(entry.rows for (*_, entry), copied in zip(sources, there, strict=True) if not copied)
+    staging.check_room(missing * int(np.prod(stores[0].manifest.patch_shape)))
     done, total = 0, sum(len(store) for store in stores)
-    for store in stores:
-        for number, entry in enumerate(store.manifest.shards):
+    for (store, number, entry), name, copied in zip(sources, names, there, strict=True):
+        if not copied:
             if store.remote is not None:
                 store.remote.fetch_shard(number, store.shard_bytes(number))
-            name = fmt.shard_name(len(shards))
-            try:
-                shutil.copyfile(store.path / entry.file, staging.store / name)
-            except FileNotFoundError as error:
-                raise StoreError(store.path / entry.file, f"cannot be read ({error.strerror})", "repair it") from None
-            with (staging.store / name).open("rb") as file:
-                os.fsync(file.fileno())
-            if fmt.hash_file(staging.store / name) != entry.hash:
-                problem = "found other bytes than the manifest's hash"
-                raise IntegrityError(store.path / entry.file, problem, "run 'fastpath repair' on that store")
-            shards.append(fmt.ShardEntry(file=name, rows=entry.rows, hash=entry.hash))
-            done += entry.rows
-            if advance:
-                advance(min(done, total), total)
-    return shards
+            _copy(store.path / entry.file, staging.store / name, entry.hash)
+        done += entry.rows
+        if advance:
+            advance(min(done, total), total)
+    return [
+        fmt.ShardEntry(file=name, rows=entry.rows, hash=entry.hash)
+        for name, (*_, entry) in zip(names, sources, strict=True)
+    ]
+
+
+def _copy(source: Path, target: Path, wanted: str) -> None:
+    """Copy a shard, on disk and under its name only when it has its hash."""
+    temporary = temporary_name(target)
+    try:
+        shutil.copyfile(source, temporary)
+    except FileNotFoundError as error:
+        raise StoreError(source, f"cannot be read ({error.strerror})", "repair it") from None
+    if fmt.hash_file(temporary) != wanted:
+        problem = "found other bytes than the manifest's hash"
+        raise IntegrityError(source, problem, "run 'fastpath repair' on that store")
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(target)
 
 
 def _join(stores: Sequence[Store]) -> Contents:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -27,8 +26,9 @@ from fastpath.ingest.sources.pcam import official_parts
 from fastpath.ingest.sources.unlabelled import refuse_forgotten
 from fastpath.ingest.split import leak_notice, write_split
 from fastpath.shards import format as fmt
+from fastpath.shards import place
 from fastpath.shards.reader import Store, open_store
-from fastpath.shards.staging import Staging, clear_leftovers, stage
+from fastpath.shards.staging import Finished, Staging, settle, stage
 from fastpath.workflows.pool import default_workers, run_jobs, warm_up
 
 Advance = Callable[[int, int], None]
@@ -132,13 +132,19 @@ def run(
     """
     options = options or PackOptions()
     source, output = Path(source), Path(os.path.abspath(output))  # noqa: PTH100 (resolve would follow a link)
-    _check_target(source, output, overwrite=overwrite)
+    tables = [table for table in (options.labels, options.groups, options.only) if table is not None]
+    place.check_apart(output, [source, *tables])
+    settle(output)
+    replaces = place.vacancy(output, overwrite=overwrite)
     if engine is None and workers != 1:
         warm_up()
     listing, patch_shape, rows = _plan(source, options)
     plan = f"{__version__} {listing.fingerprint()} {patch_shape} {rows} {options.resize_px}"
-    with stage(output, xxhash.xxh3_128_hexdigest(plan.encode()), resume=resume) as staging:
-        jobs = _jobs(listing, output, rows, patch_shape, options)
+    jobs = _jobs(listing, output, rows, patch_shape, options)
+    again = "run the same command with --resume"
+    with stage(
+        output, xxhash.xxh3_128_hexdigest(plan.encode()), len(jobs), replaces=replaces, resume=resume, again=again
+    ) as staging:
         finished = _reusable(jobs, staging)
         _check_space(jobs, finished, staging)
         wanted = [job for job in jobs if job.number not in finished]
@@ -148,7 +154,7 @@ def run(
         num_resumed, told = sum(finished.values()), list(listing.notices)
         del listing, jobs, wanted  # hundreds of bytes a patch, which nothing needs from here on
         split, notices = ("", []) if options.part else default_split(staging.store)
-        staging.commit()
+        staging.commit(replaces)
     return _result(open_store(output), description, num_resumed, split, told + notices)
 
 
@@ -181,18 +187,6 @@ def _part(listing: Listing, rows: int, number: int, count: int) -> Listing:
         raise UsageError("--part", f"found {count} parts for {num_shards} shards", "use fewer parts, or --shard-mb")
     taken = listing.take(np.arange(first, min(last, len(listing))))
     return replace(taken, about={**taken.about, "part": f"{number}/{count}"})
-
-
-def _check_target(source: Path, output: Path, *, overwrite: bool) -> None:
-    if output.is_dir() and not any(output.iterdir()):
-        return
-    if output.exists() and not (overwrite and (output / fmt.MANIFEST).exists()):
-        found = "a store" if (output / fmt.MANIFEST).exists() else "other files"
-        remedy = "use --overwrite, or another -o" if found == "a store" else "choose another -o"
-        clear_leftovers(output)
-        raise UsageError(output, f"found {found} there, wanted a free name", remedy)
-    if source.exists() and source.resolve() in [output.resolve(), *output.resolve().parents]:
-        raise UsageError(output, "lies within the source", "choose an -o outside it")
 
 
 def _first_shape(listing: Listing, options: PackOptions) -> tuple[int, int, int]:
@@ -237,21 +231,24 @@ def _reusable(jobs: Sequence[ShardJob], staging: Staging) -> dict[int, int]:
     """Patches of each shard that an earlier run finished and whose source files have not been touched since."""
     reusable = {}
     for job in jobs:
-        found = staging.finished(job.number)
-        if found is None or (found[0].skipped and job.on_error == "fail"):
+        found = staging.recorded(job.number)
+        if found is None or (found[0].skipped and job.on_error == "fail") or not _is_of(job, *found):
             continue
-        if found[0].stamp == stamp_of_sources(job):
+        if found[0].stamp == stamp_of_sources(job) and staging.finished(job.number):
             reusable[job.number] = len(job.names)
     return reusable
 
 
+def _is_of(job: ShardJob, found: Finished, rows_N: np.ndarray) -> bool:
+    """Whether a record speaks of all of a job's patches and of no others."""
+    places = rows_N["position"] - job.first
+    within = bool(((places >= 0) & (places < len(job.names))).all() and (np.diff(places) > 0).all())
+    return within and len(rows_N) + len(found.skipped) == len(job.names)
+
+
 def _check_space(jobs: Sequence[ShardJob], finished: dict[int, int], staging: Staging) -> None:
     rows = sum(len(job.names) for job in jobs if job.number not in finished)
-    needed = rows * int(np.prod(jobs[0].patch_shape))
-    free = shutil.disk_usage(staging.root).free
-    if needed > free:
-        problem = f"found {free / 1e6:.0f} MB free, wanted {needed / 1e6:.0f} MB"
-        raise UsageError(staging.target, problem, "make room, or choose another -o")
+    staging.check_room(rows * int(np.prod(jobs[0].patch_shape)))
 
 
 def _fill(jobs: Sequence[ShardJob], done: int, workers: int, engine: Executor | None, advance: Advance | None) -> None:

@@ -21,11 +21,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastpath.errors import DataError, FastpathError, UsageError
+from fastpath.errors import DataError, FastpathError, IntegrityError, UsageError
 from fastpath.ingest import decode
-from fastpath.shards import staging
+from fastpath.shards import place, staging
 from fastpath.shards.reader import open_store
-from fastpath.workflows import pack, verify
+from fastpath.workflows import merge, pack, verify
 
 pytestmark = pytest.mark.e2e
 SMALL = pack.PackOptions(shard_bytes=6 * 768)
@@ -87,7 +87,7 @@ def test_fifty_kills(source: Path, reference: dict[str, bytes], tmp_path: Path) 
             assert contents(store) == reference
             with pytest.raises(UsageError, match="found a store there"):
                 pack.run(source, store, SMALL, workers=1, resume=True)
-            assert not (tmp_path / "store.partial").exists()
+            assert not (tmp_path / "store.fastpath-partial").exists()
             shutil.rmtree(store)
             continue
         after = finished_shards(store)
@@ -101,15 +101,14 @@ def test_fifty_kills(source: Path, reference: dict[str, bytes], tmp_path: Path) 
 def test_a_kill_after_the_store_has_its_name_leaves_it_whole(
     source: Path, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(_: Path, *, ignore_errors: bool = False) -> None:
-        if not ignore_errors:  # the last step of all
-            raise KeyboardInterrupt
+    def die(_: Path) -> None:
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(staging.shutil, "rmtree", die)
+        patch.setattr(place, "clear", die)  # the last step of all
         with pytest.raises(KeyboardInterrupt):
             pack.run(source, tmp_path / "store", SMALL, workers=1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "store.partial"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "store.fastpath-partial"]
     with pytest.raises(UsageError, match="found a store there"):
         pack.run(source, tmp_path / "store", SMALL, workers=1, resume=True)
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
@@ -135,7 +134,7 @@ def long_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_command_goes_on_where_it_was(long_source: Path, tmp_path: Path, how: signal.Signals) -> None:
-    store, partial = tmp_path / "store", tmp_path / "store.partial"
+    store, partial = tmp_path / "store", tmp_path / "store.fastpath-partial"
     command = ("pack", long_source, "-o", store, "--shard-mb", "1", "--workers", "2", "--resume", "--json")
     process = start(*command)
     while not list(partial.glob("work/*.record")):
@@ -175,10 +174,10 @@ def test_a_disk_that_fills_leaves_what_was_finished(
     source: Path, small_disk: Path, reference: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pack, "_check_space", lambda *_: None)
-    with pytest.raises(FastpathError, match=r"No space left.*--resume") as caught:
+    with pytest.raises(FastpathError, match=r"no space is left.*--resume") as caught:
         pack.run(source, small_disk / "store", SMALL, workers=1)
     assert caught.value.exit_status == 1
-    assert [path.name for path in small_disk.iterdir()] == ["store.partial"]
+    assert [path.name for path in small_disk.iterdir()] == ["store.fastpath-partial"]
     before = finished_shards(small_disk / "store")
     assert before
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
@@ -249,16 +248,16 @@ def test_a_resumed_pack_reads_again_what_has_changed(source: Path, tmp_path: Pat
 
 
 def test_two_packers_of_one_target(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staging, "LOCK_PATIENCE_S", 0.1)
+    monkeypatch.setattr(place, "LOCK_PATIENCE_S", 0.1)
     with (
-        staging.stage(tmp_path / "store", "some plan"),
+        staging.stage(tmp_path / "store", "some plan", 1),
         pytest.raises(UsageError, match="is being packed by another process"),
     ):
         pack.run(source, tmp_path / "store", SMALL, workers=1)
 
 
 def test_resume_refuses_another_plan(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), staging.stage(tmp_path / "store", "some plan"):
+    with pytest.raises(RuntimeError), staging.stage(tmp_path / "store", "some plan", 1):
         raise RuntimeError
     with pytest.raises(UsageError, match="unfinished pack of another source"):
         pack.run(source, tmp_path / "store", SMALL, workers=1, resume=True)
@@ -287,3 +286,140 @@ def test_overwriting_replaces_whole_stores_only(source: Path, reference: dict[st
         pack.run(source, tmp_path / "mine", SMALL, workers=1, overwrite=True)
     with pytest.raises(UsageError, match="lies within the source"):
         pack.run(source, source / "store", SMALL, workers=1)
+
+
+def test_a_source_named_like_a_staging_directory_is_kept(
+    source: Path, reference: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Neither `data.partial` packed to `data` nor an unrelated directory beside the target is fastpath's to remove."""
+    shutil.copytree(source, tmp_path / "data.partial")
+    (tmp_path / "merged.partial").mkdir()
+    (tmp_path / "merged.partial" / "thesis.txt").write_text("x")
+    pack.run(tmp_path / "data.partial", tmp_path / "data", SMALL, workers=1)
+    assert contents(tmp_path / "data") == reference
+    assert len(list((tmp_path / "data.partial" / "train").iterdir())) == 120
+    merge.run([tmp_path / "data"], tmp_path / "merged")
+    assert (tmp_path / "merged.partial" / "thesis.txt").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data.partial", "merged", "merged.partial"]
+
+
+def test_no_room_keeps_what_is_finished(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = tmp_path / "store"
+
+    def stop(done: int, _total: int) -> None:
+        if done >= 60:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack.run(source, store, SMALL, workers=1, advance=stop)
+    before = finished_shards(store)
+    assert len(before) == 10
+    for resume in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setattr(staging.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 0))
+            with pytest.raises(UsageError, match="found 0 MB free"):
+                pack.run(source, store, SMALL, workers=1, resume=resume)
+        assert finished_shards(store) == before
+    assert pack.run(source, store, SMALL, workers=1).num_resumed == 60
+
+
+def test_wrong_input_keeps_what_an_earlier_run_finished(source: Path, tmp_path: Path) -> None:
+    folder, store = tmp_path / "source", tmp_path / "store"
+    shutil.copytree(source, folder)
+    good = (folder / "train" / "p00119.tif").read_bytes()
+    (folder / "train" / "p00119.tif").write_bytes(b"broken")
+    with pytest.raises(DataError):
+        pack.run(folder, store, SMALL, workers=1, resume=True)
+    before = finished_shards(store)
+    with pytest.raises(DataError):
+        pack.run(folder, store, SMALL, workers=1)
+    assert finished_shards(store) == before
+    (folder / "train" / "p00119.tif").write_bytes(good)
+    assert pack.run(folder, store, SMALL, workers=1).num_resumed == 114
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "store"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_second_of_two_packs_of_one_target_is_refused(source: Path, tmp_path: Path, overwrite: bool) -> None:
+    """The second has looked at the target before the first took it, and gets the lock after it."""
+    store = tmp_path / "store"
+    if overwrite:
+        pack.run(source / "train", store, SMALL, workers=1)
+    first: list[dict[str, bytes]] = []
+
+    def between(plan: str) -> None:
+        pack.run(source, store, SMALL, workers=1, overwrite=overwrite)
+        first.append(contents(store))
+
+    usual = pack._plan
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pack, "_plan", lambda *told: (patch.undo(), between("first"), usual(*told))[-1])
+        with pytest.raises(UsageError, match=r"found a store there|another process wrote"):
+            pack.run(source / "train", store, SMALL, workers=1, overwrite=overwrite)
+    assert [contents(store)] == first
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_a_bad_input_after_a_kill_in_the_clearing_up_costs_nothing(
+    source: Path, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, left = tmp_path / "store", 30
+
+    def die(path: Path, missing_ok: bool = False, usual: Callable[..., None] = Path.unlink) -> None:
+        nonlocal left
+        left -= place.SUFFIX in str(path)
+        if not left:
+            raise KeyboardInterrupt
+        usual(path, missing_ok)
+
+    pack.run(source / "train", store, SMALL, workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", die)
+        with pytest.raises(KeyboardInterrupt):
+            pack.run(source, store, SMALL, workers=1, overwrite=True)
+    assert contents(store) == reference
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.tif").write_bytes(b"broken")
+    with pytest.raises(DataError):
+        pack.run(tmp_path / "bad", store, SMALL, workers=1, overwrite=True)
+    assert contents(store) == reference
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "store"]
+
+
+def test_a_merge_goes_on_after_a_kill_and_leaves_nothing(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, merged = tmp_path / "first", tmp_path / "merged"
+    copied: list[str] = []
+    pack.run(source, first, SMALL, workers=1)
+    for spoilt in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setattr(merge, "write_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                merge.run([first], merged)
+        partial = staging.Staging(merged)
+        if spoilt:
+            (partial.store / "shard-00003.npy").write_bytes(b"")
+        copied.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(merge, "_copy", lambda *told, usual=merge._copy: (copied.append(told[1].name), usual(*told)))
+            merge.run([first], merged)
+        assert copied == (["shard-00003.npy"] if spoilt else [])
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "merged"]
+        assert verify.run(merged, workers=1).damages == []
+        shutil.rmtree(merged)
+    (first / "shard-00002.npy").write_bytes((first / "shard-00003.npy").read_bytes())
+    with pytest.raises(IntegrityError, match="found other bytes"):
+        merge.run([first], merged)
+    assert [path.name for path in tmp_path.iterdir()] == ["first"]
+
+
+@pytest.mark.parametrize("output", ["first", "first/merged", "second/shard-00000.npy", "merged/../first"])
+def test_a_merge_into_its_own_stores_is_refused(source: Path, tmp_path: Path, output: str) -> None:
+    for name in ("first", "second"):
+        pack.run(source, tmp_path / name, SMALL, workers=1)
+    before = contents(tmp_path / "first") | contents(tmp_path / "second")
+    with pytest.raises(UsageError, match="lies within the source"):
+        merge.run([tmp_path / "first", tmp_path / "second"], tmp_path / output)
+    assert contents(tmp_path / "first") | contents(tmp_path / "second") == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
