@@ -7,7 +7,7 @@ import os
 import pkgutil
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -23,6 +23,16 @@ INTERRUPTED = 130  # 128 + SIGINT, what shells report for Ctrl-C
 
 class LazyGroup(click.Group):
     """Commands are the modules of `fastpath.cli.commands`, imported when they are asked for."""
+
+    def main(self, *arguments: Any, standalone_mode: bool = True, **named: Any) -> Any:  # noqa: ANN401 (as click's)
+        """Run as click does, but leave Ctrl-C and a reader that has left to whoever asks for no `standalone_mode`."""
+        if standalone_mode or "_FASTPATH_COMPLETE" in os.environ:  # completion in a shell is click's
+            return super().main(*arguments, standalone_mode=standalone_mode, **named)
+        try:
+            with self.make_context("fastpath", sys.argv[1:]) as context:
+                return self.invoke(context)
+        except click.exceptions.Exit as ended:
+            return ended.exit_code
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name every command, in alphabetical order."""
