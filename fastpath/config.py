@@ -27,6 +27,10 @@ from fastpath.config_train import StageConfig as StageConfig
 from fastpath.config_train import TrainConfig as TrainConfig
 from fastpath.config_train import fill_stages
 from fastpath.errors import ConfigError
+from fastpath.files import read_regular
+
+BYTES_MAX = 1 << 20
+"""Of a configuration's file: 1 MiB, a thousand times what all keys need."""
 
 
 class Config(Section):
@@ -94,9 +98,7 @@ def load(path: Path | None, overrides: Iterable[str] = ()) -> Config:
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(path, f"cannot be read ({error.strerror})", "give the path of a TOML file") from None
+            values = tomllib.loads(read_regular(path, bytes_max=BYTES_MAX, follow=True, kind=ConfigError).decode())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(path, f"is not TOML ({error})", "correct that line") from None
     for override in overrides:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from fastpath import files
 from fastpath.errors import DataError, StoreError
+from fastpath.files import read_regular
 from fastpath.ingest.draw import stratified_draw
 from fastpath.ingest.sources.pcam import official_parts
 from fastpath.shards import format as fmt
@@ -185,18 +187,18 @@ def write_split_from_csv(store: Store, table: Path) -> SplitTable:
     """
     row_of = {str(name): row for row, name in enumerate(store.ids_N)}
     codes_N = np.full(len(store), ord("-"), np.uint8)
+    content = read_regular(table, bytes_max=1 << 30, follow=True, kind=DataError)
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            for line, values in enumerate(csv.DictReader(file), start=2):
-                name, part = values.get("id"), values.get("split")
-                where = f"{table} line {line}"
-                if name not in row_of or part not in set(Split):
-                    wanted = "wanted an id of the store and train, val or test"
-                    raise DataError(where, f"found id {name!r}, split {part!r}; {wanted}", "correct that line")
-                if codes_N[row_of[name]] != ord("-"):
-                    raise DataError(where, f"found id {name!r} a second time", "keep one of the two")
-                codes_N[row_of[name]] = ord(_CODES[Split(part)])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        for line, values in enumerate(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")), start=2):
+            name, part = values.get("id"), values.get("split")
+            where = f"{table} line {line}"
+            if name not in row_of or part not in set(Split):
+                wanted = "wanted an id of the store and train, val or test"
+                raise DataError(where, f"found id {name!r}, split {part!r}; {wanted}", "correct that line")
+            if codes_N[row_of[name]] != ord("-"):
+                raise DataError(where, f"found id {name!r} a second time", "keep one of the two")
+            codes_N[row_of[name]] = ord(_CODES[Split(part)])
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(table, f"cannot be read as CSV ({error})", "give a CSV with columns id,split") from None
     return _keep(store, _from_codes(store, "csv", codes_N, seed=0, val=0.0))
 

@@ -6,6 +6,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastpath.errors import DataError
+from fastpath.files import read_regular
 from fastpath.text import from_cell, to_csv
 
 if TYPE_CHECKING:
@@ -14,7 +16,14 @@ if TYPE_CHECKING:
 SUFFIXES = (".parquet", ".csv")
 TEXTS = ("id", "group", "slide", "wsi", "kind", "store", "store_fingerprint", "split_fingerprint")
 """Columns of text, also where they look like numbers or like a missing value: '007' and 'NA' are names."""
+BYTES_MAX = 1 << 32
+"""Of a table: 4 GiB, some 40 million patches."""
 _MISSING = ("", "NA", "NaN", "nan", "None", "null")
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Return a table of a regular file; raises as `read_regular`, and as `parse`."""
+    return parse(read_regular(path, bytes_max=BYTES_MAX, follow=True, kind=DataError), path)
 
 
 def parse(content: bytes, path: Path) -> pd.DataFrame:
@@ -40,7 +49,7 @@ def parse(content: bytes, path: Path) -> pd.DataFrame:
 def render(frame: pd.DataFrame, path: Path) -> bytes:
     """Return a table as the content of a file of this name; `parse` returns it."""
     if path.suffix == ".csv":
-        return to_csv(list(frame.columns), (map(_cell, row) for row in frame.itertuples(index=False)))
+        return to_csv(list(frame.columns), ([_cell(value) for value in row] for row in frame.itertuples(index=False)))
     content = io.BytesIO()
     frame.to_parquet(content, index=False)
     return content.getvalue()

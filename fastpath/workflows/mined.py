@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastpath.errors import DataError, UsageError
-from fastpath.files import write_durably
+from fastpath.files import read_regular, write_durably
 from fastpath.ingest.split import SplitTable
 from fastpath.workflows import frames
 
@@ -94,8 +94,8 @@ def read(path: Path) -> MinedTable:
         DataError: It cannot be read, lacks a column, or holds a value out of range or a patch twice.
     """
     remedy = "give a table that 'fastpath mine' wrote"
+    content = read_regular(path, bytes_max=frames.BYTES_MAX, follow=True, kind=DataError)
     try:
-        content = path.read_bytes()
         frame = frames.parse(content, path)
     except Exception as error:
         # pandas and Arrow raise what they like over a damaged file.

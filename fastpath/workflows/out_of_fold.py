@@ -67,11 +67,13 @@ def read(path: Path) -> pd.DataFrame:
     """
     remedy = "give the out_of_fold.parquet of 'fastpath train --folds'"
     try:
-        frame = frames.parse(path.read_bytes(), path)
+        frame = frames.read(path)
         logits_N = frame["logit"].to_numpy(np.float64)
         names = frame["id"]
     except KeyError as error:
         raise DataError(path, f"found no column {error}, wanted {', '.join(COLUMNS)}", remedy) from None
+    except DataError:
+        raise
     except Exception as error:
         # pandas and Arrow raise what they like over a damaged file.
         raise DataError(path, f"cannot be read as a table ({' '.join(str(error).split())[:120]})", remedy) from None

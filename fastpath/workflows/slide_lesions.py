@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,8 +14,11 @@ from PIL import Image, ImageDraw
 
 from fastpath.analysis import froc, metrics, slides
 from fastpath.errors import DataError
+from fastpath.files import read_regular
 from fastpath.ingest.slide_reader import SlideReader, open_slide
 from fastpath.workflows.slide_grid import Grid
+
+_BYTES_MAX = 1 << 28  # CAMELYON16's largest has 2 MB
 
 Polygon = list[tuple[float, float]]
 
@@ -131,15 +135,16 @@ def _image(path: Path, slide: SlideReader, size_px: tuple[int, int], scale: floa
 
 def _table(path: Path) -> dict[str, Polygon]:
     polygons: dict[str, Polygon] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file):
-            polygons.setdefault(row["lesion"], []).append((float(row["x"]), float(row["y"])))
+    content = read_regular(path, bytes_max=_BYTES_MAX, follow=True, kind=DataError)
+    for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")):
+        polygons.setdefault(row["lesion"], []).append((float(row["x"]), float(row["y"])))
     return polygons
 
 
 def _annotations(path: Path) -> dict[str, Polygon]:
     polygons: dict[str, Polygon] = {}
-    for number, annotation in enumerate(ElementTree.parse(path).getroot().iter("Annotation")):
+    content = read_regular(path, bytes_max=_BYTES_MAX, follow=True, kind=DataError)
+    for number, annotation in enumerate(ElementTree.fromstring(content).iter("Annotation")):
         corners = sorted(annotation.iter("Coordinate"), key=lambda corner: int(corner.attrib["Order"]))
         polygons[str(number)] = [(float(corner.attrib["X"]), float(corner.attrib["Y"])) for corner in corners]
     return polygons

@@ -80,7 +80,9 @@ def run(table: Path, output: Path, *, top_k: int = slides.TOP_K) -> TableResult:
 def _read(table: Path) -> tuple[pd.DataFrame, str, str]:
     """Return the table and the names of the columns that tell slides and probabilities."""
     try:
-        frame = frames.parse(table.read_bytes(), table)
+        frame = frames.read(table)
+    except DataError:
+        raise
     except Exception as error:
         # pandas and Arrow raise what they like over a damaged file.
         reason = " ".join(str(error).split())[:120]

@@ -14,6 +14,7 @@ from typing import Any
 from fastpath import config as configuration
 from fastpath.config import Config
 from fastpath.errors import ConfigError
+from fastpath.files import read_regular
 
 _OPENING, _CLOSING = "([{", ")]}"
 
@@ -120,8 +121,9 @@ def _split(text: str) -> list[str]:
 def _read(path: Path) -> dict[str, Any]:
     """Read a grid file; a key it does not know is an error."""
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = read_regular(path, bytes_max=configuration.BYTES_MAX, follow=True, kind=ConfigError)
+        told = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             path, f"cannot be read as TOML ({error})", "give a file such as configs/sweeps/*.toml"
         ) from None
