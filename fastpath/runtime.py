@@ -69,6 +69,11 @@ class Runtime(Ranked, Streamed):
         return (self.device.index or 0) if self.device.type == "cuda" else None
 
     @property
+    def summing_threads(self) -> int:
+        """CPU threads that the sums of a step are shared out to, which their last digits depend on; 0 on a card."""
+        return self.num_threads if self.device.type == "cpu" else 0
+
+    @property
     def placement(self) -> Literal["cpu", "gpu"]:
         """Where DALI's image operators run."""
         return "gpu" if self.device.type == "cuda" else "cpu"

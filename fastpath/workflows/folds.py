@@ -108,8 +108,10 @@ def run(
         remedy = f"run: {command_line('fastpath', 'split', store_path, '--folds', num_folds)}"
         raise StoreError(store_path, f"found {found or 'no'} folds, wanted {num_folds}", remedy)
     splits = [read_split(store, fold) for fold in range(num_folds)]
+    stood = directory.standing(run_dir)
     directory.check_vacancy(run_dir, resume=resume)
-    frame = train_all(store, run_dir, config, runtime, splits, residency=residency, trackers=trackers, watch=watch)
+    how: dict[str, Any] = {"residency": residency, "trackers": trackers, "watch": watch}
+    frame = train_all(store, run_dir, config, runtime, splits, stood=stood, **how)
     result = _result(run_dir, num_folds, frame, leak_notice(store, splits[0]))
     if frame is not None:
         write_durably(run_dir / SUMMARY, (json_values.dumps(result) + "\n").encode())
@@ -126,8 +128,20 @@ def train_all(
     residency: ResidencyChoice = "auto",
     trackers: tuple[str, ...] = (),
     watch: Watch | None = None,
+    stood: directory.Standing | None = None,
 ) -> pd.DataFrame | None:
     """Train by each division into `run_dir/fold-k`, or go on with what is there; see `run`.
+
+    Args:
+        store: The store.
+        run_dir: Where to write; held against other processes until all is done.
+        config: The recipe.
+        runtime: Device and precision.
+        splits: The divisions.
+        residency: Where patches wait to be fed.
+        trackers: Of `trackers.TRACKERS`.
+        watch: Shows the training of each fold.
+        stood: What `run_directory.standing` said when the directory was looked at; None where it was not.
 
     Returns:
         The table of predictions, as `out_of_fold` describes it, also in the directory; None where it was interrupted.
@@ -135,18 +149,33 @@ def train_all(
     Raises:
         ConfigError: The recipe trains on validation patches.
         CheckpointError: What is there is of another recipe, store or division.
+        UsageError: Another process trains in the directory, or has done so since.
     """
     _check(config, runtime)
+    with directory.claimed(run_dir, stood):
+        return _train_each(store, run_dir, config, runtime, splits, residency, trackers, watch or _unwatched)
+
+
+def _train_each(
+    store: Store,
+    run_dir: Path,
+    config: Config,
+    runtime: Runtime,
+    splits: Sequence[SplitTable],
+    residency: ResidencyChoice,
+    trackers: tuple[str, ...],
+    watch: Watch,
+) -> pd.DataFrame | None:
+    """Do what `train_all` says, in a directory that is this process's own."""
     if (run_dir / directory.CONFIG).exists():
         directory.check_config(run_dir, config.to_dict())
     runtime = settle(runtime, config, began=directory.precision_of(run_dir))  # one for all folds
-    run_dir.mkdir(parents=True, exist_ok=True)
     write_durably(run_dir / directory.CONFIG, (json.dumps(config.to_dict(), indent=2) + "\n").encode())
     for fold, split in enumerate(splits):
         path = run_dir / f"fold-{fold}"
         resume = (path / directory.CONFIG).exists()
         with (
-            (watch or _unwatched)(f"fold {fold + 1} of {len(splits)}") as show,
+            watch(f"fold {fold + 1} of {len(splits)}") as show,
             listening(trackers, path, config, show) as tell,
         ):
             done = train.run(

@@ -23,7 +23,7 @@ from fastpath.engine.archive import share_file
 from fastpath.engine.checkpoint import Checkpoint, Origin, check_same_config, save_checkpoint
 from fastpath.engine.loop import EpochEvent
 from fastpath.errors import FastpathError, UsageError
-from fastpath.files import write_durably
+from fastpath.files import as_failure, write_durably
 from fastpath.workflows.curves import draw_curves
 
 CONFIG, RUN, JOURNAL, TIMINGS, HISTORY = "config.json", "run.json", "journal.jsonl", "timings.jsonl", "history.csv"
@@ -45,20 +45,48 @@ def check_vacancy(path: Path, *, resume: bool) -> None:
         raise UsageError(path, "found no run to resume", "drop --resume to start one")
 
 
+Standing = tuple[int, ...]
+"""Which run is in a directory and how far it is: inode and time of the files that tell."""
+
+
+def standing(path: Path) -> Standing:
+    """Return what `claimed` compares to see that nobody has begun or gone on with a run meanwhile."""
+    found: list[int] = []
+    for name in (CONFIG, LAST):
+        with contextlib.suppress(OSError):
+            facts = (path / name).stat()
+            found += [facts.st_ino, facts.st_mtime_ns]
+        found.append(-1)
+    return tuple(found)
+
+
 @contextmanager
-def claimed(path: Path) -> Iterator[None]:
+def claimed(path: Path, stood: Standing | None = None) -> Iterator[None]:
     """Make the directory and hold it against another process until the block ends, however it ends.
 
+    Args:
+        path: The directory.
+        stood: What `standing` said when the run in it was looked at; None where nothing was.
+
     Raises:
-        UsageError: Another process trains in it.
+        UsageError: Another process trains in it, or has done so since.
+        FastpathError: It cannot be made.
     """
-    path.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise as_failure(path, error) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
     except BlockingIOError:
+        os.close(descriptor)
         raise UsageError(path, "another process is training here", "wait for it, or choose another directory") from None
+    try:
+        if stood is not None and standing(path) != stood:
+            problem = "another process has trained here meanwhile"
+            raise UsageError(path, problem, "see how far it is, then go on with --resume or choose another directory")
+        yield
     finally:
         os.close(descriptor)
 
@@ -101,10 +129,23 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def precision_of(path: Path) -> str:
     """Return what the run in this directory, or the first of its folds, computes in; empty where nothing tells."""
+    return str(_told(path).get("precision", ""))
+
+
+def threads_of(path: Path) -> int:
+    """Return `Runtime.summing_threads` of the run in this directory, or the first of its folds; 0 if nothing tells."""
+    threads = _told(path).get("threads")
+    return threads if isinstance(threads, int) else 0
+
+
+def _told(path: Path) -> dict[str, Any]:
+    """Return what `run.json` tells of a run, or of the first of its folds."""
     for each in (path / RUN, path / "fold-0" / RUN):
         with contextlib.suppress(OSError, ValueError):
-            return str(json.loads(each.read_text(encoding="utf-8")).get("precision", ""))
-    return ""
+            values = json.loads(each.read_text(encoding="utf-8"))
+            if isinstance(values, dict):
+                return values
+    return {}
 
 
 def rewind(path: Path, num_epochs: int) -> None:

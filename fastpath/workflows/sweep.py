@@ -118,29 +118,34 @@ def run(
     """
     data = open_run_data(store_path, plan.settings[0].config)
     where = runtimes.resolve(device, precision=precision, num_threads=num_threads)
-    _claim(output, plan, {"store_fingerprint": data.store.fingerprint, "precision": where.precision})
-    if num_threads is None and jobs > 1:
-        num_threads = max(1, where.num_threads // jobs)
-    todo = [
-        Job(
-            store_path,
-            run_path(output, setting.slug, seed),
-            setting.config.model_copy(update={"seed": seed}),
-            device,
-            precision,
-            num_threads,
-        )
-        for seed in plan.seeds
-        for setting in plan.settings
-    ]
-    failures, interrupted = _train_all(todo, jobs, advance)
-    aucs_SR = [[_best_auc(run_path(output, setting.slug, seed)) for seed in plan.seeds] for setting in plan.settings]
-    if failures and all(auc is None for aucs in aucs_SR for auc in aucs):
-        raise FastpathError(output, f"every run failed, the first with: {failures[0]}", "correct that and sweep again")
-    labels_N = data.store.labels_N[data.val_rows_N]
-    result = _conclude(plan, aucs_SR, labels_N, failures, interrupted, output)
-    sweep_report.write(output, result)
-    return result
+    with directory.claimed(output):
+        _claim(output, plan, {"store_fingerprint": data.store.fingerprint, "precision": where.precision})
+        if num_threads is None and jobs > 1:
+            num_threads = max(1, where.num_threads // jobs)
+        todo = [
+            Job(
+                store_path,
+                run_path(output, setting.slug, seed),
+                setting.config.model_copy(update={"seed": seed}),
+                device,
+                precision,
+                num_threads,
+            )
+            for seed in plan.seeds
+            for setting in plan.settings
+        ]
+        failures, interrupted = _train_all(todo, jobs, advance)
+        aucs_SR = [
+            [_best_auc(run_path(output, setting.slug, seed)) for seed in plan.seeds] for setting in plan.settings
+        ]
+        if failures and all(auc is None for aucs in aucs_SR for auc in aucs):
+            raise FastpathError(
+                output, f"every run failed, the first with: {failures[0]}", "correct that and sweep again"
+            )
+        labels_N = data.store.labels_N[data.val_rows_N]
+        result = _conclude(plan, aucs_SR, labels_N, failures, interrupted, output)
+        sweep_report.write(output, result)
+        return result
 
 
 def run_path(output: Path, slug: str, seed: int) -> Path:
@@ -159,9 +164,8 @@ def _claim(output: Path, plan: Plan, shared: dict[str, str]) -> None:
             key = differing[0]
             problem = f"holds another sweep ('{key}': found {found.get(key)}, wanted {wanted.get(key)})"
             raise UsageError(output, problem, "go on with the settings it began with, or choose another directory")
-    elif output.exists() and (not output.is_dir() or any(output.iterdir())):
+    elif any(output.iterdir()):
         raise UsageError(output, "found something other than a sweep", "choose a new directory")
-    output.mkdir(parents=True, exist_ok=True)
     write_durably(path, (json.dumps(wanted, indent=2) + "\n").encode())
 
 

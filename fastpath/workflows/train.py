@@ -131,6 +131,7 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(together(runtime, run_dir))
         stack.enter_context(runtime.repeatable(config.train.deterministic))
+        stood = directory.standing(run_dir)
         runtime.first(lambda: directory.check_vacancy(run_dir, resume=resume))
         data = with_extra(open_run_data(store_path, config, split), config)
         course = course_of(config, len(data.train_rows_N))
@@ -142,7 +143,7 @@ def run(
         frame_px = max(training_frame(stage.config, data.patches.patch_size_px) for stage in course)
         memory = budget(residency, len(np.unique(rows_N)), data.patches.patch_size_px, runtime, frame_px)
         state = make_state(config, course, data, runtime, checkpoint, run_dir / directory.LAST)
-        runtime.first(lambda: _claim(stack, run_dir, origin, _facts(data, runtime, memory), state.epoch))
+        runtime.first(lambda: _claim(stack, run_dir, stood, origin, _facts(data, runtime, memory), state.epoch))
         emit = on_event or (lambda _event: None)
         emit(_start(state, data, course, config, memory, runtime.notice))
         pixels = place(data.patches, rows_N, memory.residency, runtime, frame_px)
@@ -161,9 +162,11 @@ def run(
     return result
 
 
-def _claim(stack: ExitStack, run_dir: Path, origin: Origin, facts: dict[str, Any], epoch: int) -> None:
+def _claim(
+    stack: ExitStack, run_dir: Path, stood: directory.Standing, origin: Origin, facts: dict[str, Any], epoch: int
+) -> None:
     """Make the run's directory this process's own for as long as the stack lives, and write down what begins."""
-    stack.enter_context(directory.claimed(run_dir))
+    stack.enter_context(directory.claimed(run_dir, stood))
     directory.begin(run_dir, origin, facts)
     directory.rewind(run_dir, epoch)
     stack.enter_context(directory.failing(run_dir))
@@ -261,6 +264,7 @@ def _facts(data: RunData, runtime: Runtime, memory: Budget) -> dict[str, Any]:
         "num_train": len(data.train_rows_N),
         "num_val": len(data.val_rows_N),
         "runtime": runtime.describe(),
+        "threads": runtime.summing_threads,
         "precision": runtime.precision,
         "precision_notice": runtime.notice,
         "memory": asdict(memory),

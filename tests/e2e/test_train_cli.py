@@ -59,9 +59,15 @@ def test_trains_and_says_where(
     told = json.loads((run_dir / "run.json").read_text())["precision"]
     assert told == "float32" or cpu_bfloat16
     assert ("no bfloat16" in " ".join(error.split())) == (not cpu_bfloat16)
-    # Resuming takes the run's own settings, and has nothing left to do.
-    status, out, _ = in_process(monkeypatch, capsys, store, "-o", run_dir, "--resume", "--json", "--threads", 1)
-    assert (status, json.loads(out)["status"], json.loads(out)["epochs"]) == (0, "finished", 2)
+    # Resuming takes the run's own settings, and has nothing left to do. With other threads, sums are taken otherwise.
+    for threads, notices in ((1, 0), (2, 1), (1, 1)):
+        status, out, error = in_process(
+            monkeypatch, capsys, store, "-o", run_dir, "--resume", "--json", "--threads", threads
+        )
+        assert (status, json.loads(out)["status"], json.loads(out)["epochs"]) == (0, "finished", 2)
+        assert (
+            " ".join(error.split()).count(f"goes on with {threads}: its last digits will differ; --threads") == notices
+        )
 
 
 def test_resuming_goes_on_in_the_precision_of_the_run(

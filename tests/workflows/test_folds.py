@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from fastpath.runtime import Runtime
 from fastpath.shards.reader import open_store
 from fastpath.types import Split
 from fastpath.workflows import folds, leak, mine, out_of_fold, pack, show_samples, trackers
+from fastpath.workflows.run_directory import claimed
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trained import open_run
 
@@ -264,3 +266,20 @@ def test_no_leak_is_seen_where_there_is_none() -> None:
     (_, _, gap), over = leak.difference(frames)
     assert over == "slide"
     assert gap.low < 0 < gap.high
+
+
+def test_folds_leave_a_directory_alone_that_another_process_has(
+    store: Path, whole: folds.FoldsResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = tmp_path / "folds"
+    with claimed(run_dir), pytest.raises(UsageError, match="another process is training here"):
+        folds.run(store, run_dir, config(), ONE_THREAD, 3)
+    assert not any(run_dir.iterdir())
+
+    def meanwhile(*_told: object) -> None:
+        shutil.copytree(whole.run_dir, run_dir, dirs_exist_ok=True)
+
+    monkeypatch.setattr(folds, "_check", meanwhile)
+    with pytest.raises(UsageError, match="another process has trained here meanwhile"):
+        folds.run(store, run_dir, config(), ONE_THREAD, 3)
+    assert (run_dir / "folds.json").read_bytes() == (whole.run_dir / "folds.json").read_bytes()

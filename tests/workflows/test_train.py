@@ -23,6 +23,7 @@ from fastpath.ingest.split import write_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import open_store
 from fastpath.workflows import pack, train
+from fastpath.workflows.run_data import RunData
 
 pytestmark = [pytest.mark.dali, pytest.mark.usefixtures("one_thread")]
 
@@ -292,3 +293,22 @@ class TestRefusals:
 
         with claimed(tmp_path / "run"), pytest.raises(UsageError, match="another process is training here"):
             train.run(store, tmp_path / "run", config(), ONE_THREAD)
+
+    def test_a_run_that_appeared_since_the_directory_was_looked_at(
+        self, store: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Between the check and the claim another process trains a whole run: it is not begun anew."""
+        run_dir, usual = tmp_path / "run", train.open_run_data
+
+        def meanwhile(*told: Any) -> RunData:
+            shutil.copytree(whole, run_dir, dirs_exist_ok=True, copy_function=shutil.copy)
+            return usual(*told)
+
+        for resume in (False, True):
+            before = sorted(path.name for path in run_dir.iterdir()) if run_dir.exists() else []
+            assert bool(before) == resume
+            monkeypatch.setattr(train, "open_run_data", meanwhile)
+            with pytest.raises(UsageError, match="another process has trained here meanwhile"):
+                train.run(store, run_dir, config(), ONE_THREAD, resume=resume)
+            assert_same_run(run_dir, whole)
+            assert (run_dir / "run.json").read_bytes() == (whole / "run.json").read_bytes()

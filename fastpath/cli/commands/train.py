@@ -81,6 +81,8 @@ def command(
     settings = _settings(output, config_path, overrides, shorts, resume=resume)
     began = run_directory.precision_of(output) if resume else ""
     where = _runtime(device, threads, precision, began, quiet=verbosity < 0)
+    if resume:
+        _tell_threads(run_directory.threads_of(output), where)
     verbosity = verbosity if where.rank == 0 else -1
     heard = trackers if where.rank == 0 else ()
     if folds:
@@ -137,6 +139,13 @@ def _runtime(
     if began and began != where.precision and not where.tentative:
         render.notice(f"the run began in {began} and goes on in {where.precision}: its end will differ a little")
     return where
+
+
+def _tell_threads(began: int, where: Runtime) -> None:
+    """Say so where a run goes on on another number of CPU threads, which share sums out in another way."""
+    if where.rank == 0 and 0 < began != where.summing_threads > 0:
+        told = f"the run began with {began} threads and goes on with {where.num_threads}: its last digits will differ"
+        render.notice(f"{told}; --threads {began} keeps them")
 
 
 def _tell(result: TrainResult, start: StartEvent | None, where: Runtime, again: str, *, as_json: bool) -> None:
