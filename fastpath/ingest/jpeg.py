@@ -24,6 +24,9 @@ _FRAMES = {0xC0, 0xC1, 0xC2}  # Huffman-coded baseline, extended and progressive
 _OTHER_FRAMES = {0xC3: "lossless", 0xC9: "arithmetic", 0xCA: "arithmetic", 0xCB: "lossless arithmetic"}
 _OTHER_FRAMES |= {number: "hierarchical" for number in (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF)}
 
+_END = b"\xff\xd9"
+_NOISE = bytes(range(1, 255)) * 4
+
 Marker = tuple[int, bytes]
 
 
@@ -120,17 +123,31 @@ def _check_frame(markers: Sequence[Marker], scans: bytes, components: int, remed
     check_size(height, width)
     if scans.count(bytes([0xFF, _SCAN])) > MAX_SCANS:
         raise damaged(f"a JPEG stream of more than {MAX_SCANS} scans")
-    if b"\xff\xd9" not in scans:
+    if _END not in scans:
         raise damaged("a JPEG stream that is truncated: it has no end")
 
 
 def _pixels(markers: Sequence[Marker], scans: bytes) -> np.ndarray:
-    """Decode what is left of a stream: uint8 [H, W, 1 or 3]."""
+    """Decode what is left of a stream: uint8 [H, W, 1 or 3].
+
+    Where a stream ends early, libjpeg leaves the rest grey and says nothing. What ends in that grey, or has several
+    scans, is decoded again with noise before its end, which a stream that has all its pixels never comes to read.
+    """
+    parts = [bytes([0xFF, kind]) + (len(payload) + 2).to_bytes(2, "big") + payload for kind, payload in markers]
+    head = b"".join([START, *parts])
+    pixels = _decode(head + scans)
+    if (pixels[-1, -1] == 128).all() or scans.count(bytes([0xFF, _SCAN])) > 1:
+        end = scans.index(_END)
+        if not np.array_equal(pixels, _decode(head + scans[:end] + _NOISE + scans[end:])):
+            raise damaged("a JPEG stream that ends before its pixels do")
+    return pixels
+
+
+def _decode(data: bytes) -> np.ndarray:
     from PIL import Image
 
-    parts = [bytes([0xFF, kind]) + (len(payload) + 2).to_bytes(2, "big") + payload for kind, payload in markers]
     try:
-        with Image.open(io.BytesIO(b"".join([START, *parts, scans])), formats=("JPEG",)) as image:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             pixels = np.asarray(image)
     except (OSError, ValueError, SyntaxError) as error:
         raise damaged(f"JPEG: {error}") from None

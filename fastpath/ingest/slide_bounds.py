@@ -41,7 +41,7 @@ def check_file(path: Path) -> None:
 
 
 def _check_directories(data: mmap.mmap) -> None:
-    far = _NDPI in next(directories(data, 1))
+    far = _is_far(data)
     last: Directory | None = None
     for number, page in enumerate(directories(data, MAX_DIRECTORIES, far=far), 1):
         _check_page(page, number, len(data))
@@ -49,6 +49,14 @@ def _check_directories(data: mmap.mmap) -> None:
     if last is not None and last.after:
         kind = "more than 4096 directories" if number == MAX_DIRECTORIES else "directories that run in a circle"
         raise UnreadableError(f"found {kind}, wanted a chain that ends", _REMEDY)
+
+
+def _is_far(data: mmap.mmap) -> bool:
+    """Say whether a file is Hamamatsu's, whose offsets of directories take 8 bytes, the first one's too."""
+    try:
+        return _NDPI in next(directories(data, 1, far=True))
+    except UnreadableError:
+        return False
 
 
 def _check_page(page: Directory, number: int, num_bytes: int) -> None:

@@ -51,7 +51,7 @@ class Picture:
         self.luma_3, self.reference_6 = page.fractions(529, _LUMA), page.fractions(532, _REFERENCE)
         subsampling = (1, 1)
         if self.photometric == _YCBCR:
-            across, down = page.numbers(530, segments.default_subsampling(page))[:2]
+            across, down = (*page.numbers(530, segments.default_subsampling(page)), 0, 0)[:2]
             subsampling = (down, across)
         self.layout = segments.layout(page, num_samples, self.photometric == _YCBCR, subsampling, num_bytes)
 

@@ -140,7 +140,7 @@ def _by_libtiff(
         with Image.open(file, formats=("TIFF",)) as image:
             whole = np.asarray(image)
     except (OSError, ValueError, SyntaxError):
-        if compression == ZSTD and not _has_zstd():
+        if compression == ZSTD and not has_zstd():
             raise unsupported("compression Zstandard (50000) is not read by the Pillow installed", REPACK) from None
         raise damaged(f"{NAMES[compression]} cannot be unpacked") from None
     if whole.shape != (rows, row_bytes) or whole.dtype != np.uint8:
@@ -162,7 +162,8 @@ def _grey_tiff(compression: int, packed: Sequence[memoryview], strip_rows: int, 
 
 
 @cache
-def _has_zstd() -> bool:
+def has_zstd() -> bool:
+    """Say whether Pillow's libtiff packs and unpacks Zstandard."""
     from PIL import Image
 
     try:

@@ -156,7 +156,7 @@ def _check_kind(found: Layout, block: tuple[int, int]) -> None:
     if found.predictor == 2 and found.compression not in codecs.WITH_PREDICTOR:
         name = codecs.NAMES[found.compression]
         raise unsupported(f"predictor 2 is not read with {name}: readers disagree on what it means there", REPACK)
-    if set(block) - {1, 2, 4} or len(block) != 2:
+    if set(block) - {1, 2, 4}:
         raise damaged(f"subsampling of YCbCr by {block}, wanted 1, 2 or 4")
     if found.block != (1, 1) and (found.planar or found.num_samples != 3 or found.predictor != 1):
         beside = "planes" if found.planar else "alpha" if found.num_samples != 3 else "predictor 2"

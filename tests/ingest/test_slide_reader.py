@@ -14,7 +14,7 @@ from PIL import Image
 
 from fastpath.errors import DataError
 from fastpath.ingest import slide_reader
-from fastpath.ingest.slide_bounds import check_levels
+from fastpath.ingest.slide_bounds import check_file, check_levels
 
 pytest.importorskip("openslide", reason="pip install 'fastpath[slide]'")
 
@@ -151,6 +151,16 @@ def test_a_slide_that_claims_what_none_has_is_refused_in_one_line(bomb: str, tmp
     with pytest.raises(DataError, match=words) as caught:
         slide_reader.open_slide(_written(tmp_path / "slide.tif", data))
     assert "\n" not in str(caught.value)
+
+
+def test_offsets_of_eight_bytes_are_followed(tmp_path: Path) -> None:
+    entries = [(256, 4, 1, 100), (257, 4, 1, 100), (65420, 4, 1, 1)]
+    first = struct.pack("<H", 3) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + struct.pack("<Q", 100)
+    entries[0] = (256, 4, 1, 2**31)
+    second = struct.pack("<H", 3) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + struct.pack("<Q", 0)
+    path = _written(tmp_path / "slide.ndpi", b"II*\0" + struct.pack("<Q", 12) + first.ljust(88, b"\0") + second)
+    with pytest.raises(DataError, match="found 2147483648 by 100 pixels in directory 2"):
+        check_file(path)
 
 
 LEVELS = {
