@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections import Counter
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from fastpath.errors import DataError
 from fastpath.ingest import jpeg, png, tiff
 from fastpath.ingest.pictures import ALPHA, PAGES, TURNED
-from fastpath.ingest.unreadable import MAX_SIDE_PX, RESTORE, UnreadableError, unsupported
+from fastpath.ingest.unreadable import MAX_SIDE_PX, RESTORE, UnreadableError, reason, unsupported
 
 __all__ = ["ALPHA", "PAGES", "TURNED", "decode", "decode_file", "decode_general", "read_bytes", "read_plain"]
 
@@ -63,6 +62,8 @@ def read_bytes(path: Path | str) -> bytes:
             os.close(descriptor)
     except OSError as error:
         raise DataError(path, f"cannot be read ({error.strerror})", "restore the file") from None
+    except ValueError:  # a name with a zero byte, as a damaged table may give it
+        raise DataError(repr(str(path)), "is no name that a file can have", "correct the table") from None
     if len(data) != size or (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns):
         raise DataError(path, "changed while it was being read", "pack when nothing writes to the source")
     return data
@@ -84,7 +85,7 @@ def read_plain(path: str, out: np.ndarray) -> os.stat_result | None:
         return None
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
+    except (OSError, ValueError):
         return None
     try:
         before = os.fstat(descriptor)
@@ -137,7 +138,7 @@ def decode_general(data: bytes, where: object, notes: Counter[str]) -> np.ndarra
     except MemoryError:
         raise
     except Exception as error:  # nothing is known to come here; should it, then of hostile bytes
-        problem = f"cannot be decoded ({type(error).__name__}: {_ADDRESS.sub('', ' '.join(str(error).split()))[:120]})"
+        problem = f"cannot be decoded ({type(error).__name__}: {reason(error)})"
         raise DataError(where, problem, RESTORE) from None
     notes.update(found)
     return pixels
@@ -198,7 +199,6 @@ def _remember(data: bytes, start: int, pixels: np.ndarray) -> None:
         _plain[len(data), data[:start], data[start + length :]] = (pixels.shape[0], pixels.shape[1])
 
 
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _OTHERS = (
     ("GIF", 0, b"GIF8"),
     ("BMP", 0, b"BM"),

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastpath.ingest.pictures import PAGES, WANTED, check_size, orientation_of_exif, upright
-from fastpath.ingest.unreadable import CONVERT, REPACK, damaged, unsupported
+from fastpath.ingest.unreadable import CONVERT, REPACK, damaged, reason, unsupported
 
 START = b"\xff\xd8"
 MAX_MARKERS = 1 << 14  # before the first scan: room for an ICC profile and a maker's notes
@@ -100,7 +100,7 @@ def _parse(data: bytes, *, with_scan: bool = True) -> tuple[list[Marker], bytes]
             return markers, b""
         length = int.from_bytes(data[at + 2 : at + 4], "big")
         if length < 2 or at + 2 + length > len(data):
-            raise damaged(f"a JPEG stream whose marker {kind:#x} reaches beyond its end")
+            raise damaged(f"a JPEG stream whose marker FF{kind:02X} reaches beyond its end")
         markers.append((kind, data[at + 4 : at + 2 + length]))
         at += 2 + length
     raise damaged(f"a JPEG stream of more than {MAX_MARKERS} markers")
@@ -150,5 +150,5 @@ def _decode(data: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             pixels = np.asarray(image)
     except (OSError, ValueError, SyntaxError) as error:
-        raise damaged(f"JPEG: {error}") from None
+        raise damaged(f"JPEG: {reason(error)}") from None
     return pixels[..., None] if pixels.ndim == 2 else pixels

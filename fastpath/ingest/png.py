@@ -13,7 +13,7 @@ from collections import Counter
 import numpy as np
 
 from fastpath.ingest.pictures import ALPHA, PAGES, WANTED, check_size, orientation_of_exif, upright
-from fastpath.ingest.unreadable import damaged, truncated, unsupported
+from fastpath.ingest.unreadable import damaged, reason, truncated, unsupported
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 1 << 16
@@ -40,7 +40,7 @@ def decode_png(data: bytes, notes: Counter[str]) -> np.ndarray:
     try:
         decoded = _pixels(pixels)
     except (OSError, ValueError, SyntaxError) as error:
-        raise damaged(f"PNG: {error}") from None
+        raise damaged(f"PNG: {reason(error)}") from None
     if colour == 6 or b"tRNS" in said:
         notes[ALPHA] += 1
     if int.from_bytes(said.get(b"acTL", b"")[:4], "big") > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from PIL import Image
 
 from fastpath.errors import DataError, UsageError
 from fastpath.ingest.slide_bounds import check_file, check_levels
+from fastpath.ingest.unreadable import reason
 
 Pixels = NDArray[np.uint8]
 
@@ -133,8 +133,7 @@ def open_slide(path: Path) -> SlideReader:
 
 
 def _unreadable(path: Path, problem: str, error: Exception) -> DataError:
-    reason = re.sub(r" (object )?at 0x[0-9a-f]+", "", " ".join(str(error).split()))[:120]
-    return DataError(path, f"{problem} ({reason})", "restore the file, or convert it to a tiled TIFF")
+    return DataError(path, f"{problem} ({reason(error)})", "restore the file, or convert it to a tiled TIFF")
 
 
 def tissue_share(overview: Pixels, cell_px: int) -> NDArray[np.float64]:

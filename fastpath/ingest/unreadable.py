@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 MAX_SIDE_PX = 4096  # a patch, not a slide: a header that claims more is a bomb, refused before any memory is taken
 RESTORE = "restore the file, or leave it out with --on-error skip"
 CONVERT = "convert it to 8-bit RGB"
@@ -34,3 +36,9 @@ def truncated(found: int, wanted: int) -> UnreadableError:
 def unsupported(problem: str, remedy: str = CONVERT) -> UnreadableError:
     """The file is sound, as far as one can see, and of a kind that is not read."""
     return UnreadableError(problem, remedy)
+
+
+def reason(error: Exception) -> str:
+    """Return what a library says of a file, in one short line without addresses of its objects in memory."""
+    text = " ".join(str(error).split())
+    return re.sub(r"<[\w.]+ object at 0x[0-9a-f]+>| at 0x[0-9a-f]+", "it", text)[:120]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import resource
 import struct
 import zlib
 from collections import Counter
@@ -70,7 +71,7 @@ def turned(orientation: int) -> np.ndarray:
 RGBA = np.concatenate([PATCH, np.full_like(PATCH[..., :1], 90)], axis=2)
 WIDE = np.repeat(PATCH, 2, axis=2)  # 16 bits
 IDAT = zlib.compress(rows(PATCH))
-BOMB = zlib.compress(bytes(1 << 26))
+BOMB = zlib.compress(bytes(1 << 24))
 
 PNGS: dict[str, tuple[bytes, set[str]]] = {
     "plain": (png(), set()),
@@ -223,6 +224,7 @@ JPEGS_REFUSED: dict[str, tuple[bytes, str]] = {
     "its start only": (b"\xff\xd8\xff", "is damaged"),
     "no pixels": (JPEG[:20] + b"\xff\xd9", "a JPEG stream without pixels"),
     "no frame": (JPEG[:20] + JPEG[JPEG.index(b"\xff\xda") :], "of 0 frames, wanted one"),
+    "a scan that is none": (JPEG[: JPEG.index(b"\xff\xda") + 2] + b"\xff\xd9", "is damaged .JPEG: "),
     "no tables": (JPEG[:20] + JPEG[JPEG.index(b"\xff\xc0") :], "is damaged|JPEG: "),
     "zeros within": (JPEG[:100] + bytes(len(JPEG) - 102) + JPEG[-2:], "is damaged"),
 }
@@ -283,8 +285,20 @@ def test_what_gives_no_pixels_says_why(name: str, capfd: pytest.CaptureFixture[s
     with pytest.raises(DataError, match=words) as caught:
         decode(data, "patch.tif")
     assert str(caught.value).startswith("patch.tif: ")
+    assert "0x" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+def test_pixels_that_are_a_bomb_are_not_unpacked() -> None:
+    """What lies behind the last row is left where it is."""
+    packer = zlib.compressobj(9, wbits=-15)
+    block = packer.compress(bytes(1 << 22)) + packer.flush(zlib.Z_FULL_FLUSH)
+    bomb = b"\x78\x9c" + block * 512  # 2 GiB of zeros
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = decode(png(data=chunk(b"IDAT", bomb)), "bomb")
+    assert found.shape == PATCH.shape
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10, "KiB"
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".png", ".jpg", ""])
@@ -306,9 +320,9 @@ def test_16_bits_are_refused_alike() -> None:
 
 def test_what_no_one_foresaw_names_the_file_and_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
-        raise KeyError(f"{object()!r}\nand more")
+        raise KeyError(f"{io.BytesIO()!r}\nand more")
 
     monkeypatch.setattr("fastpath.ingest.decode.png.decode_png", fail)
-    with pytest.raises(DataError, match=r"^patch\.tif: cannot be decoded \(KeyError: .*<object object>") as caught:
+    with pytest.raises(DataError, match=r"^patch\.tif: cannot be decoded \(KeyError: .it.*and more") as caught:
         decode(png(), "patch.tif")
     assert "\n" not in str(caught.value)
