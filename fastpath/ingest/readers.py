@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -13,14 +14,15 @@ import numpy as np
 import xxhash
 
 from fastpath.errors import DataError
-from fastpath.ingest.decode import decode, decode_file, read_plain
+from fastpath.ingest.decode import MAX_FILE_BYTES, decode, decode_file, read_plain
+from fastpath.ingest.unreadable import MAX_SIDE_PX, reason
 from fastpath.shards import transfer
 from fastpath.shards.format import MANIFEST
 from fastpath.shards.reader import Store, open_store
 from fastpath.text import command_line
 from fastpath.urls import as_url
 
-PATCH_BYTES_MAX = 256 << 20  # of a file behind a URL: nobody stores a patch in more
+MAX_CHUNK_BYTES = 1 << 28  # of HDF5; PatchCamelyon's take 1.8 MB
 
 Read = Callable[[str, Counter[str]], np.ndarray]
 """From a name and a counter of notes to uint8 [H, W, 3]; raises DataError."""
@@ -94,17 +96,31 @@ def _hdf5(root: Path) -> tuple[Read, Stamp]:
 
     @cache
     def images(file: str) -> Any:  # noqa: ANN401 (an h5py data set)
-        return open_images(root / file)
+        found = open_images(root / file)
+        _check_bounds(root / file, found.shape, found.chunks)
+        return found
 
     def read(name: str, _: Counter[str]) -> np.ndarray:
         file, row = name.split(":")
         try:
             patch: np.ndarray = images(file)[int(row)]
-        except (OSError, ValueError) as error:
-            raise DataError(root / name, f"cannot be read ({error})", "download the file again") from None
+        except (DataError, MemoryError):
+            raise
+        except Exception as error:  # h5py raises what it likes over a damaged file
+            raise DataError(root / name, f"cannot be read ({reason(error)})", "download the file again") from None
         return patch
 
     return read, lambda name: _stamp(str(root / name.partition(":")[0]))
+
+
+def _check_bounds(path: Path, shape: tuple[int, ...], chunks: tuple[int, ...] | None) -> None:
+    """Refuse patches larger than any, and chunks of thousands of patches, which HDF5 unpacks whole."""
+    if not (0 < shape[1] <= MAX_SIDE_PX and 0 < shape[2] <= MAX_SIDE_PX):
+        problem = f"found {shape[2]} by {shape[1]} pixels, wanted 1 to {MAX_SIDE_PX} a side"
+        raise DataError(path, problem, "cut whole slides into patches first")
+    if chunks is not None and math.prod(chunks) > MAX_CHUNK_BYTES:
+        problem = f"found chunks of {math.prod(chunks)} bytes, wanted at most {MAX_CHUNK_BYTES}"
+        raise DataError(path, problem, "store it again in smaller ones, for example with h5repack -l CHUNK=1x96x96x3")
 
 
 def _store(root: Path) -> tuple[Read, Stamp]:
@@ -135,7 +151,7 @@ def _url(root: Path) -> tuple[Read, Stamp]:
     def read(name: str, notes: Counter[str]) -> np.ndarray:
         where = transfer.place_of(url, name)
         try:
-            data = transfer.read(server, name, PATCH_BYTES_MAX, DataError)
+            data = transfer.read(server, name, MAX_FILE_BYTES, DataError)
         except transfer.Absent:
             raise DataError(where, "was not found, though the folder lists it", "restore the file") from None
         return decode(data, where, notes)
@@ -146,7 +162,7 @@ def _url(root: Path) -> tuple[Read, Stamp]:
 def _stamp(path: str) -> str:
     try:
         found = os.stat(path)  # noqa: PTH116 (a Path object costs more than the call)
-    except OSError:
+    except (OSError, ValueError):
         return ""
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
 

@@ -122,9 +122,13 @@ def _deflated(packed: memoryview, most: int) -> bytes:
 def _lzma(packed: memoryview, most: int) -> bytes:
     """Unpack an xz stream to no more than a size."""
     try:
-        return lzma.LZMADecompressor(memlimit=LZMA_BYTES).decompress(packed, most)
+        stream = lzma.LZMADecompressor(memlimit=LZMA_BYTES)
+        found = stream.decompress(packed, most)
     except (lzma.LZMAError, EOFError) as error:
         raise damaged(f"LZMA: {error}") from None
+    if not stream.eof and len(found) < most:
+        raise damaged(f"LZMA ends after {len(found)} bytes of pixels, without its checksum")
+    return found
 
 
 def _by_libtiff(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from fastpath.errors import DataError, IntegrityError, StoreError, UsageError
+from fastpath.ingest.readers import open_place, open_reader
 from fastpath.ingest.sources import KINDS, detect
 from fastpath.ingest.sources.pcam import official_parts
 from fastpath.ingest.split import read_split
@@ -183,6 +185,32 @@ def test_damaged_hdf5_is_a_named_error(tmp_path: Path) -> None:
     (source / "camelyonpatch_level_2_split_valid_meta.csv").write_text("wsi\na\n")
     with pytest.raises(DataError, match="found 1 rows, wanted 4 with a column 'wsi'"):
         packed(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks", "words"),
+    [
+        ((4, 10**6, 10**6, 3), (1, 96, 96, 3), "found 1000000 by 1000000 pixels, wanted 1 to 4096 a side"),
+        ((10**6, 96, 96, 3), (10**5, 96, 96, 3), "found chunks of 2764800000 bytes, wanted at most 268435456"),
+    ],
+)
+def test_hdf5_that_claims_too_much_is_refused(
+    shape: tuple[int, ...], chunks: tuple[int, ...], words: str, tmp_path: Path
+) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("x", shape, np.uint8, chunks=chunks, compression="gzip")
+    read, _ = open_reader("hdf5", tmp_path)
+    with pytest.raises(DataError, match=words):
+        read("x.h5:0", Counter())
+
+
+def test_a_name_that_no_file_can_have_is_one_line(tmp_path: Path) -> None:
+    read, stamp = open_reader("files", tmp_path)
+    assert stamp("a\0b.tif") == ""
+    assert open_place("files", tmp_path)("a\0b.tif", PIXELS[0]) == ""
+    with pytest.raises(DataError, match="is no name that a file can have"):
+        read("a\0b.tif", Counter())
 
 
 def test_a_damaged_store_is_no_source(tmp_path: Path) -> None:

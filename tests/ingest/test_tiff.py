@@ -571,6 +571,10 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
         "Deflate: .*incorrect data check",
     ),
     "Deflate that is none": (spoiled(made(ZIP), 8, b"\xff\xff"), "Deflate: .*incorrect header check"),
+    "LZMA without its checksum": (
+        made(Form(LZMA), t279=(LONG, [len(segments(TRUTH, Form(LZMA))[0]) - 4])),
+        "LZMA ends after 2880 bytes of pixels, without its checksum",
+    ),
     "LZW that is none": (spoiled(made(Form(LZW)), 300, b"\xff" * 200), "LZW cannot be unpacked"),
     "LZMA that is none": (spoiled(made(Form(LZMA)), 8, b"\xff\xff"), "LZMA: "),
     "Zstandard that is none": (
