@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fastpath.analysis import delong, paired
 from fastpath.analysis.blocks import SIGNIFICANT
 from fastpath.engine import journal
-from fastpath.errors import CheckpointError, UsageError
+from fastpath.errors import CheckpointError, DataError, UsageError
 from fastpath.files import write_durably
 from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
@@ -131,6 +131,7 @@ def run(
     Raises:
         UsageError: Fewer than two runs, or the same one twice.
         CheckpointError: A run was trained on another store or split, naming both.
+        DataError: The validation patches are of one class.
     """
     if len(runs) < 2 or len({path.resolve() for path in runs}) < len(runs):
         raise UsageError("arguments", f"found {len(runs)} runs, wanted two or more, all different", "name several runs")
@@ -140,6 +141,7 @@ def run(
         check_same_split(one, store)
     table = read_split(store)
     rows_N = table.rows(Split.VAL)
+    check_labels(store.labels_N[rows_N], store.path)
     total = len(rows_N) * len(trained)
     logits_RN = np.stack(
         [score(one, store, rows_N, runtime, _part(advance, at * len(rows_N), total)) for at, one in enumerate(trained)]
@@ -154,6 +156,18 @@ def run(
     journals = [journal.read(one.path.parent / directory.JOURNAL) for one in trained]
     write(output, result, labels_N, logits_RN, names, journals, store.ids_N[rows_N])
     return result
+
+
+def check_labels(labels_N: NDArray[np.int8], where: object) -> None:
+    """Refuse patches that no AUC is defined for, before any is scored.
+
+    Raises:
+        DataError: They are of one class, or some are unlabelled.
+    """
+    num_positive, num_negative = int((labels_N == 1).sum()), int((labels_N == 0).sum())
+    if not num_positive or not num_negative or num_positive + num_negative < len(labels_N):
+        found = f"found {num_positive} positive and {num_negative} negative of {len(labels_N)} patches"
+        raise DataError(where, f"{found}, wanted all labelled, and both classes", "compare on other patches")
 
 
 def check_same_split(run: TrainedRun, store: Store) -> None:

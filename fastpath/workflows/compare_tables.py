@@ -43,6 +43,7 @@ def run(paths: Sequence[Path], output: Path | None = None) -> CompareResult:
     frames = [_labelled(table) for table in found]
     first = frames[0]
     labels_N = first["label"].to_numpy(np.int8)
+    compare.check_labels(labels_N, found[0])
     aligned = [frame.set_index("id").reindex(first["id"]) for frame in frames]
     for table, frame, same in zip(found, frames, aligned, strict=True):
         if len(frame) != len(first) or not (same["label"].to_numpy(np.float64) == labels_N).all():

@@ -23,7 +23,9 @@ from fastpath.text import command_line
 from fastpath.types import Split
 from fastpath.workflows import json_values, out_of_fold, train
 from fastpath.workflows import run_directory as directory
+from fastpath.workflows.extra import with_extra
 from fastpath.workflows.precision import settle
+from fastpath.workflows.run_data import check_classes, run_data_of
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trackers import listening, require
 from fastpath.workflows.trained import open_run
@@ -148,10 +150,13 @@ def train_all(
 
     Raises:
         ConfigError: The recipe trains on validation patches.
+        DataError: A fold holds one class alone.
         CheckpointError: What is there is of another recipe, store or division.
         UsageError: Another process trains in the directory, or has done so since.
     """
     _check(config, runtime)
+    for split in splits:  # all before the first is trained, which may take hours
+        check_classes(with_extra(run_data_of(store, config, split), config))
     with directory.claimed(run_dir, stood):
         return _train_each(store, run_dir, config, runtime, splits, residency, trackers, watch or _unwatched)
 

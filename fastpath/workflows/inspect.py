@@ -92,7 +92,7 @@ def run(
     for name, content in pictures.items():
         write_durably(output / f"{name}.png", content)
     write_durably(output / FACTS, (json.dumps(facts, indent=1) + "\n").encode())
-    write_durably(output / REPORT, report_html.render(facts, pictures).encode())
+    write_durably(output / REPORT, report_html.render(facts, pictures, divided=inspect_facts.DIVIDED).encode())
     return _result(facts, output / REPORT)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastpath.analysis import eda
 from fastpath.analysis.eda import CLASS_NAMES
 from fastpath.ingest import quality
-from fastpath.ingest.split import SplitTable, leak_notice
+from fastpath.ingest.split import Kind, SplitTable, leak_notice
 from fastpath.shards.reader import Store
 from fastpath.shards.writer import channel_moments
 from fastpath.types import Split
@@ -22,6 +22,14 @@ Facts = dict[str, Any]
 NOTEBOOK = {"mean": [0.6999, 0.5416, 0.6931], "std": [0.2213, 0.2659, 0.1982]}
 FAR_MEAN = 0.05  # a channel mean further from the notebook's than this is another stain or scanner
 LISTED = 1000  # duplicate sets, and ids of a flag, that are named one by one
+
+DIVIDED: dict[Kind, str] = {
+    "random": "at random by patch, stratified by label",
+    "group": "by whole slides, balanced by label",
+    "csv": "as a table said",
+    "official": "as PatchCamelyon is",
+}
+"""How a store was divided, in words, by the kind of its split."""
 
 
 def labels(labels_N: NDArray[np.integer]) -> Facts:

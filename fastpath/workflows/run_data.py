@@ -96,6 +96,20 @@ def run_data_of(store: Store, config: Config, split: SplitTable | None = None) -
     return RunData(store, split, train_rows_N, val_rows_N, digest.hexdigest()[:16])
 
 
+def check_classes(data: RunData) -> None:
+    """Refuse to train or validate on one class: nothing is learned of the other, and no AUC tells how well.
+
+    Raises:
+        DataError: All patches of the training or the validation part have one label.
+    """
+    for part, rows_N in ((Split.TRAIN, data.train_rows_N), (Split.VAL, data.val_rows_N)):
+        found = np.unique(data.patches.labels_N[rows_N])
+        if len(found) < 2:
+            problem = f"found {len(rows_N)} patches of label {found[0]} alone in the {part} split, wanted both classes"
+            remedy = "divide it anew with 'fastpath split', or pack patches of both classes"
+            raise DataError(data.store.path, problem, remedy)
+
+
 def origin_of(data: RunData, config: Config) -> Origin:
     """Return what a run on these rows with this configuration is made of."""
     about = data.store.manifest.source

@@ -23,7 +23,7 @@ from fastpath.workflows import pool, sweep_report, train
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.interrupts import interruptible
 from fastpath.workflows.json_values import plain
-from fastpath.workflows.run_data import open_run_data
+from fastpath.workflows.run_data import check_classes, open_run_data
 from fastpath.workflows.sweep_plan import Plan
 
 SWEEP, RUNS = "sweep.json", "runs"
@@ -117,6 +117,7 @@ def run(
         FastpathError: Every run failed; this is the first one's error.
     """
     data = open_run_data(store_path, plan.settings[0].config)
+    check_classes(data)
     where = runtimes.resolve(device, precision=precision, num_threads=num_threads)
     with directory.claimed(output):
         _claim(output, plan, {"store_fingerprint": data.store.fingerprint, "precision": where.precision})

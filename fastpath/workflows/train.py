@@ -29,7 +29,7 @@ from fastpath.workflows.extra import with_extra
 from fastpath.workflows.interrupts import interruptible
 from fastpath.workflows.precision import settle
 from fastpath.workflows.ranks import asked_to_stop, together
-from fastpath.workflows.run_data import RunData, open_run_data, origin_of
+from fastpath.workflows.run_data import RunData, check_classes, open_run_data, origin_of
 from fastpath.workflows.saving import Saver
 from fastpath.workflows.train_course import follow_course, make_state
 
@@ -134,6 +134,7 @@ def run(
         stood = directory.standing(run_dir)
         runtime.first(lambda: directory.check_vacancy(run_dir, resume=resume))
         data = with_extra(open_run_data(store_path, config, split), config)
+        check_classes(data)
         course = course_of(config, len(data.train_rows_N))
         origin = origin_of(data, config)
         checkpoint = _checkpoint(run_dir, origin) if resume else None

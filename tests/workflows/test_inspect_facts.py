@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from fastpath.ingest.split import read_split, write_split
+from fastpath.ingest.split import Kind, read_split, write_split
 from fastpath.shards.reader import open_store
 from fastpath.workflows import inspect_facts as facts
 from fastpath.workflows import pack
@@ -76,3 +76,7 @@ def test_stains_of_blank_patches_are_none_and_others_are_summarised() -> None:
     assert told is not None
     assert (told["sampled"], told["estimated"]) == (3, 1)
     assert told["haematoxylin"]["median"] == [0.6, 0.7, 0.4]
+
+
+def test_every_kind_of_division_has_words() -> None:
+    assert set(facts.DIVIDED) == set(get_args(Kind))

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fastpath.errors import DataError
-from fastpath.ingest.sources.opened import is_parquet, open_regular, text_lines
+from fastpath.files import open_regular
+from fastpath.ingest.sources.opened import is_parquet, text_lines
 
 SEPARATORS = (",", ";", "\t")
 SHOWN = 80  # characters of a header in a message
@@ -166,7 +167,7 @@ def _opened(path: Path) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
-        with open_regular(path) as content, pq.ParquetFile(content) as file:
+        with open_regular(path, follow=True, kind=DataError) as content, pq.ParquetFile(content) as file:
             yield file
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]

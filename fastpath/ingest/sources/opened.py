@@ -7,8 +7,6 @@ import contextlib
 import gzip
 import io
 import lzma
-import os
-import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
@@ -16,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from fastpath.errors import DataError
+from fastpath.files import open_regular
 from fastpath.litter import is_litter
 
 SUFFIXES = (".csv", ".tsv", ".txt")
@@ -47,7 +46,7 @@ def text_lines(path: Path) -> Generator[str, None, None]:
     """
     try:
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(open_regular(path))
+            file = stack.enter_context(open_regular(path, follow=True, kind=DataError))
             content, packed = _unpacked(path, file, stack)
             head = content.peek(4)[:4]
             encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
@@ -60,20 +59,6 @@ def text_lines(path: Path) -> Generator[str, None, None]:
     except OSError as error:
         reason = error.strerror or error  # gzip's have no number
         raise DataError(path, f"cannot be read ({reason})", "give the path of a CSV file") from None
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file; a named pipe or a device must not hold us.
-
-    Raises:
-        DataError: It is something else.
-        OSError: It cannot be opened.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise DataError(path, "is not a regular file", "give the path of a CSV file")
-    return open(descriptor, "rb")  # noqa: PTH123 (a descriptor has no path)
 
 
 def _unpacked(path: Path, file: BinaryIO, stack: contextlib.ExitStack) -> tuple[io.BufferedReader, bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import re
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastpath.errors import DataError, UsageError
+from fastpath.ingest.sources.columns import read_columns
 from fastpath.ingest.sources.listing import Listing
 from fastpath.shards.format import UNLABELLED
 from fastpath.types import Split
@@ -40,13 +40,13 @@ def h5py() -> Any:  # noqa: ANN401 (a module of an optional dependency)
 
 def parts_in(folder: Path) -> list[str]:
     """Return which of the set's parts a folder holds."""
-    return [part for part in PARTS if (folder / f"{STEM.format(part=part, what='x')}.h5").exists()]
+    return [part for part in PARTS if (folder / f"{STEM.format(part=part, what='x')}.h5").is_file()]
 
 
 def labels_of(folder: Path, part: str) -> Path | None:
     """Return the file with a part's labels, which is small enough to be read from its .gz; None where there is none."""
     stem = STEM.format(part=part, what="y")
-    return next((folder / f"{stem}{end}" for end in (".h5", ".h5.gz") if (folder / f"{stem}{end}").exists()), None)
+    return next((folder / f"{stem}{end}" for end in (".h5", ".h5.gz") if (folder / f"{stem}{end}").is_file()), None)
 
 
 def official_parts(ids: Iterable[str]) -> list[Split] | None:
@@ -136,10 +136,12 @@ def _groups(path: Path, count: int) -> list[str]:
     """Slides of one part; its table has no ids, but numbers its rows, and those are checked."""
     if not path.exists():
         return [""] * count
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if len(rows) != count or any("wsi" not in row for row in rows):
-        raise DataError(path, f"found {len(rows)} rows, wanted {count} with a column 'wsi'", "download it again")
-    if any(row.get("", str(at)) != str(at) for at, row in enumerate(rows)):
-        raise DataError(path, "found rows that are not numbered in order", "download it again")
-    return [row["wsi"] for row in rows]
+    table = read_columns(path, ["", "wsi"], needed=[["wsi"]])
+    slides = table.cells["wsi"]
+    if len(slides) != count:
+        raise DataError(path, f"found {len(slides)} rows, wanted {count} with a column 'wsi'", "download it again")
+    for row, number in enumerate(table.cells.get("", ())):
+        if number != str(row):
+            problem = f"found row number {number[:40]!r}, wanted {row}: rows must be in order"
+            raise DataError(table.where(row), problem, "download it again")
+    return slides
