@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastpath.errors import UsageError
+from fastpath.analysis.feature_maps import feature_layer
 
 Method = Literal["gradcam", "hirescam", "integrated_gradients"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -61,34 +61,6 @@ def attribute(model: nn.Module, images_NCHW: Tensor, method: Method = "gradcam")
     maps_NCHW = functional.interpolate(found_NCHW.detach().float(), size, mode="bilinear", align_corners=False)
     maps: Floats = maps_NCHW[:, 0].cpu().numpy()
     return maps
-
-
-def feature_layer(model: nn.Module, images_NCHW: Tensor) -> nn.Module:
-    """Return the last module that emits feature maps [N, C, h, w] of more than one place.
-
-    Raises:
-        UsageError: There is none, or most of the network comes after it, as in a vision transformer.
-    """
-    seen: list[tuple[nn.Module, bool]] = []
-
-    def note(module: nn.Module, _: Any, output: Any) -> None:  # noqa: ANN401 (torch's hook)
-        if isinstance(output, Tensor):
-            # As square as the images are: queries and keys of a transformer have four dimensions too.
-            seen.append((module, output.ndim == 4 and output.shape[-1] == output.shape[-2] > 1))
-
-    leaves = [module for module in model.modules() if not any(True for _ in module.children())]
-    hooks = [module.register_forward_hook(note) for module in leaves]
-    try:
-        with torch.inference_mode():
-            model(images_NCHW[:1].detach())
-    finally:
-        for hook in hooks:
-            hook.remove()
-    spatial = [place for place, (_, is_spatial) in enumerate(seen) if is_spatial]
-    if not spatial or spatial[-1] + 1 < len(seen) / 2:
-        problem = "found no feature maps near the network's end, wanted a convolutional network"
-        raise UsageError("gradcam, hirescam", problem, "use integrated_gradients")
-    return seen[spatial[-1]][0]
 
 
 def _class_activation(model: nn.Module, images_NCHW: Tensor, method: Method) -> Tensor:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fastpath.analysis import attribution
+from fastpath.analysis.feature_maps import feature_layer
 from fastpath.errors import UsageError
 
 
@@ -82,13 +83,13 @@ def test_the_images_given_are_left_alone(images_NCHW: Tensor) -> None:
 def test_the_last_feature_maps_of_a_residual_network_are_found(images_NCHW: Tensor) -> None:
     model = timm.create_model("resnet18", pretrained=False, num_classes=1)
     images = nn.functional.interpolate(images_NCHW, 64)
-    assert attribution.feature_layer(model, images) is model.layer4[1].act2
+    assert feature_layer(model, images) is model.layer4[1].act2
 
 
 def test_a_transformer_is_refused_for_class_activation(images_NCHW: Tensor) -> None:
     model = timm.create_model("vit_tiny_patch16_224", pretrained=False, num_classes=1, img_size=32)
     with pytest.raises(UsageError, match="use integrated_gradients"):
-        attribution.feature_layer(model, nn.functional.interpolate(images_NCHW, 32))
+        feature_layer(model, nn.functional.interpolate(images_NCHW, 32))
 
 
 @settings(deadline=None)
