@@ -156,7 +156,7 @@ def _moved(url: str, location: str) -> str:
         UsageError: It leads elsewhere.
     """
     with _mapped(without_secrets(url)):
-        here, there = urlsplit(url), urlsplit(urljoin(url, location))
+        here, there = urlsplit(_bare(url)), urlsplit(urljoin(_bare(url), location))
         ports = {"http": 80, "https": 443}
         at, to = ((one.hostname, one.port or ports.get(one.scheme)) for one in (here, there))
         safer = (here.scheme, there.scheme, at[1], to[1]) == ("http", "https", 80, 443) and at[0] == to[0]

@@ -28,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name = unquote(self.path.partition("?")[0]).removeprefix("/store/")
         self.server.asked[name] += 1
-        self.server.headers.append(dict(self.headers))
+        self.server.headers.append({name.title(): value for name, value in self.headers.items()})
         self.server.paths.append(self.path)
         self.close_connection = True
         act = self.server.acts.get(name)
