@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastpath.errors import StoreError, UsageError
+from fastpath.errors import StoreError
 from fastpath.shards import format as fmt
-from fastpath.shards.remote import Remote, open_known, open_remote
-from fastpath.urls import behind_url, located, without_secrets
+from fastpath.shards.remote import Remote, open_remote
+from fastpath.urls import behind_url, located
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +52,7 @@ class Store:
 
     @property
     def place(self) -> str:
-        """Where it lies, to be kept: its path in full, or its URL without secrets (`open_recorded`)."""
+        """Where it lies, to be kept: its path in full, or its URL without secrets (`shards.recorded`)."""
         return self.remote.place if self.remote else str(self.path.resolve())
 
     @property
@@ -286,24 +285,3 @@ def open_store(path: Path) -> Store:
         found = "a file" if path.exists() else "nothing"
         raise StoreError(path, f"found {found}, wanted the directory of a packed store", "run 'fastpath pack' first")
     return Store(path, fmt.load_document(path / fmt.MANIFEST, fmt.Manifest))
-
-
-def open_recorded(place: str, where: Path) -> Store:
-    """Open a store that a file names. A URL counts only where the user has opened it here: a file may be anyone's.
-
-    Args:
-        place: What the file says.
-        where: The file.
-
-    Raises:
-        UsageError: It is a URL that was never opened here.
-        StoreError: There is no store.
-    """
-    if behind_url(place) is None:
-        return open_store(Path(place))
-    remote = open_known(place)
-    if remote is None:
-        quoted = shlex.quote(without_secrets(place))
-        problem = f"names a store behind a URL that was never opened from here, {quoted}"
-        raise UsageError(where, problem, f"if you trust it, run 'fastpath verify {quoted}' once, or give it by --store")
-    return Store(remote.cache, remote.manifest, remote)

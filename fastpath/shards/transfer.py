@@ -1,24 +1,23 @@
 """Files behind a URL, fetched with bounds on bytes and on time, whatever the server does.
 
-http and https go through urllib3 (`shards.web`), every other kind through fsspec. Both are asked for one file at a
-time, in blocks: no body is ever in memory beyond what its reader said it may be.
+http and https go through urllib3 (`shards.web`), other kinds through fsspec (`shards.file_systems`). Both are asked for
+one file at a time, in blocks: no body is ever in memory beyond what its reader said it may be.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from fastpath.errors import FastpathError, StoreError, UsageError
-from fastpath.urls import redacted, with_name, without_secrets
+from fastpath.urls import with_name, without_secrets
 
 Value = TypeVar("Value")
 BLOCK_BYTES = 64 << 10
@@ -110,7 +109,9 @@ class Memory(io.BytesIO):
 class Server(Protocol):
     """Where files lie, by names relative to a URL."""
 
-    url: str
+    @property
+    def url(self) -> str:
+        """The URL, with what the server wants to know of who asks: not to be shown."""
 
     def opened(self, name: str) -> AbstractContextManager[Opened]:
         """Ask for a file; raises Absent, Passing or FastpathError."""
@@ -134,6 +135,8 @@ def server_of(url: str) -> Server:
             remedy = "run: pip install 'fastpath[remote]'"
             raise UsageError(without_secrets(url), f"cannot be opened ({error})", remedy) from None
         return WebServer(url)
+    from fastpath.shards.file_systems import FileSystemServer, file_system
+
     return FileSystemServer(url, *file_system(url))
 
 
@@ -236,97 +239,3 @@ def patiently(
             return done.result()
     stop()
     raise Passing(f"the server was silent or too slow for {limit_s:g} s", "try again, or look after the server")
-
-
-def file_system(url: str) -> tuple[Any, str]:
-    """Return fsspec's file system for a URL, and the path within it.
-
-    Raises:
-        UsageError: fsspec, or what it needs for this kind of URL, is not installed.
-    """
-    try:
-        from fsspec.core import url_to_fs
-
-        system, root = url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        remedy = "run: pip install 'fastpath[remote]', and s3fs or gcsfs for s3:// or gs://"
-        raise UsageError(without_secrets(url), f"cannot be opened ({_one_line(error)})", remedy) from None
-    except Exception as error:  # what a kind's own library raises where it finds no credentials, or no server
-        raise _failure_of(without_secrets(url), error) from None
-    return system, root
-
-
-@dataclass(frozen=True, slots=True)
-class FileSystemServer:
-    """Files of an fsspec file system; how it waits and tries again is its own affair, within `PATIENCE`.
-
-    Attributes:
-        url: What names are relative to.
-        system: The file system.
-        root: The URL's path within it.
-    """
-
-    url: str = field(repr=False)
-    system: Any
-    root: str
-
-    @contextmanager
-    def opened(self, name: str) -> Iterator[Opened]:
-        """Ask for a file; see `Server`."""
-        where = place_of(self.url, name)
-        file = self._asked(where, lambda: self.system.open(f"{self.root}/{name}", "rb"))
-        size = getattr(file, "size", None)
-        with contextlib.closing(file):
-            yield Opened(_Mapped(file, where), size if isinstance(size, int) else None)
-
-    def listed(self, folder: str) -> dict[str, Mapping[str, Any]] | None:
-        """Return what is told of each file of a folder; see `Server`."""
-        path = f"{self.root}/{folder}".rstrip("/")
-
-        def ask() -> list[Mapping[str, Any]] | None:
-            self.system.invalidate_cache()  # a listing from before a change would hide it
-            return list(self.system.ls(path, detail=True)) if self.system.isdir(path) else None
-
-        found = self._asked(place_of(self.url, folder), ask)
-        if found is None:
-            return None
-        return {str(entry["name"]).rsplit("/", 1)[-1]: entry for entry in found if entry.get("type") != "directory"}
-
-    def _asked(self, where: str, ask: Callable[[], Value]) -> Value:
-        try:
-            return patiently(ask, PATIENCE.connect_s + PATIENCE.silence_s)
-        except (Passing, FastpathError):
-            raise
-        except Exception as error:
-            raise _failure_of(where, error) from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Mapped:
-    """A file of fsspec whose errors are ours, so that none is taken for one of the disk that is written to."""
-
-    file: Body
-    where: str
-
-    def read(self, size: int, /) -> bytes:
-        try:
-            return self.file.read(size)
-        except Exception as error:
-            raise _failure_of(self.where, error) from None
-
-
-def _failure_of(where: str, error: Exception) -> Exception:
-    """Return what an error of an fsspec file system means: each kind's library raises its own."""
-    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
-        return Absent(where)
-    told = _one_line(error)
-    if isinstance(error, PermissionError):
-        return UsageError(where, f"access is refused ({told})", "check the URL and your rights")
-    if isinstance(error, TimeoutError | ConnectionError):
-        return Passing(f"cannot be reached ({told})", "check the URL and the network")
-    return FastpathError(where, f"cannot be read ({told})", "check the URL, your rights and the network")
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(redacted(f"{type(error).__name__}: {error}", foreign=True).split())
-    return text[:200]

@@ -12,7 +12,8 @@ from fastpath.config import Config
 from fastpath.errors import DataError, StoreError
 from fastpath.ingest.split import SplitTable
 from fastpath.shards.joined import JoinedStore
-from fastpath.shards.reader import Store, open_recorded
+from fastpath.shards.reader import Store
+from fastpath.shards.recorded import open_recorded
 from fastpath.types import Split
 from fastpath.workflows import mined
 from fastpath.workflows.mined import MinedTable

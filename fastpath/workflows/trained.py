@@ -15,7 +15,8 @@ from fastpath.data.residency import Patches
 from fastpath.engine.checkpoint import Checkpoint, load_checkpoint
 from fastpath.errors import CheckpointError, DataError, UsageError
 from fastpath.model.registry import restore
-from fastpath.shards.reader import Store, open_recorded, open_store
+from fastpath.shards.reader import Store, open_store
+from fastpath.shards.recorded import open_recorded
 from fastpath.types import ChannelStats
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.run_data import run_data_of

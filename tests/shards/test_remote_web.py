@@ -17,7 +17,8 @@ from fastpath.errors import DataError, FastpathError, StoreError, UsageError
 from fastpath.ingest.split import read_split
 from fastpath.shards import format as fmt
 from fastpath.shards import remote, transfer
-from fastpath.shards.reader import open_recorded, open_store
+from fastpath.shards.reader import open_store
+from fastpath.shards.recorded import open_recorded
 from fastpath.types import Split
 from fastpath.urls import without_secrets
 from fastpath.workflows import merge, pack, repair, verify

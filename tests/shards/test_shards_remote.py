@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,17 +50,29 @@ def test_a_store_behind_a_url_reads_like_one_on_disk(local: Path, tmp_path: Path
 
 
 @pytest.mark.dali
-def test_training_reads_a_store_behind_a_url_as_one_on_disk(local: Path, tmp_path: Path) -> None:
+def test_training_reads_a_store_behind_a_url_as_one_on_disk(local: Path, tmp_path: Path, server: Any) -> None:
     data = {"image_size_px": 32, "batch_size": 16}
     model = {"name": "baseline_cnn", "pretrained": False, "trainable": "all"}
     config = parse({"data": data, "model": model, "train": {"epochs": 1}})
     runtime = Runtime(torch.device("cpu"), num_threads=1)
+    server.files.update({path.name: path.read_bytes() for path in local.iterdir()})
     train.run(local, tmp_path / "ours", config, runtime)
-    train.run(Path("memory://bucket/store"), tmp_path / "theirs", config, runtime)
+    train.run(Path(server.url), tmp_path / "theirs", config, runtime)
     ours, theirs = ((tmp_path / name / "journal.jsonl").read_bytes() for name in ("ours", "theirs"))
     assert ours == theirs
-    evaluated = open_run(tmp_path / "theirs").open_store(None)
-    assert evaluated.fingerprint == open_store(local).fingerprint
+
+    wanted, place = open_store(local).fingerprint, f"http://{server.host}/store"
+    assert json.loads((tmp_path / "theirs" / "run.json").read_text())["store"] == place
+    assert not any(b"SECRET" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    trained, asked = open_run(tmp_path / "theirs"), sum(server.asked.values())
+    assert trained.open_store().fingerprint == wanted
+    assert sum(server.asked.values()) == asked, "all of it lies in the cache"
+    shutil.rmtree(tmp_path / "cache" / "stores")
+    assert trained.open_store().fingerprint == wanted, "fetched again from where it was trained"
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(UsageError, match=rf"run\.json: names a store behind a URL .*verify {place}.*--store"):
+        trained.open_store()
+    assert trained.open_store(Path(server.url)).fingerprint == wanted
 
 
 def test_what_is_kept_is_not_fetched_again(local: Path) -> None:
