@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
+import re
 import shlex
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpath.errors import FastpathError
+import fastpath
+from fastpath.errors import FastpathError, StoreError
+from fastpath.ingest.split import read_split
 from fastpath.text import command_line, from_cell, to_cell, to_csv, visible
 
+ROOT = Path(fastpath.__file__).parent
 ODD = [
     "a[/b]",
     "[red]x",
@@ -73,6 +80,29 @@ def test_a_shell_runs_nothing_of_a_word(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", pasted], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "$(touch ran)`touch ran`';touch ran;'\ntouch ran"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_suggested_command_is_quoted() -> None:
+    store: Any = SimpleNamespace(path=Path("/data/it's $(touch ran) [/b]"))
+    with pytest.raises(StoreError) as refused:
+        read_split(store)
+    _, _, pasted = str(refused.value).partition("run: ")
+    assert shlex.split(pasted) == ["fastpath", "split", str(store.path)]
+
+
+def test_no_command_is_put_together_by_hand() -> None:
+    """A value that follows a command of fastpath in an f-string would be pasted as it stands."""
+    commands = "|".join(path.stem for path in (ROOT / "cli" / "commands").glob("[a-z]*.py"))
+    found = []
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            told = ""
+            for part in node.values if isinstance(node, ast.JoinedStr) else ():
+                if isinstance(part, ast.Constant):
+                    told += str(part.value)
+                elif re.search(rf"fastpath ({commands})\b[^']*$", told):
+                    found.append(f"{path.name}:{node.lineno}")
+    assert not found, "use command_line"
 
 
 def test_a_path_is_no_option() -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fastpath.errors import CheckpointError
-from fastpath.files import durably, sync_directory, temporary_name
+from fastpath.files import durably, open_regular, sync_directory, temporary_name
 
 # The pickle holds names and numbers, a few hundred bytes a tensor: a network of 100,000 tensors stays below.
 _PICKLE_BYTES_MAX = 64 << 20
@@ -92,11 +92,10 @@ def read_archive(path: Path) -> dict[str, Any]:
         CheckpointError: The file is missing, damaged, holds anything but plain values and tensors, or claims sizes
             that it does not have.
     """
+    open_regular(path, follow=True, kind=CheckpointError).close()
     try:
         _check_entries(path)
         values = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(path, "does not exist", "give the directory of a run that was trained") from None
     except pickle.UnpicklingError:
         problem = "holds something other than plain values and tensors, which would need code to load"
         raise CheckpointError(path, problem, "use checkpoints that fastpath wrote, from a source you trust") from None

@@ -277,7 +277,6 @@ def things(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 def _odd(folder: Path) -> None:
     (folder / "file").write_text("text\n")
     (folder / "empty").touch()
-    (folder / "folder").mkdir()
     (folder / "headless").mkdir()
     (folder / "headless" / "train").mkdir()
     (folder / "dangling").symlink_to(folder / "gone")
@@ -380,6 +379,9 @@ def _filled(word: str, things: Path, tmp_path: Path, command: str) -> str:
         if name == "id":
             return str(open_store(things / "store").ids_N[0])
         if name in ("new", "nowhere", "socket"):
+            return str(tmp_path / name)
+        if name == "folder":  # which outputs may fill
+            (tmp_path / name).mkdir(exist_ok=True)
             return str(tmp_path / name)
         if name == "store" and command in ("split", "repair"):  # which write into it
             if not (tmp_path / "store").exists():

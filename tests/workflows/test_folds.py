@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 import signal
 import sys
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +21,7 @@ import tifffile
 import torch
 
 from fastpath import config as configuration
+from fastpath.cli.main import app
 from fastpath.config import Config, parse
 from fastpath.engine.loop import StepEvent
 from fastpath.errors import CheckpointError, ConfigError, DataError, FastpathError, StoreError, UsageError
@@ -142,10 +145,17 @@ def test_trackers_and_residency_reach_every_fold(store: Path, tmp_path: Path, mo
 
 def test_a_fold_that_fails_names_what_shows_its_own_samples(store: Path, tmp_path: Path) -> None:
     diverging = config(optim={"lr_head": 1e30, "lr_trunk": 1e30})
-    with pytest.raises(FastpathError, match=r"fastpath show .* --fold 0 --config"):
-        folds.run(store, tmp_path / "run", diverging, ONE_THREAD, 3)
-    told = json.loads((tmp_path / "run" / "fold-0" / "failure.json").read_text())
-    settings = configuration.load(tmp_path / "run" / "fold-0" / "failure.toml")
+    run = tmp_path / "run $(touch ran)"
+    with pytest.raises(FastpathError, match=r"fastpath show .* --fold 0 --config") as failed:
+        folds.run(store, run, diverging, ONE_THREAD, 3)
+    told = json.loads((run / "fold-0" / "failure.json").read_text())
+    assert str(failed.value).endswith(f"run: {told['show']}")
+    _, name, *words = shlex.split(told["show"])  # as a shell reads what is pasted
+    command = app.get_command(click.Context(app), name)
+    assert command is not None
+    found = command.make_context(name, words).params
+    assert (found["store"], found["output"]) == (store, run / "fold-0" / "failure")
+    settings = configuration.load(found["config_path"])
     place = told["samples"][0]["position"]
     shown = show_samples.run(
         store, tmp_path / "shown", settings, ONE_THREAD, epoch=told["epoch"], position=place, count=16, fold=0
