@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 from collections import Counter
@@ -16,6 +17,8 @@ from fastpath.urls import as_url, located
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+COUNT_MAX = 2**31 - 1
+THREADS = click.IntRange(1, 1024)
 _NAME_BYTES, _PATH_BYTES = 255, 4095  # Linux, of a name and of a path
 
 
@@ -47,6 +50,28 @@ class UserPath(click.Path):
         if not self._urls and as_url(path) is not None:
             self.fail("is a URL, wanted a path on this machine: write here, then copy it there.", param, ctx)
         return path
+
+
+class Count(click.IntRange):
+    """A whole number that whatever counts patches, pixels or steps can hold."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Return the number, unless it is out of range or beyond 32 bits."""
+        number = super().convert(value, param, ctx)
+        if number > COUNT_MAX:
+            self.fail(f"found {str(number)[:20]}, wanted at most {COUNT_MAX}.", param, ctx)
+        return number
+
+
+class Number(click.FloatRange):
+    """A number within bounds. Not a number is within all of them to click, as it is neither below nor above any."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Return the number, unless it is out of range or not finite."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"found {number}, wanted a finite number.", param, ctx)
+        return number
 
 
 class Command(click.Command):

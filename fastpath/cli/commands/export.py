@@ -19,7 +19,7 @@ from fastpath.cli import options, render
 )
 @click.option("--store", type=options.PATH, help="Patches to compare on. Default: the run's own store.")
 @click.option(
-    "--check", type=click.IntRange(0), default=1000, show_default=True, help="Patches to compare; 0 compares none."
+    "--check", type=options.Count(0), default=1000, show_default=True, help="Patches to compare; 0 compares none."
 )
 @options.checkpoint()
 @options.common

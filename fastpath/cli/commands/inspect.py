@@ -15,7 +15,7 @@ from fastpath.urls import as_url, without_secrets
 @options.output("Where to write. Default: beside the store, its name with -inspect.", required=False)
 @click.option(
     "--sample",
-    type=click.IntRange(min=24),
+    type=options.Count(min=24),
     default=2500,
     show_default=True,
     help="The most patches of a class whose pixels are read. Counts and channel statistics are of all.",

@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--hard",
-    type=click.FloatRange(0, 1),
+    type=options.Number(0, 1),
     default=0.05,
     show_default=True,
     help="Share of each class's training patches that count as hard, by loss.",
 )
 @click.option(
     "--errors",
-    type=click.IntRange(min=0),
+    type=options.Count(min=0),
     help="List this many likely label errors, by loss. Default: as many as confident learning suspects.",
 )
 @click.option(
     "--confidence",
-    type=click.FloatRange(0.5, 1),
+    type=options.Number(0.5, 1),
     default=0.95,
     show_default=True,
     help="Calibrated probability from which an unlabelled patch gets a label.",

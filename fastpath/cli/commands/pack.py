@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 @click.option("--part", metavar="I/N", help="Pack the I-th of N parts, for 'fastpath merge'.")
 @click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: up to one a core.")
 @click.option("--dask", metavar="ADDRESS", help="Fill shards on this Dask cluster, which sees the same files.")
-@click.option("--shard-mb", type=click.IntRange(1), help="Size of a shard. Default: 4 to 64, by the number of patches.")
+@click.option("--shard-mb", type=options.Count(1), help="Size of a shard. Default: 4 to 64, by the number of patches.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted pack; refuse if it was of something else.")
 @click.option("--overwrite", is_flag=True, help="Replace the store at --output.")
 @options.common

@@ -28,25 +28,23 @@ from fastpath.cli import options, render
     type=options.PATH,
     help="Where tumour is: a mask, a CSV of lesion,x,y, or ASAP's XML; 'none' where there is known to be none.",
 )
-@click.option("--mpp", type=click.FloatRange(0, min_open=True), help="Micrometres a pixel, where IMAGE does not tell.")
+@click.option("--mpp", type=options.Number(0.01, 100), help="Micrometres a pixel, where IMAGE does not tell.")
 @click.option(
     "--tile-mpp",
-    type=click.FloatRange(0, min_open=True),
+    type=options.Number(0.01, 100),
     default=0.97,
     show_default=True,
     help="Micrometres a pixel that the run was trained at.",
 )
-@click.option(
-    "--stride", type=click.IntRange(1), metavar="PX", help="Pixels between tiles. Default: a third of a tile."
-)
+@click.option("--stride", type=options.Count(1), metavar="PX", help="Pixels between tiles. Default: a third of a tile.")
 @click.option(
     "--min-tissue",
-    type=click.FloatRange(0, 1),
+    type=options.Number(0, 1),
     default=0.1,
     show_default=True,
     help="Least share of tissue of a place that is scored.",
 )
-@click.option("--top-k", type=click.IntRange(1), default=10, show_default=True, help="Tiles that top_k averages.")
+@click.option("--top-k", type=options.Count(1), default=10, show_default=True, help="Tiles that top_k averages.")
 @options.output("The directory to write to.")
 @options.checkpoint()
 @options.device()

@@ -20,7 +20,7 @@ from fastpath.errors import UsageError
     help="By patch, stratified; by whole slides; as a table says; or PatchCamelyon's own. Default: group where slides "
     "are known.",
 )
-@click.option("--val", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.2, show_default=True)
+@click.option("--val", type=options.Number(0, 1, min_open=True, max_open=True), default=0.2, show_default=True)
 @click.option("--folds", type=click.IntRange(2, 36), help="Deal this many folds in place of one division.")
 @click.option("--fold", type=click.IntRange(0, 35), default=0, show_default=True, help="The fold that is validation.")
 @click.option("--from", "table", type=options.PATH, help="CSV of id,split (train, val, test) for --kind csv.")

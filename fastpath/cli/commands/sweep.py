@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 @click.option("--config", "config_path", type=options.PATH, help="Settings in TOML that all runs share.")
 @click.option("--grid", "grid", multiple=True, metavar="KEY=V1,V2", help="Values of one key to try; may be repeated.")
 @click.option("--grid-file", type=options.PATH, help="A grid in TOML, such as configs/sweeps/weight_decay.toml.")
-@click.option("--repeats", type=click.IntRange(min=1), help="Seeds of each setting.  [default: 1, or the grid file's]")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Runs at the same time.")
+@click.option("--repeats", type=options.Count(min=1), help="Seeds of each setting.  [default: 1, or the grid file's]")
+@click.option("--jobs", type=options.THREADS, default=1, show_default=True, help="Runs at the same time.")
 @options.precision()
 @options.device()
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of a run.  [default: the cores shared]")
+@click.option("--threads", type=options.THREADS, help="CPU threads of a run.  [default: the cores shared]")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of all runs.")
 @options.common
 def command(

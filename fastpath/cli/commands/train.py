@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 @options.output("Directory of the run; it must not hold one yet, unless resuming.")
 @click.option("--config", "config_path", type=options.PATH, help="Settings in TOML; the defaults without it.")
 @options.precision(None, told="no-amp; with --resume, as the run did")
-@click.option("--epochs", type=click.IntRange(min=1), help="Short for --set train.epochs=N.")
-@click.option("--limit", type=click.IntRange(min=0), help="Short for --set data.limit=N: train on a draw of N patches.")
-@click.option("--val-limit", type=click.IntRange(min=0), help="Short for --set data.val_limit=N.")
+@click.option("--epochs", type=options.Count(min=1), help="Short for --set train.epochs=N.")
+@click.option("--limit", type=options.Count(min=0), help="Short for --set data.limit=N: train on a draw of N patches.")
+@click.option("--val-limit", type=options.Count(min=0), help="Short for --set data.val_limit=N.")
 @options.seed()
 @options.device()
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+@click.option("--threads", type=options.THREADS, help="CPU threads.  [default: all cores]")
 @click.option(
     "--residency",
     type=click.Choice(["auto", "device", "host"]),
