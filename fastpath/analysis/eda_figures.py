@@ -63,7 +63,7 @@ def balance(parts: Mapping[str, Mapping[int, int]]) -> bytes:
     present = [label for label in CLASS_NAMES if any(counts.get(label) for counts in parts.values())]
     handles = [axes.barh(0, 0, color=COLOURS[label], label=CLASS_NAMES[label]) for label in present]
     axes.legend(handles=handles, frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(-0.02, 0.99))
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [png.literal(name) for name in names])
     axes.invert_yaxis()
     axes.set_xlim(0, largest * 1.33)  # room for the words
     _finish(axes, "", "patches", "")
@@ -223,14 +223,16 @@ def contact_sheet(rows: Sequence[Row], columns: int, *, scale: int = 1, centre: 
     at_y = _GAP_PX
     for row, pixels in zip(rows, line_px, strict=True):
         if row.heading:
-            figure.text(_GAP_PX / width, 1 - at_y / height, row.heading, va="top", fontsize=10.5, color=_INK)
+            figure.text(
+                _GAP_PX / width, 1 - at_y / height, png.literal(row.heading), va="top", fontsize=10.5, color=_INK
+            )
             at_y += _HEADING_PX
         for place, image in enumerate(row.images_NHWC):
             top, left = at_y + place // columns * pixels, _GAP_PX + place % columns * (side + _GAP_PX)
             canvas[top : top + side, left : left + side] = enlarge(image, scale, centre=centre)
             if row.captions:
                 x, y = left / width, 1 - (top + side + 2) / height
-                figure.text(x, y, row.captions[place], va="top", fontsize=7, color=_INK)
+                figure.text(x, y, png.literal(row.captions[place]), va="top", fontsize=7, color=_INK)
         at_y += -(-len(row.images_NHWC) // columns) * pixels
     figure.figimage(canvas[::-1], origin="lower")
     return png.of_figure(figure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,5 +24,24 @@ def of_image(image_HWC: NDArray[np.uint8]) -> bytes:
 def of_figure(figure: Figure) -> bytes:
     """Return a figure as a PNG file that does not name the version of what drew it."""
     content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        # Names in a script that the font lacks are drawn as boxes, and long ones may crowd out an axis; neither is
+        # worth a line to whoever asked for the numbers.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from|.*layout not applied")
+        figure.savefig(content, format="png", metadata={"Software": None})
     return content.getvalue()
+
+
+def literal(text: object, most: int = 80) -> str:
+    """Return what Matplotlib draws as the very text: names of files, patches, slides, runs and models.
+
+    Left as they are, two `$` would be read as mathematics and end the drawing where it is none, a leading `_` would
+    keep a line out of the legend, and a line break would run into the next caption.
+
+    Args:
+        text: Any name.
+        most: Characters kept, from the start.
+    """
+    shown = "".join(letter if letter.isprintable() else "?" for letter in str(text)[: most + 1])
+    shown = shown if len(shown) <= most else shown[: most - 1] + "…"
+    return (" " if shown.startswith("_") else "") + shown.replace("$", r"\$")

@@ -13,10 +13,12 @@ from typing import Literal
 import numpy as np
 import torch
 
+from fastpath.analysis import png
 from fastpath.config import Config
 from fastpath.data.loader import TrainLoader, train_loader
 from fastpath.data.recipe import training_frame
 from fastpath.data.residency import Pixels, ResidencyChoice, budget, place
+from fastpath.files import write_durably
 from fastpath.runtime import Runtime
 from fastpath.types import Batch
 from fastpath.workflows import bounds
@@ -285,6 +287,6 @@ def draw(result: BenchResult, path: Path) -> None:
     axes.margins(x=0.12)
     axes.invert_yaxis()
     axes.set_xlabel(f"patches a second (log) at {result.image_size_px} px, batch {result.batch_size}")
-    axes.set_title(result.runtime, fontsize="small", loc="left")
+    axes.set_title(png.literal(result.runtime, 120), fontsize="small", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    write_durably(path, png.of_figure(figure))

@@ -42,7 +42,8 @@ def draw(
     FigureCanvasAgg(figure)
     roc, course = figure.subplots(1, 2)
     roc.plot([0, 1], [0, 1], color="#b0b5bc", linewidth=1, linestyle=":")
-    for at, (name, logits_N, epochs) in enumerate(zip(names, logits_RN, journals, strict=True)):
+    for at, (given, logits_N, epochs) in enumerate(zip(names, logits_RN, journals, strict=True)):
+        name = png.literal(given, 40)
         look = {"color": _COLOURS[at % 7], "linestyle": _DASHES[at // 7 % 4], "linewidth": 1.7}
         points = metrics.curve(labels_N, logits_N)
         label = f"{name}, area {metrics.roc_auc(labels_N, logits_N):.4f}"
@@ -55,7 +56,7 @@ def draw(
     roc.legend(frameon=False, fontsize=8, loc="lower right")
     _frame(course, "Validation AUC, as each run saw it while training", "epoch", "")
     course.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    figure.suptitle(png.literal(title), x=0.01, ha="left", fontsize=11)
     return png.of_figure(figure)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastpath.analysis import png
 from fastpath.files import write_durably
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def draw_curves(path: Path, records: list[dict[str, Any]], title: str, timings: 
     _finish(auc, "Validation ROC AUC")
     _finish(rate, "Learning rate after the epoch")
     _finish(speed, "Training patches a second")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    figure.suptitle(png.literal(title, 160), x=0.01, ha="left", fontsize=11)
     content = io.BytesIO()
     canvas.print_figure(content, format="png", metadata={"Software": None})
     write_durably(path, content.getvalue())

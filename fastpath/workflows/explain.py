@@ -238,7 +238,7 @@ def _write(
     columns = ("id", "label", "logit", "probability", *(f"centre_{method}" for method in masses))
     write_durably(output / "attributions.csv", to_csv(columns, table))
     captions = [
-        f"{str(name)[:12]}\nlabel {label if label >= 0 else 'unknown'}\nprobability {probability:.3f}"
+        f"{png.literal(name, 12)}\nlabel {label if label >= 0 else 'unknown'}\nprobability {probability:.3f}"
         for name, label, probability in zip(ids, labels_N, probability_N, strict=True)
     ]
     write_durably(

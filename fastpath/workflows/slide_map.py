@@ -53,5 +53,5 @@ def heatmap(overview: NDArray[np.uint8], map_HW: NDArray[np.float64], cell_um: f
     plain.plot([columns * 0.02, columns * 0.02 + um / cell_um], [rows * 0.97] * 2, color="black", linewidth=3)
     name = f"{um / 1000:g} mm" if um >= 1000 else f"{um} µm"
     plain.annotate(name, (columns * 0.02, rows * 0.955), fontsize=8, va="bottom")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    figure.suptitle(png.literal(title, 120), x=0.01, ha="left", fontsize=10)
     return png.of_figure(figure)

@@ -51,12 +51,14 @@ def draw(rows: Sequence[Row], title: str) -> bytes:
         axes.plot(known, [place] * len(known), "o", color=_COLOURS[row.verdict], alpha=0.6, markersize=6)
         if row.mean is not None:
             axes.plot([row.mean, row.mean], [place - 0.3, place + 0.3], color=_COLOURS[row.verdict], linewidth=2.5)
-    axes.set_yticks(range(len(rows)), [f"{row.name}  ({row.verdict})" for row in reversed(rows)], fontsize=9)
+    axes.set_yticks(
+        range(len(rows)), [f"{png.literal(row.name)}  ({row.verdict})" for row in reversed(rows)], fontsize=9
+    )
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel("best validation ROC AUC")
     axes.grid(axis="x", color="#e3e5e8", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(f"Points are runs, bars their means: {title}", loc="left", fontsize=10)
+    axes.set_title(f"Points are runs, bars their means: {png.literal(title)}", loc="left", fontsize=10)
     return png.of_figure(figure)
 
 
