@@ -51,6 +51,11 @@ class Store:
         return self.remote.place if self.remote else str(self.path)
 
     @property
+    def name(self) -> str:
+        """What reports that are handed on call it: its directory's name, or its URL without secrets."""
+        return self.remote.place if self.remote else self.path.resolve().name
+
+    @property
     def place(self) -> str:
         """Where it lies, to be kept: its path in full, or its URL without secrets (`shards.recorded`)."""
         return self.remote.place if self.remote else str(self.path.resolve())

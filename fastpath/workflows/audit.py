@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +13,18 @@ from fastpath.analysis import eda_figures, neighbours
 from fastpath.analysis.eda_figures import Row
 from fastpath.engine.step import infer
 from fastpath.errors import DataError
-from fastpath.files import write_durably
 from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, open_store
 from fastpath.text import to_csv
 from fastpath.types import Split
-from fastpath.workflows import inference, json_values
+from fastpath.workflows import inference, json_values, output_place
 from fastpath.workflows.precision import settle
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
 Advance = Callable[[int, int], None]
 
+TABLE, SHEET, FACTS = "neighbours.csv", "neighbours.png", "audit.json"
 SUSPICIOUS = 0.9  # correlation of pixels: the same tissue, scanned or saved again, turned or brightened
 NEIGHBOURS = 3  # whose pixels are compared: the nearest in features is not always the likest
 _CHUNK = 1024
@@ -97,6 +97,7 @@ def run(
         StoreError: There is no store, or it has no split.
         DataError: A part is empty, or the run was trained on patches of another size.
     """
+    output_place.check_directory(output, FACTS, (store_path, run_dir))
     store = open_store(store_path)
     split = read_split(store)
     val_N, train_N = split.rows(Split.VAL), split.rows(Split.TRAIN)
@@ -116,7 +117,7 @@ def run(
         output=output,
         store=Path(str(store)),
         split_kind=split.kind,
-        features="perceptual hash" if run_dir is None else f"trunk of {run_dir}",
+        features="perceptual hash" if run_dir is None else f"trunk of {run_dir.resolve().name}",
         num_val=len(val_N),
         num_train=len(train_N),
         suspicious=int((suspicious_N | identical_N).sum()),
@@ -181,8 +182,7 @@ def _pairs(store: Store, val_N: np.ndarray, train_N: np.ndarray, features_ND: np
 
 
 def _write(output: Path, store: Store, pairs: _Pairs, result: AuditResult) -> None:
-    """Write the table, the sheet and, last, the facts: their presence means that all is there."""
-    output.mkdir(parents=True, exist_ok=True)
+    """Write the table, the sheet and the facts as a set."""
     order_N = np.argsort(-pairs.correlation_N, kind="stable")
     ids_N, labels_N = store.ids_N, store.labels_N
     groups_N = np.full(len(store), "", object) if store.groups_N is None else store.groups_N
@@ -192,7 +192,6 @@ def _write(output: Path, store: Store, pairs: _Pairs, result: AuditResult) -> No
         rows = (pairs.val_rows_N[at], pairs.train_rows_N[at])
         facts = [value for row in rows for value in (ids_N[row], int(labels_N[row]), groups_N[row])]
         table.append((*facts, f"{pairs.correlation_N[at]:.4f}", f"{pairs.similarity_N[at]:.4f}"))
-    write_durably(output / "neighbours.csv", to_csv((*sides, "pixel_correlation", "similarity"), table))
     top_N = order_N[:_SHEET_PAIRS]
     rows_N = np.stack([pairs.val_rows_N[top_N], pairs.train_rows_N[top_N]], axis=1).ravel()
     captions = [
@@ -206,5 +205,10 @@ def _write(output: Path, store: Store, pairs: _Pairs, result: AuditResult) -> No
     ]
     sheet = Row("", store.gather(rows_N), captions)
     scale = max(1, 192 // store.patch_size_px)  # wide enough for its captions
-    write_durably(output / "neighbours.png", eda_figures.contact_sheet([sheet], 6, scale=scale, centre=True))
-    write_durably(output / "audit.json", (json_values.dumps(result) + "\n").encode())
+    facts = {key: value for key, value in asdict(result).items() if key != "output"}
+    content = {
+        TABLE: to_csv((*sides, "pixel_correlation", "similarity"), table),
+        SHEET: eda_figures.contact_sheet([sheet], 6, scale=scale, centre=True),
+        FACTS: (json_values.dumps(facts | {"store": result.store.resolve().name}) + "\n").encode(),
+    }
+    output_place.write_set(output, FACTS, content)

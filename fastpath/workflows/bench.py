@@ -21,7 +21,7 @@ from fastpath.data.residency import Pixels, ResidencyChoice, budget, place
 from fastpath.files import write_durably
 from fastpath.runtime import Runtime
 from fastpath.types import Batch
-from fastpath.workflows import bounds
+from fastpath.workflows import bounds, output_place
 from fastpath.workflows.lone_step import training_step
 from fastpath.workflows.precision import settle
 from fastpath.workflows.run_data import RunData, open_run_data
@@ -289,4 +289,5 @@ def draw(result: BenchResult, path: Path) -> None:
     axes.set_xlabel(f"patches a second (log) at {result.image_size_px} px, batch {result.batch_size}")
     axes.set_title(png.literal(result.runtime, 120), fontsize="small", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
+    output_place.make_parent(path)
     write_durably(path, png.of_figure(figure))

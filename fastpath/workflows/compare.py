@@ -6,7 +6,7 @@ import io
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +18,11 @@ from fastpath.analysis import delong, paired
 from fastpath.analysis.blocks import SIGNIFICANT
 from fastpath.engine import journal
 from fastpath.errors import CheckpointError, DataError, UsageError
-from fastpath.files import write_durably
 from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store
 from fastpath.types import Split
-from fastpath.workflows import compare_figure, json_values
+from fastpath.workflows import compare_figure, json_values, output_place
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trained import TrainedRun, Which, open_run
@@ -136,6 +135,8 @@ def run(
     if len(runs) < 2 or len({path.resolve() for path in runs}) < len(runs):
         raise UsageError("arguments", f"found {len(runs)} runs, wanted two or more, all different", "name several runs")
     trained = [open_run(path, which) for path in runs]
+    output = output or trained[0].path.parent.parent / "comparison"
+    output_place.check_directory(output, RESULT, (*runs, store_path))
     store = trained[0].open_store(store_path)
     for one in trained:
         check_same_split(one, store)
@@ -147,7 +148,6 @@ def run(
         [score(one, store, rows_N, runtime, _part(advance, at * len(rows_N), total)) for at, one in enumerate(trained)]
     )
     names = short_names(runs)
-    output = output or trained[0].path.parent.parent / "comparison"
     labels_N = store.labels_N[rows_N]
     groups_N = None if store.groups_N is None else store.groups_N[rows_N]
     models = [(one.config.model.name, one.checkpoint.epoch) for one in trained]
@@ -266,12 +266,18 @@ def write(
     journals: Sequence[list[dict[str, object]]],
     ids_N: NDArray[np.object_],
 ) -> None:
-    """Write the three files, comparison.json last, so that its presence means all are there."""
-    output.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    columns = {"id": ids_N.astype(str), "label": labels_N, **dict(zip(names, logits_RN, strict=True))}
-    pd.DataFrame(columns).to_parquet(content, index=False)
-    write_durably(output / PREDICTIONS, content.getvalue())
+    """Write the three files as a set."""
+    table = io.BytesIO()
+    columns = {"id": ids_N.astype(str), "label": labels_N}
+    # A run called `label` would take the labels' place.
+    columns |= {f"run {name}" if name in columns else name: one_N for name, one_N in zip(names, logits_RN, strict=True)}
+    pd.DataFrame(columns).to_parquet(table, index=False)
     title = f"{result.num_patches:,} validation patches of a {result.split_kind} split"
-    write_durably(output / PICTURE, compare_figure.draw(names, labels_N, logits_RN, journals, title))
-    write_durably(output / RESULT, (json_values.dumps(result) + "\n").encode())
+    facts = {key: value for key, value in asdict(result).items() if key != "output"}
+    facts["store"] = Path(result.store).resolve().name
+    content = {
+        PREDICTIONS: table.getvalue(),
+        PICTURE: compare_figure.draw(names, labels_N, logits_RN, journals, title),
+        RESULT: (json_values.dumps(facts) + "\n").encode(),
+    }
+    output_place.write_set(output, RESULT, content)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastpath.errors import DataError, UsageError
-from fastpath.workflows import compare, out_of_fold
+from fastpath.workflows import compare, out_of_fold, output_place
 from fastpath.workflows.compare import CompareResult
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def run(paths: Sequence[Path], output: Path | None = None) -> CompareResult:
     if len(found) < 2 or len({table.resolve() for table in found}) < len(found):
         problem = f"found {len(found)} tables, wanted two or more, all different"
         raise UsageError("arguments", problem, "name several tables")
+    output = output or paths[0].parent / "comparison"
+    output_place.check_directory(output, compare.RESULT, (*paths, *found))
     frames = [_labelled(table) for table in found]
     first = frames[0]
     labels_N = first["label"].to_numpy(np.int8)
@@ -51,7 +53,6 @@ def run(paths: Sequence[Path], output: Path | None = None) -> CompareResult:
             raise DataError(table, problem, "compare predictions of the same patches")
     logits_RN = np.stack([same["logit"].to_numpy(np.float32) for same in aligned])
     groups_N = first["group"].to_numpy(object) if "group" in first and first["group"].notna().all() else None
-    output = output or paths[0].parent / "comparison"
     names = compare.short_names([path if path.is_dir() else path.with_suffix("") for path in paths])
     models, place = [("", 0)] * len(names), str(found[0])
     result = compare.compare(models, names, labels_N, logits_RN, groups_N, store=place, kind="table's", output=output)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from fastpath import config as configuration
 from fastpath.engine.loop import Event
-from fastpath.errors import IntegrityError, UsageError
-from fastpath.files import write_durably
+from fastpath.errors import FastpathError, IntegrityError, UsageError
+from fastpath.files import as_failure, read_regular, write_durably
 from fastpath.ingest.synth import write_kaggle_folder
 from fastpath.runtime import Runtime
-from fastpath.workflows import evaluate, pack, train, verify
+from fastpath.workflows import evaluate, output_place, pack, train, verify
 from fastpath.workflows.train import StartEvent
 
 Advance = Callable[[int, int], None]
@@ -118,7 +118,8 @@ def run(
         run=str(run_dir),
         evaluation=str(evaluation),
     )
-    write_durably(output / MARK, (json.dumps(asdict(result), indent=2) + "\n").encode())
+    facts = asdict(result) | {name: name for name in _NAMES}
+    write_durably(output / MARK, (json.dumps(facts, indent=2) + "\n").encode())
     return result
 
 
@@ -132,15 +133,26 @@ def _prove(store: Path, patches: Path, advance: Advance) -> None:
 
 def _vacate(output: Path) -> None:
     """Make the directory, and mark it as a demo's before anything else goes in; replace what an older demo left."""
-    if output.exists() and not output.is_dir():
-        raise UsageError(output, "found a file, wanted a directory for the demo", "choose another -o")
-    if output.is_dir() and any(output.iterdir()) and not (output / MARK).exists():
+    output_place.check_new(output)
+    if output.is_dir() and any(output.iterdir()) and not _is_demo(output):
         raise UsageError(output, "holds other files, wanted a new directory or a demo's", "choose another -o")
-    output.mkdir(parents=True, exist_ok=True)
+    output_place.make_parent(output / MARK)
     write_durably(output / MARK, b'{"status": "running"}\n')
     for name in _NAMES:
         if (output / name).exists():
-            shutil.rmtree(output / name)
+            try:
+                shutil.rmtree(output / name)
+            except OSError as error:
+                raise as_failure(output / name, error, "cannot be removed") from error
+
+
+def _is_demo(output: Path) -> bool:
+    """Whether a directory holds a demo's mark, not just any file of that name: what lies there is about to go."""
+    try:
+        facts = json.loads(read_regular(output / MARK, bytes_max=1 << 20, follow=False))
+        return bool(facts.get("status") == "running" or {"wanted", "passed", *_NAMES} <= set(facts))
+    except (FastpathError, ValueError, AttributeError, RecursionError):
+        return False
 
 
 @contextmanager

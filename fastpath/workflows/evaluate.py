@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from fastpath.analysis import combine
 from fastpath.errors import CheckpointError, DataError, FastpathError, UsageError
-from fastpath.files import write_durably
 from fastpath.ingest.split import SplitTable, leak_notice, read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, locate, open_store
@@ -23,6 +22,7 @@ from fastpath.workflows import (
     calibrated,
     folds,
     out_of_fold,
+    output_place,
     report_gallery,
     report_html,
     report_pictures,
@@ -93,6 +93,8 @@ def run(
         DataError: The split is empty, unlabelled, of one class, or cannot be scored.
     """
     choices, trained = choices or Choices(), open_run(run_dir, which)
+    output = output or trained.path.parent / f"evaluation-{split}"
+    output_place.check_directory(output, METRICS, (run_dir, store_path))
     store = trained.open_store(store_path)
     split_table = read_split(store)
     foreign = _check_origin(trained, store, named=store_path is not None)
@@ -109,13 +111,12 @@ def run(
         "split": split,
         "checkpoint": which,
         "epoch": trained.checkpoint.epoch,
-        "store": str(store),
+        "store": store.name,
         "store_fingerprint": store.fingerprint,
         "split_kind": split_table.kind,
         "tta_views": choices.tta,
         "notices": [notice for notice in said if notice],
     }
-    output = output or trained.path.parent / f"evaluation-{split}"
     result = _write(output, scored=table, judged=judged, about=about, cards=cards)
     if not foreign and split is not Split.TRAIN:
         fitted_on = {"split": split, "seed": choices.seed, **judged.facts["parts"]["calibration"]}
@@ -152,6 +153,8 @@ def run_table(
     if path.is_dir():
         folds_store, told = _store_of_folds(path), _told_by_folds(path)
     path = out_of_fold.table_of(path) or path
+    output = output or path.with_name(f"evaluation-{path.stem}")
+    output_place.check_directory(output, METRICS, (path, store_path))
     table, dealt = report_table.divide(report_table.read(path), choices.seed)
     judged = judge(table, choices)
     cards: list[Card] = []
@@ -162,8 +165,7 @@ def run_table(
             table, judged.calibrated_N, store, rows_N, None, runtime, num=GALLERY_NUM, seed=choices.seed
         )
     unknown = "" if table.groups_N is not None else "the table has no column 'group', so slides are unknown"
-    about = {"table": str(path), "tta_views": "none", "notices": [one for one in (unknown, dealt, *told) if one]}
-    output = output or path.with_name(f"evaluation-{path.stem}")
+    about = {"table": path.name, "tta_views": "none", "notices": [one for one in (unknown, dealt, *told) if one]}
     return _write(output, scored=table, judged=judged, about=about, cards=cards)
 
 
@@ -257,16 +259,15 @@ def _check_origin(trained: TrainedRun, store: Store, *, named: bool) -> str:
 def _write(
     output: Path, *, scored: ScoredTable, judged: Judged, about: dict[str, Any], cards: list[Card]
 ) -> EvaluateResult:
-    """Write the files, each whole or not at all; metrics.json last, so that its presence means all are there."""
+    """Write the files as a set: metrics.json means that all are there, and of this evaluation."""
     facts = plain({**about, **judged.facts})
     pictures = report_pictures.draw(scored, judged)
     page = report_html.render(facts, pictures, "evaluate.html", cards=report_pictures.embed(cards))
-    output.mkdir(parents=True, exist_ok=True)
-    report_table.write(scored, judged.calibrated_N, output / PREDICTIONS)
-    write_durably(output / REPORT, page.encode())
+    content = {PREDICTIONS: report_table.to_parquet(scored, judged.calibrated_N), REPORT: page.encode()}
     if cards:
-        write_durably(output / GALLERY, report_gallery.to_csv(cards))
-    write_durably(output / METRICS, (json.dumps(facts, indent=2) + "\n").encode())
+        content[GALLERY] = report_gallery.to_csv(cards)
+    content[METRICS] = (json.dumps(facts, indent=2) + "\n").encode()
+    output_place.write_set(output, METRICS, content)
     return EvaluateResult(
         facts=facts,
         num_patches=facts["num_patches"],

@@ -10,25 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from fastpath import files
 from fastpath.analysis import attribution, metrics, png
 from fastpath.analysis.attribution import METHODS, Method
-from fastpath.errors import DataError, UsageError
-from fastpath.files import write_durably
+from fastpath.errors import DataError, FastpathError, UsageError
 from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, locate
 from fastpath.text import to_csv
 from fastpath.types import Batch, Split
-from fastpath.workflows import json_values
+from fastpath.workflows import json_values, output_place
 from fastpath.workflows.explain_sheet import sheet
 from fastpath.workflows.inference import all_logits
 from fastpath.workflows.occlusion import Audit, audit
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
+TABLE, SHEET, FACTS, PICTURES = "attributions.csv", "explain.png", "explain.json", "patches"
 SAMPLE = 64
 """Patches explained where none are named."""
 SHEET_ROWS = 12
 ZOOM = 4
+TABLE_BYTES_MAX = 1 << 28
 Maps = dict[Method, NDArray[np.float32]]
 
 
@@ -112,6 +114,7 @@ def run(
         UsageError: An id is not in the store, or a method does not suit the network.
         DataError: The split cannot be measured, or holds no errors.
     """
+    output_place.check_directory(output, FACTS, (run_dir, store_path))
     choice, trained = choice or Choice(), open_run(run_dir, which)
     store = trained.open_store(store_path)
     model = runtime.prepare(trained.network())
@@ -125,7 +128,6 @@ def run(
     found = audit(trained, model, store, rows_M, logits_M, runtime, report(len(rows_M))) if with_audit else None
     rows_N, chosen = _choose(choice, store, rows_M, logits_M, trained.config.seed)
     maps, logits_N = explain_rows(trained, model, store, rows_N, methods, runtime)
-    output.mkdir(parents=True, exist_ok=True)
     masses = {method: attribution.centre_mass(maps[method]) for method in methods}
     result = ExplainResult(
         num_patches=len(rows_N),
@@ -220,7 +222,7 @@ def _write(
     maps: Maps,
     masses: dict[Method, NDArray[np.float64]],
 ) -> None:
-    """Write each file whole or not at all; explain.json last, so that its presence means all are there."""
+    """Write the table, the pictures and the facts as a set; pictures that an older table names go with it."""
     ids, labels_N, probability_N = store.ids_N[rows_N], store.labels_N[rows_N], metrics.probabilities(logits_N)
     patches_NHWC = store.gather(rows_N)
     strips = np.concatenate(
@@ -228,31 +230,41 @@ def _write(
         + [attribution.overlay(patches_NHWC, maps[method], ZOOM) for method in maps],
         axis=2,
     )
-    (output / "patches").mkdir(exist_ok=True)
-    for name, strip in zip(ids, strips, strict=True):
-        write_durably(output / "patches" / f"{_file_name(str(name))}.png", png.of_image(strip))
+    content = {name: png.of_image(strip) for name, strip in zip(_pictures(ids), strips, strict=True)}
     table = []
     for row, name in enumerate(ids):
         numbers = (logits_N[row], probability_N[row], *(mass_N[row] for mass_N in masses.values()))
         table.append((name, labels_N[row] if labels_N[row] >= 0 else "", *(f"{value:.9g}" for value in numbers)))
     columns = ("id", "label", "logit", "probability", *(f"centre_{method}" for method in masses))
-    write_durably(output / "attributions.csv", to_csv(columns, table))
+    content[TABLE] = to_csv(columns, table)
     captions = [
         f"{png.literal(name, 12)}\nlabel {label if label >= 0 else 'unknown'}\nprobability {probability:.3f}"
         for name, label, probability in zip(ids, labels_N, probability_N, strict=True)
     ]
-    write_durably(
-        output / "explain.png",
-        sheet(
-            strips[:SHEET_ROWS],
-            captions[:SHEET_ROWS],
-            ["patch", *maps],
-            {str(method): mass_N for method, mass_N in masses.items()},
-        ),
-    )
+    columns = {str(method): mass_N for method, mass_N in masses.items()}
+    content[SHEET] = sheet(strips[:SHEET_ROWS], captions[:SHEET_ROWS], ["patch", *maps], columns)
     values = {key: value for key, value in asdict(result).items() if key != "output"}
-    write_durably(output / "explain.json", (json_values.dumps(values) + "\n").encode())
+    content[FACTS] = (json_values.dumps(values) + "\n").encode()
+    output_place.write_set(output, FACTS, content, stale=_older(output / TABLE))
 
 
-def _file_name(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)[:120]
+def _pictures(ids: Sequence[object]) -> list[str]:
+    """Return the path of each patch's picture: its id as far as a file can be called so, and never the same twice."""
+    found: dict[str, None] = {}
+    for row, name in enumerate(ids):
+        stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in str(name))[:60]
+        path = f"{PICTURES}/{stem}.png"
+        found[path if path not in found else f"{PICTURES}/{stem}-{row}.png"] = None
+    return list(found)
+
+
+def _older(table: Path) -> list[str]:
+    """Return the pictures that an older table names; none where it cannot be read.
+
+    The table, not explain.json: what is put in place after the pictures have gone tells of all that are left by a kill.
+    """
+    try:
+        text = files.read_regular(table, bytes_max=TABLE_BYTES_MAX, follow=False).decode()
+        return _pictures([row["id"] for row in csv.DictReader(io.StringIO(text, newline=""))])
+    except (FastpathError, ValueError, KeyError, csv.Error):
+        return []

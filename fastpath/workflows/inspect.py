@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from fastpath.analysis import eda, eda_figures
 from fastpath.analysis.eda import CLASS_NAMES
 from fastpath.analysis.eda_figures import Row
-from fastpath.files import write_durably
 from fastpath.ingest.split import SplitTable, read_split
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
-from fastpath.workflows import inspect_facts, report_html
+from fastpath.workflows import inspect_facts, output_place, report_html
 from fastpath.workflows.inspect_facts import Facts
 
 REPORT, FACTS = "report.html", "inspect.json"
@@ -67,7 +66,7 @@ def run(
 
     Args:
         path: The store.
-        output: The directory to write to; other files there are left alone.
+        output: The directory to write to; files there that are not an older inspection's are left alone.
         per_class: The most patches of a label whose pixels are read; counts and channel statistics are of all.
         seed: Decides which.
         advance: Called with patches done and in all.
@@ -75,6 +74,7 @@ def run(
     Raises:
         StoreError: `path` is not a store, or is damaged.
     """
+    output_place.check_directory(output, FACTS, (path,))
     store = open_store(path)
     table = read_split(store) if (store.path / fmt.SPLIT).exists() else None
     drawn = eda.sample_rows(store.labels_N, per_class, seed)
@@ -88,11 +88,10 @@ def run(
     facts["pictures"] = [f"{name}.png" for name in pictures]
     facts["notices"] = inspect_facts.notices(facts)
 
-    output.mkdir(parents=True, exist_ok=True)
-    for name, content in pictures.items():
-        write_durably(output / f"{name}.png", content)
-    write_durably(output / FACTS, (json.dumps(facts, indent=1) + "\n").encode())
-    write_durably(output / REPORT, report_html.render(facts, pictures, divided=inspect_facts.DIVIDED).encode())
+    content = {f"{name}.png": picture for name, picture in pictures.items()}
+    content[REPORT] = report_html.render(facts, pictures, divided=inspect_facts.DIVIDED).encode()
+    content[FACTS] = (json.dumps(facts, indent=1) + "\n").encode()
+    output_place.write_set(output, FACTS, content)
     return _result(facts, output / REPORT)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from fastpath.files import write_durably
 from fastpath.ingest.split import Kind, deal
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, open_store
-from fastpath.workflows import folds, json_values
+from fastpath.workflows import folds, json_values, output_place
 from fastpath.workflows.folds import Watch
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def run(
         DataError: The store has no groups, or cannot be divided.
         ConfigError: The recipe uses mined patches, which belong to one split.
     """
+    output_place.check_new(output)
     store = open_store(store_path)
     if store.groups_N is None:
         problem = "found no groups, wanted each patch's slide: without them nothing tells whether a split leaks"
@@ -119,7 +120,8 @@ def run(
             return _interrupted(output, store, num_folds)
         frames[kind] = frame
     result = _compared(output, store, frames, num_folds)
-    write_durably(output / SUMMARY, (json_values.dumps(result) + "\n").encode())
+    facts = {key: value for key, value in asdict(result).items() if key != "output"}
+    write_durably(output / SUMMARY, (json_values.dumps(facts) + "\n").encode())
     return result
 
 

@@ -16,7 +16,7 @@ from fastpath.errors import StoreError
 from fastpath.ingest.split import SplitTable, read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, open_store
-from fastpath.workflows import mined, out_of_fold, pseudo
+from fastpath.workflows import mined, out_of_fold, output_place, pseudo
 from fastpath.workflows.extra import held_out_twins
 from fastpath.workflows.mined import WEIGHTS, Kind
 from fastpath.workflows.run_data import RunData, run_data_of
@@ -134,6 +134,7 @@ def run(
     """
     rule = rule or Rule()
     mined.check_target(output)
+    output_place.check_file(output, (run_dir, predictions, *stores))
     subject = _subject(run_dir, predictions, which)
     own = subject.data.store
     places = [open_store(path) for path in stores] or [own]

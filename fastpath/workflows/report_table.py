@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from fastpath.analysis import metrics
 from fastpath.analysis.intervals import MIN_SLIDES
 from fastpath.errors import DataError
-from fastpath.files import write_durably
 
 Floats = NDArray[np.float64]
 
@@ -131,13 +130,12 @@ def read(path: Path) -> ScoredTable:
     return table
 
 
-def write(table: ScoredTable, calibrated_N: Floats, path: Path) -> None:
-    """Write every patch with its scores as Parquet.
+def to_parquet(table: ScoredTable, calibrated_N: Floats) -> bytes:
+    """Return every patch with its scores as Parquet.
 
     Args:
         table: Divided.
         calibrated_N: Calibrated logits.
-        path: The file.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -156,4 +154,4 @@ def write(table: ScoredTable, calibrated_N: Floats, path: Path) -> None:
         columns |= {"plain_logit": pa.array(table.plain_N), "spread": pa.array(table.spread_N)}
     content = io.BytesIO()
     pq.write_table(pa.table(columns), content)
-    write_durably(path, content.getvalue())
+    return content.getvalue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastpath import files
 from fastpath.analysis import eda_figures, png
 from fastpath.analysis.eda import CLASS_NAMES
 from fastpath.analysis.eda_figures import Row
-from fastpath.errors import UsageError
-from fastpath.files import write_durably
+from fastpath.errors import FastpathError, UsageError
 from fastpath.ingest import quality
 from fastpath.ingest.split import read_split
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, locate, open_store
+from fastpath.workflows import output_place
 from fastpath.workflows.inspect_facts import part_names
 
 OVERVIEW, FACTS = "overview.png", "show.json"
+FACTS_BYTES_MAX = 1 << 28
 SCALE = 4  # at which a stored patch is shown: cells are then some 40 pixels wide
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
 
@@ -55,6 +57,7 @@ def patches(path: Path, output: Path, ids: Sequence[str]) -> ShowResult:
         StoreError: `path` is not a store.
         UsageError: The store has no patch of some id.
     """
+    output_place.check_directory(output, FACTS, (path,))
     store = open_store(path)
     wanted = list(dict.fromkeys(ids))
     rows_N, unknown = locate(store.ids_N, wanted)
@@ -63,7 +66,7 @@ def patches(path: Path, output: Path, ids: Sequence[str]) -> ShowResult:
         raise UsageError("--ids", problem, f"look in the id column of {store.path / fmt.INDEX}")
     images_NHWC, shown, files = store.gather(rows_N), index_facts(store, rows_N), {}
     for facts, image in zip(shown, images_NHWC, strict=True):
-        stem = facts["id"] if SAFE_NAME.fullmatch(facts["id"]) else f"row-{facts['row']}"
+        stem = _free_stem(facts, files)
         facts["files"] = {"stored": f"{stem}.png", "enlarged": f"{stem}-{SCALE}x.png"}
         files[f"{stem}.png"] = png.of_image(image)
         files[f"{stem}-{SCALE}x.png"] = png.of_image(eda_figures.enlarge(image, SCALE, centre=True))
@@ -71,6 +74,14 @@ def patches(path: Path, output: Path, ids: Sequence[str]) -> ShowResult:
     sheet = Row("", images_NHWC, captions)
     files[OVERVIEW] = eda_figures.contact_sheet([sheet], min(len(shown), 4), scale=SCALE, centre=True)
     return write(output, files, {"store": store.fingerprint, "patches": shown}, shown)
+
+
+def _free_stem(facts: Mapping[str, Any], taken: Mapping[str, bytes]) -> str:
+    """Return what a patch's pictures are called: its id where that names files, and no other's."""
+    stem = facts["id"] if SAFE_NAME.fullmatch(facts["id"]) else f"row-{facts['row']}"
+    while {f"{stem}.png", f"{stem}-{SCALE}x.png"} & {OVERVIEW, *taken}:
+        stem = f"{stem}-row-{facts['row']}"
+    return stem
 
 
 def index_facts(store: Store, rows_N: NDArray[np.int64]) -> list[dict[str, Any]]:
@@ -120,9 +131,18 @@ def _same_pixels(store: Store, rows_N: NDArray[np.int64]) -> dict[bytes, set[str
 
 
 def write(output: Path, files: dict[str, bytes], facts: dict[str, Any], shown: list[dict[str, Any]]) -> ShowResult:
-    """Write pictures first and show.json last, so that its presence means all are there."""
-    output.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        write_durably(output / name, content)
-    write_durably(output / FACTS, (json.dumps(facts, indent=1) + "\n").encode())
+    """Write pictures and show.json as a set; pictures that an older show.json names go with it."""
+    content = files | {FACTS: (json.dumps(facts, indent=1) + "\n").encode()}
+    output_place.write_set(output, FACTS, content, stale=_named(output / FACTS))
     return ShowResult(shown, output / OVERVIEW, output)
+
+
+def _named(path: Path) -> list[str]:
+    """Return the pictures that an older show.json names; none where it cannot be read."""
+    try:
+        facts = json.loads(files.read_regular(path, bytes_max=FACTS_BYTES_MAX, follow=False))
+        shown = facts.get("patches") or facts["samples"]
+        names = [name for one in shown for name in one["files"].values()]
+    except (FastpathError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+    return [name for name in names if isinstance(name, str) and name.endswith(".png") and "/" not in name]

@@ -25,9 +25,10 @@ from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import open_store
 from fastpath.types import ChannelStats
+from fastpath.workflows import output_place
 from fastpath.workflows.extra import with_extra
 from fastpath.workflows.run_data import RunData, run_data_of
-from fastpath.workflows.show import OVERVIEW, ShowResult, index_facts, write
+from fastpath.workflows.show import FACTS, OVERVIEW, ShowResult, index_facts, write
 
 ARTEFACTS = {"blur": "blur_px", "noise": "noise_sd", "JPEG": "jpeg_quality", "ring blur": "ring_blur_px"}
 FACTORS = ("brightness", "contrast", "saturation", "hue")  # in the order of `Augmentation.factors_N4`
@@ -64,6 +65,7 @@ def run(
         DataError: The table of mined patches does not belong here.
         UsageError: The epoch has no such position.
     """
+    output_place.check_directory(output, FACTS, (path,))
     store = open_store(path)
     split = None if fold is None else read_split(store, fold)
     data = with_extra(run_data_of(store, config, split), config)
@@ -100,7 +102,7 @@ def _index_facts(data: RunData, rows_N: NDArray[np.int64]) -> list[dict[str, Any
     for store, at, own_N in data.joined.parts(rows_N):
         for place, facts in zip(at.tolist(), index_facts(store, own_N), strict=True):
             label = CLASS_NAMES[int(data.joined.labels_N[rows_N[place]])]
-            found[place] = facts | {"label": label, "store": store.place}
+            found[place] = facts | {"label": label, "store": store.name}
     return found
 
 

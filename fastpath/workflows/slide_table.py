@@ -12,10 +12,10 @@ import pandas as pd
 from fastpath.analysis import slides
 from fastpath.analysis.slides import AGGREGATIONS, SlideTable
 from fastpath.errors import DataError
-from fastpath.files import write_durably
 from fastpath.text import to_csv
-from fastpath.workflows import frames
+from fastpath.workflows import frames, output_place
 
+SLIDES, FACTS = "slides.csv", "slides.json"
 GROUP_COLUMNS = ("group", "slide", "wsi")
 SCORE_COLUMNS = ("calibrated", "probability")  # the first that is there
 
@@ -53,6 +53,7 @@ def run(table: Path, output: Path, *, top_k: int = slides.TOP_K) -> TableResult:
     Raises:
         DataError: The table cannot be read, lacks a column, or holds what is no probability.
     """
+    output_place.check_directory(output, FACTS, (table,))
     frame, group, score = _read(table)
     labels = frame["label"] if "label" in frame else pd.Series(-1, index=frame.index)
     labels_N = labels.fillna(-1).to_numpy().astype(np.int8)
@@ -70,15 +71,15 @@ def run(table: Path, output: Path, *, top_k: int = slides.TOP_K) -> TableResult:
         notice=notice,
         output=str(output),
     )
-    output.mkdir(parents=True, exist_ok=True)
-    write_durably(output / "slides.csv", _csv(found))
     values = {name: getattr(result, name) for name in ("num_slides", "num_positive", "num_patches", "auc", "notice")}
-    write_durably(output / "slides.json", (json.dumps(values, indent=2) + "\n").encode())
+    content = {SLIDES: _csv(found), FACTS: (json.dumps(values, indent=2) + "\n").encode()}
+    output_place.write_set(output, FACTS, content)
     return result
 
 
 def _read(table: Path) -> tuple[pd.DataFrame, str, str]:
     """Return the table and the names of the columns that tell slides and probabilities."""
+    output_place.check_whole(table)
     try:
         frame = frames.read(table)
     except DataError:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastpath.analysis import png
-from fastpath.files import write_durably
 from fastpath.text import to_csv
+from fastpath.workflows import output_place
 
 if TYPE_CHECKING:
     from fastpath.workflows.sweep import Row, SweepResult
@@ -20,7 +20,7 @@ _COLOURS = {"best": "#d9730d", "worse": "#1f6fb4", "not distinguishable": "#8a8f
 
 
 def write(output: Path, result: SweepResult) -> None:
-    """Write the tables and the picture, each whole or not at all."""
+    """Write the tables, the picture and the result as a set."""
     settings = [
         {
             "setting": row.name,
@@ -31,11 +31,15 @@ def write(output: Path, result: SweepResult) -> None:
         }
         for row in result.settings
     ]
-    write_durably(output / SETTINGS, _csv(settings))
     columns = ("first", "second", "difference", "standard_error", "p_value", "p_corrected", "verdict")
-    write_durably(output / PAIRS, _csv(result.pairs, columns))
-    write_durably(output / PICTURE, draw(result.settings, f"{len(result.seeds)} seeds, {result.num_val:,} patches"))
-    write_durably(output / RESULT, (json.dumps(asdict(result), indent=2) + "\n").encode())
+    facts = {key: value for key, value in asdict(result).items() if key != "output"}
+    content = {
+        SETTINGS: _csv(settings),
+        PAIRS: _csv(result.pairs, columns),
+        PICTURE: draw(result.settings, f"{len(result.seeds)} seeds, {result.num_val:,} patches"),
+        RESULT: (json.dumps(facts, indent=2) + "\n").encode(),
+    }
+    output_place.write_set(output, RESULT, content)
 
 
 def draw(rows: Sequence[Row], title: str) -> bytes:
