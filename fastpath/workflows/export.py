@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from fastpath.analysis import calibration, metrics
 from fastpath.analysis.calibration import Calibrator
 from fastpath.engine.tta import predict_views
 from fastpath.errors import FastpathError, IntegrityError, UsageError
-from fastpath.files import sync_directory
+from fastpath.files import FileSet
 from fastpath.ingest.split import read_split
 from fastpath.model.deploy import Deployed
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store
 from fastpath.types import Split
 from fastpath.workflows import calibrated as calibrations
-from fastpath.workflows import model_card
+from fastpath.workflows import model_card, output_place
 from fastpath.workflows.export_formats import READERS, WRITERS, Compute
 from fastpath.workflows.inference import batches
 from fastpath.workflows.score_views import Tta
@@ -53,7 +53,7 @@ class ExportResult:
         outputs: Names and what they hold.
         tta: Whether the eight views are averaged within.
         calibration: The calibration within; `none` where probabilities are raw.
-        notice: Why the run's calibration is not within, where it was asked for; else empty.
+        notice: Why the run's calibration is not within, where it was asked for, and what the card leaves out.
         num_checked: Patches on which file and run were compared.
         max_difference: Largest difference in logits; None where nothing was compared.
         size_bytes: Of the file.
@@ -115,7 +115,7 @@ def run(
     which: Which = "best",
     advance: Advance | None = None,
 ) -> ExportResult:
-    """Write the file and its card; the file appears only once it has been compared.
+    """Write the file and its card as a set, once the file has been compared.
 
     Args:
         run_dir: A run directory.
@@ -132,31 +132,37 @@ def run(
         UsageError: The ending is unknown, or what it needs is not installed.
         IntegrityError: File and run differ by more than `TOLERANCE`; nothing is left behind.
     """
-    kind, trained = _kind(output), open_run(run_dir, which)
+    kind, card = _kind(output), output.with_name(f"{output.stem}.card")
+    for name in (output, *model_card.files(card)):
+        output_place.check_file(name, (run_dir, store_path))
+    trained = open_run(run_dir, which)
     store = trained.open_store(store_path) if check else None
     calibrator, notice = calibrations.load(trained.path, tta) if calibrated else (calibration.IDENTITY, "")
     reference = None if store is None else Reference(trained, store, tta, calibrator, runtime, check)
-    num, difference = _write_proven(
-        deployed(trained, tta, calibrator), kind, output, _example(trained), reference, advance
-    )
+    content, num, difference = _proven(deployed(trained, tta, calibrator), kind, _example(trained), reference, advance)
     side = trained.checkpoint.patch_size_px
-    card = output.with_name(f"{output.stem}.card")
+    evaluations, untold = model_card.evaluations(run_dir)
     result = ExportResult(
         kind=kind,
         input=f"patches: uint8 [N, {side}, {side}, 3], red green blue, any N",
         outputs="logit: float32 [N]; probability: float32 [N]",
         tta=tta,
         calibration=calibrator.method,
-        notice=notice,
+        notice="; ".join(text for text in (notice, untold) if text),
         num_checked=num,
         max_difference=difference,
-        size_bytes=output.stat().st_size,
+        size_bytes=len(content),
         card=str(card),
         output=str(output),
     )
     names = ("kind", "input", "outputs", "tta", "calibration", "num_checked", "max_difference", "size_bytes")
     artefact = {"file": output.name} | {name: getattr(result, name) for name in names}
-    model_card.write(model_card.describe(run_dir, trained, artefact), card)
+    told = model_card.describe(trained, artefact, evaluations)
+    facts, page = model_card.files(card)
+    with FileSet(output.parent, facts.name) as written:
+        written.write(output.name, content)
+        written.write(page.name, model_card.markdown(told).encode())
+        written.write(facts.name, (json.dumps(told, indent=2) + "\n").encode())
     return result
 
 
@@ -178,31 +184,21 @@ def deployed(trained: TrainedRun, tta: Tta, calibrator: Calibrator) -> Deployed:
     return module.eval().requires_grad_(False)
 
 
-def _write_proven(
+def _proven(
     module: Deployed,
     kind: Kind,
-    output: Path,
     example: torch.Tensor,
     reference: Reference | None,
     advance: Advance | None,
-) -> tuple[int, float | None]:
-    """Write the file under another name and give it its own once it was compared; return `compare`'s findings."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.partial{output.suffix}")
+) -> tuple[bytes, int, float | None]:
+    """Return what the file is to hold, and `compare`'s findings of it."""
     num, difference = 0, None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporters, about their own workings
-            WRITERS[kind](module, example, partial)
-            if reference is not None:
-                num, difference = compare(READERS[kind](partial), reference, advance)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(output)
-        sync_directory(output.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-    return num, difference
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporters, about their own workings
+        content = WRITERS[kind](module, example)
+        if reference is not None:
+            num, difference = compare(READERS[kind](content), reference, advance)
+    return content, num, difference
 
 
 def compare(compute: Compute, reference: Reference, advance: Advance | None) -> tuple[int, float]:
@@ -238,7 +234,7 @@ def _rows(store: Store, check: int) -> NDArray[np.int64]:
 
 def _kind(output: Path) -> Kind:
     kind = output.suffix.removeprefix(".")
-    if kind not in WRITERS or output.is_dir():
+    if kind not in WRITERS:
         problem = f"found '{output.name}', wanted a file ending in {', '.join(f'.{name}' for name in WRITERS)}"
         raise UsageError("--output", problem, "give for example -o model.onnx")
     if kind == "onnx":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,18 +18,20 @@ Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 OPSET = 18
 
+# Where each format keeps the lines of code that an operation came from, with the paths of this machine's files.
+_STACK_ONNX, _STACK_SCRIPT = "pkg.torch.onnx.stack_trace", ".debug_pkl"
 
-def _write_onnx(module: Deployed, example: torch.Tensor, path: Path) -> None:
-    """Write ONNX.
+
+def _write_onnx(module: Deployed, example: torch.Tensor) -> bytes:
+    """Return ONNX.
 
     Raises:
         FastpathError: This torch does not convert this network: 2.6 converts none, with onnxscript 0.5.0 and 0.7.2.
     """
     try:
-        torch.onnx.export(
+        program = torch.onnx.export(
             module,
             (example,),
-            path,
             input_names=["patches"],
             output_names=["logit", "probability"],
             dynamic_shapes=({0: torch.export.Dim("N")},),
@@ -38,34 +40,58 @@ def _write_onnx(module: Deployed, example: torch.Tensor, path: Path) -> None:
             external_data=False,
             verbose=False,
         )
+        assert program is not None
+        model = program.model_proto
     except Exception as error:  # torch and onnxscript have an error class for each of their many steps
         problem = f"torch {torch.__version__} cannot convert this network ({' '.join(str(error).split())[:150]})"
         raise FastpathError("ONNX", problem, "use a newer torch, or give a name that ends in .pt2 or .ts") from error
+    for node in (*model.graph.node, *(node for function in model.functions for node in function.node)):
+        kept = [entry for entry in node.metadata_props if entry.key != _STACK_ONNX]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
+    content: bytes = model.SerializeToString()
+    return content
 
 
-def _write_exported(module: Deployed, example: torch.Tensor, path: Path) -> None:
+def _write_exported(module: Deployed, example: torch.Tensor) -> bytes:
     program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("N")},))
-    torch.export.save(program, path)
+    for part in program.graph_module.modules():
+        for node in part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    return content.getvalue()
 
 
-def _write_script(module: Deployed, example: torch.Tensor, path: Path) -> None:
+def _write_script(module: Deployed, example: torch.Tensor) -> bytes:
+    """Return TorchScript. In memory: on a full disk torch's own writer of files ends the process."""
+    content, kept = io.BytesIO(), io.BytesIO()
     with torch.inference_mode():
-        torch.jit.trace(module, (example,), check_trace=False).save(str(path))  # type: ignore[no-untyped-call]
+        torch.jit.save(torch.jit.trace(module, (example,), check_trace=False), content)  # type: ignore[no-untyped-call]
+    reader = torch._C.PyTorchFileReader(io.BytesIO(content.getvalue()))
+    writer = torch._C.PyTorchFileWriter(kept)
+    writer.set_min_version(int(reader.get_record("version")))
+    for name in reader.get_all_records():
+        if name != "version" and not name.endswith(_STACK_SCRIPT) and not name.startswith("."):  # those it adds itself
+            record = reader.get_record(name)
+            writer.write_record(name, record, len(record))
+    writer.write_end_of_file()
+    return kept.getvalue()
 
 
-def _read_onnx(path: Path) -> Compute:
+def _read_onnx(content: bytes) -> Compute:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return lambda patches_NHWC: session.run(["logit"], {"patches": patches_NHWC})[0]
 
 
-def _read_exported(path: Path) -> Compute:
-    return _computing(torch.export.load(path).module())
+def _read_exported(content: bytes) -> Compute:
+    return _computing(torch.export.load(io.BytesIO(content)).module())
 
 
-def _read_script(path: Path) -> Compute:
-    return _computing(torch.jit.load(str(path)))  # type: ignore[no-untyped-call]
+def _read_script(content: bytes) -> Compute:
+    return _computing(torch.jit.load(io.BytesIO(content)))  # type: ignore[no-untyped-call]
 
 
 def _computing(module: Any) -> Compute:  # noqa: ANN401 (whatever torch loads)
@@ -77,10 +103,10 @@ def _computing(module: Any) -> Compute:  # noqa: ANN401 (whatever torch loads)
     return compute
 
 
-WRITERS: dict[str, Callable[[Deployed, torch.Tensor, Path], None]] = {
+WRITERS: dict[str, Callable[[Deployed, torch.Tensor], bytes]] = {
     "onnx": _write_onnx,
     "pt2": _write_exported,
     "ts": _write_script,
 }
-READERS: dict[str, Callable[[Path], Compute]] = {"onnx": _read_onnx, "pt2": _read_exported, "ts": _read_script}
+READERS: dict[str, Callable[[bytes], Compute]] = {"onnx": _read_onnx, "pt2": _read_exported, "ts": _read_script}
 """By suffix, without its dot."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fastpath.config import Config
 from fastpath.errors import FastpathError
-from fastpath.files import write_durably
+from fastpath.files import read_regular
 from fastpath.ingest.split import leak_notice, read_split
 from fastpath.workflows.trained import TrainedRun
 
@@ -17,16 +17,22 @@ INTENDED_USE = (
     "Research only. Not a medical device, not validated for diagnosis; no decision about a patient may rest on it."
 )
 MEASURES = ("auc", "average_precision", "accuracy", "brier", "log_loss", "ece", "calibration_slope")
+_BYTES_MAX = 1 << 26
 UNMEASURED = "none: run 'fastpath evaluate' on the run, then export again"
 
 
-def describe(run_dir: Path, trained: TrainedRun, artefact: Mapping[str, Any]) -> dict[str, Any]:
+def files(card: Path) -> tuple[Path, Path]:
+    """Return the two files of a card: facts and page."""
+    return card.with_name(f"{card.name}.json"), card.with_name(f"{card.name}.md")
+
+
+def describe(trained: TrainedRun, artefact: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Gather what is known of a run.
 
     Args:
-        run_dir: The run, in which evaluations are looked for.
         trained: Its checkpoint.
         artefact: What was exported: plain values.
+        measured: From `evaluations`.
     """
     checkpoint, config = trained.checkpoint, trained.config
     kind, notice = _split(trained)
@@ -52,21 +58,32 @@ def describe(run_dir: Path, trained: TrainedRun, artefact: Mapping[str, Any]) ->
             "seed": config.seed,
             "config_fingerprint": Config.fingerprint(config),
         },
-        "evaluations": evaluations(run_dir),
+        "evaluations": list(measured),
         "software": dict(checkpoint.software),
     }
 
 
-def evaluations(run_dir: Path) -> list[dict[str, Any]]:
-    """Return the measures of each evaluation in a run's directory: value, and interval where there is one."""
-    found = []
-    for path in sorted(run_dir.glob("evaluation*/metrics.json")) if run_dir.is_dir() else []:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        nested = {**values, **values.get("intervals", {})}
-        measures = {name: _measure(nested[name]) for name in MEASURES if _known(nested.get(name))}
-        facts = {key: values[key] for key in ("split", "split_kind", "num_patches", "notices") if key in values}
-        found.append({"from": path.parent.name, **facts, "measures": measures})
-    return found
+def evaluations(run_dir: Path) -> tuple[list[dict[str, Any]], str]:
+    """Return the measures of each evaluation in a run's directory: value, and interval where there is one.
+
+    Also what is left out, as a sentence; empty where nothing is.
+    """
+    found, left_out = [], []
+    for folder in sorted(run_dir.glob("evaluation*")) if run_dir.is_dir() else []:
+        try:
+            found.append({"from": folder.name, **_measured(folder / "metrics.json")})
+        except (FastpathError, ValueError, TypeError, AttributeError, RecursionError):
+            left_out.append(folder.name)
+    told = f"the card leaves out {', '.join(left_out)}, which has no whole metrics.json: run 'fastpath evaluate' again"
+    return found, told if left_out else ""
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    values = json.loads(read_regular(path, bytes_max=_BYTES_MAX, follow=False))
+    nested = {**values, **values.get("intervals", {})}
+    measures = {name: _measure(nested[name]) for name in MEASURES if _known(nested.get(name))}
+    facts = {key: values[key] for key in ("split", "split_kind", "num_patches", "notices") if key in values}
+    return {**facts, "measures": measures}
 
 
 def _known(value: Any) -> bool:  # noqa: ANN401 (JSON)
@@ -97,12 +114,6 @@ def _split(trained: TrainedRun) -> tuple[str, str]:
     if store.fingerprint != trained.checkpoint.store_fingerprint:
         return "unknown", "the store was packed anew since"
     return str(table.kind), leak_notice(store, table) or ""
-
-
-def write(card: Mapping[str, Any], path: Path) -> None:
-    """Write a card as `path`.json and `path`.md."""
-    write_durably(path.with_name(f"{path.name}.json"), (json.dumps(card, indent=2) + "\n").encode())
-    write_durably(path.with_name(f"{path.name}.md"), markdown(card).encode())
 
 
 def markdown(card: Mapping[str, Any]) -> str:
