@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 from fastpath.analysis import calibration, combine, metrics
 from fastpath.analysis.combine import Mean
 from fastpath.errors import UsageError
-from fastpath.files import write_durably
+from fastpath.files import durably, write_durably
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, open_store
-from fastpath.workflows import calibrated, submission
+from fastpath.workflows import calibrated, output_place, submission
 from fastpath.workflows.loose_patches import LoosePatches, open_source
 from fastpath.workflows.precision import newly_told, settle
 from fastpath.workflows.score_views import Tta, score_views
@@ -107,6 +108,7 @@ def run(
     """
     opinion = opinion or Opinion()
     runs = check_runs(run_dirs, opinion.which, output)
+    _check_places(output, table, (*run_dirs, patches.path, sample))
     rows_N = np.arange(len(patches)) if sample is None else submission.rows_of(sample, patches.ids_N)
     combine.combine(np.zeros((1, len(runs))), "logits", opinion.weights)  # refuses weights before minutes of scoring
     scored = [
@@ -116,11 +118,13 @@ def run(
     logits_NR = np.stack([one.logits_N for one in scored], axis=1)
     logits_N = combine.combine(logits_NR, opinion.ensemble, opinion.weights)
     probability_N, ids = metrics.probabilities(logits_N), patches.ids_N[rows_N].tolist()
-    _write(output, ids, probability_N, sample)
-    if table is not None:
-        spread_N = np.mean([one.spread_N for one in scored], axis=0) if opinion.tta != "none" else None
-        between_N = combine.spread(logits_NR) if len(runs) > 1 else None
-        _write_table(table, ids, logits_N, {"spread": spread_N, "run_spread": between_N})
+    content = submission.render(ids, probability_N)
+    if sample is not None:
+        submission.prove(content, output, sample)
+    spread_N = np.mean([one.spread_N for one in scored], axis=0) if opinion.tta != "none" else None
+    between_N = combine.spread(logits_NR) if len(runs) > 1 else None
+    more = {"spread": spread_N, "run_spread": between_N}
+    _write(output, content, table, b"" if table is None else _to_parquet(ids, logits_N, more))
     return PredictResult(
         num_patches=len(rows_N),
         order="sample" if sample is not None else "store" if isinstance(patches, Store) else "source",
@@ -207,23 +211,44 @@ def _share(advance: Advance | None, number: int, num_runs: int) -> Advance | Non
     return lambda done, total: advance(number * total + done, num_runs * total)
 
 
-def _write(output: Path, ids: Sequence[str], probability_N: NDArray[np.float64], sample: Path | None) -> None:
-    """Write the submission, and prove it against the sample before it takes its name."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    content = submission.render(ids, probability_N)
-    if sample is not None:
-        unproven = output.with_name(f".{output.name}.unproven")
-        try:
-            unproven.write_bytes(content)
-            submission.check(unproven, sample)
-        finally:
-            unproven.unlink(missing_ok=True)
-    write_durably(output, content)
+def _check_places(output: Path, table: Path | None, inputs: Sequence[Path | None]) -> None:
+    """Refuse to write over what is read, or one table over the other.
+
+    Raises:
+        UsageError: Naming the file.
+    """
+    output_place.check_file(output, inputs)
+    if table is None:
+        return
+    output_place.check_file(table, inputs, "--table")
+    if table.resolve() == output.resolve():
+        raise UsageError(table, "is both -o and --table", "give two names")
 
 
-def _write_table(
-    path: Path, ids: Sequence[str], logits_N: NDArray[np.float64], more: dict[str, NDArray[np.float64] | None]
-) -> None:
+def _write(output: Path, content: bytes, table: Path | None, table_content: bytes) -> None:
+    """Write the submission, and the table with it: both lie whole on the disk before either takes its name.
+
+    A submission is there beside a table of the same prediction alone: an older one goes before the table changes.
+    """
+    output_place.make_parent(output)
+    if table is None:
+        write_durably(output, content)
+        return
+    output_place.make_parent(table)
+    with durably(output) as submitted:
+        submitted.write(content)
+        submitted.flush()
+        os.fsync(submitted.fileno())
+        with durably(table) as more:
+            more.write(table_content)
+            more.flush()
+            os.fsync(more.fileno())
+            output.unlink(missing_ok=True)
+
+
+def _to_parquet(
+    ids: Sequence[str], logits_N: NDArray[np.float64], more: dict[str, NDArray[np.float64] | None]
+) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -231,5 +256,4 @@ def _write_table(
     columns |= {name: values_N for name, values_N in more.items() if values_N is not None}
     content = io.BytesIO()
     pq.write_table(pa.table(columns), content)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(path, content.getvalue())
+    return content.getvalue()

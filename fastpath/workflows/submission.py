@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.errors import DataError
+from fastpath.files import read_regular
 from fastpath.shards.reader import locate
 
 SAMPLE = "sample_submission.csv"
+BYTES_MAX = 1 << 32
 
 
 def sample_beside(source: Path) -> Path | None:
@@ -72,7 +74,12 @@ def check(table: Path, sample: Path) -> None:
     Raises:
         DataError: Naming the first line that is not as it should be.
     """
-    wanted, rows = sample_ids(sample), _columns(table, ("id", "label"))
+    prove(read_regular(table, bytes_max=BYTES_MAX, follow=True, kind=DataError), table, sample)
+
+
+def prove(content: bytes, table: Path, sample: Path) -> None:
+    """Prove it of what is to be written as `table`; see `check`."""
+    wanted, rows = sample_ids(sample), _rows(content, table, ("id", "label"))
     if len(rows) != len(wanted):
         raise DataError(table, f"found {len(rows)} rows, wanted the {len(wanted)} of {sample.name}", "predict again")
     for line, ((name, label), expected) in enumerate(zip(rows, wanted, strict=True), start=2):
@@ -88,9 +95,13 @@ def check(table: Path, sample: Path) -> None:
 
 
 def _columns(path: Path, names: Sequence[str]) -> list[list[str]]:
+    return _rows(read_regular(path, bytes_max=BYTES_MAX, follow=True, kind=DataError), path, names)
+
+
+def _rows(content: bytes, path: Path, names: Sequence[str]) -> list[list[str]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [[row[name] for name in names] for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        file = io.StringIO(content.decode("utf-8-sig"), newline="")
+        return [[row[name] for name in names] for row in csv.DictReader(file)]
+    except (UnicodeDecodeError, csv.Error, KeyError) as error:
         reason = f"found no column {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
         raise DataError(path, f"{reason}, wanted a CSV with columns id,label", "check the file") from None
