@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from fastpath.errors import DataError, FastpathError, UsageError
 from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, locate
-from fastpath.text import to_csv
+from fastpath.text import from_cell, to_csv
 from fastpath.types import Batch, Split
 from fastpath.workflows import json_values, output_place
 from fastpath.workflows.explain_sheet import sheet
@@ -265,6 +267,6 @@ def _older(table: Path) -> list[str]:
     """
     try:
         text = files.read_regular(table, bytes_max=TABLE_BYTES_MAX, follow=False).decode()
-        return _pictures([row["id"] for row in csv.DictReader(io.StringIO(text, newline=""))])
+        return _pictures([from_cell(row["id"]) for row in csv.DictReader(io.StringIO(text, newline=""))])
     except (FastpathError, ValueError, KeyError, csv.Error):
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis import metrics, slides
-from fastpath.files import write_durably
 from fastpath.ingest.slide_reader import open_slide
 from fastpath.runtime import Runtime
-from fastpath.workflows import calibrated
+from fastpath.shards.format import hash_file
+from fastpath.workflows import calibrated, output_place
 from fastpath.workflows.inference import portions
 from fastpath.workflows.precision import settle
 from fastpath.workflows.slide_grid import Grid, Tiles, lay_grid
@@ -30,6 +30,8 @@ TILE_MPP = 0.97
 """Micrometres a pixel of the Kaggle set and PatchCamelyon."""
 
 MIN_TISSUE = 0.1
+
+TILES, PICTURE, FACTS = "tiles.parquet", "heatmap.png", "slide.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class SlideResult:
     """What a slide came to.
 
     Attributes:
-        image: The slide.
+        image: The slide's file name.
         width_px: At full resolution.
         height_px: At full resolution.
         mpp: Micrometres a pixel there.
@@ -113,19 +115,23 @@ def run(
         UsageError: The slide's scale is unknown.
         DataError: The image cannot be read or shows no tissue, or the lesions are not lesions.
     """
-    options, trained = options or Options(), open_run(run_dir, which)
+    options = options or Options()
+    output_place.check_directory(output, FACTS, (run_dir, image, options.lesions))
+    trained = open_run(run_dir, which)
     calibrator, notice = calibrated.load(trained.path, "none")
-    with closing(open_slide(image)) as slide:
+    with ExitStack() as stack:
+        slide = stack.enter_context(closing(open_slide(image)))
         tile_px = trained.checkpoint.patch_size_px
         grid = lay_grid(slide, tile_px, options.tile_mpp, options.mpp, options.stride_px)
         mask = None if options.lesions is None else lesion_mask(options.lesions, grid)
         places_N2 = grid.places(options.min_tissue)
-        output.mkdir(parents=True, exist_ok=True)
-        logits_N = _score(trained, grid, places_N2, output, runtime, advance)
+        progress = Progress.resume(output, _origin(trained, grid, places_N2), len(places_N2))
+        stack.callback(progress.close)
+        logits_N = _score(trained, grid, places_N2, progress, runtime, advance)
         probability_N = metrics.probabilities(calibrator.apply(logits_N))
         width, height = slide.size_px
         result = SlideResult(
-            image=str(image),
+            image=image.name,
             width_px=width,
             height_px=height,
             mpp=grid.mpp,
@@ -140,6 +146,7 @@ def run(
             output=str(output),
         )
         _write(output, result, grid, places_N2, logits_N, probability_N)
+        progress.remove()  # not before: a kill here finds every score written down
     return result
 
 
@@ -147,14 +154,13 @@ def _score(
     trained: TrainedRun,
     grid: Grid,
     places_N2: NDArray[np.int64],
-    output: Path,
+    progress: Progress,
     runtime: Runtime,
     advance: Callable[[int, int], None] | None,
 ) -> NDArray[np.float32]:
-    """Return the logit of each tile, going on after those that an interrupted run has written down."""
+    """Return the logit of each tile, going on after those that are written down."""
     runtime = settle(runtime, trained.config, training=False)
     model, total = runtime.prepare(trained.network()), len(places_N2)
-    progress = Progress.resume(output, _origin(trained, grid, places_N2))
     with ThreadPoolExecutor(runtime.num_threads) as pool:
         tiles = Tiles(grid, places_N2, pool)
         rows_N = np.arange(len(progress), total)
@@ -164,15 +170,15 @@ def _score(
             progress.append(logits_N)
             if advance is not None:
                 advance(len(progress), total)
-    return progress.finish()
+    return progress.logits()
 
 
 def _origin(trained: TrainedRun, grid: Grid, places_N2: NDArray[np.int64]) -> dict[str, Any]:
     """Return what the logits written down so far must be of to be worth anything."""
-    checkpoint, facts = trained.path.stat(), grid.slide.path.stat()
+    facts = grid.slide.path.stat()
     return {
-        "checkpoint": [str(trained.path.resolve()), checkpoint.st_size, checkpoint.st_mtime_ns],
-        "slide": [str(grid.slide.path.resolve()), facts.st_size, facts.st_mtime_ns],
+        "checkpoint": hash_file(trained.path),
+        "slide": [grid.slide.path.name, facts.st_size, facts.st_mtime_ns],
         "grid": [grid.tile_px, grid.stride_px, grid.scale],
         "cells": [len(places_N2), int(places_N2[:, 0].sum()), int((places_N2[:, 0] * places_N2[:, 1]).sum())],
     }
@@ -186,7 +192,7 @@ def _write(
     logits_N: NDArray[np.float32],
     probability_N: NDArray[np.float64],
 ) -> None:
-    """Write each file whole or not at all; slide.json last, so that its presence means all are there."""
+    """Write the table, the picture and the facts as a set."""
     import io
 
     import pyarrow as pa
@@ -203,12 +209,15 @@ def _write(
             "probability": probability_N,
         }
     )
-    content = io.BytesIO()
-    pq.write_table(table, content)
-    write_durably(output / "tiles.parquet", content.getvalue())
+    tiles = io.BytesIO()
+    pq.write_table(table, tiles)
     map_HW = np.full(grid.shape, np.nan)
     map_HW[places_N2[:, 0], places_N2[:, 1]] = probability_N
-    title = f"{Path(result.image).name}: {result.num_tiles:,} tiles, surest {result.scores['max']:.3f}"
-    write_durably(output / "heatmap.png", heatmap(grid.overview, map_HW, grid.stride_px * grid.tile_mpp, title))
+    title = f"{result.image}: {result.num_tiles:,} tiles, surest {result.scores['max']:.3f}"
     values = {key: value for key, value in asdict(result).items() if key != "output"}
-    write_durably(output / "slide.json", (json.dumps(values, indent=2) + "\n").encode())
+    content = {
+        TILES: tiles.getvalue(),
+        PICTURE: heatmap(grid.overview, map_HW, grid.stride_px * grid.tile_mpp, title),
+        FACTS: (json.dumps(values, indent=2) + "\n").encode(),
+    }
+    output_place.write_set(output, FACTS, content)

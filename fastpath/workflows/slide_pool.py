@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ import numpy as np
 
 from fastpath.analysis import froc, metrics
 from fastpath.errors import DataError
-from fastpath.files import write_durably
 from fastpath.text import to_csv
-from fastpath.workflows import json_values
+from fastpath.workflows import json_values, output_place, slide_progress
 
+CURVE, FACTS = "froc.csv", "pool.json"
 SCORES = ("max", "mean", "top_k")
 """Scores of a slide whose AUC is told; the noisy-or of slide.json rounds to 1 on most slides, so it ranks nothing."""
 
@@ -57,6 +57,8 @@ def run(folder: Path, output: Path) -> PoolResult:
         DataError: There are no slides, one was scored without lesions or otherwise than the first, or none has a
             lesion to find.
     """
+    output_place.check_directory(output, FACTS, (folder,))
+    _check_whole(folder)
     paths = sorted(folder.glob("*/slide.json"))
     if not paths:
         problem = "found no */slide.json, wanted a directory a slide"
@@ -77,10 +79,18 @@ def run(folder: Path, output: Path) -> PoolResult:
         auc=_auc(slides),
         output=str(output),
     )
-    output.mkdir(parents=True, exist_ok=True)
-    write_durably(output / "froc.csv", _csv(curve))
-    write_durably(output / "pool.json", (json_values.dumps(result) + "\n").encode())
+    facts = {key: value for key, value in asdict(result).items() if key != "output"}
+    content = {CURVE: _csv(curve), FACTS: (json_values.dumps(facts) + "\n").encode()}
+    output_place.write_set(output, FACTS, content)
     return result
+
+
+def _check_whole(folder: Path) -> None:
+    """Refuse to leave out a slide that is still to be scored: the curve would be of the others alone."""
+    for name in (slide_progress.NAME, "tiles.parquet"):
+        for path in sorted(folder.glob(f"*/{name}")):
+            if not path.with_name("slide.json").exists():
+                raise DataError(path.parent, "lacks slide.json: its scoring was cut short", "score that slide again")
 
 
 def _read(path: Path) -> dict[str, Any]:
