@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastpath.engine.loop import EpochEvent
-from fastpath.files import write_durably
+from fastpath.files import as_failure, write_durably
 from fastpath.text import to_csv
 
 
@@ -42,14 +42,21 @@ def timing_record(event: EpochEvent) -> dict[str, Any]:
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
-    """Add a line and see it onto the disk. A value that is not a number becomes null, as JSON has none."""
+    """Add a line and see it onto the disk. A value that is not a number becomes null, as JSON has none.
+
+    Raises:
+        FastpathError: It cannot be written; what it has of the line is cut off when the run goes on.
+    """
     plain = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()
     }
-    with path.open("ab") as file:
-        file.write(json.dumps(plain, allow_nan=False).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with path.open("ab") as file:
+            file.write(json.dumps(plain, allow_nan=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise as_failure(path, error, remedy="make room on the disk, then go on with --resume") from error
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -178,7 +178,7 @@ def failing(path: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
-        with contextlib.suppress(OSError):  # a full disk may be the very reason
+        with contextlib.suppress(OSError, ValueError, FastpathError):  # a full disk may be the very reason
             finish(path, {"status": "interrupted" if interrupted else "failed", "error": _one_line(error)})
         raise
 

@@ -169,8 +169,8 @@ def _claim(
     """Make the run's directory this process's own for as long as the stack lives, and write down what begins."""
     stack.enter_context(directory.claimed(run_dir, stood))
     directory.begin(run_dir, origin, facts)
-    directory.rewind(run_dir, epoch)
     stack.enter_context(directory.failing(run_dir))
+    directory.rewind(run_dir, epoch)
 
 
 def _saver(
