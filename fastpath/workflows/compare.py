@@ -153,7 +153,7 @@ def run(
     models = [(one.config.model.name, one.checkpoint.epoch) for one in trained]
     place = str(store)
     result = compare(models, names, labels_N, logits_RN, groups_N, store=place, kind=table.kind, output=output)
-    journals = [journal.read(one.path.parent / directory.JOURNAL) for one in trained]
+    journals = [_epochs(one.path.parent / directory.JOURNAL) for one in trained]
     write(output, result, labels_N, logits_RN, names, journals, store.ids_N[rows_N])
     return result
 
@@ -168,6 +168,16 @@ def check_labels(labels_N: NDArray[np.int8], where: object) -> None:
     if not num_positive or not num_negative or num_positive + num_negative < len(labels_N):
         found = f"found {num_positive} positive and {num_negative} negative of {len(labels_N)} patches"
         raise DataError(where, f"{found}, wanted all labelled, and both classes", "compare on other patches")
+
+
+def _epochs(path: Path) -> list[dict[str, object]]:
+    """Return the epochs to draw of a run; none where its journal is not one, which no number depends on."""
+    try:
+        found = journal.read(path)
+    except (OSError, ValueError, RecursionError):
+        return []
+    whole = all(isinstance(row, dict) and isinstance(row.get("epoch"), int) for row in found)
+    return found if whole and all(isinstance(row.get("val_auc"), float | None) for row in found) else []
 
 
 def check_same_split(run: TrainedRun, store: Store) -> None:

@@ -232,7 +232,7 @@ def _write(
         + [attribution.overlay(patches_NHWC, maps[method], ZOOM) for method in maps],
         axis=2,
     )
-    content = {name: png.of_image(strip) for name, strip in zip(_pictures(ids), strips, strict=True)}
+    content = {name: png.of_image(strip) for name, strip in zip(_pictures(ids.tolist()), strips, strict=True)}
     table = []
     for row, name in enumerate(ids):
         numbers = (logits_N[row], probability_N[row], *(mass_N[row] for mass_N in masses.values()))
@@ -255,8 +255,9 @@ def _pictures(ids: Sequence[object]) -> list[str]:
     found: dict[str, None] = {}
     for row, name in enumerate(ids):
         stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in str(name))[:60]
-        path = f"{PICTURES}/{stem}.png"
-        found[path if path not in found else f"{PICTURES}/{stem}-{row}.png"] = None
+        while f"{PICTURES}/{stem}.png" in found:
+            stem = f"{stem}-{row}"
+        found[f"{PICTURES}/{stem}.png"] = None
     return list(found)
 
 

@@ -21,7 +21,7 @@ from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, open_store
 from fastpath.text import command_line
 from fastpath.types import Split
-from fastpath.workflows import json_values, out_of_fold, train
+from fastpath.workflows import json_values, out_of_fold, output_place, train
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.extra import with_extra
 from fastpath.workflows.precision import settle
@@ -104,6 +104,7 @@ def run(
         UsageError: The directory is not as it should be, or a tracker's package is not installed.
     """
     require(trackers)
+    output_place.check_new(run_dir)
     store = open_store(store_path)
     found = read_split(store).num_folds
     if found != num_folds:

@@ -283,4 +283,5 @@ def _write(output: Path, finds: Sequence[_Finds], split: SplitTable) -> None:
         columns["store"] += [each.store.place] * len(each.rows_N)
         columns["store_fingerprint"] += [each.store.fingerprint] * len(each.rows_N)
         columns["split_fingerprint"] += [mined.split_fingerprint(split)] * len(each.rows_N)
+    output_place.make_parent(output)
     mined.write(output, mined.frame_of(columns))

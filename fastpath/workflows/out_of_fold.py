@@ -14,7 +14,7 @@ import numpy as np
 from fastpath.errors import DataError
 from fastpath.files import write_durably
 from fastpath.shards.reader import Store
-from fastpath.workflows import frames
+from fastpath.workflows import frames, output_place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +65,7 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         DataError: It cannot be read, lacks one of these, names a patch twice, or a logit is not finite.
     """
+    output_place.check_whole(path)
     remedy = "give the out_of_fold.parquet of 'fastpath train --folds'"
     try:
         frame = frames.read(path)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath import files
 from fastpath.analysis import eda_figures, png
 from fastpath.analysis.eda import CLASS_NAMES
 from fastpath.analysis.eda_figures import Row
 from fastpath.errors import FastpathError, UsageError
+from fastpath.files import read_regular
 from fastpath.ingest import quality
 from fastpath.ingest.split import read_split
 from fastpath.shards import format as fmt
@@ -64,7 +64,8 @@ def patches(path: Path, output: Path, ids: Sequence[str]) -> ShowResult:
     if unknown:
         problem = f"found {len(unknown)} of {len(wanted)} ids that are not in the store, the first '{unknown[0]}'"
         raise UsageError("--ids", problem, f"look in the id column of {store.path / fmt.INDEX}")
-    images_NHWC, shown, files = store.gather(rows_N), index_facts(store, rows_N), {}
+    images_NHWC, shown = store.gather(rows_N), index_facts(store, rows_N)
+    files: dict[str, bytes] = {}
     for facts, image in zip(shown, images_NHWC, strict=True):
         stem = _free_stem(facts, files)
         facts["files"] = {"stored": f"{stem}.png", "enlarged": f"{stem}-{SCALE}x.png"}
@@ -140,7 +141,7 @@ def write(output: Path, files: dict[str, bytes], facts: dict[str, Any], shown: l
 def _named(path: Path) -> list[str]:
     """Return the pictures that an older show.json names; none where it cannot be read."""
     try:
-        facts = json.loads(files.read_regular(path, bytes_max=FACTS_BYTES_MAX, follow=False))
+        facts = json.loads(read_regular(path, bytes_max=FACTS_BYTES_MAX, follow=False))
         shown = facts.get("patches") or facts["samples"]
         names = [name for one in shown for name in one["files"].values()]
     except (FastpathError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

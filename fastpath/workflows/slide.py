@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -119,66 +119,69 @@ def run(
     output_place.check_directory(output, FACTS, (run_dir, image, options.lesions))
     trained = open_run(run_dir, which)
     calibrator, notice = calibrated.load(trained.path, "none")
-    with ExitStack() as stack:
-        slide = stack.enter_context(closing(open_slide(image)))
+    with closing(open_slide(image)) as slide:
         tile_px = trained.checkpoint.patch_size_px
         grid = lay_grid(slide, tile_px, options.tile_mpp, options.mpp, options.stride_px)
         mask = None if options.lesions is None else lesion_mask(options.lesions, grid)
         places_N2 = grid.places(options.min_tissue)
-        progress = Progress.resume(output, _origin(trained, grid, places_N2), len(places_N2))
-        stack.callback(progress.close)
-        logits_N = _score(trained, grid, places_N2, progress, runtime, advance)
-        probability_N = metrics.probabilities(calibrator.apply(logits_N))
-        width, height = slide.size_px
-        result = SlideResult(
-            image=image.name,
-            width_px=width,
-            height_px=height,
-            mpp=grid.mpp,
-            tile_px=tile_px,
-            stride_px=grid.stride_px,
-            num_cells=grid.shape[0] * grid.shape[1],
-            num_tiles=len(places_N2),
-            scores=slides.slide_scores(probability_N, options.top_k),
-            calibration=calibrator.method,
-            notice=notice,
-            lesions=None if mask is None else compare(grid, places_N2, probability_N, mask),
-            output=str(output),
-        )
-        _write(output, result, grid, places_N2, logits_N, probability_N)
-        progress.remove()  # not before: a kill here finds every score written down
+        with _scores(trained, grid, places_N2, output, runtime, advance) as logits_N:
+            probability_N = metrics.probabilities(calibrator.apply(logits_N))
+            width, height = slide.size_px
+            result = SlideResult(
+                image=image.name,
+                width_px=width,
+                height_px=height,
+                mpp=grid.mpp,
+                tile_px=tile_px,
+                stride_px=grid.stride_px,
+                num_cells=grid.shape[0] * grid.shape[1],
+                num_tiles=len(places_N2),
+                scores=slides.slide_scores(probability_N, options.top_k),
+                calibration=calibrator.method,
+                notice=notice,
+                lesions=None if mask is None else compare(grid, places_N2, probability_N, mask),
+                output=str(output),
+            )
+            _write(output, result, grid, places_N2, logits_N, probability_N)
     return result
 
 
-def _score(
+@contextmanager
+def _scores(
     trained: TrainedRun,
     grid: Grid,
     places_N2: NDArray[np.int64],
-    progress: Progress,
+    output: Path,
     runtime: Runtime,
     advance: Callable[[int, int], None] | None,
-) -> NDArray[np.float32]:
-    """Return the logit of each tile, going on after those that are written down."""
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the logit of each tile, going on after those that are written down.
+
+    They stay written down until the block has ended well: whatever it fails of, they need not be computed again.
+    """
     runtime = settle(runtime, trained.config, training=False)
     model, total = runtime.prepare(trained.network()), len(places_N2)
-    with ThreadPoolExecutor(runtime.num_threads) as pool:
-        tiles = Tiles(grid, places_N2, pool)
-        rows_N = np.arange(len(progress), total)
-        if advance is not None:
-            advance(len(progress), total)
-        for logits_N in portions(trained, model, tiles, rows_N, runtime) if len(rows_N) else ():
-            progress.append(logits_N)
+    with closing(Progress.resume(output, _origin(trained, grid, places_N2, runtime), total)) as progress:
+        with ThreadPoolExecutor(runtime.num_threads) as pool:
+            tiles = Tiles(grid, places_N2, pool)
+            rows_N = np.arange(len(progress), total)
             if advance is not None:
                 advance(len(progress), total)
-    return progress.logits()
+            for logits_N in portions(trained, model, tiles, rows_N, runtime) if len(rows_N) else ():
+                progress.append(logits_N)
+                if advance is not None:
+                    advance(len(progress), total)
+        yield progress.logits()
+        progress.remove()
 
 
-def _origin(trained: TrainedRun, grid: Grid, places_N2: NDArray[np.int64]) -> dict[str, Any]:
+def _origin(trained: TrainedRun, grid: Grid, places_N2: NDArray[np.int64], runtime: Runtime) -> dict[str, Any]:
     """Return what the logits written down so far must be of to be worth anything."""
     facts = grid.slide.path.stat()
     return {
         "checkpoint": hash_file(trained.path),
         "slide": [grid.slide.path.name, facts.st_size, facts.st_mtime_ns],
+        "precision": runtime.precision,
         "grid": [grid.tile_px, grid.stride_px, grid.scale],
         "cells": [len(places_N2), int(places_N2[:, 0].sum()), int((places_N2[:, 0] * places_N2[:, 1]).sum())],
     }

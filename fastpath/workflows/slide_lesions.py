@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -24,6 +25,7 @@ Polygon = list[tuple[float, float]]
 
 NONE = Path("none")
 """In place of a file: the slide is known to hold no lesion, so every detection is a false alarm."""
+
 
 LESION_PX = 8  # pixels of a tile a pixel of the lesion mask: 7.8 µm, as in the challenge's evaluation
 
@@ -104,9 +106,12 @@ def read_mask(path: Path, slide: SlideReader, size_px: tuple[int, int], scale: f
     """
     if path.suffix.lower() not in (".csv", ".xml"):
         return _image(path, slide, size_px, scale)
+    content = read_regular(path, bytes_max=_BYTES_MAX, follow=True, kind=DataError)
     try:
-        polygons = _table(path) if path.suffix.lower() == ".csv" else _annotations(path)
-    except (OSError, ValueError, KeyError, TypeError, ElementTree.ParseError) as error:
+        polygons = _table(content) if path.suffix.lower() == ".csv" else _annotations(content)
+        if not all(math.isfinite(place) for corners in polygons.values() for corner in corners for place in corner):
+            raise ValueError("a coordinate is not finite")
+    except (ValueError, KeyError, TypeError, csv.Error, ElementTree.ParseError) as error:
         wanted = "a table of lesion,x,y" if path.suffix.lower() == ".csv" else "annotations as ASAP writes them"
         raise DataError(path, f"cannot be read ({error!r}), wanted {wanted}", "correct the file") from None
     short = [name for name, corners in polygons.items() if len(corners) < 3]
@@ -133,17 +138,15 @@ def _image(path: Path, slide: SlideReader, size_px: tuple[int, int], scale: floa
         mask.close()
 
 
-def _table(path: Path) -> dict[str, Polygon]:
+def _table(content: bytes) -> dict[str, Polygon]:
     polygons: dict[str, Polygon] = {}
-    content = read_regular(path, bytes_max=_BYTES_MAX, follow=True, kind=DataError)
     for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")):
         polygons.setdefault(row["lesion"], []).append((float(row["x"]), float(row["y"])))
     return polygons
 
 
-def _annotations(path: Path) -> dict[str, Polygon]:
+def _annotations(content: bytes) -> dict[str, Polygon]:
     polygons: dict[str, Polygon] = {}
-    content = read_regular(path, bytes_max=_BYTES_MAX, follow=True, kind=DataError)
     for number, annotation in enumerate(ElementTree.fromstring(content).iter("Annotation")):
         corners = sorted(annotation.iter("Coordinate"), key=lambda corner: int(corner.attrib["Order"]))
         polygons[str(number)] = [(float(corner.attrib["X"]), float(corner.attrib["Y"])) for corner in corners]

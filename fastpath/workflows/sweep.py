@@ -17,9 +17,9 @@ from fastpath import runtime as runtimes
 from fastpath.analysis.blocks import Contrast, auc_error, contrasts
 from fastpath.config import Config
 from fastpath.errors import FastpathError, UsageError
-from fastpath.files import write_durably
+from fastpath.files import read_regular, write_durably
 from fastpath.runtime import PrecisionChoice
-from fastpath.workflows import pool, sweep_report, train
+from fastpath.workflows import output_place, pool, sweep_report, train
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.interrupts import interruptible
 from fastpath.workflows.json_values import plain
@@ -116,6 +116,7 @@ def run(
         UsageError: The store, or a sweep of other settings in the directory.
         FastpathError: Every run failed; this is the first one's error.
     """
+    output_place.check_new(output)
     data = open_run_data(store_path, plan.settings[0].config)
     check_classes(data)
     where = runtimes.resolve(device, precision=precision, num_threads=num_threads)
@@ -159,7 +160,7 @@ def _claim(output: Path, plan: Plan, shared: dict[str, str]) -> None:
     wanted = {**shared, **{setting.slug: setting.config.fingerprint() for setting in plan.settings}}
     path = output / SWEEP
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = _read(path)
         differing = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
         if differing:
             key = differing[0]
@@ -168,6 +169,17 @@ def _claim(output: Path, plan: Plan, shared: dict[str, str]) -> None:
     elif any(output.iterdir()):
         raise UsageError(output, "found something other than a sweep", "choose a new directory")
     write_durably(path, (json.dumps(wanted, indent=2) + "\n").encode())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a directory's sweep is of."""
+    try:
+        found = json.loads(read_regular(path, bytes_max=1 << 24, follow=False))
+        if not isinstance(found, dict):
+            raise TypeError("no table of settings")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UsageError(path, f"is not a sweep's ({error})", "choose another directory") from None
+    return found
 
 
 def _train_all(todo: list[Job], jobs: int, advance: Callable[[int, int], None] | None) -> tuple[list[str], bool]:

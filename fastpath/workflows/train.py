@@ -23,7 +23,7 @@ from fastpath.engine.lint import EpochRates, lint, planned_rates
 from fastpath.engine.loop import EpochEvent, Event, Timing, TrainState
 from fastpath.ingest.split import SplitTable
 from fastpath.runtime import Runtime
-from fastpath.workflows import failure
+from fastpath.workflows import failure, output_place
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.extra import with_extra
 from fastpath.workflows.interrupts import interruptible
@@ -132,6 +132,8 @@ def run(
         stack.enter_context(together(runtime, run_dir))
         stack.enter_context(runtime.repeatable(config.train.deterministic))
         stood = directory.standing(run_dir)
+        if split is None:  # else one of several in a directory that was looked at
+            runtime.first(lambda: output_place.check_new(run_dir))
         runtime.first(lambda: directory.check_vacancy(run_dir, resume=resume))
         data = with_extra(open_run_data(store_path, config, split), config)
         check_classes(data)

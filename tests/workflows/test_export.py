@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +172,32 @@ def test_the_card_names_data_split_measures_and_use(run_dir: Path, tmp_path: Pat
     page = (tmp_path / "model.card.md").read_text()
     for text in ("Research only", store.fingerprint, "| auc | 0.9100 | 0.8800 to 0.9400 |", "slides are unknown"):
         assert text in page
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"intervals": []}', '{"auc": {"value": {}}, "intervals": 3}'])
+def test_an_evaluation_that_is_not_whole_is_left_out_of_the_card_and_told(
+    run_dir: Path, tmp_path: Path, content: str | None
+) -> None:
+    folder = tmp_path / "evaluation-val"
+    folder.mkdir()
+    if content is not None:
+        (folder / "metrics.json").write_text(content)
+    found, told = model_card.evaluations(tmp_path)
+    assert found == []
+    assert "leaves out evaluation-val" in told
+
+
+@pytest.mark.parametrize("name", [pytest.param("model.onnx", marks=converts), "model.pt2", "model.ts"])
+def test_a_file_names_no_place_of_this_machine(run_dir: Path, tmp_path: Path, name: str) -> None:
+    """Every exporter keeps where in the code an operation came from, unless told otherwise."""
+    assert _invoke(run_dir, "-o", tmp_path / name, "--check", 0).exit_code == 0
+    content = (tmp_path / name).read_bytes()
+    parts = [content]
+    if zipfile.is_zipfile(tmp_path / name):
+        with zipfile.ZipFile(tmp_path / name) as archive:
+            parts = [archive.read(entry) for entry in archive.infolist()]
+    for place in (str(Path(export.__file__).parents[2]), sys.prefix, str(run_dir.parent), "deploy.py"):
+        assert not any(place.encode() in part for part in parts), place
 
 
 def test_a_run_without_its_store_is_exported_unchecked(run_dir: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 from fastpath.cli.main import app
 from fastpath.errors import DataError, FastpathError, UsageError
 from fastpath.ingest import tissue
-from fastpath.workflows import inference, slide_progress
+from fastpath.workflows import inference, slide, slide_progress
 
 pytest.importorskip("openslide", reason="pip install 'fastpath[slide]'")
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
@@ -283,3 +284,38 @@ def test_a_real_slide_takes_less_than_a_minute(learned: Path, tmp_path: Path) ->
     assert (found["width_px"], found["height_px"]) == (2220, 2967)
     assert 0.4 < found["mpp"] < 0.6
     assert found["num_tiles"] > 500
+
+
+def test_a_slide_of_any_name_is_scored_and_nothing_is_lost_before_all_is_written(
+    learned: Path, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Matplotlib would read the name as mathematics. A drawing that fails leaves every score to go on from."""
+    odd = tmp_path / "$x_$.tif"
+    odd.hardlink_to(planted)
+    arguments = (learned, odd, "--stride", SIDE, "-o", tmp_path / "out")
+
+    def broken(*_: object) -> bytes:
+        raise RuntimeError("no drawing today")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(slide, "heatmap", broken)
+        assert _invoke(*arguments).exit_code == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {slide_progress.NAME}
+    with monkeypatch.context() as patch:
+        patch.setattr(slide, "portions", lambda *_: pytest.fail("scored again"))
+        assert _invoke(*arguments).exit_code == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"heatmap.png", "tiles.parquet", "slide.json"}
+    told = (tmp_path / "out" / "slide.json").read_text()
+    assert json.loads(told)["image"] == "$x_$.tif"
+    assert str(tmp_path) not in told
+
+
+def test_a_slide_whose_scoring_was_cut_short_is_not_left_out_of_a_pool(tmp_path: Path) -> None:
+    lesions: dict[str, Any] = {"num_lesions": 1, "lesion_scores": [0.9], "false_alarms": []}
+    _pooled(tmp_path / "scored", "a", lesions=lesions)
+    for name in (slide_progress.NAME, "tiles.parquet"):
+        (tmp_path / "scored" / "b").mkdir()
+        (tmp_path / "scored" / "b" / name).touch()
+        told = _refusal(_invoke("--pool", tmp_path / "scored", "-o", tmp_path / "all"), DataError)
+        assert "b: lacks slide.json" in told
+        shutil.rmtree(tmp_path / "scored" / "b")

@@ -48,8 +48,10 @@ def command(
     from dataclasses import asdict
 
     from fastpath import config, runtime
-    from fastpath.workflows import bench
+    from fastpath.workflows import bench, output_place
 
+    if plot is not None:
+        output_place.check_file(plot, (store, config_path), "--plot")
     settings = config.load(config_path, overrides)
     where = runtime.resolve(device, precision=precision, num_threads=threads)
     if where.notice:

@@ -1,0 +1,224 @@
+"""What file systems refuse while a command writes: one line, and what was there before is still there.
+
+Full disks, quotas, read-only mounts and permissions are made to happen below the output alone. What a command computes
+is computed once; it is what happens afterwards that is tried.
+"""
+
+from __future__ import annotations
+
+import errno
+import runpy
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from fastpath.cli.main import app
+from fastpath.errors import FastpathError
+from fastpath.files import as_failure
+from fastpath.shards.reader import open_store
+from fastpath.workflows import (
+    audit,
+    compare,
+    evaluate,
+    explain,
+    export,
+    inspect,
+    mine,
+    predict,
+    report_gallery,
+    report_pictures,
+    show,
+    slide,
+    slide_progress,
+)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.dali]
+
+faults = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("faults.py"))))
+CASES = faults.FULL | faults.READ_ONLY | faults.NO_PERMISSION
+
+# What takes long, and gives the same every time.
+SLOW = (
+    *((evaluate, name) for name in ("open_run", "judge", "score_views")),
+    *((explain, name) for name in ("open_run", "all_logits", "explain_rows", "sheet")),
+    *((inspect, name) for name in ("_pictures", "_stains", "_facts")),
+    (inspect.eda, "survey"),
+    *((export, name) for name in ("open_run", "_proven")),
+    *((predict, name) for name in ("open_run", "score_views")),
+    *((slide, name) for name in ("open_run", "heatmap", "portions")),
+    *((mine, name) for name in ("open_run", "score")),
+    *((audit, "_pairs"), (compare, "compare"), (compare.compare_figure, "draw"), (report_gallery, "make")),
+    *((report_pictures, "draw"), (show.eda_figures, "contact_sheet")),
+)
+_FOUND: dict[str, Any] = {}
+_WRITTEN: dict[str, Path] = {}
+
+
+@pytest.fixture
+def computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each of `SLOW` compute once."""
+
+    def remembering(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def found(*arguments: Any, **named: Any) -> Any:
+            if name not in _FOUND:
+                result = plain(*arguments, **named)
+                _FOUND[name] = list(result) if isinstance(result, Iterator) else result
+            return _FOUND[name]
+
+        return found
+
+    for module, name in SLOW:
+        monkeypatch.setattr(module, name, remembering(f"{module.__name__}.{name}", getattr(module, name)))
+
+
+@pytest.fixture(scope="module")
+def given(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What commands read: a run, its store, an id of it, tables, a slide and a folder of scored ones."""
+    folder, store = tmp_path_factory.mktemp("given"), learned.parent / "store"
+    rng = np.random.default_rng(5)
+    for name in ("a", "b"):
+        frame = pd.DataFrame({"id": range(40), "group": [f"s{row % 8}" for row in range(40)], "label": [0, 1] * 20})
+        frame["logit"] = frame["label"] + rng.normal(size=40)
+        frame["probability"] = 1 / (1 + np.exp(-frame["logit"]))
+        frame.to_csv(folder / f"{name}.csv", index=False)
+    Image.fromarray(rng.integers(60, 200, (200, 220, 3), dtype=np.uint8)).save(folder / "slide.png")
+    (folder / "scored" / "one").mkdir(parents=True)
+    (folder / "scored" / "one" / "slide.json").write_text(
+        '{"tile_px": 96, "stride_px": 32, "calibration": "none", "scores": {"max": 1, "mean": 1, "top_k": 1},'
+        ' "lesions": {"num_lesions": 1, "lesion_scores": [0.9], "false_alarms": []}}'
+    )
+    paths = {name: str(folder / name) for name in ("a.csv", "b.csv", "slide.png", "scored")}
+    return {"run": str(learned), "store": str(store), "id": str(open_store(store).ids_N[0]), **paths}
+
+
+COMMANDS: dict[str, Sequence[str]] = {  # names of `given` in braces; {out} is a directory
+    "audit": ("{store}", "-o", "{out}"),
+    "compare": ("{a.csv}", "{b.csv}", "-o", "{out}"),
+    "evaluate": ("{run}", "-o", "{out}"),
+    "explain": ("{run}", "--ids", "{id}", "--no-audit", "-o", "{out}"),
+    "export": ("{run}", "--check", "0", "-o", "{out}/model.ts"),
+    "inspect": ("{store}", "-o", "{out}"),
+    "mine": ("{run}", "-o", "{out}/mined.parquet"),
+    "predict": ("{run}", "--store", "{store}", "-o", "{out}/a.csv", "--table", "{out}/b.parquet"),
+    "show": ("{store}", "--ids", "{id}", "-o", "{out}"),
+    "slide": ("{run}", "{slide.png}", "--mpp", "0.5", "-o", "{out}"),
+    "slide --table": ("--table", "{a.csv}", "-o", "{out}"),
+    "slide --pool": ("--pool", "{scored}", "-o", "{out}"),
+}
+
+
+def _run(command: str, given: dict[str, str], out: Path) -> BaseException | None:
+    if command == "slide":
+        pytest.importorskip("openslide", reason="pip install 'fastpath[slide]'")
+    words = [
+        next(
+            (
+                word.replace(f"{{{name}}}", value)
+                for name, value in (given | {"out": str(out)}).items()
+                if f"{{{name}}}" in word
+            ),
+            word,
+        )
+        for word in COMMANDS[command]
+    ]
+    result = CliRunner().invoke(app, [command.split()[0], *words, "-q"])
+    assert (result.exception is None) == (result.exit_code == 0)
+    return result.exception
+
+
+def _written(command: str, given: dict[str, str], factory: pytest.TempPathFactory) -> Path:
+    """Return what the command leaves where nothing goes wrong."""
+    if command not in _WRITTEN:
+        out = factory.mktemp("good") / "out"
+        assert _run(command, given, out) is None
+        _WRITTEN[command] = out
+    return _WRITTEN[command]
+
+
+def _tree(out: Path) -> dict[str, bytes]:
+    """What lies there, but for what a slide's scoring goes on from."""
+    found = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    return {name: content for name, content in found.items() if name != slide_progress.NAME}
+
+
+def _check_refusal(error: BaseException | None, out: Path, code: int) -> None:
+    assert isinstance(error, FastpathError), repr(error)
+    assert error.exit_status in (1, 2)
+    cause = as_failure(out, OSError(code, "")).problem.removeprefix("cannot be written: ")
+    assert cause in str(error)
+    assert str(out) in error.where
+    assert error.remedy
+    assert "\n" not in str(error)
+    assert ".tmp" not in str(error)
+
+
+@pytest.mark.usefixtures("computed_once")
+@pytest.mark.parametrize("fault", CASES)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_cannot_be_written_is_one_line_and_the_old_output_is_whole(
+    command: str,
+    fault: str,
+    given: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    out, (happens, code) = tmp_path / "out", CASES[fault]
+    shutil.copytree(_written(command, given, tmp_path_factory), out)
+    before = _tree(out)
+    assert before
+    with happens(out, monkeypatch):
+        error = _run(command, given, out)
+    _check_refusal(error, out, code)
+    assert _tree(out) == before
+
+
+@pytest.mark.usefixtures("computed_once")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_after_a_full_disk_the_same_again_writes_the_same(
+    command: str,
+    given: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with faults.full(errno.ENOSPC, 40)(tmp_path, monkeypatch):
+        assert _run(command, given, tmp_path / "out") is not None
+    assert _run(command, given, tmp_path / "out") is None
+    assert _tree(tmp_path / "out") == _tree(_written(command, given, tmp_path_factory))
+    assert not (tmp_path / "out" / slide_progress.NAME).exists()
+
+
+@pytest.mark.usefixtures("computed_once")
+@pytest.mark.parametrize("fault", ["EROFS", "mode 0555"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_cannot_be_begun_leaves_nothing(
+    command: str, fault: str, given: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, (happens, code) = tmp_path / "new" / "out", CASES[fault]
+    with happens(tmp_path, monkeypatch):
+        error = _run(command, given, out)
+    _check_refusal(error, tmp_path, code)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != slide_progress.NAME]
+
+
+@pytest.mark.usefixtures("computed_once")
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "mine"])  # a mined table names its store
+def test_nothing_that_is_written_names_a_directory_of_this_machine(
+    command: str, given: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    out = _written(command, given, tmp_path_factory)
+    places = {str(out), given["run"], given["store"], str(Path(given["a.csv"]).parent), sys.prefix, str(Path.home())}
+    for name, content in _tree(out).items():
+        for place in places - {"/"}:
+            assert f"{place}/".encode() not in content, name
+            assert place.encode() not in content or place == str(Path.home()), name
