@@ -27,7 +27,7 @@ from fastpath.ingest.split import read_split
 from fastpath.shards.reader import open_store
 from fastpath.types import Split
 from fastpath.workflows import pack
-from fastpath.workflows.run_data import open_run_data
+from fastpath.workflows.run_data import run_data_of
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trained import open_run
 
@@ -92,8 +92,7 @@ def _final_logits(run_dir: Path) -> np.ndarray:
     from fastpath.runtime import resolve
 
     run = open_run(run_dir, "last")
-    assert run.store is not None
-    data = open_run_data(run.store, run.config)
+    data = run_data_of(run.open_store(), run.config)
     return score(run, data.store, data.val_rows_N, resolve("cpu"))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fastpath.errors import UsageError
 from fastpath.shards import format as fmt
-from fastpath.shards.remote import as_url
+from fastpath.urls import as_url
 
 LOCK_PATIENCE_S = 5.0  # workers of a killed run die within moments and take its lock with them
 SUFFIX = ".fastpath-partial"

@@ -140,18 +140,19 @@ def embed(
     """
     run.check_scale(store)
     runtime = settle(runtime, run.config, training=False)
-    model, parts = runtime.prepare(run.network()), []
+    network, parts = run.network(), []
+    model, heads = runtime.prepare(network), network.heads
     given: dict[nn.Module, np.ndarray] = {}
 
     def keep(head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         given[head] = inputs[0].detach().flatten(1).float().cpu().numpy().copy()
 
-    handles = [head.register_forward_pre_hook(keep) for head in model.heads]
+    handles = [head.register_forward_pre_hook(keep) for head in heads]
     try:
         done = 0
         for batch, _ in infer(model, inference.batches(run, store, rows_N, runtime), runtime):
             done += len(batch.indices_N)
-            parts.append(np.concatenate([given[head] for head in model.heads], axis=1))
+            parts.append(np.concatenate([given[head] for head in heads], axis=1))
             if advance is not None:
                 advance(done, len(rows_N))
     finally:

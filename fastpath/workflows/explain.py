@@ -237,8 +237,8 @@ def _write(
     for row, name in enumerate(ids):
         numbers = (logits_N[row], probability_N[row], *(mass_N[row] for mass_N in masses.values()))
         table.append((name, labels_N[row] if labels_N[row] >= 0 else "", *(f"{value:.9g}" for value in numbers)))
-    columns = ("id", "label", "logit", "probability", *(f"centre_{method}" for method in masses))
-    content[TABLE] = to_csv(columns, table)
+    header = ("id", "label", "logit", "probability", *(f"centre_{method}" for method in masses))
+    content[TABLE] = to_csv(header, table)
     captions = [
         f"{png.literal(name, 12)}\nlabel {label if label >= 0 else 'unknown'}\nprobability {probability:.3f}"
         for name, label, probability in zip(ids, labels_N, probability_N, strict=True)

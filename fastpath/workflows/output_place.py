@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fastpath.errors import DataError, UsageError
 from fastpath.files import FileSet, as_failure
-from fastpath.ingest.sources.folder import SUFFIXES
+from fastpath.ingest.sources.contents import SUFFIXES
 from fastpath.shards import format as fmt
 
 # A directory is what two of these names say: one alone, such as manifest.json, may be anything's. Those of a run are
