@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +11,9 @@ import numpy as np
 
 from fastpath import files
 from fastpath.errors import DataError, StoreError
-from fastpath.files import read_regular
 from fastpath.ingest.draw import stratified_draw
+from fastpath.ingest.sources.columns import read_columns
+from fastpath.ingest.sources.mending import told
 from fastpath.ingest.sources.pcam import official_parts
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store
@@ -180,26 +179,22 @@ def _official(store: Store, folds: int) -> SplitDocument:
 
 
 def write_split_from_csv(store: Store, table: Path) -> SplitTable:
-    """Take the division from a CSV of `id,split` (train, val or test); rows it does not name are left out.
+    """Take the division from a table of `id,split` (train, val or test); rows it does not name are left out.
 
     Raises:
         DataError: The table cannot be read, or names an unknown id, an id twice, or another part.
     """
     row_of = {str(name): row for row, name in enumerate(store.ids_N)}
     codes_N = np.full(len(store), ord("-"), np.uint8)
-    content = read_regular(table, bytes_max=1 << 30, follow=True, kind=DataError)
-    try:
-        for line, values in enumerate(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")), start=2):
-            name, part = values.get("id"), values.get("split")
-            where = f"{table} line {line}"
-            if name not in row_of or part not in set(Split):
-                wanted = "wanted an id of the store and train, val or test"
-                raise DataError(where, f"found id {name!r}, split {part!r}; {wanted}", "correct that line")
-            if codes_N[row_of[name]] != ord("-"):
-                raise DataError(where, f"found id {name!r} a second time", "keep one of the two")
-            codes_N[row_of[name]] = ord(_CODES[Split(part)])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(table, f"cannot be read as CSV ({error})", "give a CSV with columns id,split") from None
+    found = read_columns(table, ["id", "split"], needed=[["id"], ["split"]])
+    for row, (name, part) in enumerate(zip(found.cells["id"], found.cells["split"], strict=True)):
+        if name not in row_of or part not in set(Split):
+            mended = told([name], row_of) if name not in row_of else ""
+            problem = f"found id {name!r}, split {part!r}; wanted an id of the store and train, val or test{mended}"
+            raise DataError(found.where(row), problem, "correct that line")
+        if codes_N[row_of[name]] != ord("-"):
+            raise DataError(found.where(row), f"found id {name!r} a second time", "keep one of the two")
+        codes_N[row_of[name]] = ord(_CODES[Split(part)])
     return _keep(store, _from_codes(store, "csv", codes_N, seed=0, val=0.0))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastpath.analysis import froc, metrics
 from fastpath.errors import DataError
+from fastpath.litter import is_litter
 from fastpath.text import to_csv
 from fastpath.workflows import json_values, output_place, slide_progress
 
@@ -59,7 +60,7 @@ def run(folder: Path, output: Path) -> PoolResult:
     """
     output_place.check_directory(output, FACTS, (folder,))
     _check_whole(folder)
-    paths = sorted(folder.glob("*/slide.json"))
+    paths = sorted(path for path in folder.glob("*/slide.json") if not is_litter(path.parent.name))
     if not paths:
         problem = "found no */slide.json, wanted a directory a slide"
         raise DataError(folder, problem, "give the folder that holds what 'fastpath slide -o' wrote")

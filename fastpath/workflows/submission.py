@@ -5,18 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.errors import DataError
-from fastpath.files import read_regular
+from fastpath.ingest.sources.columns import read_columns
+from fastpath.ingest.sources.mending import told
 from fastpath.shards.reader import locate
 
 SAMPLE = "sample_submission.csv"
-BYTES_MAX = 1 << 32
 
 
 def sample_beside(source: Path) -> Path | None:
@@ -35,6 +35,7 @@ def rows_of(sample: Path, ids_N: NDArray[np.object_]) -> NDArray[np.int64]:
     rows_N, missing = locate(ids_N, wanted)
     if missing:
         problem = f"names {len(missing)} of {len(wanted)} ids that are not among the patches, the first '{missing[0]}'"
+        problem += told(missing, set(ids_N.tolist()) - set(wanted))
         raise DataError(sample, problem, "give the sample of these patches, or the patches that are missing")
     if len(wanted) != len(ids_N):
         extra = next(iter(set(ids_N.tolist()) - set(wanted)))
@@ -49,12 +50,13 @@ def sample_ids(sample: Path) -> list[str]:
     Raises:
         DataError: It cannot be read, lacks an id, or names one twice.
     """
-    ids = [row[0] for row in _columns(sample, ("id",))]
+    table = read_columns(sample, ["id"], needed=[["id"]])
+    ids = table.cells["id"]
     seen: set[str] = set()
-    for line, name in enumerate(ids, start=2):
+    for row, name in enumerate(ids):
         if not name or name in seen:
             problem = f"found id '{name}' a second time" if name else "found no id"
-            raise DataError(f"{sample} line {line}", problem, "correct that line")
+            raise DataError(table.where(row), problem, "correct that line")
         seen.add(name)
     return ids
 
@@ -74,34 +76,26 @@ def check(table: Path, sample: Path) -> None:
     Raises:
         DataError: Naming the first line that is not as it should be.
     """
-    prove(read_regular(table, bytes_max=BYTES_MAX, follow=True, kind=DataError), table, sample)
+    found = read_columns(table, ["id", "label"], needed=[["id"], ["label"]])
+    _prove(found.cells["id"], found.cells["label"], sample, table, found.where)
 
 
 def prove(content: bytes, table: Path, sample: Path) -> None:
-    """Prove it of what is to be written as `table`; see `check`."""
-    wanted, rows = sample_ids(sample), _rows(content, table, ("id", "label"))
-    if len(rows) != len(wanted):
-        raise DataError(table, f"found {len(rows)} rows, wanted the {len(wanted)} of {sample.name}", "predict again")
-    for line, ((name, label), expected) in enumerate(zip(rows, wanted, strict=True), start=2):
-        where = f"{table} line {line}"
+    """Prove it of what `render` made and is to be written as `table`; see `check`."""
+    rows = list(csv.reader(io.StringIO(content.decode(), newline="")))[1:]
+    _prove([row[0] for row in rows], [row[1] for row in rows], sample, table, lambda row: f"{table} line {row + 2}")
+
+
+def _prove(ids: Sequence[str], labels: Sequence[str], sample: Path, table: Path, where: Callable[[int], str]) -> None:
+    wanted = sample_ids(sample)
+    if len(ids) != len(wanted):
+        raise DataError(table, f"found {len(ids)} rows, wanted the {len(wanted)} of {sample.name}", "predict again")
+    for row, (name, label, expected) in enumerate(zip(ids, labels, wanted, strict=True)):
         if name != expected:
-            raise DataError(where, f"found id '{name}', wanted '{expected}'", f"keep the order of {sample.name}")
+            raise DataError(where(row), f"found id '{name}', wanted '{expected}'", f"keep the order of {sample.name}")
         try:
             value = float(label)
-        except (TypeError, ValueError):
+        except ValueError:
             value = math.nan
         if not 0.0 <= value <= 1.0:
-            raise DataError(where, f"found label '{label}', wanted a number from 0 to 1", "predict again")
-
-
-def _columns(path: Path, names: Sequence[str]) -> list[list[str]]:
-    return _rows(read_regular(path, bytes_max=BYTES_MAX, follow=True, kind=DataError), path, names)
-
-
-def _rows(content: bytes, path: Path, names: Sequence[str]) -> list[list[str]]:
-    try:
-        file = io.StringIO(content.decode("utf-8-sig"), newline="")
-        return [[row[name] for name in names] for row in csv.DictReader(file)]
-    except (UnicodeDecodeError, csv.Error, KeyError) as error:
-        reason = f"found no column {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
-        raise DataError(path, f"{reason}, wanted a CSV with columns id,label", "check the file") from None
+            raise DataError(where(row), f"found label '{label}', wanted a number from 0 to 1", "predict again")

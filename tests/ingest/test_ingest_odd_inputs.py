@@ -22,6 +22,7 @@ from fastpath.errors import DataError, FastpathError
 from fastpath.ingest.sources import Listing, list_source
 from fastpath.ingest.sources.unlabelled import refuse_forgotten
 from fastpath.litter import is_litter
+from fastpath.workflows import slide_pool, submission
 
 TABLE = "id,label\nb,0\na,1\nd,1\nc,0\n"
 LABELS = {"a": 1, "b": 0, "c": 0, "d": 1}
@@ -204,6 +205,15 @@ def test_ids_that_do_not_meet_say_what_would_mend_them(tmp_path: Path, oddity: s
 def test_other_tables_say_what_would_mend_them_too(tmp_path: Path, option: str) -> None:
     source = made(tmp_path, {**BESIDE, "more.csv": "id,wsi\n" + "".join(f"{name}.tif,s\n" for name in "abcd")})
     refused(source, "more.csv", "4 of 4 would match but for endings", **{option: source / "more.csv"})
+
+
+@pytest.mark.parametrize("orphans", ["own-group", "drop"])
+@pytest.mark.parametrize(
+    ("suffix", "remedy"), [(".tif", "4 of 4 would match but for endings"), ("x", "give the groups")]
+)
+def test_groups_of_no_patch_are_another_sources(tmp_path: Path, orphans: str, suffix: str, remedy: str) -> None:
+    table = "id,wsi\n" + "".join(f"{name}{suffix},s\n" for name in "abcd")
+    refused(made(tmp_path, {**BESIDE, "groups.csv": table}), "lacks 4 of 4 ids", remedy, orphans=orphans)
 
 
 # Labels that lie about unasked: what is there, what is given as the source, and what the line names.
@@ -568,3 +578,16 @@ def test_labels_are_asked_for_where_a_store_is_packed_only(tmp_path: Path) -> No
     assert list_source(source).ids == ["a", "b", "c", "d"], "what is scored or compared needs none"
     with pytest.raises(DataError, match="looks like a table of them"):
         listed(source)
+
+
+def test_a_sample_submission_says_what_would_mend_it(tmp_path: Path) -> None:
+    sample = made(tmp_path, {"sample_submission.csv": "id;label\na.tif;0\nb.tif;0\n"}) / "sample_submission.csv"
+    with pytest.raises(DataError, match=r"names 2 of 2 ids .* 2 of 2 would match but for endings"):
+        submission.rows_of(sample, np.array(["a", "b"], dtype=object))
+    assert submission.sample_ids(sample) == ["a.tif", "b.tif"]
+
+
+def test_slides_of_litter_are_not_pooled(tmp_path: Path) -> None:
+    made(tmp_path, {".ipynb_checkpoints/slide.json": "{}", "__MACOSX/slide.json": "{}"})
+    with pytest.raises(DataError, match="found no"):
+        slide_pool.run(tmp_path, tmp_path / "out")

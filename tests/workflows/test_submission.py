@@ -34,7 +34,7 @@ def test_what_is_rendered_is_proven(sample: Path, tmp_path: Path) -> None:
         ("id,label\nb,0\na,nan\nc,0\n", "line 3: found label 'nan'"),
         ("id,label\nb,0\na,1.5\nc,0\n", "line 3: found label '1.5'"),
         ("id,label\nb,0\na,\nc,0\n", "line 3: found label ''"),
-        ("name,label\nb,0\n", "found no column 'id'"),
+        ("name,label\nb,0\n", "wanted 'id,label'"),
     ],
 )
 def test_what_is_not_a_submission_is_one_line(sample: Path, tmp_path: Path, text: str, message: str) -> None:

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 @options.output("The store to write (a directory).")
 @click.option("--source-kind", help="What SOURCE is: kaggle, folder, classes, table, pcam or store. Default: look.")
 @options.follow_symlinks()
-@click.option("--labels", type=options.PATH, help="CSV of id,label. Default: the one in SOURCE, if any.")
-@click.option("--groups", type=options.PATH, help="CSV of id,wsi. Default: SOURCE/groups.csv, if any.")
+@click.option(
+    "--labels",
+    type=options.PATH,
+    help="CSV or Parquet of id,label. Default: SOURCE/train_labels.csv, plain, .gz or .zip, if any.",
+)
+@click.option("--groups", type=options.PATH, help="CSV or Parquet of id,wsi. Default: SOURCE/groups.csv, if any.")
 @click.option(
     "--orphans",
     type=click.Choice(["refuse", "own-group", "drop"]),

@@ -115,12 +115,13 @@ def join_groups(listing: Listing, path: Path, orphans: Orphans) -> Listing:
             problem = f"found id '{name}' in groups '{group_of[name]}' and '{group}', wanted one"
             raise DataError(table.where(row), problem, "keep one of the two lines")
     lost = [row for row, name in enumerate(listing.ids) if name not in group_of]
-    if lost and orphans == "refuse":
+    if lost and (orphans == "refuse" or len(lost) == len(listing)):  # a table that names none of them is another's
         mended = told([listing.ids[row] for row in lost], group_of.keys() - set(listing.ids))
         problem = f"lacks {len(lost)} of {len(listing)} ids (first: '{listing.ids[lost[0]]}'), wanted a group for each"
-        if mended:
-            raise DataError(path, problem + mended, "write ids as the source has them")
-        raise DataError(path, problem, "add them, or use --orphans own-group or --orphans drop")
+        remedy = "add them, or use --orphans own-group or --orphans drop"
+        if mended or orphans != "refuse":
+            remedy = "write ids as the source has them" if mended else "give the groups of these patches"
+        raise DataError(path, problem + mended, remedy)
     if lost and orphans == "drop":
         gone = set(lost)
         listing = listing.take([row for row in range(len(listing)) if row not in gone])
