@@ -24,15 +24,10 @@ INTERRUPTED = 130  # 128 + SIGINT, what shells report for Ctrl-C
 class LazyGroup(click.Group):
     """Commands are the modules of `fastpath.cli.commands`, imported when they are asked for."""
 
-    def main(  # type: ignore[override]
-        self,
-        *arguments: Any,
-        standalone_mode: bool = True,
-        **named: Any,  # noqa: ANN401 (as click's)
-    ) -> Any:  # noqa: ANN401
+    def main(self, *arguments: Any, standalone_mode: bool = True, **named: Any) -> Any:  # noqa: ANN401 (as click's)
         """Run as click does, but leave Ctrl-C and a reader that has left to whoever asks for no `standalone_mode`."""
         if standalone_mode or "_FASTPATH_COMPLETE" in os.environ:  # completion in a shell is click's
-            return super().main(*arguments, standalone_mode=standalone_mode, **named)
+            return super().main(*arguments, standalone_mode=standalone_mode, **named)  # type: ignore[call-overload]
         try:
             with self.make_context("fastpath", sys.argv[1:]) as context:
                 return self.invoke(context)

@@ -46,7 +46,7 @@ class UserPath(click.Path):
         if "://" not in text and (longest > _NAME_BYTES or len(os.fsencode(text)) > _PATH_BYTES):
             limits = f"wanted names of at most {_NAME_BYTES} and a path of at most {_PATH_BYTES} bytes"
             self.fail(f"found a path of {len(os.fsencode(text))} bytes, {limits}; give a shorter one.", param, ctx)
-        path = located(value)
+        path = located(text)
         if not self._urls and as_url(path) is not None:
             self.fail("is a URL, wanted a path on this machine: write here, then copy it there.", param, ctx)
         return path

@@ -121,7 +121,10 @@ def run(
     if not foreign and split is not Split.TRAIN:
         fitted_on = {"split": split, "seed": choices.seed, **judged.facts["parts"]["calibration"]}
         told = {"tta": choices.tta, "mean": choices.mean, "fitted_on": fitted_on}
-        calibrated.save(trained.path, choices.method, judged.fitted, told)
+        try:
+            calibrated.save(trained.path, choices.method, judged.fitted, told)
+        except UsageError as error:  # a run that others share may be for reading only
+            result.notices.append(f"the calibration is not kept for 'fastpath predict': {error}")
     return result
 
 

@@ -117,6 +117,9 @@ def run(
         DataError: The split cannot be measured, or holds no errors.
     """
     output_place.check_directory(output, FACTS, (run_dir, store_path))
+    if (output / PICTURES).exists() and not (output / TABLE).exists():
+        problem = f"holds '{PICTURES}' that no 'fastpath explain' wrote"
+        raise UsageError(output, problem, "choose another -o")
     choice, trained = choice or Choice(), open_run(run_dir, which)
     store = trained.open_store(store_path)
     model = runtime.prepare(trained.network())
@@ -232,13 +235,13 @@ def _write(
         + [attribution.overlay(patches_NHWC, maps[method], ZOOM) for method in maps],
         axis=2,
     )
-    content = {name: png.of_image(strip) for name, strip in zip(_pictures(ids.tolist()), strips, strict=True)}
     table = []
     for row, name in enumerate(ids):
         numbers = (logits_N[row], probability_N[row], *(mass_N[row] for mass_N in masses.values()))
         table.append((name, labels_N[row] if labels_N[row] >= 0 else "", *(f"{value:.9g}" for value in numbers)))
     header = ("id", "label", "logit", "probability", *(f"centre_{method}" for method in masses))
-    content[TABLE] = to_csv(header, table)
+    content = {TABLE: to_csv(header, table)}  # first: it tells whose the pictures are
+    content |= {name: png.of_image(strip) for name, strip in zip(_pictures(ids.tolist()), strips, strict=True)}
     captions = [
         f"{png.literal(name, 12)}\nlabel {label if label >= 0 else 'unknown'}\nprobability {probability:.3f}"
         for name, label, probability in zip(ids, labels_N, probability_N, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +117,9 @@ def run(
     frame = train_all(store, run_dir, config, runtime, splits, stood=stood, **how)
     result = _result(run_dir, num_folds, frame, leak_notice(store, splits[0]))
     if frame is not None:
-        write_durably(run_dir / SUMMARY, (json_values.dumps(result) + "\n").encode())
+        facts = {key: value for key, value in asdict(result).items() if key != "run_dir"}
+        facts["table"] = out_of_fold.NAME
+        write_durably(run_dir / SUMMARY, (json_values.dumps(facts) + "\n").encode())
     return result
 
 

@@ -132,9 +132,18 @@ def _same_pixels(store: Store, rows_N: NDArray[np.int64]) -> dict[bytes, set[str
 
 
 def write(output: Path, files: dict[str, bytes], facts: dict[str, Any], shown: list[dict[str, Any]]) -> ShowResult:
-    """Write pictures and show.json as a set; pictures that an older show.json names go with it."""
+    """Write pictures and show.json as a set; pictures that an older show.json names go with it.
+
+    Raises:
+        UsageError: A picture would be written over another's.
+    """
+    older = _named(output / FACTS)
+    for name in files.keys() - {OVERVIEW, *older}:
+        # The same bytes are what a killed run has left.
+        if (output / name).exists() and (output / name).read_bytes() != files[name]:
+            raise UsageError(output / name, "is there, and no 'fastpath show' wrote it", "choose another -o")
     content = files | {FACTS: (json.dumps(facts, indent=1) + "\n").encode()}
-    output_place.write_set(output, FACTS, content, stale=_named(output / FACTS))
+    output_place.write_set(output, FACTS, content, stale=older)
     return ShowResult(shown, output / OVERVIEW, output)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fastpath.errors import UsageError
 from fastpath.workflows import explain, show
 
 
@@ -51,3 +52,17 @@ def test_the_pictures_of_an_older_set_go_with_it(tmp_path: Path) -> None:
         *("b.png", "b-stored.png", "overview.png", "show.json", "a1.png")
     }
     assert json.loads((tmp_path / show.FACTS).read_text()) == {"samples": newer}
+
+
+def test_a_picture_of_somebody_elses_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"a patch")
+    with pytest.raises(UsageError, match="no 'fastpath show' wrote it"):
+        show.write(tmp_path, {"a.png": b"1", show.OVERVIEW: b"3"}, {}, [])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.png": b"a patch"}
+    show.write(tmp_path, {"a.png": b"a patch", show.OVERVIEW: b"3"}, {}, [])  # as a killed run has left it
+
+
+def test_a_folder_of_patches_is_not_explained_into(tmp_path: Path) -> None:
+    (tmp_path / "patches").mkdir()
+    with pytest.raises(UsageError, match="holds 'patches' that no"):
+        explain.run(tmp_path / "run", tmp_path, None)  # type: ignore[arg-type]

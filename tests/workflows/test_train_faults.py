@@ -31,6 +31,8 @@ CASES: dict[str, tuple[Any, str]] = {
     "the file system has become read-only": (faults.refused(errno.EROFS), "read-only"),
 }
 
+FAST = ("no room for a checkpoint", "the file system has become read-only")
+
 
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -49,7 +51,9 @@ def _config() -> Config:
     )
 
 
-@pytest.mark.parametrize("fault", CASES)
+@pytest.mark.parametrize(
+    "fault", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
 def test_a_run_on_a_disk_that_fills_up_keeps_its_word(
     fault: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ is computed once; it is what happens afterwards that is tried.
 from __future__ import annotations
 
 import errno
+import json
 import runpy
 import shutil
 import sys
@@ -209,6 +210,17 @@ def test_what_cannot_be_begun_leaves_nothing(
         error = _run(command, given, out)
     _check_refusal(error, tmp_path, code)
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != slide_progress.NAME]
+
+
+@pytest.mark.usefixtures("computed_once")
+def test_a_run_for_reading_only_is_evaluated_and_told_that_its_calibration_is_not_kept(
+    given: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with faults.refused(errno.EROFS)(Path(given["run"]), monkeypatch):
+        result = CliRunner().invoke(app, ["evaluate", given["run"], "-o", str(tmp_path / "out"), "--json"])
+    assert result.exit_code == 0, result.output
+    assert "the calibration is not kept" in json.loads(result.stdout)["notices"][-1]
+    assert (tmp_path / "out" / "metrics.json").exists()
 
 
 @pytest.mark.usefixtures("computed_once")
