@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from torch import nn
-
 from fastpath import config as configuration
 from fastpath.config import Config
 from fastpath.data.residency import Patches
 from fastpath.engine.checkpoint import Checkpoint, load_checkpoint
 from fastpath.errors import CheckpointError, DataError, UsageError
+from fastpath.model.freeze import LogitNetwork
 from fastpath.model.registry import restore
 from fastpath.shards.reader import Store, open_store
 from fastpath.shards.recorded import open_recorded
@@ -81,7 +80,7 @@ class TrainedRun:
             problem = f"found patches of {found_px} px, wanted {wanted_px} px as the run was trained on"
             raise DataError(getattr(patches, "path", "patches"), problem, "cut patches of that size and magnification")
 
-    def network(self) -> nn.Module:
+    def network(self) -> LogitNetwork:
         """Return the network as validation scored it, averaged weights where the run has them; on the CPU."""
         return restore(self.config.model, self.config.data.image_size_px, self.checkpoint.weights, self.path).eval()
 
