@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 
 from fastpath.errors import DataError, UsageError
 from fastpath.ingest.slide_bounds import check_file, check_levels
+from fastpath.ingest.tiff_codecs import silence_libtiff
 from fastpath.ingest.unreadable import reason
 
 Pixels = NDArray[np.uint8]
@@ -120,8 +122,10 @@ def open_slide(path: Path) -> SlideReader:
     if not path.is_file():
         raise DataError(path, "found no such file, wanted a whole-slide image", "check the path")
     check_file(path)
+    silence_libtiff()
     try:
-        handle = openslide.open_slide(path)
+        with warnings.catch_warnings(action="ignore"):  # of large plain images, and of their metadata
+            handle = openslide.open_slide(path)
     except Exception as error:  # OpenSlide's, and for a plain image whatever Pillow raises
         raise _unreadable(path, "is not an image that OpenSlide reads", error) from None
     try:

@@ -137,7 +137,7 @@ def _by_libtiff(
     """Let libtiff, which Pillow carries, unpack bytes: given to it as the strips of a grey picture."""
     from PIL import Image
 
-    _silence_libtiff()
+    silence_libtiff()
     rows = sum(sizes) // row_bytes
     file = io.BytesIO(_grey_tiff(compression, packed, sizes[0] // row_bytes, rows, row_bytes))
     try:
@@ -178,7 +178,7 @@ def has_zstd() -> bool:
 
 
 @cache
-def _silence_libtiff() -> None:
+def silence_libtiff() -> None:
     """Keep libtiff from writing to the terminal beside the one line that we say of a damaged file."""
     from PIL import _imaging
 
