@@ -17,7 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
+from PIL import Image
 
+from fastpath.cli.main import app
 from fastpath.errors import DataError, FastpathError
 from fastpath.ingest.sources import Listing, list_source
 from fastpath.ingest.sources.unlabelled import refuse_forgotten
@@ -267,6 +270,18 @@ def test_what_has_no_labels_is_taken_without_them(tmp_path: Path, oddity: str) -
     assert set(listed(made(tmp_path, files) / source).labels_N.tolist()) == {-1}
 
 
+@pytest.mark.parametrize("name", ["train_labels (1).csv", "train_labels.csv.zip", "train/labels.csv"])
+def test_labels_behind_a_url_are_not_forgotten(name: str) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    system, root = fsspec.filesystem("memory"), f"/odd/{name.replace('/', '-')}"
+    try:
+        for path in (*PATCHES, name):
+            system.pipe_file(f"{root}/{path}", b"")
+        refused(Path(f"memory:/{root}"), "found no labels", name.rpartition("/")[2], "--labels")
+    finally:
+        system.rm("/odd", recursive=True)
+
+
 LITTER = (
     "._a.tif",
     ".DS_Store",
@@ -395,7 +410,10 @@ WRONG_PARQUET: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "a third class": (parquet({"path": PATHS, "label": [2, 0]}), ("row 1: found label '2'",)),
     "a share": (parquet({"path": PATHS, "label": [0.5, 0.0]}), ("row 1: found label '0.5'",)),
     "not a number": (parquet({"path": PATHS, "label": [0.0, float("nan")]}), ("row 2: found label 'nan'",)),
-    "a path that is none": (parquet({"path": ["a.tif", None]}), ("row 2: found id ''",)),
+    "a path that is none, with an id": (parquet({"path": ["a.tif", None], "id": PATHS}), ("row 2: found path ''",)),
+    "a path with a zero byte": (parquet({"path": ["a.tif", "b\0"], "id": PATHS}), ("row 2: found path 'b\\x00'",)),
+    "a group of nothing": (parquet({"path": PATHS, "wsi": ["s", "NaN"]}), ("row 2: found no group for id 'b'",)),
+    "a path that is none": (parquet({"path": ["a.tif", None]}), ("row 2: found path ''",)),
     "bytes that are no text": (parquet({"path": [b"\xff", b"b"]}), ("cannot be read as Parquet",)),
     "no rows": (parquet({"path": pa.array([], pa.string())}), ("found no rows",)),
     "cut": (parquet({"path": PATHS})[:-9], ("cannot be read as Parquet",)),
@@ -591,3 +609,18 @@ def test_slides_of_litter_are_not_pooled(tmp_path: Path) -> None:
     made(tmp_path, {".ipynb_checkpoints/slide.json": "{}", "__MACOSX/slide.json": "{}"})
     with pytest.raises(DataError, match="found no"):
         slide_pool.run(tmp_path, tmp_path / "out")
+
+
+def test_the_option_is_taken_by_every_command_that_lists_a_source(tmp_path: Path) -> None:
+    made(tmp_path / "lab", {"a.png": b""})
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / "lab" / "a.png")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "a.png").symlink_to(tmp_path / "lab" / "a.png")
+    source, store, lab = str(tmp_path / "source"), str(tmp_path / "store"), str(tmp_path / "lab")
+    for command in (["pack", source, "-o", store, "--workers", "1"], ["verify", store, "--source", source]):
+        with pytest.raises(DataError, match="out of its folder"):
+            CliRunner().invoke(app, command, catch_exceptions=False, standalone_mode=False)
+        result = CliRunner().invoke(app, [*command, "--follow-symlinks", lab], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    for name in ("repair", "predict"):
+        assert "follow" in {option.name for option in app.get_command(None, name).params}

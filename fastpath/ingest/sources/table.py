@@ -9,7 +9,7 @@ import numpy as np
 from fastpath.errors import DataError
 from fastpath.ingest.sources.columns import Columns, read_columns
 from fastpath.ingest.sources.listing import Listing, check_ids
-from fastpath.ingest.sources.tables import GROUP_COLUMNS, label_remedy
+from fastpath.ingest.sources.tables import GROUP_COLUMNS, is_nothing, label_remedy
 from fastpath.litter import lies_in_litter
 from fastpath.shards.format import UNLABELLED
 
@@ -30,6 +30,9 @@ def list_table(path: Path) -> Listing:
     names = table.cells["path"]
     if not names:
         raise DataError(path, "found no rows, wanted 'path' and at least one row", "give a table of image paths")
+    for row, name in enumerate(names):
+        if not name.isprintable() or not name:
+            raise DataError(table.where(row), f"found path {name[:80]!r}, wanted that of a file", "correct that line")
     ids = table.cells.get("id") or [PurePosixPath(name).stem for name in names]
     check_ids(ids, path, table.where)
     labels = table.cells.get("label", [""] * len(names))
@@ -38,8 +41,9 @@ def list_table(path: Path) -> Listing:
             problem = f"found label {label[:40]!r} of id '{ids[row]}', wanted 0, 1 or none"
             raise DataError(table.where(row), problem, label_remedy(label))
     groups = table.first_of(GROUP_COLUMNS)
-    if groups is not None and "" in groups:
-        row = groups.index("")
+    odd = [row for row, group in enumerate(groups or ()) if is_nothing(group)]
+    if odd:
+        row = odd[0]
         raise DataError(table.where(row), f"found no group for id '{ids[row]}'", "give each patch a group, or none")
     labels_N = np.array([LABELS[label] for label in labels], np.int8)
     return Listing("table", path.absolute().parent, "files", names, ids, labels_N, groups, notices=notices)

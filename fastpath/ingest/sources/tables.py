@@ -36,9 +36,14 @@ def read_labels(path: Path) -> tuple[Columns, np.ndarray]:
     return table, np.array([text == "1" for text in texts], dtype=np.int8)
 
 
+def is_nothing(text: str) -> bool:
+    """Return whether a cell holds nothing, or what programs write for nothing: as a group it would join strangers."""
+    return not text or text.casefold() in ("nan", "none", "null", "<na>")
+
+
 def label_remedy(text: str) -> str:
     """Say what to do about a label that is not 0 or 1."""
-    if not text or text.casefold() in ("nan", "na", "none", "null"):
+    if is_nothing(text) or text.casefold() == "na":
         return "give it a label, or remove that line and move its file away"
     if text.casefold() in ("0.0", "1.0", "true", "false"):
         return "save labels as the whole numbers 0 and 1"
@@ -109,7 +114,7 @@ def join_groups(listing: Listing, path: Path, orphans: Orphans) -> Listing:
     assert groups is not None
     group_of: dict[str, str] = {}
     for row, (name, group) in enumerate(zip(table.cells["id"], groups, strict=True)):
-        if not group:
+        if is_nothing(group):
             raise DataError(table.where(row), f"found no group for id '{name}'", "give it a group or remove the line")
         if group_of.setdefault(name, group) != group:
             problem = f"found id '{name}' in groups '{group_of[name]}' and '{group}', wanted one"

@@ -15,6 +15,7 @@ from fastpath.ingest.sources.mending import plain_key
 from fastpath.ingest.sources.opened import COMPRESSED, is_table
 from fastpath.litter import is_litter
 from fastpath.shards.format import UNLABELLED
+from fastpath.shards.remote import as_url, file_system
 
 LABELS = "train_labels.csv"
 MAX_FILES, MAX_TABLE_BYTES = 300_000, 1 << 29  # of a look for forgotten labels
@@ -50,6 +51,9 @@ def refuse_forgotten(listing: Listing, source: Path) -> None:
         return
     if listing.kind == "pcam":
         _refuse_without_y(source)
+        return
+    if listing.reader == "url":
+        _refuse_at_url(source)
         return
     if listing.kind == "table":
         _refuse_other_column(source)
@@ -120,6 +124,22 @@ def _refuse_other_column(table: Path) -> None:
     if other is not None:
         problem = f"found no column 'label', though '{other}' looks like labels"
         raise DataError(table, problem, "rename that column to label, with values 0 and 1, or remove it")
+
+
+def _refuse_at_url(source: Path) -> None:
+    """Refuse a folder behind a URL with a file named like labels beside its patches; one level up is not looked at."""
+    url = as_url(source)
+    assert url is not None, source
+    system, root = file_system(url)
+    for place in (root, f"{root}/train"):
+        try:
+            names = [str(path).rsplit("/", 1)[-1] for path in system.ls(place, detail=False)]
+        except OSError:
+            continue
+        other = next((name for name in sorted(names) if _is_candidate(name) and _NAME.search(name)), None)
+        if other is not None:
+            problem = f"found no labels, though {other} beside the patches looks like a table of them"
+            raise DataError(url, problem, f"download {other} and give it by --labels, or name it {LABELS}")
 
 
 def _refuse_without_y(folder: Path) -> None:
