@@ -537,6 +537,19 @@ def test_names_that_are_not_utf8_are_refused_and_shown(tmp_path: Path, layout: s
     refused(source, "not UTF-8", "caf\\xe9.tif", "rename it")
 
 
+@pytest.mark.parametrize("name", [b"a\nlabels.csv", b"labels\xe9.csv", b"labels [red].csv", b"labels $(x).csv"])
+def test_odd_names_are_told_in_one_line(tmp_path: Path, name: bytes) -> None:
+    source = made(tmp_path / "a", BESIDE)
+    (source / os.fsdecode(name)).write_text(TABLE)
+    refused(source, "found no labels", "--labels '")
+    (tmp_path / "b" / os.fsdecode(name.replace(b".csv", b""))).mkdir(parents=True)
+    (tmp_path / "b" / os.fsdecode(name.replace(b".csv", b"")) / "c.tif").write_bytes(b"")
+    refused(tmp_path / "b", "found no patches but patches in")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / os.fsdecode(name)).write_bytes(b"")
+    refused(tmp_path / "c", "found no patches but a file .csv")
+
+
 def test_files_of_other_names_may_have_any(tmp_path: Path) -> None:
     source = made(tmp_path, {**PATCHES, "train_labels.csv": TABLE})
     (source / "train" / os.fsdecode(b"notes\xe9.txt")).write_bytes(b"")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from fastpath.errors import DataError
+from fastpath.ingest.sources.links import shown
 from fastpath.litter import is_litter
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
@@ -46,8 +47,7 @@ def no_patches(folder: Path) -> DataError:
     """Return the error for a folder without patches, that names what it holds instead and what to give."""
     look = _look(folder)
     wanted = "wanted files ending in " + " ".join(SUFFIXES)
-    remedy = _remedy(folder, look)
-    found = _told(look)
+    remedy, found = shown(_remedy(folder, look)), shown(_told(look))
     return DataError(folder, f"found no patches{f' but {found}' if found else ''}, {wanted}", remedy)
 
 
@@ -116,7 +116,7 @@ def _ending(path: PurePosixPath) -> str:
     *_, first, second = ["", "", *path.suffixes]
     if second.lower() in (".gz", ".bz2", ".xz", ".zip") and first.isascii() and len(first) <= 6:
         return f"{first}{second}"
-    return second or path.name.encode("utf-8", "backslashreplace").decode()[:40]
+    return second or path.name[:40]
 
 
 def _walk(folder: Path) -> Iterator[str]:

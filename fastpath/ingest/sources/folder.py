@@ -34,7 +34,7 @@ class Scanned:
         """Say what was left out."""
         if not self.num_litter:
             return ()
-        return (f"{self.num_litter} files were left out as litter, such as '{self.litter}'",)
+        return (f"{self.num_litter} files were left out as litter, such as '{shown(self.litter)}'",)
 
 
 def scan(folder: Path, links: Links) -> Scanned:
@@ -62,7 +62,7 @@ def scan(folder: Path, links: Links) -> Scanned:
                 if entry.is_symlink():
                     links.check_file(entry.path)
                 if stem in suffixes:
-                    problem = f"found '{stem}{suffixes[stem]}' and '{name}', wanted one file for id '{stem}'"
+                    problem = f"found {stem + suffixes[stem]!r} and {name!r}, wanted one file for id {stem!r}"
                     raise DataError(folder, problem, "remove one of the two")
                 suffixes[stem] = sys.intern(f".{suffix}")
     except OSError as error:

@@ -71,5 +71,8 @@ class Links:
 
 
 def shown(path: str | Path) -> str:
-    """Return a path as text that any terminal takes: bytes that are not UTF-8 are written in hexadecimal."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """Return a path as one line that any terminal takes: other bytes than UTF-8, and line ends, in hexadecimal."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fastpath.errors import DataError
 from fastpath.ingest.sources.columns import header_of, read_columns
+from fastpath.ingest.sources.links import shown
 from fastpath.ingest.sources.listing import Listing
 from fastpath.ingest.sources.mending import plain_key
 from fastpath.ingest.sources.opened import COMPRESSED, is_table
@@ -61,8 +63,8 @@ def refuse_forgotten(listing: Listing, source: Path) -> None:
     ids = _Ids(listing.ids)
     for path in _candidates(folder):
         if path != source and _is_of(path, ids, within=path.parent != folder.parent):
-            problem = f"found no labels, though {path} looks like a table of them"
-            remedy = f"give --labels {path}, or move it away to pack without labels"
+            problem = f"found no labels, though {shown(path)} looks like a table of them"
+            remedy = f"give --labels {shlex.quote(shown(path))}, or move it away to pack without labels"
             if listing.kind == "table":
                 remedy = f"write its labels into {source.name} as a column label, or move it away"
             raise DataError(source, problem, remedy)
@@ -138,8 +140,8 @@ def _refuse_at_url(source: Path) -> None:
             continue
         other = next((name for name in sorted(names) if _is_candidate(name) and _NAME.search(name)), None)
         if other is not None:
-            problem = f"found no labels, though {other} beside the patches looks like a table of them"
-            raise DataError(url, problem, f"download {other} and give it by --labels, or name it {LABELS}")
+            problem = f"found no labels, though {shown(other)} beside the patches looks like a table of them"
+            raise DataError(url, problem, f"download it and give it by --labels, or name it {LABELS}")
 
 
 def _refuse_without_y(folder: Path) -> None:
@@ -153,7 +155,7 @@ def _refuse_without_y(folder: Path) -> None:
         wanted = f"camelyonpatch_level_2_split_{part}_y.h5"
         other = next((name for name in names if re.search(rf"{part}[ _-]?(y|labels?)\b", name, re.IGNORECASE)), None)
         if other is not None:
-            problem = f"found no labels of its part '{part}', though {other} looks like them"
+            problem = f"found no labels of its part '{part}', though {shown(other)} looks like them"
             raise DataError(folder, problem, f"unpack or rename it to {wanted}, or move it away to pack without labels")
     if without and len(without) < len(parts):
         problem = f"found labels of some parts, but none of '{without[0]}'"
