@@ -258,6 +258,7 @@ UNLABELLED: dict[str, tuple[Files, str]] = {
         "test",
     ),
     "a submission": ({**BESIDE, "submission.csv": "id,label\na,0.5\n"}, ""),
+    "a mined table": ({**BESIDE, "mined.csv": "id,label,weight\na,1,2.0\n"}, ""),
     "groups": ({**BESIDE, "groups.csv": "id,wsi\na,s\nb,s\nc,s\nd,s\n"}, ""),
     "a table of something else": ({**BESIDE, "labels_of_other_patches.csv": "id,label\nx,1\n"}, ""),
     "litter of a label table": ({**BESIDE, "._train_labels.csv": b"\0", "train_labels.csv~": TABLE}, ""),

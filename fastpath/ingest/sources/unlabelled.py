@@ -20,11 +20,12 @@ from fastpath.shards.format import UNLABELLED
 from fastpath.shards.remote import as_url, file_system
 
 LABELS = "train_labels.csv"
-MAX_FILES, MAX_TABLE_BYTES = 300_000, 1 << 29  # of a look for forgotten labels
+MAX_FILES, MAX_TABLES, MAX_TABLE_BYTES = 300_000, 100, 1 << 29  # of a look for forgotten labels, in each folder
 MATCHED = 1000  # ids of a listing that a table's are compared with letter by letter and otherwise
 
 _NAME = re.compile(r"label|annotation|ground.?truth", re.IGNORECASE)
 _NO_NAME = re.compile(r"submission|prediction", re.IGNORECASE)  # ids with labels that nobody knows
+_SCORED = {"logit", "probability", "weight"}  # columns of what fastpath itself writes of patches
 _ID_COLUMN = re.compile(r"(image|img|patch|file)?[ _-]?(id|name|file|path)s?|image|img|patch|file", re.IGNORECASE)
 _LABEL_COLUMN = re.compile(
     r"labels?|target|class|y|diagnosis"
@@ -90,7 +91,8 @@ def _candidates(folder: Path) -> Iterator[Path]:
                 names = [entry.name for entry in itertools.islice(entries, MAX_FILES) if _is_candidate(entry.name)]
         except OSError:
             continue
-        yield from (place / name for name in sorted(names) if (place / name).is_file())
+        names.sort(key=lambda name: (not _NAME.search(name), name))  # what is named like labels first
+        yield from (place / name for name in names[:MAX_TABLES] if (place / name).is_file())
 
 
 def _is_candidate(name: str) -> bool:
@@ -109,6 +111,8 @@ def _is_of(path: Path, ids: _Ids, *, within: bool) -> bool:
         if path.stat().st_size > MAX_TABLE_BYTES:
             return named and within
         header = header_of(path)
+        if _SCORED & set(header):
+            return False
         column = next((name for name in header if _ID_COLUMN.fullmatch(name)), header[0] if named and header else None)
         if column is None or not (named or any(map(_LABEL_COLUMN.fullmatch, header))):
             return False
