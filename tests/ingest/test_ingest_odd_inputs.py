@@ -605,6 +605,66 @@ def test_patchcamelyons_damaged_labels(tmp_path: Path, content: bytes) -> None:
     refused(source, "is not a PatchCamelyon file")
 
 
+def external(file: Any, secret: Path) -> None:
+    file.create_dataset("x", (2, 8, 8, 3), np.uint8, external=[(str(secret), 0, 384)])
+
+
+def linked(file: Any, secret: Path) -> None:
+    import h5py
+
+    file["x"] = h5py.ExternalLink(str(secret), "x")
+
+
+def virtual(file: Any, secret: Path) -> None:
+    import h5py
+
+    layout = h5py.VirtualLayout((2, 8, 8, 3), np.uint8)
+    layout[:] = h5py.VirtualSource(str(secret), "x", (2, 8, 8, 3))
+    file.create_virtual_dataset("x", layout)
+
+
+def pieces(file: Any, _: Path) -> None:
+    file.create_dataset("x", (1 << 20, 96, 96, 3), np.uint8, chunks=(1 << 14, 96, 96, 3), compression="gzip")
+
+
+def many(file: Any, _: Path) -> None:
+    file.create_dataset("x", (1 << 40, 8, 8, 3), np.uint8, chunks=(1, 8, 8, 3))
+
+
+def large(file: Any, _: Path) -> None:
+    file.create_dataset("x", (1, 1 << 20, 1 << 20, 3), np.uint8, chunks=(1, 8, 8, 3))
+
+
+def another(file: Any, _: Path) -> None:
+    file["images"] = np.zeros((2, 8, 8, 3), np.uint8)
+
+
+def group(file: Any, _: Path) -> None:
+    file.create_group("x")
+
+
+HOSTILE = {
+    another: "no data set 'x'",
+    group: "is not a PatchCamelyon file",
+    external: "names another file",
+    linked: "names another file",
+    virtual: "names another file",
+    pieces: "found chunks of",
+    many: "N of at most",
+    large: "H and W of at most",
+}
+
+
+@pytest.mark.parametrize("make", HOSTILE)
+def test_hdf5_reads_no_other_file_and_fills_no_memory(tmp_path: Path, make: Callable[[Any, Path], None]) -> None:
+    h5py = pytest.importorskip("h5py")
+    (tmp_path / "secret").write_bytes(bytes(range(256)) * 2)
+    (tmp_path / "source").mkdir()
+    with h5py.File(tmp_path / "source" / STEM.format("train", "x"), "w") as file:
+        make(file, tmp_path / "secret")
+    refused(tmp_path / "source", HOSTILE[make])
+
+
 def test_labels_are_asked_for_where_a_store_is_packed_only(tmp_path: Path) -> None:
     source = made(tmp_path, {**PATCHES, "labels.csv": TABLE})
     assert list_source(source).ids == ["a", "b", "c", "d"], "what is scored or compared needs none"

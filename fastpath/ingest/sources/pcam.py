@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastpath.errors import DataError, UsageError
+from fastpath.ingest.decode import MAX_SIDE_PX
 from fastpath.ingest.sources.columns import read_columns
 from fastpath.ingest.sources.listing import Listing
 from fastpath.shards.format import UNLABELLED
@@ -21,6 +22,7 @@ from fastpath.types import Split
 PARTS = {"train": Split.TRAIN, "valid": Split.VAL, "test": Split.TEST}
 _ID = re.compile(rf"({'|'.join(PARTS)})-[0-9]{{6,}}")
 STEM = "camelyonpatch_level_2_split_{part}_{what}"
+MAX_CHUNK_BYTES = 256 << 20  # is read whole for any patch in it
 MAX_PATCHES, MAX_LABELS_BYTES = 1 << 24, 64 << 20  # 64 times what the largest file of the set holds
 
 
@@ -95,14 +97,33 @@ def open_images(path: Path) -> Any:  # noqa: ANN401 (an h5py data set)
         DataError: The file is not HDF5 or has no such data set.
     """
     try:
-        images = h5py().File(path, "r", rdcc_nbytes=64 << 20)["x"]
+        images = _data_set(h5py().File(path, "r", rdcc_nbytes=64 << 20), "x", path)
         shape, kind = images.shape, images.dtype
     except (OSError, KeyError, AttributeError) as error:
         raise DataError(path, f"is not a PatchCamelyon file ({error})", "download it again") from None
-    if kind != np.uint8 or len(shape) != 4 or shape[3] != 3 or shape[0] > MAX_PATCHES:
-        wanted = f"uint8 [N, H, W, 3] with N of at most {MAX_PATCHES}"
+    if kind != np.uint8 or len(shape) != 4 or shape[3] != 3 or shape[0] > MAX_PATCHES or max(shape[1:3]) > MAX_SIDE_PX:
+        wanted = f"uint8 [N, H, W, 3], N of at most {MAX_PATCHES}, H and W of at most {MAX_SIDE_PX}"
         raise DataError(path, f"found {kind} {list(shape)}, wanted {wanted}", "download it again")
     return images
+
+
+def _data_set(file: Any, name: str, path: Path) -> Any:  # noqa: ANN401 (of an optional dependency)
+    """Return a data set whose values lie in this very file: HDF5 may name any other file of the machine as a part.
+
+    Raises:
+        DataError: It reaches into another file, or is kept in pieces that would fill memory.
+        KeyError, AttributeError: There is no such data set.
+    """
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise KeyError(f"no data set '{name}'")
+    found = file[name] if isinstance(link, h5py().HardLink) else None
+    if found is None or found.external or found.is_virtual:
+        raise DataError(path, f"names another file for its data set '{name}', wanted the values", "download it again")
+    if found.chunks and np.prod(found.chunks, dtype=np.float64) > MAX_CHUNK_BYTES:
+        problem = f"found chunks of {list(found.chunks)}, wanted at most {MAX_CHUNK_BYTES >> 20} MB each"
+        raise DataError(path, problem, "write it with one patch a chunk")
+    return found
 
 
 def _labels(path: Path | None, count: int) -> np.ndarray:
@@ -110,7 +131,7 @@ def _labels(path: Path | None, count: int) -> np.ndarray:
         return np.full(count, UNLABELLED, np.int8)
     try:
         with h5py().File(_content(path), "r") as file:
-            found = file["y"]
+            found = _data_set(file, "y", path)
             labels = np.asarray(found).reshape(-1) if found.size == count else np.zeros(0, np.uint8)
             num_labels = int(found.size)
     except (OSError, EOFError, zlib.error, KeyError, AttributeError, ValueError) as error:
