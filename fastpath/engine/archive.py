@@ -1,16 +1,12 @@
 """Plain values and tensors in one file, read so that nothing of the file is run and nothing is taken on trust.
 
-The form is torch's own: a ZIP of raw storages and a pickle that names them. `torch.load(weights_only=True)` builds
-nothing but tensors and plain values from it. What that leaves to an ill-meant file is refused before or right after:
-entries that unpack to more than the file holds, tensors wider than their storage, bytes that do not match their
-checksum.
+The form is torch's own, and `tensor_file` tells what of a file is refused; here, bytes that do not match their checksum
+as well.
 """
 
 from __future__ import annotations
 
 import pickle
-import sys
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,10 +15,8 @@ import torch
 from torch import Tensor
 
 from fastpath.errors import CheckpointError
-from fastpath.files import durably, open_regular, sync_directory, temporary_name
-
-# The pickle holds names and numbers, a few hundred bytes a tensor: a network of 100,000 tensors stays below.
-_PICKLE_BYTES_MAX = 64 << 20
+from fastpath.files import durably, sync_directory, temporary_name
+from fastpath.tensor_file import read_tensor_file, reason
 
 
 def write_archive(values: Mapping[str, Any], path: Path) -> None:
@@ -92,22 +86,21 @@ def read_archive(path: Path) -> dict[str, Any]:
         CheckpointError: The file is missing, damaged, holds anything but plain values and tensors, or claims sizes
             that it does not have.
     """
-    open_regular(path, follow=True, kind=CheckpointError).close()
     try:
-        _check_entries(path)
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        values = read_tensor_file(path, CheckpointError, checked=True)
+    except CheckpointError:
+        if path.exists():
+            raise
+        raise CheckpointError(path, "does not exist", "give the directory of a run that was trained") from None
     except pickle.UnpicklingError:
         problem = "holds something other than plain values and tensors, which would need code to load"
         raise CheckpointError(path, problem, "use checkpoints that fastpath wrote, from a source you trust") from None
     # A torn or hand-made pickle can fail in as many ways as there are steps of building values from it.
     except Exception as error:
-        reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(
-            path, f"is damaged or not a checkpoint ({reason})", "train again, or restore a copy"
-        ) from None
-    if not isinstance(values, dict):
+        problem = f"is damaged or not a checkpoint ({reason(error)})"
+        raise CheckpointError(path, problem, "train again, or restore a copy") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise CheckpointError(path, "is not a checkpoint: found no table of values", "give best.pt or last.pt")
-    _check_tensors(values, path)
     return values
 
 
@@ -121,30 +114,3 @@ def tensors(values: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
     elif isinstance(values, list | tuple):
         for number, value in enumerate(values):
             yield from tensors(value, f"{name}.{number}")
-
-
-def _check_entries(path: Path) -> None:
-    """Refuse what would take more memory than the file's size, before anything is read into memory."""
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            # torch stores its entries as they are; only a compressed one can unpack to more than it takes.
-            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
-                raise zipfile.BadZipFile(f"'{entry.filename}' is compressed, which no checkpoint is")
-            if entry.filename.endswith(".pkl") and entry.file_size > _PICKLE_BYTES_MAX:
-                raise zipfile.BadZipFile(f"'{entry.filename}' has {entry.file_size} bytes")
-            if entry.filename.endswith("/byteorder") and archive.read(entry).decode() != sys.byteorder:
-                raise zipfile.BadZipFile("it was written on a machine of another byte order")
-        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
-            raise zipfile.BadZipFile("its entries overlap")
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(f"checksum of '{damaged}' is wrong")
-
-
-def _check_tensors(values: Mapping[str, Any], path: Path) -> None:
-    """Refuse tensors that claim more elements than they hold: a stride of 0 makes 1 byte stand for 2⁴⁰."""
-    for name, tensor in tensors(values):
-        plain = tensor.device.type == "cpu" and tensor.layout == torch.strided and not tensor.is_quantized
-        if not plain or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            problem = f"'{name}' is not a plain tensor: it claims {tuple(tensor.shape)} beyond what the file holds"
-            raise CheckpointError(path, problem, "train again, or restore a copy")

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import torch
 from torch import Tensor
 
 from fastpath.engine.archive import read_archive, tensors, write_archive
+from fastpath.engine.form import check_fields
 from fastpath.engine.loop import TrainState
-from fastpath.errors import CheckpointError
+from fastpath.errors import CheckpointError, memory_exhausted
+from fastpath.tensor_file import reason
 
 FORMAT = "fastpath-checkpoint"
 VERSION = 2
-_WEIGHTS = ("model", "average")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +124,21 @@ def reinstate(
     Raises:
         CheckpointError: The optimiser's or the schedule's state is of another network or kind; names `where`.
     """
-    if not new_optimizer:
-        _check_form(checkpoint, state, where)
-        state.optimizer.load_state_dict(checkpoint.optimizer)
-        state.schedule.scheduler.load_state_dict(checkpoint.schedule)
-    if checkpoint.scaler:  # empty when saved in another precision; the scale is then found anew
-        state.scaler.load_state_dict(checkpoint.scaler)
-    if state.average is not None:
-        state.average.load(checkpoint.average, checkpoint.num_averaged)
+    try:
+        if not new_optimizer:
+            _check_form(checkpoint, state, where)
+            state.optimizer.load_state_dict(checkpoint.optimizer)
+            state.schedule.scheduler.load_state_dict(checkpoint.schedule)
+        if checkpoint.scaler:  # empty when saved in another precision; the scale is then found anew
+            state.scaler.load_state_dict(checkpoint.scaler)
+        if state.average is not None:
+            state.average.load(checkpoint.average, checkpoint.num_averaged)
+    # torch takes what is of another form apart before it looks at it.
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        if memory_exhausted(error) is not None:
+            raise
+        problem = f"its optimiser, schedule, scaler or average is of another network or kind ({reason(error)})"
+        raise CheckpointError(where, problem, "train again, or restore a copy") from None
     state.loss_sum.copy_(checkpoint.loss_sum)
     state.num_skipped.copy_(checkpoint.num_skipped)
     state.num_seen, state.epoch, state.step = checkpoint.num_seen, checkpoint.epoch, checkpoint.step
@@ -182,32 +190,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
             are not finite.
     """
     values = read_archive(path)
-    if values.pop("format", None) != FORMAT:
+    mark = values.pop("format", None)
+    if not isinstance(mark, str) or mark != FORMAT:
         raise CheckpointError(
             path, f"is not a checkpoint of fastpath: found no mark '{FORMAT}'", "give best.pt or last.pt"
         )
     version = values.pop("version", None)
-    if version != VERSION:
-        raise CheckpointError(
-            path, f"found format version {version}, wanted {VERSION}", "use the release that wrote it"
-        )
-    _check_fields(values, path)
-    for name, tensor in tensors({name: values[name] for name in _WEIGHTS}):
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            problem = f"its weights are not finite ('{name}' holds NaN or infinity)"
-            raise CheckpointError(path, problem, "train again with a lower learning rate, or use an earlier one")
+    if type(version) is not int or version != VERSION:
+        found = f"{version}" if type(version) is int else f"a {type(version).__name__}"
+        raise CheckpointError(path, f"found format version {found}, wanted {VERSION}", "use the release that wrote it")
+    check_fields(values, get_type_hints(Checkpoint), path)
     return Checkpoint(**values)
-
-
-def _check_fields(values: Mapping[str, Any], path: Path) -> None:
-    """Refuse a table that lacks a field, has one too many, or holds a value of another type."""
-    hints = get_type_hints(Checkpoint)
-    odd = sorted(set(hints) ^ set(values))
-    odd += [name for name, hint in hints.items() if not odd and not isinstance(values[name], get_origin(hint) or hint)]
-    if not odd:
-        odd = [name for name in _WEIGHTS if not all(isinstance(value, Tensor) for value in values[name].values())]
-    if odd:
-        raise CheckpointError(path, f"'{odd[0]}' is not what a checkpoint holds there", "give best.pt or last.pt")
 
 
 def check_origin(checkpoint: Checkpoint, path: Path, origin: Origin) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fastpath.errors import ConfigError, FastpathError
+from fastpath.files import open_regular
 from fastpath.model.freeze import LogitNetwork
+from fastpath.tensor_file import not_finite, read_tensor_file, reason
 
 # What published files call their thousand-class layer; torchvision's is `fc`.
 _CLASSIFIERS = ("fc", "classifier", "head")
+_COPIES, _SPARE_BYTES = 8, 256 << 20  # a training's file holds averages and an optimiser's state besides
 
 
 def load_local(model: LogitNetwork, path: Path) -> None:
@@ -23,8 +26,8 @@ def load_local(model: LogitNetwork, path: Path) -> None:
     Raises:
         ConfigError: It is missing, holds anything but finite tensors, or is of another network.
     """
-    state = _read(path)
     own = model.trunk.state_dict()
+    state = _read(path, _SPARE_BYTES + _COPIES * sum(value.numel() * value.element_size() for value in own.values()))
     classifiers = {id(module) for module in model.heads}
     heads = [f"{name}." for name, module in model.trunk.named_modules() if id(module) in classifiers]
     for key in list(state):
@@ -38,28 +41,33 @@ def load_local(model: LogitNetwork, path: Path) -> None:
     fit(model.trunk, state, path)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path, bytes_max: int) -> dict[str, Tensor]:
+    remedy = "give a .pth or .safetensors state dict"
+    with open_regular(path, follow=True, kind=ConfigError) as file:  # a hub's cache is made of links
+        size = os.fstat(file.fileno()).st_size
+    if size > bytes_max:
+        problem = f"'{path}' has {size >> 20:,} MiB, wanted at most {bytes_max >> 20:,} MiB for this network"
+        raise ConfigError("model.weights", problem, remedy)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        values: Any = torch.load(path, map_location="cpu", weights_only=True)
+        values: Any = (
+            load_file(path) if path.suffix == ".safetensors" else read_tensor_file(path, ConfigError, checked=False)
+        )
         if isinstance(values, dict) and isinstance(values.get("state_dict"), dict):
             values = values["state_dict"]
         if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
             raise ValueError("it holds something else")
-        return dict(values)
-    except FileNotFoundError:
-        raise ConfigError("model.weights", f"'{path}' does not exist", "give the path of a weight file") from None
     # safetensors raises an exception of its own that derives from Exception alone.
     except Exception as error:
-        if isinstance(error, FastpathError | KeyboardInterrupt):
+        if isinstance(error, FastpathError):
             raise
-        reason = "it needs code to load" if isinstance(error, pickle.UnpicklingError) else one_line(error)
-        raise ConfigError(
-            "model.weights",
-            f"'{path}' is not a plain table of tensors ({reason})",
-            "give a .pth or .safetensors state dict",
-        ) from None
+        why = "it needs code to load" if isinstance(error, pickle.UnpicklingError) else reason(error)
+        problem = f"'{path}' is not a plain table of tensors ({why})"
+        raise ConfigError("model.weights", problem, remedy) from None
+    spoilt = not_finite(values)
+    if spoilt is not None:
+        problem = f"'{path}' holds NaN, infinity or complex numbers in '{spoilt}'"
+        raise ConfigError("model.weights", problem, "give weights of a training that did not diverge")
+    return {str(key): value for key, value in values.items()}
 
 
 def fit(module: nn.Module, state: dict[str, Tensor], where: object) -> None:
@@ -76,15 +84,14 @@ def fit(module: nn.Module, state: dict[str, Tensor], where: object) -> None:
         f"{len(keys)} {what} ({keys[0]} …)" for what, keys in (("missing", missing), ("unknown", extra)) if keys
     ]
     if shapes:
-        found, wanted = tuple(state[shapes[0]].shape), tuple(own[shapes[0]].shape)
-        problems.append(f"{len(shapes)} of another shape ({shapes[0]}: found {found}, wanted {wanted})")
+        sizes = tuple(state[shapes[0]].shape), tuple(own[shapes[0]].shape)
+        problems.append(f"{len(shapes)} of another shape ({shapes[0]}: found {sizes[0]}, wanted {sizes[1]})")
+    kinds = [key for key in own if key in state and own[key].is_floating_point() != state[key].is_floating_point()]
+    if kinds:
+        found, wanted = state[kinds[0]].dtype, own[kinds[0]].dtype
+        problems.append(f"{len(kinds)} of another type ({kinds[0]}: found {found}, wanted {wanted})")
     if problems:
         raise ConfigError(
             where, f"the weights do not fit the network: {', '.join(problems)}", "use the network's own file"
         )
     module.load_state_dict(state)
-
-
-def one_line(error: Exception) -> str:
-    """Return an error's text, or its kind where it has none, short enough for a line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
