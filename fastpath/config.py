@@ -29,8 +29,8 @@ from fastpath.config_train import fill_stages
 from fastpath.errors import ConfigError
 from fastpath.files import read_regular
 
-BYTES_MAX = 1 << 20
-"""Of a configuration's file: 1 MiB, a thousand times what all keys need."""
+_FILE_BYTES_MAX = 1 << 20  # a recipe has a few hundred
+_SHOWN = 100  # characters of a key or value that an error shows
 
 
 class Config(Section):
@@ -43,7 +43,7 @@ class Config(Section):
     optim: OptimConfig = OptimConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     train: TrainConfig = TrainConfig()
-    stages: tuple[StageConfig, ...] = ()
+    stages: Annotated[tuple[StageConfig, ...], Field(max_length=100)] = ()
     """Parts of the run, each a table after `[[stages]]` with its `epochs` and what it changes of `data` (not the
     limits), `model` (`trainable`, `batchnorm`), `optim` and `schedule`."""
 
@@ -97,10 +97,12 @@ def load(path: Path | None, overrides: Iterable[str] = ()) -> Config:
     """
     values: dict[str, Any] = {}
     if path is not None:
+        content = read_regular(path, bytes_max=_FILE_BYTES_MAX, follow=True, kind=ConfigError)
         try:
-            values = tomllib.loads(read_regular(path, bytes_max=BYTES_MAX, follow=True, kind=ConfigError).decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(path, f"is not TOML ({error})", "correct that line") from None
+            values = tomllib.loads(content.decode())
+        except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, a number of 5,000 digits
+            problem = f"is not TOML ({' '.join(str(error)[:200].split())})"
+            raise ConfigError(path, problem, "correct that line") from None
     for override in overrides:
         _apply(values, override)
     return parse(values, path or "configuration")
@@ -130,7 +132,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise ConfigError("--set", f"found '{override}', wanted key=value", "write for example --set train.epochs=3")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     table = values
     for key in keys[:-1]:
@@ -152,10 +154,19 @@ def keys(section: type[Section] = Config, prefix: str = "") -> dict[str, str]:
     return found
 
 
+def _shown(value: object) -> str:
+    """Return a value as Python writes it, cut where it would fill more than a line."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python writes
+        return f"a {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"
+
+
 def _explain(error: ValidationError, where: object) -> ConfigError:
     """Turn the first of pydantic's complaints into one line."""
     first = error.errors()[0]
-    dotted = ".".join(str(part) for part in first["loc"])
+    dotted = ".".join(str(part) for part in first["loc"])[:_SHOWN]
     if first["type"] == "extra_forbidden":
         known = list(keys()) + list({key.split(".")[0] for key in keys()})
         near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
@@ -165,5 +176,5 @@ def _explain(error: ValidationError, where: object) -> ConfigError:
     if first["type"] == "missing":
         return ConfigError(where, f"'{dotted}' is missing", "give it a value")
     # What concerns several tables names its keys itself.
-    problem = f"{dotted}: found {first['input']!r}; {problem}" if dotted else problem
+    problem = f"{dotted}: found {_shown(first['input'])}; {problem}" if dotted else problem
     return ConfigError(where, problem, "correct that value")

@@ -7,9 +7,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
+Strength = Annotated[float, Field(ge=0.0, le=10.0)]
+"""Beyond a factor of 10 every pixel is black or white."""
+Pixels = Annotated[float, Field(ge=0.0, le=4096.0)]
+"""The side of the largest patch."""
+Sigma = Annotated[float, Field(gt=0.0, le=64.0)]
+"""A kernel of more is wider than any patch, and DALI makes it however wide it is."""
+Factor = Annotated[float, Field(ge=1e-3, le=1e3)]
+Grey = Annotated[float, Field(ge=0.0, le=255.0)]
+Alpha = Annotated[float, Field(ge=1e-3, le=1e3)]
+"""Of a Beta distribution: beyond these all of it lies at the ends or in the middle."""
 Quality = Annotated[int, Field(ge=1, le=100)]
 Policy = Literal["notebook", "none", "d4", "strong", "ring"]
 
@@ -56,45 +64,45 @@ class AugmentConfig(Section):
     """Rotate by an angle uniform in [-rotation_deg, rotation_deg], in degrees."""
     rotation_p: Fraction = 1.0
     """Probability of that rotation."""
-    shift_px: NonNegative = 0.0
+    shift_px: Pixels = 0.0
     """Shift by an amount uniform in [-shift_px, shift_px], down and to the right, in pixels of the patch."""
     shift_p: Fraction = 1.0
     """Probability of that shift."""
-    zoom: tuple[Positive, Positive] = (1.0, 1.0)
+    zoom: tuple[Factor, Factor] = (1.0, 1.0)
     """Enlarge about the centre by a factor uniform between the two; below 1 it shows what lies outside."""
     zoom_p: Fraction = 1.0
     """Probability of that zoom."""
     crop_scale: tuple[Positive, Positive] = (0.8, 1.0)
     """Area of the random crop as a share of the patch, uniform between the two. (1, 1) crops nothing."""
-    crop_ratio: tuple[Positive, Positive] = (0.75, 4 / 3)
+    crop_ratio: tuple[Factor, Factor] = (0.75, 4 / 3)
     """Width over height of the random crop, log-uniform between the two."""
     crop_p: Fraction = 1.0
     """Probability of that crop."""
     border: Literal["black", "clamp", "reflect"] = "black"
     """What rotation, shift and zoom bring in from outside the patch: black (the notebook's), the nearest pixel, or
     the patch mirrored at its edge."""
-    brightness: NonNegative = 0.2
+    brightness: Strength = 0.2
     """Brightness factor uniform in [max(0, 1 - brightness), 1 + brightness]."""
-    contrast: NonNegative = 0.2
+    contrast: Strength = 0.2
     """Contrast factor, likewise."""
-    saturation: NonNegative = 0.2
+    saturation: Strength = 0.2
     """Saturation factor, likewise."""
     hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
     """Hue shift uniform in [-hue, hue], in turns of the colour circle."""
     colour_p: Fraction = 1.0
     """Probability of these four together."""
-    stain: NonNegative = 0.0
+    stain: Strength = 0.0
     """Each of the stains haematoxylin, eosin and DAB is scaled by a factor uniform in [1 - stain, 1 + stain] and
     shifted by an optical density uniform in [-stain, stain], before the colour jitter."""
     stain_p: Fraction = 1.0
     """Probability of that change of stain."""
     blur_p: Fraction = 0.0
     """Probability of a Gaussian blur of the patch, as by a scanner out of focus."""
-    blur_sigma_px: tuple[Positive, Positive] = (0.3, 1.2)
+    blur_sigma_px: tuple[Sigma, Sigma] = (0.3, 1.2)
     """Its standard deviation, uniform between the two, in pixels of the patch."""
     noise_p: Fraction = 0.0
     """Probability of normal noise on every value of the patch."""
-    noise_sd: tuple[NonNegative, NonNegative] = (1.0, 6.0)
+    noise_sd: tuple[Grey, Grey] = (1.0, 6.0)
     """Its standard deviation, uniform between the two, in grey levels of 0 to 255."""
     jpeg_p: Fraction = 0.0
     """Probability of JPEG artefacts in the patch."""
@@ -102,11 +110,11 @@ class AugmentConfig(Section):
     """Their quality, a whole number uniform between the two, 1 (worst) to 100."""
     ring_blur_p: Fraction = 0.0
     """Probability that all but the centre third of the patch, which decides the label, is blurred."""
-    ring_blur_sigma_px: tuple[Positive, Positive] = (0.5, 2.0)
+    ring_blur_sigma_px: tuple[Sigma, Sigma] = (0.5, 2.0)
     """The standard deviation of that blur, in pixels of the patch."""
     ring_stain_p: Fraction = 0.0
     """Probability that all but the centre third changes its stain."""
-    ring_stain: NonNegative = 0.1
+    ring_stain: Strength = 0.1
     """The reach of that change, as of `stain`."""
     ring_swap_p: Fraction = 0.0
     """Probability that all but the centre third is that of another training patch."""
@@ -145,12 +153,12 @@ class MixConfig(Section):
 
     mixup_p: Fraction = 0.0
     """Probability that a pair of samples is blended (Mixup)."""
-    mixup_alpha: Positive = 0.2
+    mixup_alpha: Alpha = 0.2
     """The partner's share is drawn from Beta(alpha, alpha)."""
     cutmix_p: Fraction = 0.0
     """Probability that a rectangle of each of the pair is replaced by its partner's (CutMix). The label follows the
     share of the centre that is replaced."""
-    cutmix_alpha: Positive = 1.0
+    cutmix_alpha: Alpha = 1.0
     """The rectangle's share of the area is drawn from Beta(alpha, alpha)."""
 
     @model_validator(mode="after")

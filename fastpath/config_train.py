@@ -8,7 +8,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from fastpath.config_data import AugmentConfig, Count, Fraction, MixConfig, NonNegative, Positive, Section
+from fastpath.config_data import AugmentConfig, Fraction, MixConfig, Section
+
+Batch = Annotated[int, Field(ge=1, le=2**20)]
+"""A step's patches: of a million, 224 pixels wide, the images alone fill 560 GiB."""
+Patches = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""Rows are numbered by 32 bits."""
+Epochs = Annotated[int, Field(ge=1, le=10_000)]
+"""The rates of all epochs are told before the first; of a minute each, these take a week."""
+EpochsOrNone = Annotated[int, Field(ge=0, le=10_000)]
+Rate = Annotated[float, Field(gt=0.0, le=1e38)]
+"""Weights are float32: a rate that is none of it is infinite."""
 
 Kind = Literal["constant", "step", "cosine", "plateau", "onecycle", "warmup_cosine"]
 
@@ -19,7 +29,7 @@ class StageDataConfig(Section):
     image_size_px: Annotated[int, Field(ge=16, le=1024)] = 224
     """Height and width of the network's input, in pixels. Where stages train at other sizes, this is the size of
     validation and of all later use."""
-    batch_size: Count = 64
+    batch_size: Batch = 64
     """Patches a step, over all ranks."""
     sampling: Literal["natural", "weighted", "systematic"] = "weighted"
     """Order of an epoch: a permutation; inverse class frequency with replacement (the notebook's); or the
@@ -31,11 +41,11 @@ class StageDataConfig(Section):
 class DataConfig(StageDataConfig):
     """What is fed to the network, in what order."""
 
-    limit: Annotated[int, Field(ge=0)] = 0
+    limit: Patches = 0
     """Use only this many training patches, a stratified draw; 0 uses all."""
-    val_limit: Annotated[int, Field(ge=0)] = 0
+    val_limit: Patches = 0
     """The same for validation patches."""
-    eval_batch_size: Annotated[int, Field(ge=0)] = 0
+    eval_batch_size: Annotated[int, Field(ge=0, le=2**20)] = 0
     """Patches a step of validation, evaluation and prediction, over all ranks, which keep no activations for a backward
     pass and so fit more than training; 0 is `data.batch_size`. Logits differ by rounding at most."""
     extra: Path | None = None
@@ -50,7 +60,7 @@ class DataConfig(StageDataConfig):
 class StageModelConfig(Section):
     """What of the network is trained."""
 
-    trainable: str = "layer4"
+    trainable: Annotated[str, Field(max_length=200)] = "layer4"
     """`head`, `all`, or a module of the trunk, such as `layer4` or `blocks.3`, from which on all is trained."""
     batchnorm: Literal["adapt", "frozen", "folded"] = "adapt"
     """BatchNorm of the frozen trunk: `adapt` keeps updating running statistics (the notebook's), `frozen` uses them
@@ -60,13 +70,13 @@ class StageModelConfig(Section):
 class ModelConfig(StageModelConfig):
     """The network."""
 
-    name: str = "resnet50.tv_in1k"
+    name: Annotated[str, Field(min_length=1, max_length=200)] = "resnet50.tv_in1k"
     """A timm model name, or `baseline_cnn` for the notebook's three-block network."""
     pretrained: bool = True
     """Start from timm's published weights (downloaded once). Ignored where `weights` is given."""
     weights: Path | None = None
     """A local weight file (.pth or .safetensors) in place of the published one."""
-    recalibrate: Annotated[int, Field(ge=0)] = 0
+    recalibrate: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Before the first step, take BatchNorm's running statistics anew from this many training batches, so that those of
     a frozen trunk are of these patches and not of the images its weights came from. 0 keeps the weights' own."""
 
@@ -76,13 +86,13 @@ class OptimConfig(Section):
 
     name: Literal["adam", "adamw"] = "adam"
     """Adam with L2 weight decay (the notebook's) or AdamW with decoupled decay."""
-    lr_head: Positive = 1e-4
+    lr_head: Rate = 1e-4
     """Learning rate of the head."""
-    lr_trunk: Positive = 1e-5
+    lr_trunk: Rate = 1e-5
     """Learning rate of the trained trunk parameters."""
-    weight_decay: NonNegative = 1e-4
+    weight_decay: Annotated[float, Field(ge=0.0, le=1e38)] = 1e-4
     """Weight decay of both groups."""
-    lr_batch_size: Annotated[int, Field(ge=0)] = 0
+    lr_batch_size: Annotated[int, Field(ge=0, le=2**20)] = 0
     """The batch size that both rates are meant for: with another `data.batch_size` they are multiplied by the square
     root of the ratio, Adam's rule. 0 takes the rates as they are."""
 
@@ -93,15 +103,15 @@ class ScheduleConfig(Section):
     kind: Kind = "cosine"
     """StepLR, CosineAnnealingLR and ReduceLROnPlateau move each epoch; OneCycleLR, and a linear warm-up followed by a
     half cosine (`warmup_cosine`), move each step."""
-    step_epochs: Count = 3
+    step_epochs: Epochs = 3
     """`step`: epochs between two reductions."""
-    gamma: Positive = 0.2
+    gamma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
     """`step`: factor of a reduction."""
-    t_max_epochs: Annotated[int, Field(ge=0)] = 0
+    t_max_epochs: EpochsOrNone = 0
     """`cosine`: epochs of the half wave; 0 means the whole run."""
-    factor: Positive = 0.5
+    factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     """`plateau`: factor of a reduction."""
-    patience_epochs: Annotated[int, Field(ge=0)] = 2
+    patience_epochs: EpochsOrNone = 2
     """`plateau`: epochs without a better validation AUC before a reduction."""
     warmup_share: Fraction = 0.3
     """`onecycle`, `warmup_cosine`: share of the run that the rate rises."""
@@ -110,11 +120,11 @@ class ScheduleConfig(Section):
 class TrainConfig(Section):
     """The run."""
 
-    epochs: Count = 15
+    epochs: Epochs = 15
     """Passes over the training split. With stages, the sum of theirs."""
-    early_stop_epochs: Annotated[int, Field(ge=0)] = 0
+    early_stop_epochs: EpochsOrNone = 0
     """Stop after this many epochs without a better validation AUC; 0 never stops early."""
-    checkpoint_minutes: NonNegative = 10.0
+    checkpoint_minutes: Annotated[float, Field(ge=0.0, le=525_600.0)] = 10.0
     """Also save `last` whenever so many minutes have passed since the last save: what a crash costs at most; 0 saves at
     the end of each epoch only."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
@@ -122,7 +132,7 @@ class TrainConfig(Section):
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Keep an exponential moving average of the weights, of this decay a step, and validate and use that; 0 keeps
     none. The decay is lower in the first steps: (1 + n) / (10 + n) after n of them, where that is less."""
-    accumulate: Count = 1
+    accumulate: Annotated[int, Field(ge=1, le=65_536)] = 1
     """Pass each step's batch through the network in this many parts, where all of it does not fit into memory. The
     step is that of the whole batch, but for BatchNorm, which sees a part at a time."""
     sync_batchnorm: bool = False
@@ -143,7 +153,7 @@ class TrainConfig(Section):
 class StageConfig(Section):
     """A part of a run, after `[[stages]]`. What it does not give is as in the tables of the same name above it."""
 
-    epochs: Count
+    epochs: Epochs
     """Epochs of this stage."""
     data: StageDataConfig = StageDataConfig()
     """Size, batch, sampling and augmentation of training in this stage."""

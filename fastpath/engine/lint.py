@@ -12,6 +12,7 @@ from fastpath.engine.optim import batch_scale, warmup_cosine
 
 NOTHING = 1e-6
 """A rate below this share of the highest changes nothing."""
+_RUNS = 20  # of epochs that a sentence lists
 _START, _END = 25.0, 1e4  # torch's OneCycleLR: it starts at 1/25 of the highest rate and ends at 1/10,000 of that
 
 
@@ -56,7 +57,8 @@ def lint(course: Sequence[Stage], train: TrainConfig) -> tuple[str, ...]:
         check = _CHECKS.get(schedule.kind)
         found += check(schedule, epochs, train) if check else []
         rates = _phase_rates(phase)
-        still = [rate.epoch for rate in rates if rate.highest < NOTHING * max(r.highest for r in rates)]
+        highest = max(rate.highest for rate in rates)
+        still = [rate.epoch for rate in rates if rate.highest < NOTHING * highest]
         if still:
             found.append(f"the learning rate is 0 throughout epoch {_listed(still)}: nothing is learnt there")
         if 0 < train.early_stop_epochs < epochs and schedule.kind in {"onecycle", "warmup_cosine"}:
@@ -131,7 +133,7 @@ def _phase_rates(phase: Sequence[Stage]) -> list[EpochRates]:
     epochs, found, done = _num_epochs(phase), [], 0
     for stage in phase:
         for epoch in range(stage.first_epoch, stage.end_epoch):
-            steps = range(done, done + stage.num_steps)
+            steps = _telling_steps(settings.schedule, range(done, done + stage.num_steps), total)
             shares = [
                 rate_share(settings.schedule, epoch - phase[0].first_epoch, epochs, step, total) for step in steps
             ]
@@ -139,6 +141,12 @@ def _phase_rates(phase: Sequence[Stage]) -> list[EpochRates]:
             found.append(EpochRates(epoch + 1, head * shares[0], head * max(shares), head * shares[-1], trained))
             done += stage.num_steps
     return found
+
+
+def _telling_steps(schedule: ScheduleConfig, steps: range, total_steps: int) -> list[int]:
+    """Return an epoch's first step, the one of its highest rate and its last: a rate rises once and falls once."""
+    top = math.floor(schedule.warmup_share * (total_steps + 1))
+    return [steps[0], *(step for step in range(top - 2, top + 3) if step in steps), steps[-1]]
 
 
 def rate_share(schedule: ScheduleConfig, epoch: int, num_epochs: int, step: int, total_steps: int) -> float:
@@ -174,4 +182,12 @@ def _onecycle(step: int, total: int, warmup_share: float) -> float:
 
 
 def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(str(number) for number in numbers)
+    """Return rising numbers, three or more in a row as their first and last: 6, 9 to 12."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    named = [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
+    return ", ".join(named[:_RUNS]) + (" …" if len(named) > _RUNS else "")

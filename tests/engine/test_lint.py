@@ -10,7 +10,7 @@ from torch import nn
 
 from fastpath.config import Config, parse
 from fastpath.engine.course import course_of
-from fastpath.engine.lint import lint, planned_rates
+from fastpath.engine.lint import lint, planned_rates, rate_share
 from fastpath.engine.optim import learning_rates, make_optimizer, make_schedule
 
 NUM_TRAIN = 50
@@ -118,3 +118,23 @@ def test_a_stage_is_judged_by_its_own_length() -> None:
 def test_the_rate_follows_the_batch_by_adams_rule() -> None:
     settings = config({"kind": "constant"}, 1, data={"batch_size": 256}, optim={"lr_head": 1e-3, "lr_batch_size": 64})
     assert planned_rates(course_of(settings, NUM_TRAIN))[0].highest == pytest.approx(2e-3)
+
+
+@pytest.mark.parametrize("kind", ["constant", "step", "cosine", "onecycle", "warmup_cosine"])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.37, 1.0])
+@pytest.mark.parametrize("steps", [1, 2, 7, 40])
+def test_a_few_steps_tell_the_highest_rate_of_an_epoch(kind: str, share: float, steps: int) -> None:
+    settings = config({"kind": kind, "warmup_share": share}, 5)
+    course = course_of(settings, 16 * steps)
+    for told in planned_rates(course):
+        every = range((told.epoch - 1) * steps, told.epoch * steps)
+        rates = [1e-3 * rate_share(settings.schedule, told.epoch - 1, 5, step, 5 * steps) for step in every]
+        assert (told.first, told.highest, told.last) == (rates[0], max(rates), rates[-1])
+
+
+@pytest.mark.parametrize("kind", ["cosine", "onecycle", "warmup_cosine", "step"])
+def test_the_longest_run_is_looked_at_in_time_that_goes_with_its_epochs(kind: str) -> None:
+    settings = config({"kind": kind, "step_epochs": 1}, 10_000)
+    course = course_of(settings, 2**31 - 1)
+    assert len(planned_rates(course)) == 10_000
+    assert all(len(sentence) < 1000 for sentence in lint(course, settings.train))
