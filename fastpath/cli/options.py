@@ -52,26 +52,26 @@ class UserPath(click.Path):
         return path
 
 
-class Count(click.IntRange):
-    """A whole number that whatever counts patches, pixels or steps can hold."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
-        """Return the number, unless it is out of range or beyond 32 bits."""
-        number = super().convert(value, param, ctx)
-        if number > COUNT_MAX:
-            self.fail(f"found {str(number)[:20]}, wanted at most {COUNT_MAX}.", param, ctx)
-        return number
-
-
 class Number(click.FloatRange):
-    """A number within bounds. Not a number is within all of them to click, as it is neither below nor above any."""
+    """A finite number of a range: NaN is below and above nothing, so that a range alone lets it pass."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
-        """Return the number, unless it is out of range or not finite."""
-        number = super().convert(value, param, ctx)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
+        """Return the number, unless it is NaN, infinite or out of range."""
+        number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
-            self.fail(f"found {number}, wanted a finite number.", param, ctx)
+            self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+
+class Count(click.IntRange):
+    """A whole number of a range, which ends where 32 bits do unless it says otherwise."""
+
+    def __init__(self, min: int, max: int = COUNT_MAX) -> None:
+        super().__init__(min, max)
+
+    def _describe_range(self) -> str:
+        """Return how help tells it: an end that nobody comes near is not worth a word."""
+        return super()._describe_range() if self.max != COUNT_MAX else f"x>={self.min}"
 
 
 class Command(click.Command):

@@ -39,7 +39,7 @@ _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
 @click.option("--prevalence", type=options.Number(0, 1), help="Also tell PPV and NPV for this share of tumour.")
 @click.option(
     "--miss-cost",
-    type=options.Number(0, min_open=True),
+    type=options.Number(0, 1e6, min_open=True),
     default=10.0,
     show_default=True,
     help="Cost of a missed tumour in false alarms, for the point of least cost.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,9 +18,16 @@ _MEANS = {"mean": "logits", "probabilities": "probabilities", "rank": "ranks"}
 
 def _weights(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
     try:
-        return None if text is None else tuple(float(part) for part in text.split(","))
+        return None if text is None else tuple(_number(part) for part in text.split(","))
     except ValueError:
-        raise click.BadParameter(f"'{text}' is not a list of numbers such as 2,1.") from None
+        raise click.BadParameter(f"'{text}' is not a list of numbers from 0 on such as 2,1.") from None
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise ValueError
+    return number
 
 
 @options.command("predict")
