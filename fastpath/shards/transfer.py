@@ -20,7 +20,7 @@ from fastpath.errors import FastpathError, StoreError, UsageError
 from fastpath.urls import with_name, without_secrets
 
 Value = TypeVar("Value")
-BLOCK_BYTES = 64 << 10
+BLOCK_BYTES = 256 << 10
 LISTING_BYTES_MAX = 64 << 20
 
 
@@ -31,7 +31,7 @@ class Patience:
     connect_s: float = 10.0
     """For a connection."""
     silence_s: float = 30.0
-    """For an answer to begin, and for each 64 KiB of it: less than 2 kB/s is a server that does not answer."""
+    """For an answer to begin, and for each 256 KiB of it: below 9 kB/s a server does not count as answering."""
     attempts: int = 4
     """Requests for one file, where each failed in a way that may pass."""
     total_s: float = 60.0

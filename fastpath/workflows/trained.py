@@ -17,6 +17,7 @@ from fastpath.model.registry import restore
 from fastpath.shards.reader import Store, open_store
 from fastpath.shards.recorded import open_recorded
 from fastpath.types import ChannelStats
+from fastpath.urls import behind_url
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.run_data import run_data_of
 
@@ -92,6 +93,8 @@ def open_run(run: Path, which: Which = "best") -> TrainedRun:
         UsageError: The directory is not a run's.
         CheckpointError: The checkpoint is missing or damaged.
     """
+    if behind_url(run) is not None:
+        raise UsageError(run, "is a URL, wanted the directory of a run or a checkpoint here", "copy the run here first")
     path = run / _FILES[which] if run.is_dir() else run
     if not path.exists():
         if not (run / directory.CONFIG).exists():

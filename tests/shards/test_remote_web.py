@@ -22,6 +22,7 @@ from fastpath.shards.recorded import open_recorded
 from fastpath.types import Split
 from fastpath.urls import without_secrets
 from fastpath.workflows import merge, pack, repair, verify
+from fastpath.workflows.trained import open_run
 
 pytest.importorskip("urllib3", reason="the remote extra is not installed")
 ROWS = np.arange(20)
@@ -151,6 +152,8 @@ def test_what_writes_does_not_take_a_url(local: Path, small_source: Path, server
         assert found.exit_code == 2
         assert "is a URL, wanted a path" in found.output
         assert "SECRET" not in found.output
+    with pytest.raises(UsageError, match="copy the run here"):
+        open_run(Path(f"{server.url}{'x' * 5000}"))
 
 
 def test_a_file_url_is_a_path(local: Path, small_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
