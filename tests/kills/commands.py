@@ -1,0 +1,179 @@
+"""What is killed: each command that writes, what it starts from, and the names that it leaves.
+
+A command runs in a folder that holds `given/`, which it only reads, and `work/`, which it writes. Both are made by
+commands, too; one that begins with `!` is the nursery's own (`nursery.PREPARE`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PACK = ("--workers", "1", "--shard-mb", "1")
+MODEL = ("model.name=baseline_cnn", "model.pretrained=false", "model.trainable=all")
+SMALL = (*MODEL, "data.image_size_px=16", "data.batch_size=16", "data.limit=32", "data.val_limit=16")
+TRAIN = (
+    *("--device", "cpu", "--threads", "1", "--epochs", "2"),
+    *(argument for setting in SMALL for argument in ("--set", setting)),
+)
+Steps = tuple[tuple[str, ...], ...]
+
+GIVEN: dict[str, Steps] = {
+    "patches": (("!patches", "given/patches", "48"), ("!patches", "given/others", "40")),
+    "parts": tuple(("pack", "given/patches", "-o", f"given/part{n}", "--part", f"{n}/2", *PACK) for n in (1, 2)),
+    "store": (("pack", "given/patches", "-o", "given/store", *PACK),),
+    "run": (("train", "given/store", "-o", "given/run", *TRAIN),),
+    "second run": (("train", "given/store", "-o", "given/second", "--seed", "7", *TRAIN),),
+    "slide": (("!slide", "given/slide.png"),),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One row of the table.
+
+    Attributes:
+        arguments: Of `fastpath`.
+        given: Keys of `GIVEN` that it reads, each after what it needs itself.
+        start: What makes `work/`; nothing leaves it empty.
+        store: A directory of `work/` that is the old one or the new one, whole, at any moment.
+        files: Files of `work/` that are, each, the old or the new one at any moment.
+        closing: The one of `files` whose presence says that they are all old or all new; empty where each is alone.
+        resume: What is added to `arguments` to run it again, where the file `resume_if` is there.
+        resume_if: See there.
+        refuses: Whether running it again, once all is there, is refused.
+        varies: Files that tell times or machines, and so need not have the same bytes when made anew.
+        ready: Whether all this holds; others are left out.
+        slow: Whether its kills take seconds each: in the slow set a share of them is tried.
+    """
+
+    arguments: tuple[str, ...]
+    given: tuple[str, ...] = ("patches",)
+    start: Steps = ()
+    store: str = ""
+    files: tuple[str, ...] = ()
+    closing: str = ""
+    resume: tuple[str, ...] = ()
+    resume_if: str = ""
+    refuses: bool = False
+    varies: tuple[str, ...] = ()
+    ready: bool = True
+    slow: bool = False
+
+
+PACKED = ("pack", "given/patches", "-o", "work/store", *PACK)
+OTHERS = ("pack", "given/others", "-o", "work/store", *PACK)
+MERGED = ("merge", "given/part1", "given/part2", "-o", "work/store")
+RUN_VARIES = ("run.json", "timings.jsonl", "curves.png")
+
+
+def over(command: Command, *older: str) -> Command:
+    """Return a command whose outputs are there already, from a run with other arguments at the end."""
+    from dataclasses import replace
+
+    return replace(command, start=(*command.start, (*command.arguments, *older)))
+
+
+def of_run(*arguments: str, files: tuple[str, ...], varies: tuple[str, ...] = ()) -> Command:
+    """Return a command that judges a trained run and leaves a set of files, the last of which closes it."""
+    paths = tuple(f"work/out/{name}" for name in files)
+    told = (*arguments, "-o", "work/out", "--device", "cpu")
+    kept = ("patches", "store", "run", "second run")
+    return Command(told, kept, files=paths, closing=paths[-1], varies=varies, ready=False, slow=True)
+
+
+_EVALUATE = of_run("evaluate", "given/run", files=("predictions.parquet", "report.html", "metrics.json"))
+_EXPLAIN = of_run(
+    *("explain", "given/run", "--sample", "4", "--method", "gradcam", "--no-audit"),
+    files=("attributions.csv", "explain.png", "explain.json"),
+)
+_COMPARE = of_run(
+    *("compare", "given/run", "given/second"), files=("predictions.parquet", "comparison.png", "comparison.json")
+)
+
+COMMANDS: dict[str, Command] = {
+    "pack": Command(PACKED, store="work/store", refuses=True),
+    "pack --overwrite": Command((*PACKED, "--overwrite"), start=(OTHERS,), store="work/store"),
+    "pack --overwrite of the same": Command((*PACKED, "--overwrite"), start=(PACKED,), store="work/store"),
+    "pack --resume": Command(
+        (*PACKED, "--resume"), start=(("!kill", "20", *PACKED),), store="work/store", refuses=True
+    ),
+    "pack over another's remains": Command(PACKED, start=(("!kill", "20", *OTHERS),), store="work/store", refuses=True),
+    "merge": Command(MERGED, ("patches", "parts"), store="work/store", refuses=True),
+    "merge over remains": Command(
+        MERGED, ("patches", "parts"), (("!kill", "25", *MERGED),), store="work/store", refuses=True
+    ),
+    "split": Command(("split", "work/store", "--seed", "7"), start=(PACKED,), files=("work/store/split.json",)),
+    "repair": Command(
+        ("repair", "work/store", "--source", "given/patches", "--workers", "1"),
+        start=(PACKED, ("!flip", "work/store/shard-00000.npy"), ("!flip", "work/store/shard-00001.npy")),
+        files=("work/store/shard-00000.npy", "work/store/shard-00001.npy"),
+        ready=False,
+    ),
+    "train": Command(
+        ("train", "given/store", "-o", "work/run", *TRAIN),
+        ("patches", "store"),
+        resume=("--resume",),
+        resume_if="work/run/config.json",
+        varies=RUN_VARIES,
+        slow=True,
+    ),
+    "train --resume": Command(
+        ("train", "given/store", "-o", "work/run", *TRAIN, "--resume"),
+        ("patches", "store"),
+        start=(("!kill", "60", "train", "given/store", "-o", "work/run", *TRAIN),),
+        varies=RUN_VARIES,
+        slow=True,
+    ),
+    "evaluate": _EVALUATE,
+    "evaluate again": over(_EVALUATE, "--checkpoint", "last"),
+    "inspect": Command(
+        ("inspect", "given/store", "-o", "work/out"),
+        ("patches", "store"),
+        files=("work/out/report.html", "work/out/balance.png", "work/out/inspect.json"),
+        closing="work/out/inspect.json",
+        ready=False,
+        slow=True,
+    ),
+    "audit": Command(
+        ("audit", "given/store", "-o", "work/out"),
+        ("patches", "store"),
+        files=("work/out/neighbours.csv", "work/out/neighbours.png", "work/out/audit.json"),
+        closing="work/out/audit.json",
+        ready=False,
+        slow=True,
+    ),
+    "explain": _EXPLAIN,
+    "explain again": over(_EXPLAIN, "--sample", "3"),
+    "compare": _COMPARE,
+    "export": Command(
+        ("export", "given/run", "-o", "work/model.ts"),
+        ("patches", "store", "run"),
+        files=("work/model.ts", "work/model.md", "work/model.json"),
+        closing="work/model.json",
+        ready=False,
+        slow=True,
+    ),
+    "predict": Command(
+        ("predict", "given/run", "--source", "given/others", "-o", "work/submission.csv", "--device", "cpu"),
+        ("patches", "store", "run"),
+        files=("work/submission.csv",),
+        ready=False,
+        slow=True,
+    ),
+    "show": Command(
+        ("show", "given/store", "-o", "work/out", "--epoch", "0", "--position", "0", "--count", "2"),
+        ("patches", "store"),
+        files=("work/out/overview.png", "work/out/show.json"),
+        closing="work/out/show.json",
+        ready=False,
+        slow=True,
+    ),
+    "slide": Command(
+        ("slide", "given/run", "given/slide.png", "-o", "work/out", "--mpp", "1", "--device", "cpu"),
+        ("patches", "store", "run", "slide"),
+        files=("work/out/heatmap.png", "work/out/tiles.parquet", "work/out/slide.json"),
+        closing="work/out/slide.json",
+        ready=False,
+        slow=True,
+    ),
+}
