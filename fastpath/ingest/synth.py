@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import io
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from fastpath.errors import DataError, UsageError
+from fastpath.files import as_failure, clear_temporaries, temporary_name
 from fastpath.ingest import tissue
 
 POSITIVE_SHARE = 0.4
@@ -47,21 +51,35 @@ def write_kaggle_folder(
     Raises:
         UsageError: A count is out of range.
         DataError: The folder already holds something.
+        FastpathError: It cannot be written.
     """
     if num_train < 1 or num_test < 0 or num_slides < 1:
         found = f"found {num_train} training patches, {num_test} test patches, {num_slides} slides"
         raise UsageError("synthetic patches", f"{found}, wanted at least 1, 0 and 1", "ask for more")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(folder, "already holds something, wanted a new folder", "remove it or name another")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = folder.with_name(f".{folder.name}.partial")
-    if staging.exists():  # left by a run that was killed; its content follows from a seed
-        shutil.rmtree(staging)
     try:
-        _write(staging, num_train, num_test, num_slides, seed, advance or (lambda done, total: None))
-        staging.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        clear_temporaries(folder)  # left by runs that were killed; their content follows from a seed
+        with _held(temporary_name(folder)) as staging:
+            _write(staging, num_train, num_test, num_slides, seed, advance or (lambda done, total: None))
+            staging.rename(folder)
+    except OSError as error:
+        raise as_failure(folder, error) from error
+
+
+@contextmanager
+def _held(staging: Path) -> Iterator[Path]:
+    """Make a directory, hold it against whoever clears up after killed runs, and remove it if it is still there."""
+    staging.mkdir()
+    lock = os.open(staging, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        os.close(lock)
 
 
 def _write(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +155,25 @@ def test_nothing_is_left_of_an_interrupted_run(tmp_path: Path) -> None:
 def test_counts_out_of_range_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="wanted at least 1"):
         write_kaggle_folder(tmp_path / "kaggle", num_train=0, num_test=0)
+
+
+def test_what_killed_runs_left_is_cleared_and_nothing_of_anybody_elses(tmp_path: Path) -> None:
+    left, held = (tmp_path / f".out.{digit * 16}.tmp" for digit in "ab")
+    others = [tmp_path / ".out.partial", tmp_path / "out.partial", tmp_path / ".out.tmp", held]
+    for folder in (left, *others):
+        folder.mkdir()
+        (folder / "kept").write_text("x")
+    lock = os.open(held, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # as by a run that is at work
+    try:
+        write_kaggle_folder(tmp_path / "out", num_train=2, num_test=0)
+    finally:
+        os.close(lock)
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "out", *others])
+    assert all((folder / "kept").exists() for folder in others)
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="out: cannot be written: something of that name exists"):
+        write_kaggle_folder(tmp_path / "file" / "out", num_train=2, num_test=0)
