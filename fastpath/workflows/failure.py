@@ -57,8 +57,12 @@ def record(run_dir: Path, error: NonFiniteLossError, course: Sequence[Stage], da
         what = [*place, *fold, "--config", str(run_dir / SETTINGS)]
     command = command_line("fastpath", "show", data.store, *what, "-o", run_dir / "failure")
     facts = {"epoch": error.epoch, "step": error.step, "loss": str(error.loss), "show": command, "samples": samples}
-    write_durably(run_dir / SETTINGS, _toml(config).encode())
-    write_durably(run_dir / FACTS, (json.dumps(facts, indent=2) + "\n").encode())
+    try:
+        write_durably(run_dir / SETTINGS, _toml(config).encode())
+        write_durably(run_dir / FACTS, (json.dumps(facts, indent=2) + "\n").encode())
+    except FastpathError as full:  # the loss is what ended the run
+        problem = f"{error.problem}; its batch is not written down: {full.where} {full.problem}"
+        return FastpathError(error.where, problem, error.remedy)
     return FastpathError(
         error.where,
         f"{error.problem}; its batch is in {run_dir / FACTS}",

@@ -150,7 +150,7 @@ def test_the_samples_of_a_run_with_a_table_are_shown(
     assert (label[flipped], label[pseudo]) == (("negative", "positive")[wrong], "positive")
     for one in found.shown:
         place = other if one["id"] == pseudo else plain.store
-        assert one["store"] == str(place.path)
+        assert one["store"] == place.path.name
         assert place.ids_N[one["row"]] == one["id"]
         with Image.open(tmp_path / "shown" / one["files"]["stored"]) as picture:
             np.testing.assert_array_equal(np.asarray(picture), place.gather(np.array([one["row"]]))[0])

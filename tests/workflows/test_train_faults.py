@@ -17,7 +17,7 @@ from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.engine.loop import EpochEvent
 from fastpath.errors import FastpathError
 from fastpath.runtime import resolve
-from fastpath.workflows import pack, train
+from fastpath.workflows import failure, pack, train
 from fastpath.workflows import run_directory as directory
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
@@ -41,13 +41,14 @@ def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return place
 
 
-def _config() -> Config:
+def _config(**more: Any) -> Config:
     return parse(
         {
             "data": {"image_size_px": 32, "batch_size": 32},
             "model": {"name": "baseline_cnn", "pretrained": False, "trainable": "all"},
             "train": {"epochs": 3},
         }
+        | more
     )
 
 
@@ -98,3 +99,15 @@ def test_the_error_that_ends_a_run_is_told_though_it_cannot_be_written_down(
     with faults.refused(errno.EROFS)(tmp_path, monkeypatch), pytest.raises(ValueError, match="the very reason"):  # noqa: SIM117
         with directory.failing(tmp_path):
             raise ValueError("the very reason")
+
+
+def test_a_loss_that_is_not_finite_is_told_though_its_batch_cannot_be_written_down(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _content: bytes) -> None:
+        raise FastpathError(path, "cannot be written: no space is left on the disk", "make room")
+
+    monkeypatch.setattr(failure, "write_durably", full)
+    with pytest.raises(FastpathError, match=r"loss.*its batch is not written down: .*no space is left"):
+        train.run(store, tmp_path / "run", _config(optim={"lr_head": 1e30, "lr_trunk": 1e30}), resolve("cpu"))
+    assert json.loads((tmp_path / "run" / directory.RUN).read_text())["status"] == "failed"
