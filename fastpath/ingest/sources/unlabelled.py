@@ -17,7 +17,7 @@ from fastpath.ingest.sources.mending import plain_key
 from fastpath.ingest.sources.opened import COMPRESSED, is_table
 from fastpath.litter import is_litter
 from fastpath.shards.format import UNLABELLED
-from fastpath.shards.remote import as_url, file_system
+from fastpath.urls import as_url, file_system
 
 LABELS = "train_labels.csv"
 MAX_FILES, MAX_TABLES, MAX_TABLE_BYTES = 300_000, 100, 1 << 29  # of a look for forgotten labels, in each folder
