@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -15,43 +14,12 @@ from fastpath.ingest.draw import stratified_draw
 from fastpath.ingest.sources.columns import read_columns
 from fastpath.ingest.sources.mending import told
 from fastpath.ingest.sources.pcam import official_parts
+from fastpath.ingest.split_document import CODES, DIGITS, Kind, SplitDocument, read_document
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store
 from fastpath.shards.writer import channel_moments
 from fastpath.text import command_line
 from fastpath.types import Split
-
-Kind = Literal["random", "group", "csv", "official"]
-_CODES = {Split.TRAIN: "t", Split.VAL: "v", Split.TEST: "s"}
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-MAX_FOLDS = len(_DIGITS)
-
-
-class SplitDocument(fmt.Strict):
-    """`split.json`: one character a row of the store, so a table of any reader's liking is one loop away."""
-
-    format_version: int = fmt.FORMAT_VERSION
-    """The store format's version."""
-    store: str
-    """Fingerprint of the store it was made for."""
-    kind: Kind
-    """How rows were dealt."""
-    seed: int
-    """Seed of the deal."""
-    val: float
-    """Share of patches asked for as validation."""
-    fold: int
-    """Which of `folds` is validation; 0 where there are none."""
-    num_folds: int
-    """Folds dealt; 0 where only one division was asked for."""
-    mean_3: tuple[float, float, float]
-    """Exact channel means over the training rows, in units of 0 to 1."""
-    std_3: tuple[float, float, float]
-    """Exact channel standard deviations over the training rows, in units of 0 to 1."""
-    rows: str
-    """A character a row: t train, v validation, s test, - left out."""
-    folds: str
-    """A base-36 digit a row: its fold; - left out. Empty where there are no folds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +46,7 @@ class SplitTable:
 
     def rows(self, split: Split) -> np.ndarray:
         """Return the store's rows of one part, int64, ascending."""
-        return np.flatnonzero(self.codes_N == ord(_CODES[split])).astype(np.int64)
+        return np.flatnonzero(self.codes_N == ord(CODES[split])).astype(np.int64)
 
 
 def read_split(store: Store, fold: int | None = None) -> SplitTable:
@@ -91,21 +59,13 @@ def read_split(store: Store, fold: int | None = None) -> SplitTable:
     Raises:
         StoreError: There is none, it is damaged, it belongs to another store, or it has no such fold.
     """
-    path, again = store.path / fmt.SPLIT, command_line("fastpath", "split", store.path)
-    if not path.exists():
-        problem = "found no split.json, wanted a division into training and validation"
-        if store.remote is not None:
-            raise StoreError(store, problem, "divide it with 'fastpath split' where it lies")
-        raise StoreError(store.path, problem, f"run: {again}")
-    document = fmt.load_document(path, SplitDocument)
-    if document.store != store.fingerprint or len(document.rows) != len(store):
-        problem = f"found a split of store {document.store}, wanted one of {store.fingerprint}"
-        raise StoreError(path, problem, f"run: {again}")
+    document = read_document(store)
     if fold is not None and fold != document.fold:
         if not 0 <= fold < document.num_folds:
             problem = f"found {document.num_folds} folds, wanted fold {fold}"
-            raise StoreError(path, problem, f"run: {again} --folds K")
-        folds_N = np.array([_DIGITS.find(digit) for digit in document.folds])
+            remedy = f"run: {command_line('fastpath', 'split', store.path)} --folds K"
+            raise StoreError(store.path / fmt.SPLIT, problem, remedy)
+        folds_N = np.array([DIGITS.find(digit) for digit in document.folds])
         document = _document(store, document.kind, document.seed, document.val, fold=fold, folds_N=folds_N)
     return _table(document)
 
@@ -174,7 +134,7 @@ def _official(store: Store, folds: int) -> SplitDocument:
         found = f"{folds} folds" if folds else "ids of no official division"
         wanted = "wanted PatchCamelyon's own training and validation patches"
         raise DataError(store.path, f"found {found}, {wanted}", "use --kind group or random")
-    codes_N = np.array([ord(_CODES[part]) for part in parts], np.uint8)
+    codes_N = np.array([ord(CODES[part]) for part in parts], np.uint8)
     return _from_codes(store, "official", codes_N, seed=0, val=0.0)
 
 
@@ -194,7 +154,7 @@ def write_split_from_csv(store: Store, table: Path) -> SplitTable:
             raise DataError(found.where(row), problem, "correct that line")
         if codes_N[row_of[name]] != ord("-"):
             raise DataError(found.where(row), f"found id {name!r} a second time", "keep one of the two")
-        codes_N[row_of[name]] = ord(_CODES[Split(part)])
+        codes_N[row_of[name]] = ord(CODES[Split(part)])
     return _keep(store, _from_codes(store, "csv", codes_N, seed=0, val=0.0))
 
 
@@ -269,7 +229,7 @@ def _document(
     document = _from_codes(store, kind, codes_N, seed=seed, val=val)
     if single:
         return document
-    digits = "".join(_DIGITS[number] if number >= 0 else "-" for number in folds_N.tolist())
+    digits = "".join(DIGITS[number] if number >= 0 else "-" for number in folds_N.tolist())
     return document.model_copy(update={"fold": fold, "num_folds": int(folds_N.max()) + 1, "folds": digits})
 
 

@@ -8,15 +8,17 @@ here), `index.parquet` (one row a patch), `manifest.json` (what the store is, a 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import xxhash
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fastpath.errors import StoreError
+from fastpath.files import open_regular, read_regular
 
 FORMAT_VERSION = 1
 MANIFEST, INDEX, SPLIT = "manifest.json", "index.parquet", "split.json"
@@ -27,6 +29,13 @@ UNLABELLED = -1
 # follows from the number of patches only, never from the number of workers: the bytes must not depend on those.
 SHARDS_WANTED = 32
 SHARD_BYTES_MIN, SHARD_BYTES_MAX = 4 << 20, 64 << 20
+
+# What no store exceeds, so that a forged or damaged one costs a look and not the machine's memory.
+SIDE_MAX_PX = 4096  # of a patch
+SHARDS_MAX = 100_000  # five digits; 6.4 TB of shards of the usual size
+ROWS_MAX = 2**31 - 1  # of a shard: the index counts them in int32
+ID_BYTES_MAX, GROUP_BYTES_MAX = 1024, 4096
+DOCUMENT_BYTES_MAX, VALUES_MAX = 16 << 20, 4 * SHARDS_MAX  # of a manifest: that of 100,000 shards has fewer
 
 # One row of what a worker learns of a patch from its pixels. `position` counts records of the source's listing.
 ROW = np.dtype(
@@ -48,14 +57,27 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
+def _printable(text: str) -> str:
+    """Let text through that a terminal shows as it stands and that takes one line."""
+    if not text.isprintable():
+        raise ValueError("control characters")
+    return text
+
+
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=SHARDS_MAX * ROWS_MAX)]
+Word = Annotated[str, Field(max_length=1024), AfterValidator(_printable)]
+
+
 class ShardEntry(Strict):
     """One shard file."""
 
     file: str
-    """Name within the store."""
-    rows: int
+    """Name within the store; its number is the entry's position, so that a name leads nowhere else."""
+    rows: Annotated[int, Field(ge=0, le=ROWS_MAX)]
     """Patches it holds, listed in the index or not."""
-    hash: str
+    hash: Hash
     """xxh3-128 of the whole file, 32 hex digits; `xxhsum -H2` prints the same."""
 
 
@@ -63,32 +85,48 @@ class Manifest(Strict):
     """What a store holds. Neither paths nor times: the same input gives the same bytes anywhere, any day."""
 
     format: Literal["fastpath-store"] = "fastpath-store"
-    format_version: int = FORMAT_VERSION
+    format_version: Annotated[int, Field(ge=1, le=FORMAT_VERSION)] = FORMAT_VERSION
     """Raised when an older reader would misread the files."""
     patch_shape: tuple[int, int, int]
-    """Height, width, channels; uint8, red green blue."""
-    num_patches: int
+    """Height, width, channels; uint8, red green blue. Patches are square."""
+    num_patches: Annotated[int, Field(ge=1, le=SHARDS_MAX * ROWS_MAX)]
     """Rows of the index."""
-    class_counts: dict[str, int]
+    class_counts: dict[str, Count]
     """Patches by label: "0", "1", and "unlabelled"."""
-    num_groups: int
+    num_groups: Count
     """Distinct groups (slides); 0 where groups are unknown."""
-    mean_3: tuple[float, float, float]
+    mean_3: tuple[Share, Share, Share]
     """Exact channel means over all patches, in units of 0 to 1."""
-    std_3: tuple[float, float, float]
+    std_3: tuple[Share, Share, Share]
     """Exact channel standard deviations (population) over all pixels, in units of 0 to 1."""
-    fingerprint: str
+    fingerprint: Hash
     """xxh3-128 over every id, label, group and pixel hash in row order: what the store holds, not how."""
-    flag_counts: dict[str, int]
+    flag_counts: dict[Word, Count]
     """Patches of the index by quality flag."""
-    source: dict[str, str | int]
+    source: dict[Word, Word | Count]
     """Kind of source, and what was done to its files where that was not nothing."""
-    index_hash: str
+    index_hash: Hash
     """xxh3-128 of index.parquet."""
-    shards: list[ShardEntry]
+    shards: Annotated[list[ShardEntry], Field(min_length=1, max_length=SHARDS_MAX)]
     """In row order."""
-    software: dict[str, str]
+    software: dict[Word, Word]
     """Versions that wrote the store."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        """Refuse names of shards but their own, and numbers that cannot be of one store."""
+        for number, entry in enumerate(self.shards):
+            if entry.file != shard_name(number):
+                raise ValueError(f"found shard {entry.file[:80]!r}, wanted {shard_name(number)!r}")
+        height, width, channels = self.patch_shape
+        if not 1 <= height <= SIDE_MAX_PX or height != width or channels != 3:
+            raise ValueError(f"found patches of {self.patch_shape}, wanted squares of 1 to {SIDE_MAX_PX} px by 3")
+        counted, rows = sum(self.class_counts.values()), sum(entry.rows for entry in self.shards)
+        if set(self.class_counts) != {"0", "1", "unlabelled"} or counted != self.num_patches:
+            raise ValueError(f"found {counted} patches by class, wanted {self.num_patches}")
+        if not max(self.num_groups, *self.flag_counts.values(), 0) <= self.num_patches <= rows:
+            raise ValueError(f"found {self.num_patches} patches in {rows} rows, of {self.num_groups} groups")
+        return self
 
 
 def shard_name(number: int) -> str:
@@ -102,17 +140,30 @@ def rows_per_shard(num_patches: int, patch_bytes: int, shard_bytes: int | None =
     Args:
         num_patches: Patches of the source.
         patch_bytes: Bytes of one patch.
-        shard_bytes: Wanted size of a shard; None follows from the number of patches.
+        shard_bytes: Wanted size of a shard; None follows from the number of patches. Where there would be more than
+            `SHARDS_MAX`, they are larger.
     """
     if shard_bytes is None:
         shard_bytes = min(max(num_patches * patch_bytes // SHARDS_WANTED, SHARD_BYTES_MIN), SHARD_BYTES_MAX)
-    return max(1, shard_bytes // patch_bytes)
+    return max(1, shard_bytes // patch_bytes, -(-num_patches // SHARDS_MAX))
+
+
+Stamp = tuple[int, int, int, int]
+"""Device, inode, size and time of change of a file: other ones mean that it was written or replaced."""
+
+
+def stamp_of(found: os.stat_result) -> Stamp:
+    """Return what tells a file from the same name written anew."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+HEADER_BYTES = 128  # of a shard
 
 
 def npy_header(shape: tuple[int, ...]) -> bytes:
     """Return the NPY version 1 header of a C-order uint8 array; its length does not depend on `shape[0]`."""
     description = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({', '.join(map(str, shape))}), }}"
-    length = 128 - 10
+    length = HEADER_BYTES - 10
     assert len(description) < length
     return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + description.ljust(length - 1).encode() + b"\n"
 
@@ -136,13 +187,23 @@ def _update_lines(digest: xxhash.xxh3_128, values: Sequence[str | None], togethe
         digest.update((("\n" if first else "") + text).encode())
 
 
-def hash_file(path: Path, start: int = 0) -> str:
-    """Return the xxh3-128 of a file from byte `start`, as 32 hex digits."""
+def hash_file(path: Path, *, follow: bool = False) -> str:
+    """Return the xxh3-128 of a file, as 32 hex digits.
+
+    Args:
+        path: The file.
+        follow: Whether it may be a symbolic link; no within a store.
+
+    Raises:
+        StoreError: It is no regular file, or cannot be read.
+    """
     digest = xxhash.xxh3_128()
-    with path.open("rb", buffering=0) as file:
-        file.seek(start)
-        while block := file.read(1 << 20):
-            digest.update(block)
+    with open_regular(path, follow=follow, kind=StoreError) as file:
+        try:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        except OSError as error:
+            raise StoreError(path, f"cannot be read ({error.strerror})", "check the disk") from None
     return digest.hexdigest()
 
 
@@ -156,16 +217,17 @@ def dump_document(document: Strict) -> bytes:
     return (json.dumps(values, indent=1) + "\n").encode()
 
 
-def load_document(path: Path, kind: type[Document]) -> Document:
+def load_document(path: Path, kind: type[Document], bytes_max: int = DOCUMENT_BYTES_MAX) -> Document:
     """Read a manifest or split table of a store and prove that no byte of it has changed.
 
     Raises:
-        StoreError: The file is missing, is not of this kind or version, or fails its checksum.
+        StoreError: The file is missing, no regular one or too large, is not of this kind or version, or fails its
+            checksum.
     """
     try:
-        text = path.read_bytes()
-    except OSError as error:
-        problem = f"is not a packed store ({path.name}: {error.strerror})"
+        text = read_regular(path, bytes_max=bytes_max, follow=False, kind=StoreError)
+    except StoreError as error:
+        problem = f"is not a packed store ({path.name} {error.problem})"
         raise StoreError(path.parent, problem, "pack one first") from None
     return parse_document(text, kind, path)
 
@@ -173,12 +235,14 @@ def load_document(path: Path, kind: type[Document]) -> Document:
 def parse_document(text: bytes, kind: type[Document], where: Path) -> Document:
     """Parse what `dump_document` made; raises as `load_document`."""
     remedy = "run 'fastpath verify', then pack or split again"
+    if text.count(b",") > VALUES_MAX:  # each could be an error of its own to be told of
+        raise StoreError(where, f"holds more than {VALUES_MAX} values", remedy)
     try:
         values = json.loads(text)
         if not isinstance(values, dict):
             raise TypeError("found JSON that is not an object")
     except (ValueError, TypeError, RecursionError) as error:
-        raise StoreError(where, f"cannot be read as JSON ({error})", remedy) from None
+        raise StoreError(where, f"cannot be read as JSON ({one_line(str(error))})", remedy) from None
     version = values.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         problem = f"found format version {version}, wanted at most {FORMAT_VERSION}"
@@ -187,9 +251,18 @@ def parse_document(text: bytes, kind: type[Document], where: Path) -> Document:
     try:
         document = kind.model_validate_json(json.dumps(values))
     except (ValidationError, ValueError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise StoreError(where, f"is not a packed store's {where.name} ({found})", remedy) from None
+        found = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            place = "".join(f"{part}: " for part in (".".join(map(str, first["loc"])),) if part)
+            found = place + first["msg"].removeprefix("Value error, ")
+        raise StoreError(where, f"is not a packed store's {where.name} ({one_line(found)})", remedy) from None
     if dump_document(document) != text:
         raise StoreError(where, "is damaged: it does not match its own checksum", remedy)
     return document
+
+
+def one_line(text: str, longest: int = 300) -> str:
+    """Return text of a stranger's file as a terminal may show it."""
+    plain = "".join(character if character.isprintable() else "?" for character in text)
+    return plain if len(plain) <= longest else plain[:longest] + "…"

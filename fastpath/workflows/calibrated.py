@@ -28,7 +28,7 @@ def save(checkpoint: Path, method: Method, fitted: Mapping[Method, Calibrator], 
     """
     maps = {name: calibration.to_dict(one) for name, one in fitted.items()}
     chosen = calibration.to_dict(fitted.get(method, calibration.IDENTITY))
-    values = {**chosen, "weights": hash_file(checkpoint), **about, "others": maps}
+    values = {**chosen, "weights": hash_file(checkpoint, follow=True), **about, "others": maps}
     write_durably(checkpoint.parent / NAME, (json.dumps(values, indent=1) + "\n").encode())
 
 
@@ -48,7 +48,7 @@ def load(checkpoint: Path, tta: Tta) -> tuple[Calibrator, str]:
         problem = f"is not a calibration ({type(error).__name__}: {error})"
         raise DataError(path, problem, "run 'fastpath evaluate' again") from None
     again = "so probabilities are not calibrated: run 'fastpath evaluate' again"
-    if weights != hash_file(checkpoint):
+    if weights != hash_file(checkpoint, follow=True):
         return calibration.IDENTITY, f"{path} belongs to other weights than {checkpoint.name}, {again}"
     if seen != tta:
         return calibration.IDENTITY, f"{path} was fitted with --tta {seen}, {again} with --tta {tta}"

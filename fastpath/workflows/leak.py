@@ -13,7 +13,8 @@ from fastpath.analysis import intervals, weighted
 from fastpath.config import Config
 from fastpath.errors import ConfigError, DataError, UsageError
 from fastpath.files import write_durably
-from fastpath.ingest.split import Kind, deal
+from fastpath.ingest.split import deal
+from fastpath.ingest.split_document import Kind
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, open_store
 from fastpath.workflows import folds, json_values, output_place

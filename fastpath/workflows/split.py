@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fastpath.ingest.split import Kind, SplitTable, leak_notice, write_split, write_split_from_csv
+from fastpath.ingest.split import SplitTable, leak_notice, write_split, write_split_from_csv
+from fastpath.ingest.split_document import Kind
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import Split
 

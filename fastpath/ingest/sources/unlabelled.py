@@ -17,7 +17,8 @@ from fastpath.ingest.sources.mending import plain_key
 from fastpath.ingest.sources.opened import COMPRESSED, is_table
 from fastpath.litter import is_litter
 from fastpath.shards.format import UNLABELLED
-from fastpath.urls import as_url, file_system
+from fastpath.shards.transfer import server_of
+from fastpath.urls import as_url, without_secrets
 
 LABELS = "train_labels.csv"
 MAX_FILES, MAX_TABLES, MAX_TABLE_BYTES = 300_000, 100, 1 << 29  # of a look for forgotten labels, in each folder
@@ -136,16 +137,13 @@ def _refuse_at_url(source: Path) -> None:
     """Refuse a folder behind a URL with a file named like labels beside its patches; one level up is not looked at."""
     url = as_url(source)
     assert url is not None, source
-    system, root = file_system(url)
-    for place in (root, f"{root}/train"):
-        try:
-            names = [str(path).rsplit("/", 1)[-1] for path in system.ls(place, detail=False)]
-        except OSError:
-            continue
+    server = server_of(url)
+    for folder in ("", "train"):
+        names = server.listed(folder) or {}
         other = next((name for name in sorted(names) if _is_candidate(name) and _NAME.search(name)), None)
         if other is not None:
             problem = f"found no labels, though {shown(other)} beside the patches looks like a table of them"
-            raise DataError(url, problem, f"download it and give it by --labels, or name it {LABELS}")
+            raise DataError(without_secrets(url), problem, f"download it and give it by --labels, or name it {LABELS}")
 
 
 def _refuse_without_y(folder: Path) -> None:
