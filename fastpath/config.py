@@ -29,7 +29,7 @@ from fastpath.config_train import fill_stages
 from fastpath.errors import ConfigError
 from fastpath.files import read_regular
 
-_FILE_BYTES_MAX = 1 << 20  # a recipe has a few hundred
+BYTES_MAX = 1 << 20  # a recipe has a few hundred
 _SHOWN = 100  # characters of a key or value that an error shows
 
 
@@ -97,7 +97,7 @@ def load(path: Path | None, overrides: Iterable[str] = ()) -> Config:
     """
     values: dict[str, Any] = {}
     if path is not None:
-        content = read_regular(path, bytes_max=_FILE_BYTES_MAX, follow=True, kind=ConfigError)
+        content = read_regular(path, bytes_max=BYTES_MAX, follow=True, kind=ConfigError)
         try:
             values = tomllib.loads(content.decode())
         except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, a number of 5,000 digits

@@ -25,7 +25,7 @@ from benchmarks.peers.common import MEAN, STD
 from fastpath.config import Config, DataConfig
 from fastpath.data import colour, graph, loader, source
 from fastpath.data.recipe import Recipe
-from fastpath.data.residency import MappedPixels
+from fastpath.data.residency import StorePixels
 from fastpath.runtime import Runtime, resolve
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import ChannelStats
@@ -84,7 +84,7 @@ def measure(
     rows = np.random.default_rng(0).integers(0, len(store), positions)
     config = Config(data=DataConfig(batch_size=batch_size, sampling="natural"))
     recipe = Recipe(rows, store.labels_N[rows], None, config, STATS, store.patch_size_px)
-    pixels, mapped = OnCard(store, batch_size, recipe.frame_px), MappedPixels(store)
+    pixels, mapped = OnCard(store, batch_size, recipe.frame_px), StorePixels(store)
     steps = max(1, turn // batch_size)
     old = former.training_feed(store, rows, STATS, config, runtime, pixels)
     alone = source.training_feed(store, rows, STATS, config, runtime, pixels)
@@ -171,7 +171,7 @@ def table_of(figures: dict[str, dict[str, list[float]]]) -> str:
         for name, old, new in rows:
             ratio = harness.ratios({NOW: old, "": new}, NOW)[""]["median"]
             lines.append(f"| batch {batch}: {name} | {shown(old)} | {shown(new)} | {ratio:.1f} |")
-        lines.append(f"| batch {batch}: gather from the memory map, on the CPU | as now | {shown(found['gather'])} | |")
+        lines.append(f"| batch {batch}: gather from the store, on the CPU | as now | {shown(found['gather'])} | |")
     return "\n".join(lines)
 
 

@@ -1,9 +1,9 @@
-"""Where patches wait to be fed: in the store's memory map, or all of them in the memory of the device.
+"""Where patches wait to be fed: in the store's files, or all of them in the memory of the device.
 
 Three residencies behind one interface, `Pixels`. `ResidentPixels` holds the whole split as one tensor on the device, so
 that nothing but row numbers and matrices, some hundred bytes a sample, crosses to the card. `StagedPixels` copies each
-batch from the memory map through pinned memory. `MappedPixels` reads the memory map; on the CPU that is all there is to
-do. They yield the same bytes.
+batch from the store through pinned memory. `StorePixels` reads the store; on the CPU that is all there is to do. They
+yield the same bytes.
 
 On CUDA all of this happens on the loader's own stream, where DALI then copies the batch from: tensors are allocated,
 filled, read and freed in the order of that one stream, so none is overwritten while it is still read.
@@ -57,8 +57,8 @@ class Pixels(Protocol):
         """Return the same, and the pixels to which colour is fitted: float32 [N, 64, 3] in 0..1, on the host."""
 
 
-class MappedPixels:
-    """Patches copied out of the memory map, for a graph on the CPU."""
+class StorePixels:
+    """Patches read from the store, for a graph on the CPU."""
 
     def __init__(self, patches: Patches) -> None:
         self._patches = patches
@@ -79,7 +79,7 @@ class MappedPixels:
 
 
 class StagedPixels:
-    """Patches copied out of the memory map into pinned memory, and from there to the device without waiting."""
+    """Patches read from the store into pinned memory, and from there to the device without waiting."""
 
     def __init__(self, patches: Patches, runtime: Runtime) -> None:
         self._patches, self._runtime = patches, runtime
@@ -198,7 +198,7 @@ def budget(asked: ResidencyChoice, num_patches: int, patch_px: int, runtime: Run
 
     `auto` puts them on a CUDA device if at least as much memory stays free as they take: the network's activations are
     not known yet, and running out of memory in the first step would be worse than a copy a step. On the CPU it leaves
-    them in the memory map, which the page cache holds in the same memory already.
+    them in the store, which the page cache holds in the same memory already.
 
     Args:
         asked: What to do.
@@ -236,4 +236,4 @@ def place(
     """
     if residency == "device":
         return ResidentPixels(patches, np.unique(rows_M), runtime, frame_px)
-    return StagedPixels(patches, runtime) if runtime.device.type == "cuda" else MappedPixels(patches)
+    return StagedPixels(patches, runtime) if runtime.device.type == "cuda" else StorePixels(patches)

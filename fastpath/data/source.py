@@ -14,7 +14,7 @@ from fastpath.data import artefacts, geometry, plan
 from fastpath.data.ahead import Ahead
 from fastpath.data.geometry import Canvas
 from fastpath.data.recipe import Columns, Recipe, not_empty
-from fastpath.data.residency import MappedPixels, Patches, Pixels
+from fastpath.data.residency import Patches, Pixels, StorePixels
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
@@ -128,7 +128,7 @@ def training_feed(
     labels_M, patch_px = patches.labels_N[rows_M], patches.patch_size_px
     recipe = Recipe(rows_M, labels_M, weights_M, config, stats, patch_px, runtime.rank, runtime.world_size)
     helper = Ahead(recipe, patches) if ahead_of_time else None
-    return TrainingFeed(recipe, pixels or MappedPixels(patches), helper)
+    return TrainingFeed(recipe, pixels or StorePixels(patches), helper)
 
 
 def evaluation_feed(
@@ -136,7 +136,7 @@ def evaluation_feed(
 ) -> StepFeed:
     """Return the function from a step to this rank's share of its batch, in the order given; passes follow on."""
     steps = plan.num_steps(len(rows_M), batch_size)
-    pixels = pixels or MappedPixels(patches)
+    pixels = pixels or StorePixels(patches)
 
     def feed(step: int) -> Feed:
         share = plan.step_positions(len(rows_M), batch_size, step % steps, runtime.rank, runtime.world_size)

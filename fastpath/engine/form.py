@@ -50,7 +50,7 @@ def check_fields(values: Mapping[str, Any], hints: Mapping[str, Any], path: Path
 
 def _number(low: float, high: float, *, above: bool = False) -> Callable[[object], bool]:
     """Return whether something is a finite number of a range, `low` excluded where it has to be above."""
-    return lambda value: type(value) in (int, float) and (low < value if above else low <= value) and value <= high  # type: ignore[operator,no-any-return]
+    return lambda value: type(value) in (int, float) and (low < value if above else low <= value) and value <= high  # type: ignore[operator]
 
 
 def _three(holds: Callable[[object], bool]) -> Callable[[Any], bool]:

@@ -89,6 +89,29 @@ def flags_of(rows_N: np.ndarray, pixels: int, labels_N: np.ndarray) -> np.ndarra
     return flags_N
 
 
+def wrong_flags(rows_N: np.ndarray, pixels: int, labels_N: np.ndarray) -> np.ndarray:
+    """Return which rows of an index have flags that cannot be theirs, bool [N].
+
+    The flags of pixels are decided anew. Of those of company, patches that were left out may have been the reason, so
+    a patch may be a duplicate of none that is here, but not a duplicate without being flagged as one.
+
+    Args:
+        rows_N: What the index says (`format.ROW`).
+        pixels: Pixels of a patch.
+        labels_N: Labels, -1 where unknown.
+    """
+    flags_N = rows_N["flags"]
+    wrong_N: np.ndarray = (flags_N & ~int(sum(Flag))) != 0
+    of_pixels = int(Flag.CONSTANT | Flag.BLACK | Flag.WHITE | Flag.BLURRED | Flag.PALETTE)
+    for first in range(0, len(rows_N), ROWS_TOGETHER):
+        here = slice(first, first + ROWS_TOGETHER)
+        wrong_N[here] |= (flags_N[here] & of_pixels) != _pixel_flags(rows_N[here], pixels)[0]
+    duplicate_N, conflict_N = _duplicates(rows_N["hash"], labels_N)
+    wrong_N |= duplicate_N & ((flags_N & int(Flag.DUPLICATE)) == 0)
+    wrong_N |= conflict_N & ((flags_N & int(Flag.CONFLICT)) == 0)
+    return wrong_N
+
+
 def _pixel_flags(rows_N: np.ndarray, pixels: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the flags of pixels, int32 [N], and which patches have enough on them to look for near duplicates."""
     means_N3 = rows_N["sums"] / pixels

@@ -1,11 +1,12 @@
-"""Read a packed store: memory-mapped pixels without a copy, and the index beside them."""
+"""Read a packed store: pixels by row, and the index beside them."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,13 @@ import numpy as np
 
 from fastpath.errors import StoreError
 from fastpath.shards import format as fmt
+from fastpath.shards.index import Index
+from fastpath.shards.open_shards import OpenShards
 from fastpath.shards.remote import Remote, open_remote
 from fastpath.urls import behind_url, located
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 
 class Store:
@@ -30,13 +32,16 @@ class Store:
         remote: Where its shards are fetched from, for a store behind a URL; None for one on disk.
     """
 
-    def __init__(self, path: Path, manifest: fmt.Manifest, remote: Remote | None = None) -> None:
-        self.path, self.manifest, self.remote = path, manifest, remote
-        self._shards: dict[int, np.ndarray] = {}
+    def __init__(
+        self, path: Path, manifest: fmt.Manifest, remote: Remote | None = None, seen: fmt.Stamp | None = None
+    ) -> None:
+        self.path, self.manifest, self.remote, self._seen = path, manifest, remote, seen
+        self._index = Index(path / fmt.INDEX, manifest)
+        self._shards = OpenShards(path, manifest, self._fetch, seen)
 
-    def __reduce__(self) -> tuple[type[Store], tuple[Path, fmt.Manifest, Remote | None]]:
-        """Travel to another process as a place and not as pixels: there the files are mapped anew."""
-        return Store, (self.path, self.manifest, self.remote)
+    def __reduce__(self) -> tuple[type[Store], tuple[Path, fmt.Manifest, Remote | None, fmt.Stamp | None]]:
+        """Travel to another process as a place and not as pixels: there the files are opened anew."""
+        return Store, (self.path, self.manifest, self.remote, self._seen)
 
     def __len__(self) -> int:
         return self.manifest.num_patches
@@ -75,44 +80,32 @@ class Store:
         """32 hex digits that name the content: ids, labels, groups and pixels in row order."""
         return self.manifest.fingerprint
 
-    @cached_property
-    def _proven_index(self) -> Path:
-        """The index's file, which has the manifest's hash and rows."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    def _fetch(self, number: int, wanted_bytes: int) -> None:
+        """Bring a shard into the cache of a store behind a URL."""
+        if self.remote is not None:
+            self.remote.fetch_shard(number, wanted_bytes)
 
-        path = self.path / fmt.INDEX
-        try:
-            if fmt.hash_file(path) != self.manifest.index_hash:  # cheap, and a damaged index mislabels patches
-                raise StoreError(path, "found other bytes than the manifest's hash", "pack again")
-            found = pq.read_metadata(path).num_rows
-        except (OSError, pa.ArrowException) as error:
-            raise _unreadable(path, error) from None
-        if found != len(self):
-            raise StoreError(path, f"found {found} rows, wanted {len(self)}", "run 'fastpath verify'")
-        return path
+    def shard_bytes(self, number: int) -> int:
+        """Return the size that the manifest gives a shard's file, header included."""
+        return fmt.HEADER_BYTES + self.manifest.shards[number].rows * math.prod(self.manifest.patch_shape)
 
-    def _read(self, names: Sequence[str] | None = None) -> pa.Table:
-        """Read columns of the index, None for all. None is kept: of a large store, a few are a lot of memory."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    def check_index(self) -> None:
+        """Check that every row has a name, a label and a place of its own, as opening a store does.
 
-        path = self._proven_index
-        try:
-            with pq.ParquetFile(path) as file:  # read_table would import pandas, which takes a while
-                return file.read(columns=names)
-        except (OSError, pa.ArrowException) as error:
-            raise _unreadable(path, error) from None
+        Raises:
+            StoreError: The index is not the manifest's, or holds what no index may.
+        """
+        self._index.check()
 
     @cached_property
     def index(self) -> pd.DataFrame:
         """The index, one row a patch, in row order; columns as docs/shard-format.md lists them."""
-        frame: pd.DataFrame = self._read().to_pandas()
+        frame: pd.DataFrame = self._index.read().to_pandas()
         return frame
 
     def column(self, name: str) -> np.ndarray:
         """Return one column of the index: an array of its type, or of str or bytes objects."""
-        return _values(self._read([name])[name])
+        return self._index.column(name)
 
     @cached_property
     def ids_N(self) -> np.ndarray:
@@ -132,7 +125,7 @@ class Store:
     @property
     def hash_halves_N2(self) -> np.ndarray:
         """Each patch's pixel hash as two numbers, uint64 [N, 2]: a sixth of what bytes objects take."""
-        column = self._read(["hash"])["hash"].combine_chunks()
+        column = self._index.read(["hash"])["hash"].combine_chunks()
         halves = np.frombuffer(column.buffers()[1], "<u8").reshape(-1, 2)
         return halves[column.offset : column.offset + len(column)]
 
@@ -163,40 +156,16 @@ class Store:
         """Shard and row of each patch, as lists: indexing one by one is several times faster than in NumPy."""
         return self.column("shard").tolist(), self.column("row").tolist()
 
-    def shard(self, number: int) -> np.ndarray:
-        """Return one shard, uint8 [n, H, W, 3], memory-mapped and read-only.
+    def block(self, number: int, start: int, stop: int) -> np.ndarray:
+        """Return rows of one shard, listed in the index or not, uint8 [n, H, W, 3].
 
         Raises:
             StoreError: The file is missing or not of the shape the manifest gives.
+            IntegrityError: It was cut while it was read.
         """
-        if number not in self._shards:
-            self._shards[number] = self._map(number)
-        return self._shards[number]
-
-    def shard_bytes(self, number: int) -> int:
-        """Return the size that the manifest gives a shard's file, header included."""
-        shape = (self.manifest.shards[number].rows, *self.manifest.patch_shape)
-        return len(fmt.npy_header(shape)) + math.prod(shape)
-
-    def _map(self, number: int) -> np.ndarray:
-        """Map one shard. Its header is known in advance, so none is parsed: numpy's parser trips over damage."""
-        entry = self.manifest.shards[number]
-        path, shape = self.path / entry.file, (entry.rows, *self.manifest.patch_shape)
-        header, wanted_bytes = fmt.npy_header(shape), self.shard_bytes(number)
-        if self.remote is not None:
-            self.remote.fetch_shard(number, wanted_bytes)
-        try:
-            with path.open("rb") as file:
-                found, found_bytes = file.read(len(header)), os.fstat(file.fileno()).st_size
-                if found != header or found_bytes != wanted_bytes:
-                    problem = f"found {found_bytes} bytes, wanted {wanted_bytes} that begin with the header of {shape}"
-                    raise StoreError(path, problem, "run 'fastpath verify'")
-                if not entry.rows:
-                    return np.zeros(shape, np.uint8)
-                # A plain view of the map: np.memmap's own indexing costs more than copying a patch does.
-                return np.asarray(np.memmap(file, np.uint8, "r", len(header), shape))
-        except OSError as error:
-            raise StoreError(path, f"cannot be read ({error.strerror})", "run 'fastpath verify'") from None
+        images_NHWC = np.empty((stop - start, *self.manifest.patch_shape), np.uint8)
+        self._shards.block(number, start, images_NHWC)
+        return images_NHWC
 
     def gather(self, indices_N: np.ndarray, out_NHWC: np.ndarray | None = None) -> np.ndarray:
         """Copy patches out of the shards.
@@ -210,17 +179,25 @@ class Store:
 
         Raises:
             IndexError: A row is out of range.
+            StoreError: A shard is missing or not of the shape the manifest gives.
+            IntegrityError: The store has changed since it was opened.
         """
         rows = self._checked(indices_N)
         if out_NHWC is None:
             out_NHWC = np.empty((len(rows), *self.manifest.patch_shape), np.uint8)
-        shard_of, row_of = self._places
-        for position, row in enumerate(rows.tolist()):
-            out_NHWC[position] = self.shard(shard_of[row])[row_of[row]]
+        if not len(rows):
+            return out_NHWC
+        if out_NHWC[0].flags.c_contiguous:
+            for _ in self._shards.patches(*self._places_of(rows), out_NHWC):
+                pass
+            return out_NHWC
+        whole = np.empty(self.manifest.patch_shape, np.uint8)  # stays in the core's cache
+        for patch, _ in zip(out_NHWC, self._shards.patches(*self._places_of(rows), repeat(whole)), strict=True):
+            patch[...] = whole
         return out_NHWC
 
     def sampled(self, indices_N: np.ndarray, grid: slice) -> np.ndarray:
-        """Copy some pixels of patches, and read no others.
+        """Copy some pixels of patches.
 
         Args:
             indices_N: Rows of the store, in any order, repeats allowed.
@@ -230,36 +207,27 @@ class Store:
             uint8 [N, K, K, 3].
 
         Raises:
-            IndexError: A row is out of range.
+            As `gather`.
         """
         rows, side = self._checked(indices_N), len(range(*grid.indices(self.patch_size_px)))
-        found_NKK3 = np.empty((len(rows), side, side, 3), np.uint8)
-        shard_of, row_of = self._places
-        for position, row in enumerate(rows.tolist()):
-            found_NKK3[position] = self.shard(shard_of[row])[row_of[row], grid, grid]
+        found_NKK3, whole = (
+            np.empty((len(rows), side, side, 3), np.uint8),
+            np.empty(self.manifest.patch_shape, np.uint8),
+        )
+        for pixels, _ in zip(found_NKK3, self._shards.patches(*self._places_of(rows), repeat(whole)), strict=True):
+            pixels[...] = whole[grid, grid]
         return found_NKK3
+
+    def _places_of(self, rows_N: np.ndarray) -> tuple[list[int], list[int]]:
+        shard_of, row_of = self._places
+        rows = rows_N.tolist()
+        return [shard_of[row] for row in rows], [row_of[row] for row in rows]
 
     def _checked(self, indices_N: np.ndarray) -> np.ndarray:
         rows = np.asarray(indices_N, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(f"row {rows.min() if rows.min() < 0 else rows.max()} of a store of {len(self)}")
         return rows
-
-
-def _values(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a column of the index as an array of its type, or of str or bytes objects."""
-    import pyarrow as pa
-
-    if pa.types.is_string(column.type) or pa.types.is_fixed_size_binary(column.type):
-        return np.array(column.to_pylist(), dtype=object)
-    whole = column.combine_chunks()
-    values = np.frombuffer(whole.buffers()[1], whole.type.to_pandas_dtype())
-    return values[whole.offset : whole.offset + len(whole)].copy()
-
-
-def _unreadable(path: Path, error: Exception) -> StoreError:
-    problem = f"cannot be read ({str(error).splitlines()[0]})"
-    return StoreError(path, problem, "run 'fastpath verify', then pack again")
 
 
 def locate(ids_N: np.ndarray, wanted: Iterable[str]) -> tuple[np.ndarray, list[str]]:
@@ -275,8 +243,23 @@ def locate(ids_N: np.ndarray, wanted: Iterable[str]) -> tuple[np.ndarray, list[s
     return rows, [name for name, row in found if row is None]
 
 
-def open_store(path: Path) -> Store:
+def rows_of(store: Store) -> np.ndarray:
+    """Return what a store's index says of its patches' pixels, `format.ROW` [N]."""
+    rows = np.zeros(len(store), fmt.ROW)
+    rows["hash"] = np.frombuffer(store.hash_halves_N2.tobytes(), "V16")
+    rows["sums"], rows["squares"] = store.sums_N3, store.squares_N3
+    for name in ("sharpness", "phash", "flags"):
+        rows[name] = store.column(name)
+    return rows
+
+
+def open_store(path: Path, *, checked: bool = True) -> Store:
     """Open a packed store: a directory, or a URL such as `s3://bucket/store`, whose shards are cached locally.
+
+    Args:
+        path: The place.
+        checked: Whether to check the index now; else only its hash and schema are looked at, when it is first read. For
+            who tells of all damage, or opens what another process has checked.
 
     Raises:
         StoreError: The directory is not a store, is damaged, or is of a newer format.
@@ -285,8 +268,15 @@ def open_store(path: Path) -> Store:
     url = behind_url(path)
     if url is not None:
         remote = open_remote(url)
-        return Store(remote.cache, remote.manifest, remote)
-    if not path.is_dir():
+        store = Store(remote.cache, remote.manifest, remote)
+    elif not path.is_dir():
         found = "a file" if path.exists() else "nothing"
         raise StoreError(path, f"found {found}, wanted the directory of a packed store", "run 'fastpath pack' first")
-    return Store(path, fmt.load_document(path / fmt.MANIFEST, fmt.Manifest))
+    else:
+        seen = None
+        with contextlib.suppress(OSError):  # looked at first: what is replaced from here on is noticed
+            seen = fmt.stamp_of((path / fmt.MANIFEST).stat(follow_symlinks=False))
+        store = Store(path, fmt.load_document(path / fmt.MANIFEST, fmt.Manifest), seen=seen)
+    if checked:
+        store.check_index()
+    return store

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from fastpath.analysis import eda
 from fastpath.analysis.eda import CLASS_NAMES
 from fastpath.ingest import quality
-from fastpath.ingest.split import Kind, SplitTable, leak_notice
+from fastpath.ingest.split import SplitTable, leak_notice
+from fastpath.ingest.split_document import Kind
 from fastpath.shards.reader import Store
 from fastpath.shards.writer import channel_moments
 from fastpath.types import Split

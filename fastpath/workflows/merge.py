@@ -19,10 +19,11 @@ from fastpath.ingest.quality import Flag, counts, flags_of, parse
 from fastpath.ingest.sources.listing import check_ids
 from fastpath.shards import format as fmt
 from fastpath.shards import place
-from fastpath.shards.reader import Store, open_store
+from fastpath.shards.reader import Store, open_store, rows_of
 from fastpath.shards.staging import Staging, has_hash, settle, stage
 from fastpath.shards.writer import Contents, write_index, write_manifest
 from fastpath.workflows.pack import default_split
+from fastpath.workflows.verify import check_statements
 
 Advance = Callable[[int, int], None]
 
@@ -71,6 +72,8 @@ def run(paths: Sequence[Path], output: Path, *, advance: Advance | None = None) 
     settle(output)
     place.vacancy(output, overwrite=False)
     stores = _in_order([open_store(path) for path in paths])
+    for store in stores:
+        _refuse_false(store)
     shapes = {store.manifest.patch_shape for store in stores}
     if len(shapes) != 1:
         raise UsageError(paths[0], f"found patches of {len(shapes)} sizes, wanted one", "pack with --resize")
@@ -92,6 +95,18 @@ def run(paths: Sequence[Path], output: Path, *, advance: Advance | None = None) 
         staging.commit()
     merged = open_store(output)
     return MergeResult(output, len(stores), len(merged), len(shards), split, notices, merged.fingerprint)
+
+
+def _refuse_false(store: Store) -> None:
+    """Refuse a store that says what is not so, or has a shard of another kind or size: none of it is written on.
+
+    Raises:
+        StoreError: Naming the file.
+    """
+    for damage in check_statements(store):
+        raise StoreError(store.path / damage.file, damage.problem, f"run 'fastpath verify {store.path}'")
+    for number in range(len(store.manifest.shards)):
+        store.block(number, 0, 0)
 
 
 def _in_order(stores: list[Store]) -> list[Store]:
@@ -191,16 +206,6 @@ def _leave_out(contents: Contents, flags: int) -> tuple[Contents, int]:
         rows_N=contents.rows_N[keep_N],
     )
     return left, int((~keep_N).sum())
-
-
-def rows_of(store: Store) -> np.ndarray:
-    """Return what a store's index says of its patches' pixels, `format.ROW` [N]."""
-    rows = np.zeros(len(store), fmt.ROW)
-    rows["hash"] = np.frombuffer(store.hash_halves_N2.tobytes(), "V16")
-    rows["sums"], rows["squares"] = store.sums_N3, store.squares_N3
-    for name in ("sharpness", "phash", "flags"):
-        rows[name] = store.column(name)
-    return rows
 
 
 def _source(stores: Sequence[Store], num_dropped: int) -> dict[str, str | int]:

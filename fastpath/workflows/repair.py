@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
-from fastpath import files
-from fastpath.errors import DataError, StoreError
+from fastpath.errors import DataError, FastpathError, StoreError
+from fastpath.files import durably
 from fastpath.ingest.readers import Read, open_reader
 from fastpath.ingest.sources import list_source
+from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
-from fastpath.shards.verify import Damage, check_index
-from fastpath.shards.writer import write_shard
+from fastpath.shards.verify import Damage, clear_leftovers
 from fastpath.workflows import verify
 
 Advance = Callable[[int, int], None]
@@ -62,11 +63,12 @@ def run(
         StoreError: Manifest or index are damaged, so nobody knows what the shards held.
         DataError: The source cannot be listed.
     """
-    store = open_store(path)
+    store = open_store(path, checked=False)
     if store.remote is not None:
         raise StoreError(store, "found a store behind a URL, wanted one on disk to repair", "repair it where it lies")
-    for damage in check_index(store):
+    for damage in verify.check_statements(store):
         raise StoreError(store.path / damage.file, damage.problem, "pack again: the index is not in the source")
+    clear_leftovers(store)
     listing = list_source(source, kind=kind, follow=follow)
     read, _ = open_reader(listing.reader, listing.root, verify.resized_px(store))
     name_of = dict(zip(listing.ids, listing.names, strict=True))
@@ -89,8 +91,8 @@ def _rebuild(store: Store, number: int, read: Read, name_of: dict[str, str]) -> 
     """Replace one shard; return why that could not be done, or nothing."""
     entry, shape = store.manifest.shards[number], store.manifest.patch_shape
     try:
-        images_NHWC = np.array(store.shard(number))  # keeps the rows that the index does not list
-    except StoreError:
+        images_NHWC = store.block(number, 0, entry.rows)  # keeps the rows that the index does not list
+    except FastpathError:
         images_NHWC = np.zeros((entry.rows, *shape), np.uint8)
     listed = np.flatnonzero(store.column("shard") == number)
     places = store.column("row")[listed]
@@ -102,11 +104,12 @@ def _rebuild(store: Store, number: int, read: Read, name_of: dict[str, str]) -> 
             images_NHWC[place] = read(name, Counter())
         except (DataError, ValueError) as error:
             return f"its source '{name}' does not give the patch again ({error})"
-    candidate = store.path / f"{entry.file}.rebuilt"
-    found = write_shard(candidate, shape, entry.rows, [images_NHWC])
-    if found != entry.hash:
-        candidate.unlink()
-        return f"the source gives other pixels now: found hash {found}, wanted {entry.hash}"
-    candidate.replace(store.path / entry.file)
-    files.sync_directory(store.path)
+    header = fmt.npy_header((entry.rows, *shape))
+    digest = xxhash.xxh3_128(header)
+    digest.update(images_NHWC.data)
+    if digest.hexdigest() != entry.hash:
+        return f"the source gives other pixels now: found hash {digest.hexdigest()}, wanted {entry.hash}"
+    with durably(store.path / entry.file) as file:
+        file.write(header)
+        file.write(images_NHWC.data)
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,14 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fastpath.errors import DataError, IntegrityError, StoreError
+from fastpath.errors import DataError, FastpathError, IntegrityError, StoreError
+from fastpath.ingest.quality import counts, wrong_flags
 from fastpath.ingest.readers import open_reader
 from fastpath.ingest.sources import Listing, list_source
-from fastpath.ingest.split import read_split
+from fastpath.ingest.split_document import read_document, wrong_in_split
 from fastpath.shards import format as fmt
-from fastpath.shards.reader import Store, open_store
-from fastpath.shards.verify import Damage, check_index, check_shard, check_strangers
+from fastpath.shards.reader import Store, open_store, rows_of
+from fastpath.shards.verify import Damage, check_index, check_strangers
 from fastpath.workflows.pool import default_workers, run_jobs
+from fastpath.workflows.verify_shards import check_shard, shard_checks
 
 Advance = Callable[[int, int], None]
 
@@ -53,7 +56,7 @@ def run(
     workers: int | None = None,
     advance: Advance | None = None,
 ) -> VerifyResult:
-    """Check a store's files, rows and counts, and its pixels against the source where one is given.
+    """Check a store's files, compute anew what it says of itself, and compare it with the source where one is given.
 
     Args:
         path: The store.
@@ -67,14 +70,16 @@ def run(
         StoreError: There is no manifest that can be read, so nothing can be said.
         DataError: The source cannot be listed.
     """
-    store = open_store(path)
+    store = open_store(path, checked=False)
     lost = _fetched(store)
-    damages = check_index(store) + _check_split(store) + ([] if store.remote else check_strangers(store))
+    damages = check_statements(store)
+    said_N = None if damages else rows_of(store)
+    damages += _check_split(store, sound=said_N is not None) + ([] if store.remote else check_strangers(store))
     damages += [damage for each in lost.values() for damage in each]
-    numbers = [number for number in range(len(store.manifest.shards)) if number not in lost]
-    checks = [partial(check_shard, store.path, number) for number in numbers]
+    jobs = [job for number, job in enumerate(shard_checks(store, said_N)) if number not in lost]
+    checks: list[partial[list[Damage]]] = [partial(check_shard, job) for job in jobs]
     compared = not_in_store = 0
-    if source is not None and not any(damage.file == fmt.INDEX for damage in damages):
+    if source is not None and said_N is not None:
         listing = list_source(source, kind=kind, follow=follow)
         place = {name: row for row, name in enumerate(listing.ids)}
         known = np.array([place.get(name, -1) for name in store.ids_N], dtype=np.int64)
@@ -123,14 +128,33 @@ def _call(check: partial[list[Damage]]) -> list[Damage]:
     return check()
 
 
-def _check_split(store: Store) -> list[Damage]:
-    if not (store.path / fmt.SPLIT).exists():
+def check_statements(store: Store) -> list[Damage]:
+    """Check what index and manifest say of each other, without a look at pixels."""
+    return check_index(store) or _check_flags(store)
+
+
+def _check_flags(store: Store) -> list[Damage]:
+    """Decide anew those quality flags that follow from the index alone."""
+    said_N = rows_of(store)
+    rows = np.flatnonzero(wrong_flags(said_N, store.patch_size_px**2, store.labels_N))
+    if len(rows):
+        ids = tuple(store.ids_N[rows])
+        return [Damage(fmt.INDEX, f"{len(rows)} rows have other flags than they should", tuple(rows.tolist()), ids)]
+    found, wanted = store.manifest.flag_counts, counts(said_N["flags"])
+    if found != wanted:
+        return [Damage(fmt.MANIFEST, f"found flag_counts {found}, wanted {wanted}")]
+    return []
+
+
+def _check_split(store: Store, *, sound: bool) -> list[Damage]:
+    if not os.path.lexists(store.path / fmt.SPLIT):
         return []
     try:
-        read_split(store)
-    except StoreError as error:
-        return [Damage(fmt.SPLIT, error.problem)]
-    return []
+        problem = wrong_in_split(store) if sound else ""
+        read_document(store)
+    except FastpathError as error:
+        problem = error.problem
+    return [Damage(fmt.SPLIT, problem)] if problem else []
 
 
 def _without_source(store: Store, known: np.ndarray) -> list[Damage]:
@@ -186,17 +210,18 @@ def _comparisons(store: Store, listing: Listing, known: np.ndarray) -> list[part
 
 def compare(job: Comparison) -> list[Damage]:
     """Compare the pixels of one shard with the source's. Runs in a worker."""
-    store = open_store(job.store)
+    store = open_store(job.store, checked=False)
     read, _ = open_reader(job.reader, job.root, resized_px(store))
     entry = store.manifest.shards[job.number].file
-    try:
-        shard = store.shard(job.number)
-    except StoreError:
-        return []  # the check of the shard itself names it
     different, damages = [], []
     for position, name in enumerate(job.names):
+        place = job.places[position]
         try:
-            same = np.array_equal(read(name, Counter()), shard[job.places[position]])
+            patch = store.block(job.number, place, place + 1)[0]
+        except FastpathError:
+            return []  # the check of the shard itself names it
+        try:
+            same = np.array_equal(read(name, Counter()), patch)
         except DataError as error:
             problem = f"its source '{name}' {error.problem}"
             damages.append(Damage(entry, problem, (job.rows[position],), (job.ids[position],)))

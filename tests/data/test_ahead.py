@@ -24,7 +24,7 @@ from fastpath.config import AugmentConfig, Config, DataConfig
 from fastpath.data import ahead, ahead_process, artefacts, source
 from fastpath.data.ahead import Ahead, Job, Ring
 from fastpath.data.recipe import Columns, Recipe, not_empty
-from fastpath.data.residency import MappedPixels, Patches
+from fastpath.data.residency import Patches, StorePixels
 from fastpath.data.source import Feed, TrainingFeed
 from fastpath.runtime import Runtime
 from fastpath.shards.joined import JoinedStore
@@ -70,7 +70,7 @@ def formerly(
     patches: Patches, config: Config, runtime: Runtime, weights: NDArray[np.float64] | None = None
 ) -> Callable[[int], list[Any]]:
     """Return what a step was fed before anything was made ahead of it."""
-    feed = former.training_feed(patches, ROWS, STATS, config, runtime, MappedPixels(patches), weights)
+    feed = former.training_feed(patches, ROWS, STATS, config, runtime, StorePixels(patches), weights)
 
     def read(step: int) -> list[Any]:
         with former.former_hue():
@@ -98,7 +98,7 @@ def test_a_step_alone_and_many_at_once_are_what_a_step_was_fed_before(
         num_steps = recipe.num_steps
         epoch = num_steps - 1  # any
         ready = Ready(recipe, epoch, recipe.columns(epoch, range(num_steps), recipe.order(epoch), look_at(patches)))
-        sliced = TrainingFeed(recipe, MappedPixels(patches), ready)  # type: ignore[arg-type]
+        sliced = TrainingFeed(recipe, StorePixels(patches), ready)  # type: ignore[arg-type]
         for step in range(epoch * num_steps, (epoch + 1) * num_steps, 1 + num_steps // 12):
             assert content(feed(step)) == wanted(step)
             assert content(sliced(step)) == wanted(step)
@@ -118,7 +118,7 @@ class Ready(Ahead):
 
 
 def look_at(patches: Patches) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
-    return lambda rows: MappedPixels(patches).probed(rows, 0)[1]
+    return lambda rows: StorePixels(patches).probed(rows, 0)[1]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import torch
 
 from fastpath.config import AugmentConfig, Config, DataConfig
 from fastpath.data import colour, loader, residency
-from fastpath.data.residency import MappedPixels, Patches, Pixels, ResidentPixels, StagedPixels
+from fastpath.data.residency import Patches, Pixels, ResidentPixels, StagedPixels, StorePixels
 from fastpath.errors import UsageError
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
@@ -127,7 +127,7 @@ def test_the_budget_is_told_in_one_line(runtime: Runtime) -> None:
 
 def test_each_residency_has_its_pixels(patches: Patches, runtime: Runtime) -> None:
     repeated = np.concatenate([ROWS, ROWS])
-    assert isinstance(residency.place(patches, repeated, "host", runtime), MappedPixels)
+    assert isinstance(residency.place(patches, repeated, "host", runtime), StorePixels)
     resident = residency.place(patches, repeated, "device", runtime)
     assert isinstance(resident, ResidentPixels)
     np.testing.assert_array_equal(resident.take(ROWS), patches.gather(ROWS))
