@@ -546,6 +546,8 @@ def test_odd_names_are_told_in_one_line(tmp_path: Path, name: bytes) -> None:
     (tmp_path / "b" / os.fsdecode(name.replace(b".csv", b""))).mkdir(parents=True)
     (tmp_path / "b" / os.fsdecode(name.replace(b".csv", b"")) / "c.tif").write_bytes(b"")
     refused(tmp_path / "b", "found no patches but patches in")
+    made(tmp_path / "b", {"x/c.tif": b"", "y/c.tif": b""})
+    refused(tmp_path / "b", "found class folders")
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / os.fsdecode(name)).write_bytes(b"")
     refused(tmp_path / "c", "found no patches but a file .csv")

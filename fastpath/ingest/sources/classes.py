@@ -10,7 +10,7 @@ import numpy as np
 from fastpath.errors import DataError
 from fastpath.ingest.sources.contents import SUFFIXES, has_images
 from fastpath.ingest.sources.folder import scan
-from fastpath.ingest.sources.links import Links
+from fastpath.ingest.sources.links import Links, shown
 from fastpath.ingest.sources.listing import Listing, check_ids
 from fastpath.litter import is_litter
 
@@ -43,9 +43,8 @@ def list_classes(folder: Path, follow: Sequence[Path] = ()) -> Listing:
     negative = [name for name in found if name.lower() in NEGATIVE]
     positive = [name for name in found if name.lower() in POSITIVE]
     if len(found) != 2 or len(negative) != 1 or len(positive) != 1:
-        problem = (
-            f"found class folders {', '.join(found[:5])!r}, wanted two such as '0' and '1' or 'normal' and 'tumor'"
-        )
+        names = ", ".join(map(shown, found[:5]))
+        problem = f"found class folders '{names}', wanted two such as '0' and '1' or 'normal' and 'tumor'"
         raise DataError(folder, problem, "rename the folders, or pack a table of path,label")
     links = Links(folder, follow)
     files = {name: scan(folder / name, links) for name in (negative[0], positive[0])}
