@@ -130,7 +130,10 @@ REFUSED: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "a column twice": (b"id,label,label\nb,0,1\n", ("found 2 columns 'label'", "rename")),
     "a column twice but for capitals": (b"Id,ID,label\nb,x,0\n", ("found 2 columns",)),
     "contradiction": (TABLE.encode() + b"b,1\n", ("line 6: found id 'b' with label 1, and with 0 before (line 2)",)),
-    "repetition": (TABLE.encode() + b"b,0\n", ("line 6: found id 'b' twice, before in line 2", "remove one")),
+    "repetition": (
+        TABLE.encode() + b"b,0\n",
+        ("line 6: found id 'b' twice, wanted each id once (before in line 2)", "remove one"),
+    ),
     "text": (TABLE.replace("a,1", "a,tumor").encode(), ("line 3: found label 'tumor' of id 'a'", "1 where")),
     "floats": (TABLE.replace("a,1", "a,1.0").encode(), ("line 3: found label '1.0'", "whole numbers 0 and 1")),
     "booleans": (TABLE.replace("a,1", "a,True").encode(), ("line 3: found label 'True'", "whole numbers 0 and 1")),

@@ -138,6 +138,6 @@ def _refuse_repeats(ids: Sequence[str], where: object, place: Callable[[int], st
     for row, name in enumerate(ids):
         if name in seen:
             told = place(row) if place else where
-            before = f", before in {place(seen[name]).removeprefix(f'{where} ')}" if place else ""
-            raise DataError(told, f"found id '{name}' twice{before}, wanted each id once", "remove one of the two")
+            before = f" (before in {place(seen[name]).removeprefix(f'{where} ')})" if place else ""
+            raise DataError(told, f"found id '{name}' twice, wanted each id once{before}", "remove one of the two")
         seen[name] = row
