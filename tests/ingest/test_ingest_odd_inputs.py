@@ -261,6 +261,8 @@ UNLABELLED: dict[str, tuple[Files, str]] = {
         "test",
     ),
     "a submission": ({**BESIDE, "submission.csv": "id,label\na,0.5\n"}, ""),
+    "a workbook one level up": ({**PATCHES, "labels.xlsx": zipped({"[Content_Types].xml": ""})}, "train"),
+    "a table whose labels are empty": ({**BESIDE, "patches.csv": "path,label\na.tif,\n"}, "patches.csv"),
     "a mined table": ({**BESIDE, "mined.csv": "id,label,weight\na,1,2.0\n"}, ""),
     "groups": ({**BESIDE, "groups.csv": "id,wsi\na,s\nb,s\nc,s\nd,s\n"}, ""),
     "a table of something else": ({**BESIDE, "labels_of_other_patches.csv": "id,label\nx,1\n"}, ""),
@@ -269,9 +271,16 @@ UNLABELLED: dict[str, tuple[Files, str]] = {
 
 
 @pytest.mark.parametrize("oddity", UNLABELLED)
-def test_what_has_no_labels_is_taken_without_them(tmp_path: Path, oddity: str) -> None:
+def test_what_has_no_labels_is_taken_without_them(tmp_path: Path, oddity: str, monkeypatch: pytest.MonkeyPatch) -> None:
     files, source = UNLABELLED[oddity]
     assert set(listed(made(tmp_path, files) / source).labels_N.tolist()) == {-1}
+    monkeypatch.chdir(tmp_path)
+    assert set(listed(Path(source or ".")).labels_N.tolist()) == {-1}
+
+
+def test_a_table_may_leave_out_some_labels(tmp_path: Path) -> None:
+    files = {**BESIDE, "patches.csv": "path,label\na.tif,\nb.tif,1\n", "labels.csv": TABLE}
+    assert labels_of(listed(made(tmp_path, files) / "patches.csv")) == {"a": -1, "b": 1}
 
 
 @pytest.mark.parametrize("name", ["train_labels (1).csv", "train_labels.csv.zip", "train/labels.csv"])

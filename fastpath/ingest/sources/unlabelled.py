@@ -51,11 +51,11 @@ def refuse_forgotten(listing: Listing, source: Path) -> None:
     Raises:
         DataError: Naming the file that looks like labels, and what to do.
     """
-    if not (listing.labels_N == UNLABELLED).any() or listing.kind == "store":
-        return
     if listing.kind == "pcam":
         _refuse_without_y(source)
         return
+    if not (listing.labels_N == UNLABELLED).all() or listing.kind == "store":
+        return  # a table that leaves out some labels says so
     if listing.reader == "url":
         _refuse_at_url(source)
         return
@@ -64,7 +64,7 @@ def refuse_forgotten(listing: Listing, source: Path) -> None:
     folder = source if source.is_dir() else source.parent
     ids = _Ids(listing.ids)
     for path in _candidates(folder):
-        if path != source and _is_of(path, ids, within=path.parent != folder.parent):
+        if path != source and _is_of(path, ids, within=path.parent != folder.absolute().parent):
             problem = f"found no labels, though {shown(path)} looks like a table of them"
             remedy = f"give --labels {shlex.quote(shown(path))}, or move it away to pack without labels"
             if listing.kind == "table":
@@ -126,7 +126,7 @@ def _refuse_other_column(table: Path) -> None:
     """Refuse a table of paths without a column `label` but with one of another name that looks like it."""
     header = header_of(table)
     if any(name.casefold() == "label" for name in header):
-        return  # and some rows have none, which is theirs to say
+        return  # whose cells are empty, which is the table's to say
     other = next((name for name in header if _LABEL_COLUMN.fullmatch(name)), None)
     if other is not None:
         problem = f"found no column 'label', though '{other}' looks like labels"
