@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastpath.errors import DataError
 from fastpath.ingest.readers import Read, open_reader
 from fastpath.ingest.sources import Listing, list_source
+from fastpath.urls import behind_url, located
 
 
 class LoosePatches:
@@ -68,7 +69,8 @@ def open_source(source: Path, follow: Sequence[Path] = ()) -> LoosePatches:
     Raises:
         DataError: The source is not as it should be, or its first patch cannot be read.
     """
-    folder = source / "test" if (source / "test").is_dir() else source
+    source = located(source)
+    folder = source / "test" if behind_url(source) is None and (source / "test").is_dir() else source
     listing = list_source(folder, follow=follow)
     read, _ = open_reader(listing.reader, listing.root)
     return LoosePatches(folder, listing, read)

@@ -29,6 +29,7 @@ from fastpath.shards import format as fmt
 from fastpath.shards import place
 from fastpath.shards.reader import Store, open_store
 from fastpath.shards.staging import Finished, Staging, settle, stage
+from fastpath.urls import located
 from fastpath.workflows.pool import default_workers, run_jobs, warm_up
 
 Advance = Callable[[int, int], None]
@@ -131,7 +132,7 @@ def run(
         FastpathError: The disk is full, or a worker died.
     """
     options = options or PackOptions()
-    source, output = Path(source), Path(os.path.abspath(output))  # noqa: PTH100 (resolve would follow a link)
+    source, output = located(source), Path(os.path.abspath(output))  # noqa: PTH100 (resolve would follow a link)
     tables = [table for table in (options.labels, options.groups, options.only) if table is not None]
     place.check_apart(output, [source, *tables])
     settle(output)

@@ -15,12 +15,15 @@ from fastpath.errors import DataError
 from fastpath.ingest.sources.columns import read_columns
 from fastpath.ingest.sources.mending import told
 from fastpath.shards.reader import locate
+from fastpath.urls import behind_url
 
 SAMPLE = "sample_submission.csv"
 
 
 def sample_beside(source: Path) -> Path | None:
     """Return the sample submission in a source or beside it, None where there is none."""
+    if behind_url(source) is not None:
+        return None
     found = (folder / SAMPLE for folder in (source, source.resolve().parent))
     return next((path for path in found if path.is_file()), None)
 

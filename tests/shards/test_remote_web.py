@@ -22,6 +22,8 @@ from fastpath.shards.recorded import open_recorded
 from fastpath.types import Split
 from fastpath.urls import without_secrets
 from fastpath.workflows import merge, pack, repair, verify
+from fastpath.workflows.loose_patches import open_source
+from fastpath.workflows.submission import sample_beside
 from fastpath.workflows.trained import open_run
 
 pytest.importorskip("urllib3", reason="the remote extra is not installed")
@@ -188,6 +190,15 @@ def test_a_folder_of_a_web_server_is_a_source(local: Path, small_source: Path, s
     for path in local.iterdir():
         assert (tmp_path / "packed" / path.name).read_bytes() == path.read_bytes()
     assert set(server.asked) == {*server.files}, "and nothing else"
+
+
+def test_a_token_may_be_longer_than_any_name(local: Path, small_source: Path, server: Any, tmp_path: Path) -> None:
+    long = "x" * 5000
+    assert verify.run(Path(server.url + long), source=small_source, workers=1).damages == []
+    source = Path(served(small_source, server) + long)
+    pack.run(source, tmp_path / "packed", workers=1)
+    assert len(open_source(source)) == 20
+    assert sample_beside(source) is None
 
 
 @pytest.mark.parametrize(
