@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import math
 import os
@@ -36,20 +37,35 @@ class UserPath(click.Path):
         self._urls = urls
 
     def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return the path, unless it is empty, too long or has a NUL; a URL survives as one, see `urls.as_url`."""
+        """Return the path, unless no file system can hold it; a URL survives as one, see `urls.as_url`."""
         text = str(value)
-        longest = max((len(os.fsencode(part)) for part in text.split("/")), default=0)
-        if not text.strip():
-            self.fail("found an empty path; give a name.", param, ctx)
-        if "\0" in text:
-            self.fail(f"found a NUL in '{text}'; give a path without it.", param, ctx)
-        if "://" not in text and (longest > _NAME_BYTES or len(os.fsencode(text)) > _PATH_BYTES):
-            limits = f"wanted names of at most {_NAME_BYTES} and a path of at most {_PATH_BYTES} bytes"
-            self.fail(f"found a path of {len(os.fsencode(text))} bytes, {limits}; give a shorter one.", param, ctx)
+        problem = _not_a_path(text)
+        if problem:
+            self.fail(problem, param, ctx)
         path = located(text)
         if not self._urls and as_url(path) is not None:
             self.fail("is a URL, wanted a path on this machine: write here, then copy it there.", param, ctx)
         return path
+
+
+def _not_a_path(text: str) -> str:
+    """Return what is wrong with a path, whatever it is to be; empty where nothing is."""
+    if not text.strip():
+        return "found an empty path; give a name."
+    if "\0" in text:
+        return f"found a NUL in '{text}'; give a path without it."
+    if "://" in text:
+        return ""
+    size = len(os.fsencode(text))
+    if size > _PATH_BYTES or max(len(os.fsencode(part)) for part in text.split("/")) > _NAME_BYTES:
+        limits = f"wanted names of at most {_NAME_BYTES} and a path of at most {_PATH_BYTES} bytes"
+        return f"found a path of {size} bytes, {limits}; give a shorter one."
+    try:
+        Path(text).stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # which versions of pathlib answer in different ways
+            return f"found a loop of symbolic links at '{text}'; give the file itself."
+    return ""
 
 
 class Number(click.FloatRange):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fastpath.errors import UsageError
 from fastpath.shards import format as fmt
-from fastpath.urls import as_url
+from fastpath.urls import behind_url
 
 LOCK_PATIENCE_S = 5.0  # workers of a killed run die within moments and take its lock with them
 SUFFIX = ".fastpath-partial"
@@ -55,7 +55,7 @@ def check_apart(target: Path, inputs: Iterable[Path]) -> None:
     """
     end, root = target.resolve(), root_of(target).resolve()
     for given in inputs:
-        if as_url(given) is not None and not given.exists():
+        if behind_url(given) is not None:
             continue
         path = given.resolve()
         if path in (end, *end.parents):

@@ -98,7 +98,7 @@ PATHS = (
     "a\0b", "caf\udce9", "{markup}", "{escape}", "{line}", "http:///", "nothing://host/x", "-", "--",
 )  # fmt: skip
 
-NO_PATHS = ("", " ", "x" * 300, "y/" * 3000, "a\0b", "caf\udce9")
+NO_PATHS = ("", " ", "x" * 300, "y/" * 3000, "a\0b", "caf\udce9", "{loop}")
 
 # What is given together and contradicts itself, is missing, or is not known.
 PAIRS = (
