@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import sys
 import zlib
@@ -280,7 +281,8 @@ def things(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
             patches = folder / f"patches{number}"
             write_kaggle_folder(patches, num_train=48, num_test=4, num_slides=6, seed=7 + len(number))
             pack.run(patches, folder / f"store{number}", workers=1)
-            train.run(folder / "store", folder / f"run{number}", parse(TINY), resolve("cpu"))
+        train.run(folder / "store", folder / "run", parse(TINY), resolve("cpu"))
+        shutil.copytree(folder / "run", folder / "run2")
         Image.fromarray(np.full((512, 512, 3), 200, np.uint8)).save(folder / "slide.tif")
         _odd(folder)
 
@@ -384,8 +386,6 @@ def test_bad_input_is_one_line(
 
 def _filled(word: str, things: Path, tmp_path: Path, command: str) -> str:
     """Return a word with the paths that it stands for."""
-    import shutil
-
     from fastpath.shards.reader import open_store
 
     def place(found: re.Match[str]) -> str:
