@@ -133,7 +133,7 @@ def hold(target: Path) -> int:
         if descriptor is not None:
             try:
                 _prove(root)
-                _mark(root)
+                _mark(target)
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -230,9 +230,14 @@ def _prove(root: Path) -> None:
         raise _foreign(root, strange)
 
 
-def _mark(root: Path) -> None:
-    with contextlib.suppress(FileExistsError), (root / MARK).open("xb") as file:
-        file.write(_MARK_TEXT)
+def _mark(target: Path) -> None:
+    """Put the mark into a directory that is proven to be fastpath's, and thus empty where the mark is missing."""
+    try:
+        with contextlib.suppress(FileExistsError), (root_of(target) / MARK).open("xb") as file:
+            file.write(_MARK_TEXT)
+    except OSError:  # a full disk is left as it was
+        clear(target)
+        raise
 
 
 def _strange(folder: Path, known: re.Pattern[str], but: Container[str] = ()) -> str:

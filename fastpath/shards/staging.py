@@ -11,7 +11,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,18 +174,20 @@ def stage(
     try:
         lock = place.hold(target)
     except OSError as error:
-        raise UsageError(target, f"cannot be written ({error.strerror})", "choose another place for -o") from None
+        raise as_failure(target, error) from None
     found = _plan_of(staging)
     ours = not found  # nothing is there but what this run makes
     try:
         place.check_unchanged(target, replaces, overwrite=replaces is not None)
         ours = _prepare(staging, plan, found, num_shards, resume=resume) or ours
         yield staging
-    except (UsageError, IntegrityError):
-        if ours and not resume:  # wrong input leaves nothing behind; a kill, a full disk or Ctrl-C keeps what is done
+    except (FastpathError, OSError) as error:
+        # Wrong input leaves nothing behind; a kill, Ctrl-C and a full disk keep what is finished, if anything is.
+        wrong = isinstance(error, UsageError | IntegrityError) and not resume
+        if ours and (wrong or not any(staging.store.glob("shard-*.npy"))):
             place.clear(target)
-        raise
-    except OSError as error:
+        if isinstance(error, FastpathError):
+            raise
         raise as_failure(Path(error.filename or target), error, remedy=f"make room, then {again}") from None
     finally:
         os.close(lock)
@@ -197,19 +199,23 @@ def settle(target: Path) -> None:
     if lock is None:
         return
     try:
-        staging = Staging(target)
-        commit = staging.root / place.COMMIT
-        place.end_exchange(target)
-        if not commit.exists():
-            done = target.exists() and not staging.store.exists()
-        else:
-            done = commit.read_text(encoding="ascii", errors="replace") != _manifest_hash(staging.store)
-        if done:  # what is left is the store that made way, or nothing
-            place.clear(target)
-        else:
-            commit.unlink(missing_ok=True)
+        with suppress(OSError):  # of a place that cannot be written, staging tells
+            _settle(Staging(target))
     finally:
         os.close(lock)
+
+
+def _settle(staging: Staging) -> None:
+    place.end_exchange(staging.target)
+    commit = staging.root / place.COMMIT
+    if not commit.exists():
+        done = staging.target.exists() and not staging.store.exists()
+    else:
+        done = commit.read_text(encoding="ascii", errors="replace") != _manifest_hash(staging.store)
+    if done:  # what is left is the store that made way, or nothing
+        place.clear(staging.target)
+    else:
+        commit.unlink(missing_ok=True)
 
 
 def _manifest_hash(store: Path) -> str:

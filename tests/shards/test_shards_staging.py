@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -346,3 +347,24 @@ class TestOverwriting:
         header = fmt.npy_header((ROWS, *SHAPE))
         manifest = b'{\n "format": "fastpath-store"\n}\nnew'
         return {fmt.shard_name(0): header + bytes(ROWS * 48), fmt.MANIFEST: manifest, fmt.SPLIT: b"new"}
+
+
+@pytest.mark.parametrize("at", [place.MARK, place.PLAN, ""])
+def test_a_full_disk_is_left_as_it_was_where_nothing_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    usual = os.open
+
+    def full(path: str | Path, flags: int, *told: int, **named: int) -> int:
+        if at and Path(path).name.lstrip(".").startswith(at) and flags & os.O_CREAT:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return usual(path, flags, *told, **named)
+
+    def opened(path: Path, mode: str = "r", *told: int, **named: int) -> object:
+        return os.fdopen(full(path, os.O_RDWR | os.O_CREAT), mode.replace("x", "w"), *told, **named)
+
+    monkeypatch.setattr(os, "open", full)
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(FastpathError, match=r"(?i)no space (is )?left"), stage(tmp_path / "store", "plan", 1):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(tmp_path.iterdir()) == []
