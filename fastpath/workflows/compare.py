@@ -90,7 +90,7 @@ class CompareResult:
         num_patches: Validation patches.
         num_groups: Slides that were drawn whole; 0 where patches were drawn.
         decided_by: The test that the verdicts rest on.
-        store: Where the patches lie.
+        store: The name of the store, or of the first table.
         split_kind: How the store was divided.
         output: Where comparison.json, comparison.png and predictions.parquet lie.
     """
@@ -151,7 +151,7 @@ def run(
     labels_N = store.labels_N[rows_N]
     groups_N = None if store.groups_N is None else store.groups_N[rows_N]
     models = [(one.config.model.name, one.checkpoint.epoch) for one in trained]
-    place = str(store)
+    place = store.name
     result = compare(models, names, labels_N, logits_RN, groups_N, store=place, kind=table.kind, output=output)
     journals = [_epochs(one.path.parent / directory.JOURNAL) for one in trained]
     write(output, result, labels_N, logits_RN, names, journals, store.ids_N[rows_N])
@@ -284,7 +284,6 @@ def write(
     pd.DataFrame(columns).to_parquet(table, index=False)
     title = f"{result.num_patches:,} validation patches of a {result.split_kind} split"
     facts = {key: value for key, value in asdict(result).items() if key != "output"}
-    facts["store"] = Path(result.store).resolve().name
     content = {
         PREDICTIONS: table.getvalue(),
         PICTURE: compare_figure.draw(names, labels_N, logits_RN, journals, title),

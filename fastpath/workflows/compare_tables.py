@@ -54,7 +54,7 @@ def run(paths: Sequence[Path], output: Path | None = None) -> CompareResult:
     logits_RN = np.stack([same["logit"].to_numpy(np.float32) for same in aligned])
     groups_N = first["group"].to_numpy(object) if "group" in first and first["group"].notna().all() else None
     names = compare.short_names([path if path.is_dir() else path.with_suffix("") for path in paths])
-    models, place = [("", 0)] * len(names), str(found[0])
+    models, place = [("", 0)] * len(names), found[0].name
     result = compare.compare(models, names, labels_N, logits_RN, groups_N, store=place, kind="table's", output=output)
     ids_N = first["id"].to_numpy(object)
     compare.write(output, result, labels_N, logits_RN, names, [[] for _ in names], ids_N)

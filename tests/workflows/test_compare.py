@@ -81,6 +81,7 @@ def test_the_command_measures_all_runs_on_the_same_patches(
     assert pair["delong_p"] == pytest.approx(exact.p_value)
     assert (values["num_groups"], values["decided_by"]) == (0, "DeLong")  # two slides are too few to draw
     assert (tmp_path / "compared" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert values.pop("output") == str(tmp_path / "compared")
     assert json.loads((tmp_path / "compared" / "comparison.json").read_text()) == values
 
 
