@@ -14,7 +14,7 @@ import xxhash
 
 from fastpath import __version__
 from fastpath.errors import DataError, IntegrityError, StoreError, UsageError
-from fastpath.files import temporary_name
+from fastpath.files import open_regular, temporary_name
 from fastpath.ingest.quality import Flag, counts, flags_of, parse
 from fastpath.ingest.sources.listing import check_ids
 from fastpath.shards import format as fmt
@@ -26,6 +26,7 @@ from fastpath.workflows.pack import default_split
 from fastpath.workflows.verify import check_statements
 
 Advance = Callable[[int, int], None]
+COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,38 +124,37 @@ def _in_order(stores: list[Store]) -> list[Store]:
 
 def _copy_shards(stores: Sequence[Store], staging: Staging, advance: Advance | None) -> list[fmt.ShardEntry]:
     """Copy all shards but those that an earlier run has copied."""
-    sources = [(store, number, entry) for store in stores for number, entry in enumerate(store.manifest.shards)]
-    names = [fmt.shard_name(number) for number in range(len(sources))]
-    there = [has_hash(staging.store / name, entry.hash) for name, (*_, entry) in zip(names, sources, strict=True)]
-    missing = sum(entry.rows for (*_, entry), copied in zip(sources, there, strict=True) if not copied)
+    sources = [(store, number) for store in stores for number in range(len(store.manifest.shards))]
+    shards = [
+        store.manifest.shards[number].model_copy(update={"file": fmt.shard_name(at)})
+        for at, (store, number) in enumerate(sources)
+    ]
+    there = {shard.file for shard in shards if has_hash(staging.store / shard.file, shard.hash)}
+    missing = sum(shard.rows for shard in shards if shard.file not in there)
     staging.check_room(missing * int(np.prod(stores[0].manifest.patch_shape)))
     done, total = 0, sum(len(store) for store in stores)
-    for (store, number, entry), name, copied in zip(sources, names, there, strict=True):
-        if not copied:
-            if store.remote is not None:
-                store.remote.fetch_shard(number, store.shard_bytes(number))
-            _copy(store.path / entry.file, staging.store / name, entry.hash)
-        done += entry.rows
+    for (store, number), shard in zip(sources, shards, strict=True):
+        if shard.file not in there:
+            _copy(store, number, staging.store / shard.file)
+        done += shard.rows
         if advance:
             advance(min(done, total), total)
-    return [
-        fmt.ShardEntry(file=name, rows=entry.rows, hash=entry.hash)
-        for name, (*_, entry) in zip(names, sources, strict=True)
-    ]
+    return shards
 
 
-def _copy(source: Path, target: Path, wanted: str) -> None:
-    """Copy a shard, on disk and under its name only when it has its hash."""
-    temporary = temporary_name(target)
-    try:
-        shutil.copyfile(source, temporary)
-    except FileNotFoundError as error:
-        raise StoreError(source, f"cannot be read ({error.strerror})", "repair it") from None
-    if fmt.hash_file(temporary) != wanted:
+def _copy(store: Store, number: int, target: Path) -> None:
+    """Copy a shard; it is on disk, and has its hash, before it gets its name."""
+    entry, temporary = store.manifest.shards[number], temporary_name(target)
+    source = store.path / entry.file
+    if store.remote is not None:
+        store.remote.fetch_shard(number, store.shard_bytes(number))
+    with open_regular(source, follow=False, kind=StoreError) as read, temporary.open("xb") as file:
+        shutil.copyfileobj(read, file, COPY_BYTES)
+        file.flush()
+        os.fsync(file.fileno())
+    if fmt.hash_file(temporary) != entry.hash:
         problem = "found other bytes than the manifest's hash"
         raise IntegrityError(source, problem, "run 'fastpath repair' on that store")
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
     temporary.replace(target)
 
 

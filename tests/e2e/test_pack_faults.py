@@ -402,7 +402,7 @@ def test_a_merge_goes_on_after_a_kill_and_leaves_nothing(
             (partial.store / "shard-00003.npy").write_bytes(b"")
         copied.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(merge, "_copy", lambda *told, usual=merge._copy: (copied.append(told[1].name), usual(*told)))
+            patch.setattr(merge, "_copy", lambda *told, usual=merge._copy: (copied.append(told[2].name), usual(*told)))
             merge.run([first], merged)
         assert copied == (["shard-00003.npy"] if spoilt else [])
         assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "merged"]
