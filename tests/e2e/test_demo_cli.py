@@ -24,7 +24,8 @@ def _invoke(*arguments: object) -> Result:
 def test_it_goes_the_whole_road_and_judges_the_auc(cpu_bfloat16: bool, tmp_path: Path) -> None:
     outcome = _invoke("-o", tmp_path / "demo", *SMALL, "--json")
     report = json.loads(outcome.stdout)
-    assert json.loads((tmp_path / "demo" / "demo.json").read_text()) == report
+    within = {name: name for name in ("patches", "store", "run", "evaluation")}
+    assert json.loads((tmp_path / "demo" / "demo.json").read_text()) == report | within
     assert list(report["seconds"]) == ["draw", "pack", "verify", "train", "evaluate"]
     for place, file in (
         ("patches", "train_labels.csv"),
@@ -47,9 +48,12 @@ def test_it_goes_the_whole_road_and_judges_the_auc(cpu_bfloat16: bool, tmp_path:
     assert json.loads(again.stdout)["auc"] == report["auc"]
 
 
-def test_other_peoples_files_are_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mark", [None, "", "{}", "[]", '{"passed": true}'])
+def test_other_peoples_files_are_left_alone(tmp_path: Path, mark: str | None) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("keep")
+    if mark is not None:
+        (tmp_path / "demo.json").write_text(mark)
     outcome = _invoke("-o", tmp_path, *SMALL)
     assert isinstance(outcome.exception, UsageError)
     assert (tmp_path / "run" / "thesis.txt").read_text() == "keep"
