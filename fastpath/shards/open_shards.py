@@ -13,7 +13,7 @@ import resource
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 from fastpath.errors import IntegrityError, StoreError
 from fastpath.files import open_regular
 from fastpath.shards import format as fmt
+from fastpath.shards.remote import Remote
 
 LOOK_S = 0.25  # between two looks at whether files have changed: under a microsecond for each that is open
 RESERVED = 256  # descriptors left to all else that the process does
@@ -32,11 +33,13 @@ class _Shard:
 
     __slots__ = ("descriptor",)
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
+    def __init__(self, path: Path) -> None:
+        with open_regular(path, follow=False, kind=StoreError) as file:
+            self.descriptor = os.dup(file.fileno())
 
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        close(self.descriptor)
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
 
 
 class OpenShards:
@@ -45,14 +48,14 @@ class OpenShards:
     Args:
         path: The store's directory.
         manifest: What it says of itself.
-        fetch: Called with the number and size of a shard before it is opened for the first time.
+        remote: Where shards are fetched from before they are opened; None for a store on disk.
         watched: The manifest's stamp, where the store is replaced when that file is; None where it is not.
     """
 
     def __init__(
-        self, path: Path, manifest: fmt.Manifest, fetch: Callable[[int, int], None], watched: fmt.Stamp | None
+        self, path: Path, manifest: fmt.Manifest, remote: Remote | None = None, watched: fmt.Stamp | None = None
     ) -> None:
-        self._path, self._manifest, self._fetch, self._watched = path, manifest, fetch, watched
+        self._path, self._manifest, self._remote, self._watched = path, manifest, remote, watched
         self._patch_bytes = int(np.prod(manifest.patch_shape))
         self._open: dict[int, _Shard] = {}
         self._stamps: dict[int, fmt.Stamp] = {}
@@ -110,8 +113,8 @@ class OpenShards:
         """Open a shard, and close the one opened first if there are as many as there may be."""
         entry = self._manifest.shards[number]
         shape = (entry.rows, *self._manifest.patch_shape)
-        if number not in self._stamps:
-            self._fetch(number, fmt.HEADER_BYTES + entry.rows * self._patch_bytes)
+        if self._remote is not None and number not in self._stamps:
+            self._remote.fetch_shard(number, fmt.HEADER_BYTES + entry.rows * self._patch_bytes)
         with self._lock:
             shard = self._open.get(number)
             if shard is not None:
@@ -129,15 +132,13 @@ class OpenShards:
 
     def _descriptor(self, path: Path) -> _Shard:
         try:
-            file = open_regular(path, follow=False, kind=StoreError)
-        except StoreError as error:
-            cause = error.__cause__
-            if not (isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE) and self._open):
-                raise StoreError(path, error.problem, "run 'fastpath verify'") from None
-            self._open.clear()  # somebody else needs more than was thought
-            file = open_regular(path, follow=False, kind=StoreError)
-        with file:
-            return _Shard(os.dup(file.fileno()))
+            return _Shard(path)
+        except (OSError, StoreError) as error:
+            if self._open and _exhausted(error):
+                self._open.clear()  # somebody else needs more than was thought
+                return _Shard(path)
+            problem = error.problem if isinstance(error, StoreError) else f"cannot be read ({error.strerror})"
+            raise StoreError(path, problem, "run 'fastpath verify'") from None
 
     def _check_header(self, shard: _Shard, path: Path, shape: tuple[int, ...]) -> None:
         """Check a shard's size and header. It is known in advance, so none is parsed: numpy's parser trips over damage.
@@ -175,6 +176,13 @@ class OpenShards:
 
 _REMEDY = "run 'fastpath verify' on the store, and leave it alone while it is read"
 _living: weakref.WeakSet[OpenShards] = weakref.WeakSet()
+
+
+def _exhausted(error: BaseException | None) -> bool:
+    """Return whether an error is, or comes of, the lack of descriptors."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return error is not None and _exhausted(error.__cause__)
 
 
 def _allowed() -> int:

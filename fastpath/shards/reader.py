@@ -37,7 +37,7 @@ class Store:
     ) -> None:
         self.path, self.manifest, self.remote, self._seen = path, manifest, remote, seen
         self._index = Index(path / fmt.INDEX, manifest)
-        self._shards = OpenShards(path, manifest, self._fetch, seen)
+        self._shards = OpenShards(path, manifest, remote, seen)
 
     def __reduce__(self) -> tuple[type[Store], tuple[Path, fmt.Manifest, Remote | None, fmt.Stamp | None]]:
         """Travel to another process as a place and not as pixels: there the files are opened anew."""
@@ -79,11 +79,6 @@ class Store:
     def fingerprint(self) -> str:
         """32 hex digits that name the content: ids, labels, groups and pixels in row order."""
         return self.manifest.fingerprint
-
-    def _fetch(self, number: int, wanted_bytes: int) -> None:
-        """Bring a shard into the cache of a store behind a URL."""
-        if self.remote is not None:
-            self.remote.fetch_shard(number, wanted_bytes)
 
     def shard_bytes(self, number: int) -> int:
         """Return the size that the manifest gives a shard's file, header included."""

@@ -5,6 +5,7 @@ Nothing is written outside the target, nothing waits for ever, and no claim cost
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -275,6 +276,13 @@ AT_OPEN: dict[str, Forge] = {
     **{f"row {value}": index(row=at(3, value)) for value in (-1, 4, 2**31 - 1, -(2**31), None)},
     "a place twice": index(row=at(3, 2)),
     "a group of 5,000 letters": index(group=at(3, "g" * 5000)),
+    "a group of two megabytes for all": index(group=lambda groups: ["g" * ((2 << 20) - 100)] * len(groups)),
+    "an id of 3 megabytes": index(id=at(3, "a" * (3 << 20))),
+    "a hundred million rows in no file": told(
+        num_patches=10**8,
+        class_counts={"0": 10**8, "1": 0, "unlabelled": 0},
+        shards=lambda shards: [shards[0] | {"rows": 10**8}],
+    ),
     "a row without a group": index(group=at(3, None)),
     "labels as text": index(lambda table: table.set_column(1, "label", pa.array(["0"] * len(table)))),
     "labels as 64 bits": index(lambda table: table.set_column(1, "label", table["label"].cast(pa.int64()))),
@@ -519,3 +527,37 @@ def test_what_lies_in_a_split_is_found(made: tuple[Path, Path], store: Path, cas
     assert outside(store).keys() - before.keys() == {
         f"place/merged/{path.name}" for path in made[1].iterdir() if path.is_file()
     }
+
+
+def test_repair_clears_what_a_killed_one_left(made: tuple[Path, Path], store: Path) -> None:
+    ours = [f".shard-00001.npy.{'0' * 16}.tmp", f".split.json.{'a' * 16}.tmp"]
+    former = ["shard-00001.npy.rebuilt", "shard-00001.npy.rebuilt.4711.tmp"]
+    others = ["shard-00001.npy.rebuilt.mine", ".shard-00099.npy.0000.tmp", "notes.txt"]
+    for name in ours:
+        (store / name).write_bytes(b"half a file")
+    assert damages(store) == set(), "what the next writer removes is no damage"
+    for name in [*former, *others]:
+        (store / name).write_bytes(b"half a file")
+    assert damages(store) == {*former, *others}
+    (store / "shard-00001.npy").unlink()
+    found = repair.run(store, made[0], workers=1)
+    assert found.repaired == ["shard-00001.npy"]
+    assert {damage.file for damage in found.damages} == set(others)
+    assert {path.name for path in store.iterdir()} == {*(path.name for path in made[1].iterdir()), *others}
+
+
+def test_a_repair_that_cannot_write_leaves_all_as_it_was(
+    made: tuple[Path, Path], store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (store / "shard-00001.npy").write_bytes(b"half a file")
+    before = {path.name: path.read_bytes() for path in store.iterdir()}
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert "no space is left" in refused(lambda: repair.run(store, made[0], workers=1))
+    assert {path.name: path.read_bytes() for path in store.iterdir()} == before
+    assert repair.run(store, made[0], workers=1).repaired == ["shard-00001.npy"]
+    assert damages(store) == set()
