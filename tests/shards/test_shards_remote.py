@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import pytest
 import torch
 
 from fastpath.config import parse
-from fastpath.errors import DataError, IntegrityError, StoreError, UsageError
+from fastpath.errors import DataError, FastpathError, IntegrityError, StoreError, UsageError
 from fastpath.ingest.split import read_split, write_split
 from fastpath.runtime import Runtime
 from fastpath.shards import format as fmt
-from fastpath.shards import remote
+from fastpath.shards import remote, transfer
 from fastpath.shards.reader import open_store
 from fastpath.types import Split
 from fastpath.workflows import pack, train, verify
@@ -133,6 +134,40 @@ def test_what_cannot_be_done_with_a_url(local: Path) -> None:
         open_store("nosuch://bucket/store")
     with pytest.raises(StoreError, match="divide it where it lies"):
         write_split(open_store("memory://bucket/store"))
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "status"),
+    [
+        (PermissionError("no, SIG: sig=SECRET"), "access is refused", 2),
+        (FileNotFoundError("nothing"), "was not found", 2),
+        (TimeoutError("too long"), r"cannot be reached .* in 2 attempts", 1),
+        (ConnectionResetError("gone"), r"cannot be reached .* in 2 attempts", 1),
+        (OSError(5, "Input/output error"), "cannot be read", 1),
+        (RuntimeError("two\nlines of https://u:SECRET@host/x"), "cannot be read", 1),
+        (None, r"silent or too slow .* in 2 attempts", 1),
+    ],
+    ids=str,
+)
+def test_what_another_file_system_raises_is_one_line(
+    error: Exception | None, told: str, status: int, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    def fail(*_: object, **__: object) -> None:
+        if error is None:
+            over.wait(5)
+        raise error or TimeoutError
+
+    patience = transfer.Patience(connect_s=0.1, silence_s=0.1, attempts=2, pause_s=0.01)
+    monkeypatch.setattr(transfer, "PATIENCE", patience)
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "open", fail)
+    with pytest.raises(FastpathError, match=told) as caught:
+        open_store("memory://bucket/store")
+    over.set()
+    assert caught.value.exit_status == status
+    assert "\n" not in str(caught.value)
+    assert "SECRET" not in str(caught.value)
 
 
 def test_a_folder_behind_a_url_is_a_source(kaggle_folder: Path, local: Path, tmp_path: Path) -> None:
