@@ -207,7 +207,7 @@ class Attempts:
         torn = [name for name, kind in kinds.items() if not kind]
         if torn:
             return f"left {torn} neither old nor new"
-        if self.command.closing in found and not set.intersection(*map(set, kinds.values())):
+        if self.command.closing in found and not {"old", "new"}.intersection(*kinds.values()):
             return f"left {self.command.closing} beside files of another set: {kinds}"
         return ""
 

@@ -50,7 +50,64 @@ def test_a_sample_of_moments(tmp_path: Path) -> None:
     assert killed(tmp_path, *quick, every=23, first=4) >= 10
 
 
+# Commands that are not safe, in place of fastpath's: the harness must see it.
+UNSAFE = """
+import json, os, sys
+from pathlib import Path
+import nursery
+from commands import Command
+
+def in_place(_):
+    for name in ("closing", "other"):
+        with open(f"work/{name}", "wb") as file:
+            file.write(b"something new")
+    return 0
+
+def littering(_):
+    Path("work/temporary").write_bytes(b"something new")
+    os.rename("work/temporary", "work/closing")
+    Path(f"work/{os.getpid()}.tmp").write_bytes(b"")
+    os.unlink(f"work/{os.getpid()}.tmp")
+    return 0
+
+def reading(_):
+    if Path("work/other").read_bytes() == b"old":
+        Path("work/other").unlink()
+        return in_place(_)
+    return 1
+
+nursery.PREPARE["!old"] = lambda path: path.write_bytes(b"old")
+os.chdir(sys.argv[1])
+start = (("!old", "work/closing"), ("!old", "work/other"))
+told = {}
+files = {"in_place": ("work/closing", "work/other"), "littering": ("work/closing",), "reading": ()}
+for call in (in_place, littering, reading):
+    nursery._call = call
+    command = Command((), start=start, files=files[call.__name__], closing="work/closing")
+    attempts = nursery.Attempts(Path.cwd(), command)
+    told[call.__name__] = [attempts.kill(point) for point in attempts.points()]
+print(json.dumps(told))
+"""
+
+
+def test_the_harness_sees_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    ended = subprocess.run(
+        [sys.executable, "-c", UNSAFE, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
+    )
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert "left ['work/closing'] neither old nor new" in told["in_place"]  # emptied, or half of it written
+    assert any("beside files of another set" in fault for fault in told["in_place"])
+    assert any("behind" in fault for fault in told["littering"])
+    assert any("cannot be run again" in fault for fault in told["reading"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READY)
 def test_every_moment(tmp_path: Path, name: str) -> None:
-    assert killed(tmp_path, name, every=5 if COMMANDS[name].slow else 1) >= 10
+    assert killed(tmp_path, name, every=3 if COMMANDS[name].slow else 1) > 5
