@@ -181,10 +181,16 @@ class Index:
                 data = np.frombuffer(ids.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
                 self._check_names(ids, offsets, data)
                 hashes.append(_hashes(offsets - offsets[0], data, weights))
-        hash_N = np.sort(np.concatenate(hashes))
-        if (hash_N[1:] == hash_N[:-1]).any():  # by chance, once in many stores
-            ids = self.read(["id"])["id"].to_pylist()
-            if len(set(ids)) != len(ids):
+        hash_N = np.concatenate(hashes)
+        ascending = np.sort(hash_N)
+        if (ascending[1:] == ascending[:-1]).any():  # by chance, once in many stores
+            self._refuse_repeats(hash_N)
+
+    def _refuse_repeats(self, hash_N: np.ndarray) -> None:
+        """Compare the ids whose hashes agree."""
+        order, ids = np.argsort(hash_N, kind="stable"), self.read(["id"])["id"]
+        for at in np.flatnonzero(hash_N[order][1:] == hash_N[order][:-1]):
+            if ids[int(order[at])] == ids[int(order[at + 1])]:
                 raise self._wrong("found an id twice")
 
     def _id_blocks(self, parquet: pq.ParquetFile) -> Iterator[pa.Array]:
