@@ -27,8 +27,8 @@ from fastpath.files import open_regular
 
 # The pickle holds names and numbers, a few hundred bytes a tensor: a network of 100,000 tensors stays below.
 _PICKLE_BYTES_MAX = 64 << 20
-_VALUES_MAX = 4_000_000  # an optimiser has three a parameter
-_DEPTH_MAX = 32
+_VALUES_MAX = 1_000_000  # an optimiser has three a parameter
+_DEPTH_MAX = 16
 _ZIP = b"PK\x03\x04"
 _CALLED = re.compile(
     r"collections OrderedDict|torch \w+Storage|torch\.storage (Untyped|Typed)Storage|torch Size"

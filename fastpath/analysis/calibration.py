@@ -135,20 +135,34 @@ def from_dict(values: dict[str, Any]) -> Calibrator:
         ValueError: A number is out of range, or the method unknown.
     """
     method = values["method"]
-    if method not in _FITS:
-        raise ValueError(f"unknown method '{method}'")
+    if not isinstance(method, str) or method not in _FITS:
+        raise ValueError("the method is unknown")
+    if not isinstance(values["kept"], bool):
+        raise ValueError("'kept' is neither true nor false")
     if "knots" in values:
-        knots, heights = (tuple(float(value) for value in values[key]) for key in ("knots", "heights"))
-        if len(knots) != len(heights) or not knots or list(knots) != sorted(knots) or list(heights) != sorted(heights):
+        knots, heights = (tuple(map(_number, values[key])) for key in ("knots", "heights"))
+        if (
+            len(knots) != len(heights)
+            or not knots
+            or list(knots) != sorted(set(knots))
+            or list(heights) != sorted(heights)
+        ):
             raise ValueError("knots and heights must rise together")
-        return Calibrator(method, knots_K=knots, heights_K=heights, kept=bool(values["kept"]))
+        return Calibrator(method, knots_K=knots, heights_K=heights, kept=values["kept"])  # type: ignore[arg-type]
     if method == "temperature":
-        slope, intercept = 1 / float(values["temperature"]), 0.0
+        slope, intercept = 1 / _number(values["temperature"]), 0.0
     else:
-        slope, intercept = float(values["slope"]), float(values["intercept"])
+        slope, intercept = _number(values["slope"]), _number(values["intercept"])
     if not (math.isfinite(slope) and math.isfinite(intercept) and slope > 0):
         raise ValueError(f"slope {slope} and intercept {intercept}")
-    return Calibrator(method, slope=slope, intercept=intercept, kept=bool(values["kept"]))
+    return Calibrator(method, slope=slope, intercept=intercept, kept=values["kept"])  # type: ignore[arg-type]
+
+
+def _number(value: object) -> float:
+    """Return a finite number; NaN is above and below nothing, and so in any order."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"found {str(value)[:40]}, wanted a finite number")
+    return float(value)
 
 
 @dataclass(frozen=True, slots=True)

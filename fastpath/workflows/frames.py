@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastpath.errors import DataError
 from fastpath.files import read_regular
 from fastpath.text import from_cell, to_csv
+from fastpath.workflows import checked_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,14 +17,29 @@ if TYPE_CHECKING:
 SUFFIXES = (".parquet", ".csv")
 TEXTS = ("id", "group", "slide", "wsi", "kind", "store", "store_fingerprint", "split_fingerprint")
 """Columns of text, also where they look like numbers or like a missing value: '007' and 'NA' are names."""
-BYTES_MAX = 1 << 32
-"""Of a table: 4 GiB, some 40 million patches."""
 _MISSING = ("", "NA", "NaN", "nan", "None", "null")
 
 
-def read(path: Path) -> pd.DataFrame:
-    """Return a table of a regular file; raises as `read_regular`, and as `parse`."""
-    return parse(read_regular(path, bytes_max=BYTES_MAX, follow=True, kind=DataError), path)
+def read(path: Path, remedy: str) -> tuple[pd.DataFrame, bytes]:
+    """Read a table.
+
+    Args:
+        path: The file; a symbolic link is followed.
+        remedy: What to do about one that cannot be read.
+
+    Returns:
+        The frame and the file's bytes.
+
+    Raises:
+        DataError: It is no regular file, too large, damaged, or its values are not those that were written.
+    """
+    content = read_regular(path, bytes_max=checked_table.BYTES_MAX, follow=True, kind=DataError)
+    try:
+        return parse(content, path), content
+    except Exception as error:
+        # pandas and Arrow raise what they like over a damaged file.
+        reason = " ".join(str(error)[:500].split())[:120] or type(error).__name__
+        raise DataError(path, f"cannot be read as a table ({reason})", remedy) from None
 
 
 def parse(content: bytes, path: Path) -> pd.DataFrame:
@@ -36,6 +52,7 @@ def parse(content: bytes, path: Path) -> pd.DataFrame:
     import pandas as pd
 
     if path.suffix != ".csv":
+        checked_table.check(content)
         return pd.read_parquet(io.BytesIO(content))
     names = pd.read_csv(io.BytesIO(content), nrows=0).columns
     missing = {name: _MISSING for name in names if name not in TEXTS}
@@ -50,9 +67,9 @@ def render(frame: pd.DataFrame, path: Path) -> bytes:
     """Return a table as the content of a file of this name; `parse` returns it."""
     if path.suffix == ".csv":
         return to_csv(list(frame.columns), ([_cell(value) for value in row] for row in frame.itertuples(index=False)))
-    content = io.BytesIO()
-    frame.to_parquet(content, index=False)
-    return content.getvalue()
+    import pyarrow as pa
+
+    return checked_table.to_bytes(pa.Table.from_pandas(frame, preserve_index=False))
 
 
 def _cell(value: Any) -> object:  # noqa: ANN401 (whatever a column holds)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastpath.errors import DataError, UsageError
-from fastpath.files import read_regular, write_durably
+from fastpath.files import write_durably
 from fastpath.ingest.split import SplitTable
 from fastpath.workflows import frames
 
@@ -45,6 +45,8 @@ WEIGHTS: Mapping[Kind, float] = {
     Kind.PSEUDO_LABEL: 1.0,
 }
 """How often each is drawn where an unmined patch is drawn once."""
+WEIGHT_MAX = 1e6
+"""A patch of more is all that an epoch of a million would draw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +96,7 @@ def read(path: Path) -> MinedTable:
         DataError: It cannot be read, lacks a column, or holds a value out of range or a patch twice.
     """
     remedy = "give a table that 'fastpath mine' wrote"
-    content = read_regular(path, bytes_max=frames.BYTES_MAX, follow=True, kind=DataError)
-    try:
-        frame = frames.parse(content, path)
-    except Exception as error:
-        # pandas and Arrow raise what they like over a damaged file.
-        reason = " ".join(str(error).split())[:120]
-        raise DataError(path, f"cannot be read as a table ({reason})", remedy) from None
+    frame, content = frames.read(path, remedy)
     missing = [name for name in COLUMNS if name not in frame]
     if missing:
         raise DataError(path, f"found no column '{missing[0]}', wanted {', '.join(COLUMNS)}", remedy)
@@ -114,7 +110,8 @@ def _check_values(path: Path, frame: pd.DataFrame) -> None:
     for name, good_N, wanted in (
         ("kind", frame["kind"].isin([str(kind) for kind in Kind]).to_numpy(), f"one of {', '.join(Kind)}"),
         ("label", np.isin(_numbers(frame["label"]), (0.0, 1.0)), "0 or 1"),
-        ("weight", np.isfinite(weight_N) & (weight_N >= 0), "a number from 0 on"),
+        ("weight", (weight_N >= 0) & (weight_N <= WEIGHT_MAX), f"a number of 0 to {WEIGHT_MAX:g}"),
+        ("id", frame["id"].notna().to_numpy(), "a name"),
         ("id", ~frame.duplicated(["id", "store_fingerprint"]).to_numpy(), "each patch once"),
     ):
         bad = np.flatnonzero(~good_N)

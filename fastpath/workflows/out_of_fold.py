@@ -5,7 +5,6 @@ Columns `id`, `group`, `label`, `logit` and `fold`; a row's logit is of the netw
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,9 +52,7 @@ def write(path: Path, store: Store, rows_N: np.ndarray, logits_N: np.ndarray, fo
             "fold": folds_N.astype(np.int16),
         }
     )
-    content = io.BytesIO()
-    frame.to_parquet(content, index=False)
-    write_durably(path, content.getvalue())
+    write_durably(path, frames.render(frame, path))
     return frame
 
 
@@ -65,19 +62,16 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         DataError: It cannot be read, lacks one of these, names a patch twice, or a logit is not finite.
     """
+    import pandas as pd
+
     output_place.check_whole(path)
     remedy = "give the out_of_fold.parquet of 'fastpath train --folds'"
-    try:
-        frame = frames.read(path)
-        logits_N = frame["logit"].to_numpy(np.float64)
-        names = frame["id"]
-    except KeyError as error:
-        raise DataError(path, f"found no column {error}, wanted {', '.join(COLUMNS)}", remedy) from None
-    except DataError:
-        raise
-    except Exception as error:
-        # pandas and Arrow raise what they like over a damaged file.
-        raise DataError(path, f"cannot be read as a table ({' '.join(str(error).split())[:120]})", remedy) from None
+    frame, _ = frames.read(path, remedy)
+    missing = [name for name in ("id", "logit") if name not in frame]
+    if missing:
+        raise DataError(path, f"found no column '{missing[0]}', wanted {', '.join(COLUMNS)}", remedy)
+    logits_N = np.asarray(pd.to_numeric(frame["logit"], errors="coerce"), np.float64)
+    names = frame["id"]
     if not np.isfinite(logits_N).all() or names.duplicated().any():
         problem = "a logit that is not finite" if not np.isfinite(logits_N).all() else "a patch twice"
         raise DataError(path, f"found {problem}, wanted one finite logit a patch", remedy)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from fastpath.analysis import metrics
 from fastpath.analysis.intervals import MIN_SLIDES
 from fastpath.errors import DataError
+from fastpath.workflows import checked_table
 
 Floats = NDArray[np.float64]
 
@@ -138,7 +138,6 @@ def to_parquet(table: ScoredTable, calibrated_N: Floats) -> bytes:
         calibrated_N: Calibrated logits.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     assert table.calibrates_N is not None
     columns = {
@@ -152,6 +151,4 @@ def to_parquet(table: ScoredTable, calibrated_N: Floats) -> bytes:
     }
     if table.plain_N is not None and table.spread_N is not None:
         columns |= {"plain_logit": pa.array(table.plain_N), "spread": pa.array(table.spread_N)}
-    content = io.BytesIO()
-    pq.write_table(pa.table(columns), content)
-    return content.getvalue()
+    return checked_table.to_bytes(pa.table(columns))

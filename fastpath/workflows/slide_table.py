@@ -80,14 +80,7 @@ def run(table: Path, output: Path, *, top_k: int = slides.TOP_K) -> TableResult:
 def _read(table: Path) -> tuple[pd.DataFrame, str, str]:
     """Return the table and the names of the columns that tell slides and probabilities."""
     output_place.check_whole(table)
-    try:
-        frame = frames.read(table)
-    except DataError:
-        raise
-    except Exception as error:
-        # pandas and Arrow raise what they like over a damaged file.
-        reason = " ".join(str(error).split())[:120]
-        raise DataError(table, f"cannot be read ({reason})", "give what 'fastpath evaluate' wrote") from None
+    frame, _ = frames.read(table, "give what 'fastpath evaluate' wrote")
     group = next((name for name in GROUP_COLUMNS if name in frame), None)
     if group is None or frame[group].isna().any():
         found = f"no column {', '.join(GROUP_COLUMNS)}" if group is None else f"patches without a {group}"
