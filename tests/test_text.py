@@ -83,7 +83,7 @@ def test_a_shell_runs_nothing_of_a_word(tmp_path: Path) -> None:
 
 
 def test_a_suggested_command_is_quoted() -> None:
-    store: Any = SimpleNamespace(path=Path("/data/it's $(touch ran) [/b]"))
+    store: Any = SimpleNamespace(path=Path("/data/it's $(touch ran) [/b]"), remote=None)
     with pytest.raises(StoreError) as refused:
         read_split(store)
     _, _, pasted = str(refused.value).partition("run: ")

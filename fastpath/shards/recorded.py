@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from fastpath.errors import UsageError
 from fastpath.shards.reader import Store, open_store
 from fastpath.shards.remote import open_known
+from fastpath.text import command_line
 from fastpath.urls import behind_url, without_secrets
 
 
@@ -26,7 +26,8 @@ def open_recorded(place: str, where: Path) -> Store:
         return open_store(Path(place))
     remote = open_known(place)
     if remote is None:
-        quoted = shlex.quote(without_secrets(place))
-        problem = f"names a store behind a URL that was never opened from here, {quoted}"
-        raise UsageError(where, problem, f"if you trust it, run 'fastpath verify {quoted}' once, or give it by --store")
+        url = without_secrets(place)
+        problem = f"names a store behind a URL that was never opened from here, {url}"
+        again = command_line("fastpath", "verify", url)
+        raise UsageError(where, problem, f"if you trust it, give it by --store, or run once: {again}")
     return Store(remote.cache, remote.manifest, remote)
