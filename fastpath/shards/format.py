@@ -121,11 +121,11 @@ class Manifest(Strict):
         height, width, channels = self.patch_shape
         if not 1 <= height <= SIDE_MAX_PX or height != width or channels != 3:
             raise ValueError(f"found patches of {self.patch_shape}, wanted squares of 1 to {SIDE_MAX_PX} px by 3")
-        counted, rows = sum(self.class_counts.values()), sum(entry.rows for entry in self.shards)
+        counted = sum(self.class_counts.values())
         if set(self.class_counts) != {"0", "1", "unlabelled"} or counted != self.num_patches:
             raise ValueError(f"found {counted} patches by class, wanted {self.num_patches}")
-        if not max(self.num_groups, *self.flag_counts.values(), 0) <= self.num_patches <= rows:
-            raise ValueError(f"found {self.num_patches} patches in {rows} rows, of {self.num_groups} groups")
+        if max(self.num_groups, *self.flag_counts.values(), 0) > self.num_patches:
+            raise ValueError(f"found more groups or flags of a kind than {self.num_patches} patches")
         return self
 
 

@@ -136,7 +136,7 @@ class Index:
         return numbers(column).copy()
 
     def check(self) -> None:
-        """Check that every row has a name, a label and a place of its own.
+        """Check that every row has a name of its own, a label and a place.
 
         Raises:
             StoreError: Naming the first that has not.
@@ -150,9 +150,6 @@ class Index:
         rows = np.array([entry.rows for entry in self._manifest.shards], np.int64)
         if shard_N.min() < 0 or shard_N.max() >= len(rows) or row_N.min() < 0 or (row_N >= rows[shard_N]).any():
             raise self._wrong("found rows outside the shards")
-        place_N = (np.cumsum(rows) - rows)[shard_N] + row_N
-        if (np.diff(place_N) <= 0).any() and len(np.unique(place_N)) != len(place_N):
-            raise self._wrong("found a place twice")
         unlabelled, zeros, ones = (int((label_N == label).sum()) for label in (fmt.UNLABELLED, 0, 1))
         if self._manifest.class_counts != {"0": zeros, "1": ones, "unlabelled": unlabelled}:
             raise self._wrong(f"found {zeros}, {ones} and {unlabelled} rows of class 0, 1 and none")

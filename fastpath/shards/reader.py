@@ -85,7 +85,7 @@ class Store:
         return fmt.HEADER_BYTES + self.manifest.shards[number].rows * math.prod(self.manifest.patch_shape)
 
     def check_index(self) -> None:
-        """Check that every row has a name, a label and a place of its own, as opening a store does.
+        """Check that every row has a name of its own, a label and a place, as opening a store does.
 
         Raises:
             StoreError: The index is not the manifest's, or holds what no index may.

@@ -35,9 +35,20 @@ def check_index(store: Store) -> list[Damage]:
     """Check the index, and what the manifest says of it: schema, bounds, counts, moments and fingerprint."""
     try:
         store.check_index()
-        return _check_fingerprint(store) + _check_sums(store) + _check_manifest(store)
+        return _check_places(store) + _check_fingerprint(store) + _check_sums(store) + _check_manifest(store)
     except StoreError as error:
         return [Damage(fmt.INDEX, error.problem)]
+
+
+def _check_places(store: Store) -> list[Damage]:
+    """Name rows whose pixels are those of an earlier row: pack gives each a place of its own."""
+    rows = np.array([entry.rows for entry in store.manifest.shards], np.int64)
+    place_N = (np.cumsum(rows) - rows)[store.column("shard")] + store.column("row")
+    order = np.argsort(place_N, kind="stable")
+    again = np.sort(order[1:][np.diff(place_N[order]) == 0])
+    return (
+        [Damage(fmt.INDEX, f"{len(again)} rows have the place of another", *_named(store, again))] if len(again) else []
+    )
 
 
 def _check_fingerprint(store: Store) -> list[Damage]:

@@ -274,7 +274,6 @@ AT_OPEN: dict[str, Forge] = {
     **{f"id {name!r}": index(id=at(3, name)) for name in [*IDS, "a" * 2000, None]},
     **{f"shard number {value}": index(shard=at(3, value)) for value in (-1, 5, 2**31 - 1, -(2**31), None)},
     **{f"row {value}": index(row=at(3, value)) for value in (-1, 4, 2**31 - 1, -(2**31), None)},
-    "a place twice": index(row=at(3, 2)),
     "a group of 5,000 letters": index(group=at(3, "g" * 5000)),
     "a group of two megabytes for all": index(group=lambda groups: ["g" * ((2 << 20) - 100)] * len(groups)),
     "an id of 3 megabytes": index(id=at(3, "a" * (3 << 20))),
@@ -308,6 +307,7 @@ AT_OPEN: dict[str, Forge] = {
 # What only `verify` can tell, and what must not be written on.
 BY_VERIFY: dict[str, Forge] = {
     "a row without a hash": index(hash=at(3, None)),
+    "a place twice": index(row=at(3, 2)),
     "a row without a sum": index(sum_r=at(3, None)),
     "a mean a little off": told(mean_3=lambda mean: [mean[0] + 1e-9, *mean[1:]]),
     "a deviation a little off": told(std_3=lambda std: [*std[:2], std[2] - 1e-9]),
