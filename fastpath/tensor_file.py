@@ -27,7 +27,7 @@ from fastpath.files import open_regular
 
 # The pickle holds names and numbers, a few hundred bytes a tensor: a network of 100,000 tensors stays below.
 _PICKLE_BYTES_MAX = 64 << 20
-_VALUES_MAX = 1_000_000  # an optimiser has three a parameter
+_VALUES_MAX = 400_000  # an optimiser has three a parameter
 _DEPTH_MAX = 16
 _ZIP = b"PK\x03\x04"
 _CALLED = re.compile(

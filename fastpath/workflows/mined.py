@@ -110,7 +110,7 @@ def _check_values(path: Path, frame: pd.DataFrame) -> None:
     for name, good_N, wanted in (
         ("kind", frame["kind"].isin([str(kind) for kind in Kind]).to_numpy(), f"one of {', '.join(Kind)}"),
         ("label", np.isin(_numbers(frame["label"]), (0.0, 1.0)), "0 or 1"),
-        ("weight", (weight_N >= 0) & (weight_N <= WEIGHT_MAX), f"a number of 0 to {WEIGHT_MAX:g}"),
+        ("weight", (weight_N >= 0) & (weight_N <= WEIGHT_MAX), f"a number from 0 on, up to {WEIGHT_MAX:g}"),
         ("id", frame["id"].notna().to_numpy(), "a name"),
         ("id", ~frame.duplicated(["id", "store_fingerprint"]).to_numpy(), "each patch once"),
     ):
