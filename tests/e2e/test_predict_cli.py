@@ -194,7 +194,7 @@ def test_a_sample_of_other_patches_is_refused(
 def test_a_sample_without_ids_is_refused(run_dir: Path, kaggle_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "sample.csv").write_text("name\nx\n")
     arguments = ("--source", kaggle_folder, "--sample", tmp_path / "sample.csv", "-o", tmp_path / "out.csv")
-    assert "found no column 'id'" in _refusal(_invoke(run_dir, *arguments), DataError)
+    assert "found columns 'name', wanted 'id'" in _refusal(_invoke(run_dir, *arguments), DataError)
 
 
 def _with_weights(run_dir: Path, target: Path, value: float) -> Path:
