@@ -132,7 +132,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise ConfigError("--set", f"found '{override}', wanted key=value", "write for example --set train.epochs=3")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
+    except RecursionError:
+        raise ConfigError("--set", f"'{dotted}' is nested too deeply", "give it a value") from None
+    except ValueError:  # TOMLDecodeError, or a number of 5,000 digits
         value = text.strip()
     table = values
     for key in keys[:-1]:

@@ -100,6 +100,11 @@ class Command(click.Command):
             if isinstance(parameter, click.Option) and times > 1 and not _may_repeat(parameter):
                 names = "/".join((*parameter.opts, *parameter.secondary_opts))
                 raise click.UsageError(f"{names} was given {times} times; give it once.", ctx)
+        given = {parameter.name: parameter for parameter in order}
+        for parameter in order:  # -q and -v, which set one value
+            other = given[parameter.name]
+            if other is not parameter and not (isinstance(parameter, click.Option) and parameter.multiple):
+                raise click.UsageError(f"{parameter.opts[-1]} and {other.opts[-1]} were both given; give one.", ctx)
         return super().parse_args(ctx, args)
 
 

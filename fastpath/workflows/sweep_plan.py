@@ -123,7 +123,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = read_regular(path, bytes_max=configuration.BYTES_MAX, follow=True, kind=ConfigError)
         told = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(
             path, f"cannot be read as TOML ({error})", "give a file such as configs/sweeps/*.toml"
         ) from None

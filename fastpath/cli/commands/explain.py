@@ -90,7 +90,7 @@ def _choice(
     from fastpath.errors import UsageError
 
     if more_ids and not first_ids:
-        raise UsageError(more_ids[0], "found a second argument, wanted one RUN", "write --ids before ids")
+        raise UsageError("arguments", f"found '{more_ids[0]}' after RUN, wanted one RUN", "write --ids before ids")
     chosen = {"ids": first_ids + more_ids, "errors": errors, "sample": sample}
     given = {name: value for name, value in chosen.items() if value}
     if len(given) > 1:
