@@ -99,13 +99,13 @@ READ: dict[str, tuple[str, bytes]] = {
     "more columns": ("train_labels.csv", b"note,label,id\nx,0,b\n,1,a\n,1,d\n,0,c\n"),
     "a number before each row": ("train_labels.csv", b",id,label\n0,b,0\n1,a,1\n2,d,1\n3,c,0\n"),
     "capital names of columns": ("train_labels.csv", TABLE.replace("id,label", "ID,Label").encode()),
-    "gzip": ("train_labels.csv.gz", gzip.compress(TABLE.encode())),
+    "gzip": ("train_labels.csv.gz", gzip.compress(TABLE.encode(), mtime=0)),
     "bzip2": ("train_labels.csv.bz2", bz2.compress(TABLE.encode())),
     "xz": ("train_labels.csv.xz", lzma.compress(TABLE.encode())),
     "zip": ("train_labels.csv.zip", zipped({"train_labels.csv": TABLE})),
     "zip with a folder": ("train_labels.csv.zip", zipped({"data/": "", "data/train_labels.csv": TABLE})),
     "zip of macOS": ("train_labels.csv.zip", zipped({"l.csv": TABLE, "__MACOSX/._l.csv": "x", ".DS_Store": "x"})),
-    "gzip under the plain name": ("train_labels.csv", gzip.compress(TABLE.encode())),
+    "gzip under the plain name": ("train_labels.csv", gzip.compress(TABLE.encode(), mtime=0)),
 }
 
 
@@ -157,10 +157,10 @@ REFUSED: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "a zip of two tables": (zipped({"a.csv": TABLE, "b.csv": TABLE}), ("found 2 files in this zip",)),
     "a zip of nothing": (zipped({}), ("train_labels.csv",)),
     "a damaged zip": (zipped({"a.csv": TABLE})[:40], ("cannot be unpacked",)),
-    "a damaged gzip": (gzip.compress(TABLE.encode())[:-9], ("cannot be unpacked",)),
-    "a gzip of a picture": (gzip.compress(b"\x89PNG\r\n\x1a\n"), ("is not CSV in UTF-8",)),
+    "a damaged gzip": (gzip.compress(TABLE.encode(), mtime=0)[:-9], ("cannot be unpacked",)),
+    "a gzip of a picture": (gzip.compress(b"\x89PNG\r\n\x1a\n", mtime=0), ("is not CSV in UTF-8",)),
     "one long line": (b"id,label," + b"x" * (1 << 20), ("found a line of",)),
-    "a bomb": (gzip.compress(b"id,label\n" + bytes(1 << 22)), ("line 2: found a line of",)),
+    "a bomb": (gzip.compress(b"id,label\n" + bytes(1 << 22), mtime=0), ("line 2: found a line of",)),
     "an id with a path": (b"id,label\n../../etc/passwd,0\n", ("found id '../../etc/passwd'",)),
     "an id of dots": (b"id,label\n..,0\n", ("found id '..'",)),
     "an id over two lines": (b'id,label\n"b\nb",0\n', ("found id 'b\\nb'",)),
@@ -232,7 +232,11 @@ FORGOTTEN: dict[str, tuple[Files, str, str]] = {
         "train_labels.csv.zip",
     ),
     "one level up": ({**PATCHES, "train_labels.csv": TABLE}, "train", "train_labels.csv"),
-    "one level up, gzip": ({**PATCHES, "labels.csv.gz": gzip.compress(TABLE.encode())}, "train", "labels.csv.gz"),
+    "one level up, gzip": (
+        {**PATCHES, "labels.csv.gz": gzip.compress(TABLE.encode(), mtime=0)},
+        "train",
+        "labels.csv.gz",
+    ),
     "another name": ({**BESIDE, "labels.csv": TABLE}, "", "labels.csv"),
     "another name and other columns": ({**BESIDE, "meta.csv": "image_id,target\na,1\n"}, "", "meta.csv"),
     "tabs": ({**BESIDE, "truth.tsv": "file\ttumor\na.tif\t1\n"}, "", "truth.tsv"),
@@ -444,7 +448,7 @@ def test_parquet_tables_that_are_refused(tmp_path: Path, oddity: str) -> None:
 CSV_TABLES: dict[str, tuple[str, bytes, str]] = {
     "semicolons": ("p.csv", b"path;label\na.tif;1\n", ""),
     "tabs": ("p.tsv", b"path\tlabel\na.tif\t1\n", ""),
-    "gzip": ("p.csv.gz", gzip.compress(b"path,label\na.tif,1\n"), ""),
+    "gzip": ("p.csv.gz", gzip.compress(b"path,label\na.tif,1\n", mtime=0), ""),
     "UTF-16": ("p.csv", "path,label\na.tif,1\n".encode("utf-16"), ""),
     "text": ("p.txt", b"path,label\na.tif,1\n", ""),
     "a label of another name": ("p.csv", b"path,tumor\na.tif,1\n", "'tumor' looks like labels"),
@@ -595,7 +599,7 @@ def pcam(folder: Path, *parts: str, labelled: tuple[str, ...] | None = None) -> 
 def test_patchcamelyons_labels_are_read_from_a_gz(tmp_path: Path) -> None:
     source = pcam(tmp_path, "train", "valid")
     for path in list(source.glob("*_y.h5")):
-        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
         path.unlink()
     assert listed(source).labels_N.tolist() == [0, 1, 1, 0] * 2
 
@@ -612,7 +616,9 @@ def test_patchcamelyon_labelled_in_part_is_refused_and_without_any_taken(tmp_pat
     assert set(listed(pcam(tmp_path / "b", "train", labelled=())).labels_N.tolist()) == {-1}
 
 
-@pytest.mark.parametrize("content", [b"", b"\x1f\x8b", gzip.compress(b"x"), gzip.compress(b"\x89HDF\r\n\x1a\n")])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x1f\x8b", gzip.compress(b"x", mtime=0), gzip.compress(b"\x89HDF\r\n\x1a\n", mtime=0)]
+)
 def test_patchcamelyons_damaged_labels(tmp_path: Path, content: bytes) -> None:
     source = pcam(tmp_path, "train", labelled=())
     (source / f"{STEM.format('train', 'y')}.gz").write_bytes(content)

@@ -61,7 +61,7 @@ MAKE: dict[str, Callable[[Path], None]] = {
     "complex.pth": lambda path: saved(path, with_first(lambda tensor: tensor + 1j)),
     "whole numbers.pth": lambda path: saved(path, with_first(lambda tensor: tensor.long())),
     "sparse.pth": lambda path: saved(path, with_first(lambda tensor: tensor.to_sparse())),
-    "wide.pth": lambda path: saved(path, with_first(lambda tensor: tensor[:1, :1, :1, :1].clone().expand(tensor.shape))),
+    "wide.pth": lambda path: saved(path, with_first(lambda one: one[:1, :1, :1, :1].clone().expand(one.shape))),
     "text.pth": lambda path: saved(path, with_first(lambda tensor: "x")),
     "list.pth": lambda path: saved(path, [1, 2]),
     "keys.pth": lambda path: saved(path, {(1, 2): torch.zeros(1)}),
