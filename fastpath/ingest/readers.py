@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -15,14 +14,12 @@ import xxhash
 
 from fastpath.errors import DataError
 from fastpath.ingest.decode import MAX_FILE_BYTES, decode, decode_file, read_plain
-from fastpath.ingest.unreadable import MAX_SIDE_PX, reason
+from fastpath.ingest.unreadable import reason
 from fastpath.shards import transfer
 from fastpath.shards.format import MANIFEST
 from fastpath.shards.reader import Store, open_store
 from fastpath.text import command_line
 from fastpath.urls import as_url
-
-MAX_CHUNK_BYTES = 1 << 28  # of HDF5; PatchCamelyon's take 1.8 MB
 
 Read = Callable[[str, Counter[str]], np.ndarray]
 """From a name and a counter of notes to uint8 [H, W, 3]; raises DataError."""
@@ -96,9 +93,7 @@ def _hdf5(root: Path) -> tuple[Read, Stamp]:
 
     @cache
     def images(file: str) -> Any:  # noqa: ANN401 (an h5py data set)
-        found = open_images(root / file)
-        _check_bounds(root / file, found.shape, found.chunks)
-        return found
+        return open_images(root / file)
 
     def read(name: str, _: Counter[str]) -> np.ndarray:
         file, row = name.split(":")
@@ -111,16 +106,6 @@ def _hdf5(root: Path) -> tuple[Read, Stamp]:
         return patch
 
     return read, lambda name: _stamp(str(root / name.partition(":")[0]))
-
-
-def _check_bounds(path: Path, shape: tuple[int, ...], chunks: tuple[int, ...] | None) -> None:
-    """Refuse patches larger than any, and chunks of thousands of patches, which HDF5 unpacks whole."""
-    if not (0 < shape[1] <= MAX_SIDE_PX and 0 < shape[2] <= MAX_SIDE_PX):
-        problem = f"found {shape[2]} by {shape[1]} pixels, wanted 1 to {MAX_SIDE_PX} a side"
-        raise DataError(path, problem, "cut whole slides into patches first")
-    if chunks is not None and math.prod(chunks) > MAX_CHUNK_BYTES:
-        problem = f"found chunks of {math.prod(chunks)} bytes, wanted at most {MAX_CHUNK_BYTES}"
-        raise DataError(path, problem, "store it again in smaller ones, for example with h5repack -l CHUNK=1x96x96x3")
 
 
 def _store(root: Path) -> tuple[Read, Stamp]:

@@ -22,6 +22,7 @@ from fastpath.shards import place
 from fastpath.shards.reader import Store, open_store, rows_of
 from fastpath.shards.staging import Staging, has_hash, settle, stage
 from fastpath.shards.writer import Contents, write_index, write_manifest
+from fastpath.workflows import output_place
 from fastpath.workflows.pack import default_split
 from fastpath.workflows.verify import check_statements
 
@@ -70,6 +71,7 @@ def run(paths: Sequence[Path], output: Path, *, advance: Advance | None = None) 
     """
     output = Path(os.path.abspath(output))  # noqa: PTH100 (resolve would follow a link)
     place.check_apart(output, paths)
+    output_place.check_new(output)
     settle(output)
     place.vacancy(output, overwrite=False)
     stores = _in_order([open_store(path) for path in paths])

@@ -30,6 +30,7 @@ from fastpath.shards import place
 from fastpath.shards.reader import Store, open_store
 from fastpath.shards.staging import Finished, Staging, settle, stage
 from fastpath.urls import located
+from fastpath.workflows import output_place
 from fastpath.workflows.pool import default_workers, run_jobs, warm_up
 
 Advance = Callable[[int, int], None]
@@ -134,7 +135,8 @@ def run(
     options = options or PackOptions()
     source, output = located(source), Path(os.path.abspath(output))  # noqa: PTH100 (resolve would follow a link)
     tables = [table for table in (options.labels, options.groups, options.only) if table is not None]
-    place.check_apart(output, [source, *tables])
+    place.check_apart(output, [source, *tables, *options.follow])
+    output_place.check_new(output)
     settle(output)
     replaces = place.vacancy(output, overwrite=overwrite)
     if engine is None and workers != 1:

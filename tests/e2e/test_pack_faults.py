@@ -31,6 +31,11 @@ pytestmark = pytest.mark.e2e
 SMALL = pack.PackOptions(shard_bytes=6 * 768)
 
 
+def labelled(source: Path) -> pack.PackOptions:
+    """What packs `train/` of a source as another one, with the same labels."""
+    return replace(SMALL, labels=source / "train_labels.csv")
+
+
 def make_source(folder: Path, count: int) -> Path:
     (folder / "train").mkdir(parents=True)
     buffer = io.BytesIO()
@@ -193,7 +198,7 @@ def test_a_target_that_cannot_be_written(source: Path, small_disk: Path, tmp_pat
     with pytest.raises(UsageError, match="cannot be written"):
         pack.run(source, small_disk / "store", SMALL, workers=1)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="file is no directory; choose another -o"):
         pack.run(source, tmp_path / "file" / "store", SMALL, workers=1)
 
 
@@ -275,7 +280,7 @@ def test_the_bytes_do_not_depend_on_the_workers(
 
 def test_overwriting_replaces_whole_stores_only(source: Path, reference: dict[str, bytes], tmp_path: Path) -> None:
     store = tmp_path / "store"
-    pack.run(source / "train", store, replace(SMALL, labels=source / "train_labels.csv"), workers=1)
+    pack.run(source / "train", store, labelled(source), workers=1)
     with pytest.raises(UsageError, match="found a store there"):
         pack.run(source, store, SMALL, workers=1)
     pack.run(source, store, SMALL, workers=1, overwrite=True)
@@ -344,7 +349,7 @@ def test_the_second_of_two_packs_of_one_target_is_refused(source: Path, tmp_path
     """The second has looked at the target before the first took it, and gets the lock after it."""
     store = tmp_path / "store"
     if overwrite:
-        pack.run(source / "train", store, SMALL, workers=1)
+        pack.run(source / "train", store, labelled(source), workers=1)
     first: list[dict[str, bytes]] = []
 
     def between(plan: str) -> None:
@@ -355,7 +360,7 @@ def test_the_second_of_two_packs_of_one_target_is_refused(source: Path, tmp_path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pack, "_plan", lambda *told: (patch.undo(), between("first"), usual(*told))[-1])
         with pytest.raises(UsageError, match=r"found a store there|another process wrote"):
-            pack.run(source / "train", store, SMALL, workers=1, overwrite=overwrite)
+            pack.run(source / "train", store, labelled(source), workers=1, overwrite=overwrite)
     assert [contents(store)] == first
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
@@ -372,7 +377,7 @@ def test_a_bad_input_after_a_kill_in_the_clearing_up_costs_nothing(
             raise KeyboardInterrupt
         usual(path, missing_ok)
 
-    pack.run(source / "train", store, SMALL, workers=1)
+    pack.run(source / "train", store, labelled(source), workers=1)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", die)
         with pytest.raises(KeyboardInterrupt):

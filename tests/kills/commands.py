@@ -78,7 +78,7 @@ def of_run(*arguments: str, files: tuple[str, ...], varies: tuple[str, ...] = ()
     paths = tuple(f"work/out/{name}" for name in files)
     told = (*arguments, "-o", "work/out", "--device", "cpu")
     kept = ("patches", "store", "run", "second run")
-    return Command(told, kept, files=paths, closing=paths[-1], varies=varies, ready=False, slow=True)
+    return Command(told, kept, files=paths, closing=paths[-1], varies=varies, slow=True)
 
 
 _EVALUATE = of_run("evaluate", "given/run", files=("predictions.parquet", "report.html", "metrics.json"))
@@ -107,7 +107,6 @@ COMMANDS: dict[str, Command] = {
         ("repair", "work/store", "--source", "given/patches", "--workers", "1"),
         start=(PACKED, ("!flip", "work/store/shard-00000.npy"), ("!flip", "work/store/shard-00001.npy")),
         files=("work/store/shard-00000.npy", "work/store/shard-00001.npy"),
-        ready=False,
     ),
     "train": Command(
         ("train", "given/store", "-o", "work/run", *TRAIN),
@@ -131,7 +130,6 @@ COMMANDS: dict[str, Command] = {
         ("patches", "store"),
         files=("work/out/report.html", "work/out/balance.png", "work/out/inspect.json"),
         closing="work/out/inspect.json",
-        ready=False,
         slow=True,
     ),
     "audit": Command(
@@ -139,7 +137,6 @@ COMMANDS: dict[str, Command] = {
         ("patches", "store"),
         files=("work/out/neighbours.csv", "work/out/neighbours.png", "work/out/audit.json"),
         closing="work/out/audit.json",
-        ready=False,
         slow=True,
     ),
     "explain": _EXPLAIN,
@@ -150,14 +147,12 @@ COMMANDS: dict[str, Command] = {
         ("patches", "store", "run"),
         files=("work/model.ts", "work/model.md", "work/model.json"),
         closing="work/model.json",
-        ready=False,
         slow=True,
     ),
     "predict": Command(
         ("predict", "given/run", "--source", "given/others", "-o", "work/submission.csv", "--device", "cpu"),
         ("patches", "store", "run"),
         files=("work/submission.csv",),
-        ready=False,
         slow=True,
     ),
     "show": Command(
@@ -165,7 +160,6 @@ COMMANDS: dict[str, Command] = {
         ("patches", "store"),
         files=("work/out/overview.png", "work/out/show.json"),
         closing="work/out/show.json",
-        ready=False,
         slow=True,
     ),
     "slide": Command(
@@ -173,7 +167,6 @@ COMMANDS: dict[str, Command] = {
         ("patches", "store", "run", "slide"),
         files=("work/out/heatmap.png", "work/out/tiles.parquet", "work/out/slide.json"),
         closing="work/out/slide.json",
-        ready=False,
         slow=True,
     ),
 }
