@@ -230,7 +230,7 @@ class TestTables:
     def test_no_table(self, store: Path, tmp_path: Path, name: str) -> None:
         if name.startswith("broken"):
             (tmp_path / name).write_bytes(b'\x00\xff"')
-        with pytest.raises(DataError, match=r"cannot be read as a table|found no column"):
+        with pytest.raises(DataError, match=r"cannot be read|found no column"):
             opened(store, tmp_path / name)
 
     def test_one_class_left(self, store: Path, write: Callable[..., Path]) -> None:
