@@ -89,7 +89,7 @@ def walk(name: str) -> list[str]:
     try:
         layer = feature_layer(model.eval(), images)
         names = [path for path, module in model.named_modules() if module is layer]
-        assert not any(re.search(r"attn|attention|pos_|softmax", path) for path in names)
+        assert not any(re.search(r"attn|attention|pos_embed|rel_pos|softmax", path) for path in names)
     except FastpathError as error:
         refused.append(str(error))
     return refused
