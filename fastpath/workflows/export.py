@@ -18,7 +18,7 @@ from fastpath.analysis import calibration, metrics
 from fastpath.analysis.calibration import Calibrator
 from fastpath.engine.tta import predict_views
 from fastpath.errors import FastpathError, IntegrityError, UsageError
-from fastpath.files import FileSet
+from fastpath.file_sets import FileSet
 from fastpath.ingest.split import read_split
 from fastpath.model.deploy import Deployed
 from fastpath.runtime import Runtime

@@ -11,7 +11,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from fastpath.errors import DataError, UsageError
-from fastpath.files import FileSet, as_failure
+from fastpath.file_sets import FileSet
+from fastpath.files import as_failure
 from fastpath.ingest.sources.contents import SUFFIXES
 from fastpath.shards import format as fmt
 

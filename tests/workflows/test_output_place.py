@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fastpath import files
+from fastpath import file_sets
 from fastpath.errors import DataError, FastpathError, UsageError
 from fastpath.workflows import output_place
 from fastpath.workflows.output_place import SETS
@@ -176,15 +176,15 @@ def test_an_error_while_a_set_is_written_leaves_the_old_one(tmp_path: Path, monk
     old = {name: b"old" for name in (*SETS["metrics.json"], "metrics.json")}
     output_place.write_set(tmp_path, "metrics.json", old)
     before = _tree(tmp_path)
-    write, calls = files.FileSet.write, []
+    write, calls = file_sets.FileSet.write, []
 
-    def full(self: files.FileSet, name: str, content: bytes) -> None:
+    def full(self: file_sets.FileSet, name: str, content: bytes) -> None:
         calls.append(name)
         if len(calls) == 3:
             raise FastpathError(name, "no space is left", "make room")
         write(self, name, content)
 
-    monkeypatch.setattr(files.FileSet, "write", full)
+    monkeypatch.setattr(file_sets.FileSet, "write", full)
     with pytest.raises(FastpathError, match="no space"):
         output_place.write_set(tmp_path, "metrics.json", dict.fromkeys(old, b"new"))
     assert _tree(tmp_path) == before
