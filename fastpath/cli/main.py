@@ -6,6 +6,7 @@ import importlib
 import os
 import pkgutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,12 +25,12 @@ INTERRUPTED = 130  # 128 + SIGINT, what shells report for Ctrl-C
 class LazyGroup(click.Group):
     """Commands are the modules of `fastpath.cli.commands`, imported when they are asked for."""
 
-    def main(self, *arguments: Any, standalone_mode: bool = True, **named: Any) -> Any:  # noqa: ANN401 (as click's)
+    def main(self, args: Sequence[str] | None = None, *others: Any, standalone_mode: bool = True, **named: Any) -> Any:  # noqa: ANN401 (as click's)
         """Run as click does, but leave Ctrl-C and a reader that has left to whoever asks for no `standalone_mode`."""
         if standalone_mode or "_FASTPATH_COMPLETE" in os.environ:  # completion in a shell is click's
-            return super().main(*arguments, standalone_mode=standalone_mode, **named)  # type: ignore[call-overload]
+            return super().main(args, *others, standalone_mode=standalone_mode, **named)  # type: ignore[call-overload]
         try:
-            with self.make_context("fastpath", sys.argv[1:]) as context:
+            with self.make_context("fastpath", list(sys.argv[1:] if args is None else args)) as context:
                 return self.invoke(context)
         except click.exceptions.Exit as ended:
             return ended.exit_code

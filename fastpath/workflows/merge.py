@@ -22,6 +22,7 @@ from fastpath.shards import place
 from fastpath.shards.reader import Store, open_store, rows_of
 from fastpath.shards.staging import Staging, has_hash, settle, stage
 from fastpath.shards.writer import Contents, write_index, write_manifest
+from fastpath.text import command_line
 from fastpath.workflows import output_place
 from fastpath.workflows.pack import default_split
 from fastpath.workflows.verify import check_statements
@@ -107,7 +108,9 @@ def _refuse_false(store: Store) -> None:
         StoreError: Naming the file.
     """
     for damage in check_statements(store):
-        raise StoreError(store.path / damage.file, damage.problem, f"run 'fastpath verify {store.path}'")
+        raise StoreError(
+            store.path / damage.file, damage.problem, f"run: {command_line('fastpath', 'verify', store.path)}"
+        )
     for number in range(len(store.manifest.shards)):
         store.block(number, 0, 0)
 

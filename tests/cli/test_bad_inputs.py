@@ -27,7 +27,7 @@ from fastpath.cli.options import Device, UserPath
 CONTEXT = click.Context(entry.app)
 NAMES = entry.app.list_commands(CONTEXT)
 COMMANDS = {name: entry.app.get_command(CONTEXT, name) for name in NAMES}
-FAST_SHARE = 0.05  # of the cases; all of them are tried with -m slow
+FAST_SHARE = 0.03  # of the cases; all of them are tried with -m slow
 
 # A call of each command that would work. {X} is a fixture's file, {new} a name that is free.
 CALLS = {

@@ -70,6 +70,9 @@ def test_trains_and_says_where(
         )
 
 
+ONE = ("--threads", 1)  # as in SMALL: another number would be told of
+
+
 def test_resuming_goes_on_in_the_precision_of_the_run(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,7 +82,7 @@ def test_resuming_goes_on_in_the_precision_of_the_run(
     run_dir = tmp_path / "run"
 
     def precision(*arguments: object) -> tuple[str, str]:
-        status, _, error = in_process(monkeypatch, capsys, store, "-o", run_dir, "--threads", 1, *arguments)
+        status, _, error = in_process(monkeypatch, capsys, store, "-o", run_dir, *arguments)
         assert status == 0, error
         return json.loads((run_dir / "run.json").read_text())["precision"], " ".join(error.split())
 
@@ -87,15 +90,15 @@ def test_resuming_goes_on_in_the_precision_of_the_run(
     assert told == "bfloat16"
     assert "runs at 2.00 of float32's rate" in error
     assert "2.00" in json.loads((run_dir / "run.json").read_text())["precision_notice"]
-    told, error = precision("--resume")
+    told, error = precision("--resume", *ONE)
     assert told == "bfloat16"
     assert "goes on in" not in error
     monkeypatch.setenv("FASTPATH_CACHE_DIR", str(tmp_path / "empty"))  # nothing is remembered, and now it is slower
     monkeypatch.setattr("fastpath.workflows.precision.gain", lambda _plain, _mixed: 0.5)
-    told, error = precision("--resume", "--amp")
+    told, error = precision("--resume", "--amp", *ONE)
     assert told == "bfloat16"
     assert "goes on in" not in error
-    told, error = precision("--resume", "--no-amp")
+    told, error = precision("--resume", "--no-amp", *ONE)
     assert told == "float32"
     assert "the run began in bfloat16 and goes on in float32" in error
 
@@ -125,11 +128,11 @@ def test_ctrl_c_saves_and_says_how_to_go_on(store: Path, tmp_path: Path) -> None
     [
         (("--set", "train.epoch=3"), "unknown key 'train.epoch'; did you mean 'train.epochs'?"),
         (("--set", "optim.lr_head=-1"), "optim.lr_head: found -1"),
-        (("--config", "none.toml"), "none.toml: cannot be read (No such file or directory)"),
+        (("--config", "none.toml"), "none.toml: cannot be read: it does not exist"),
         (("--device", "cuda"), "--device cuda: found no usable CUDA device"),
         (("--resume",), "found no readable config.json"),
         ((*SMALL, "--set", "model.trainable=layer9"), "model.trainable: found 'layer9', wanted head, all or one of"),
-        ((*SMALL, "--set", "model.weights=none.pth"), "'none.pth' does not exist"),
+        ((*SMALL, "--set", "model.weights=none.pth"), "none.pth: cannot be read: it does not exist"),
         (("--epochs", "0"), "Invalid value for '--epochs'"),
     ],
 )

@@ -209,7 +209,7 @@ def test_a_token_may_be_longer_than_any_name(local: Path, small_source: Path, se
         ({"train/": b"<html></html>"}, "found no patches", 2),
         ({"train/": b'<a href="a.tif"><a href="a.png">'}, "wanted one file for each id", 2),
         ({"train_labels.csv": b"<html>"}, "found columns", 2),
-        ({"groups.csv": b"\xff\xfe"}, "is not CSV", 2),
+        ({"groups.csv": b"\xff\xfe"}, "found nothing in its first line", 2),
     ],
 )
 def test_a_folder_that_is_not_as_it_should_be(

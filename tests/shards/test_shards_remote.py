@@ -71,7 +71,10 @@ def test_training_reads_a_store_behind_a_url_as_one_on_disk(local: Path, tmp_pat
     shutil.rmtree(tmp_path / "cache" / "stores")
     assert trained.open_store().fingerprint == wanted, "fetched again from where it was trained"
     shutil.rmtree(tmp_path / "cache")
-    with pytest.raises(UsageError, match=rf"run\.json: names a store behind a URL .*verify {place}.*--store"):
+    with pytest.raises(
+        UsageError,
+        match=rf"run\.json: names a store behind a URL .*{place}.*--store, or run once: fastpath verify {place}",
+    ):
         trained.open_store()
     assert trained.open_store(Path(server.url)).fingerprint == wanted
 

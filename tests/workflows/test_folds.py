@@ -190,7 +190,7 @@ class TestRefusals:
     """Each is one line, and leaves nothing behind."""
 
     def test_a_store_without_these_folds(self, store: Path, tmp_path: Path) -> None:
-        with pytest.raises(StoreError, match=r"found 3 folds, wanted 5; run 'fastpath split .*store --folds 5'"):
+        with pytest.raises(StoreError, match=r"found 3 folds, wanted 5; run: fastpath split .*store --folds 5"):
             folds.run(store, tmp_path / "run", config(), ONE_THREAD, 5)
         assert not (tmp_path / "run").exists()
 

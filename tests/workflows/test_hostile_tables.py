@@ -15,7 +15,7 @@ import pytest
 from fastpath.analysis.calibration import Calibrator
 from fastpath.errors import DataError
 from fastpath.shards.format import hash_file
-from fastpath.workflows import calibrated, checked_table, mined, out_of_fold
+from fastpath.workflows import calibrated, checked_table, frames, mined, out_of_fold
 
 ISOTONIC = Calibrator("isotonic", knots_K=(-1.0, 0.5, 2.0), heights_K=(-2.0, 0.0, 1.0))
 
@@ -96,7 +96,7 @@ def predictions(**changes: Any) -> pd.DataFrame:
 
 def test_a_table_whose_values_are_others_than_were_written_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "out_of_fold.parquet"
-    checked_table.write(path, predictions())
+    path.write_bytes(frames.render(predictions(), path))
     assert out_of_fold.read(path)["logit"].tolist() == [0.5, -1.0, 2.0]
     table = pq.read_table(path)
     changed = table.set_column(3, "logit", [[0.5, -1.0, 2.5]])
@@ -121,7 +121,7 @@ def test_predictions_that_are_not_finite_or_twice_there_are_refused(
     changes: dict[str, Any], suffix: str, tmp_path: Path
 ) -> None:
     path, frame = tmp_path / f"table{suffix}", predictions(**changes)
-    frame.to_csv(path) if suffix == ".csv" else checked_table.write(path, frame)
+    path.write_bytes(frames.render(frame, path))
     with pytest.raises(DataError) as caught:
         out_of_fold.read(path)
     assert len(str(caught.value).splitlines()) == 1
@@ -153,7 +153,7 @@ def test_a_table_that_is_no_file_of_one_is_refused_in_one_line(
 def test_a_table_that_claims_more_rows_than_there_can_be_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checked_table.write(tmp_path / "t.parquet", predictions())
+    (tmp_path / "t.parquet").write_bytes(frames.render(predictions(), tmp_path / "t.parquet"))
     monkeypatch.setattr(checked_table, "ROWS_MAX", 2)
     with pytest.raises(DataError, match="it claims 3 rows"):
         out_of_fold.read(tmp_path / "t.parquet")
