@@ -66,8 +66,10 @@ _WRITTEN: dict[str, Path] = {}
 
 
 @pytest.fixture
-def computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each of `SLOW` compute once."""
+def computed_once(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Let each of `SLOW` compute once for each command."""
+    told = getattr(request.node, "callspec", None)
+    command = told.params["command"] if told else request.node.name
 
     def remembering(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
         def found(*arguments: Any, **named: Any) -> Any:
@@ -79,7 +81,7 @@ def computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return found
 
     for module, name in SLOW:
-        monkeypatch.setattr(module, name, remembering(f"{module.__name__}.{name}", getattr(module, name)))
+        monkeypatch.setattr(module, name, remembering(f"{command} {module.__name__}.{name}", getattr(module, name)))
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +101,16 @@ def given(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         ' "lesions": {"num_lesions": 1, "lesion_scores": [0.9], "false_alarms": []}}'
     )
     paths = {name: str(folder / name) for name in ("a.csv", "b.csv", "slide.png", "scored")}
-    return {"run": str(learned), "store": str(store), "id": str(open_store(store).ids_N[0]), **paths}
+    told = {"run": str(learned), "store": str(store), "id": str(open_store(store).ids_N[0]), **paths}
+    # evaluate leaves a calibration in the run, which other commands would read or not by the order of tests.
+    shutil.copytree(learned, folder / "judged")
+    return told | {"judged": str(folder / "judged")}
 
 
 COMMANDS: dict[str, Sequence[str]] = {  # names of `given` in braces; {out} is a directory
     "audit": ("{store}", "-o", "{out}"),
     "compare": ("{a.csv}", "{b.csv}", "-o", "{out}"),
-    "evaluate": ("{run}", "-o", "{out}"),
+    "evaluate": ("{judged}", "-o", "{out}"),
     "explain": ("{run}", "--ids", "{id}", "--no-audit", "-o", "{out}"),
     "export": ("{run}", "--check", "0", "-o", "{out}/model.ts"),
     "inspect": ("{store}", "-o", "{out}"),
