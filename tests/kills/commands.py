@@ -6,7 +6,7 @@ commands, too; one that begins with `!` is the nursery's own (`nursery.PREPARE`)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PACK = ("--workers", "1", "--shard-mb", "1")
 MODEL = ("model.name=baseline_cnn", "model.pretrained=false", "model.trainable=all")
@@ -68,8 +68,6 @@ RUN_VARIES = ("run.json", "timings.jsonl", "curves.png")
 
 def over(command: Command, *older: str) -> Command:
     """Return a command whose outputs are there already, from a run with other arguments at the end."""
-    from dataclasses import replace
-
     return replace(command, start=(*command.start, (*command.arguments, *older)))
 
 
@@ -81,7 +79,10 @@ def of_run(*arguments: str, files: tuple[str, ...], varies: tuple[str, ...] = ()
     return Command(told, kept, files=paths, closing=paths[-1], varies=varies, slow=True)
 
 
-_EVALUATE = of_run("evaluate", "given/run", files=("predictions.parquet", "report.html", "metrics.json"))
+_EVALUATE = replace(
+    of_run("evaluate", "work/run", files=("predictions.parquet", "report.html", "metrics.json")),
+    start=(("!copy", "work/run", "given/run"),),  # it leaves a calibration there
+)
 _EXPLAIN = of_run(
     *("explain", "given/run", "--sample", "4", "--method", "gradcam", "--no-audit"),
     files=("attributions.csv", "explain.png", "explain.json"),
@@ -150,7 +151,7 @@ COMMANDS: dict[str, Command] = {
         slow=True,
     ),
     "predict": Command(
-        ("predict", "given/run", "--source", "given/others", "-o", "work/submission.csv", "--device", "cpu"),
+        ("predict", "given/run", "--store", "given/store", "-o", "work/submission.csv", "--device", "cpu"),
         ("patches", "store", "run"),
         files=("work/submission.csv",),
         slow=True,

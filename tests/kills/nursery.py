@@ -127,7 +127,17 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-PREPARE: dict[str, Callable[..., None]] = {"!patches": write_patches, "!slide": write_slide, "!flip": flip}
+def copy(path: Path, source: str) -> None:
+    """Copy a directory of the folder to where it may be written to."""
+    shutil.copytree(path.parent.parent / source, path)
+
+
+PREPARE: dict[str, Callable[..., None]] = {
+    "!patches": write_patches,
+    "!slide": write_slide,
+    "!flip": flip,
+    "!copy": copy,
+}
 
 
 def prepare(folder: Path, step: tuple[str, ...]) -> None:
