@@ -101,9 +101,10 @@ def given(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         ' "lesions": {"num_lesions": 1, "lesion_scores": [0.9], "false_alarms": []}}'
     )
     paths = {name: str(folder / name) for name in ("a.csv", "b.csv", "slide.png", "scored")}
-    told = {"run": str(learned), "store": str(store), "id": str(open_store(store).ids_N[0]), **paths}
-    # evaluate leaves a calibration in the run, which other commands would read or not by the order of tests.
-    shutil.copytree(learned, folder / "judged")
+    # Copies: other tests evaluate the run that they share, and a calibration left in it would be read here.
+    for name in ("run", "judged"):
+        shutil.copytree(learned, folder / name)
+    told = {"run": str(folder / "run"), "store": str(store), "id": str(open_store(store).ids_N[0]), **paths}
     return told | {"judged": str(folder / "judged")}
 
 
