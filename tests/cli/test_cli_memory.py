@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from typing import NoReturn
+from collections.abc import Callable
 
 import pytest
 import torch
 
-from fastpath.cli import main as entry
-
+Say = Callable[[BaseException], tuple[object, str]]
 CUDA = (
     "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.11 GiB of which 1.20 GiB is "
     "free.\n"
@@ -23,20 +21,6 @@ DALI = "Critical error in pipeline:\nError when executing GPU operator WarpPersp
 NUMPY = "Unable to allocate 9.31 GiB for an array with shape (100000, 100000)"
 
 
-def say(error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    """Return what the command line prints of an error, having proven its exit status."""
-
-    def fail(**_: object) -> NoReturn:
-        raise error
-
-    monkeypatch.setattr(entry, "app", fail)
-    monkeypatch.setattr(sys, "argv", ["fastpath", "train"])
-    with pytest.raises(SystemExit) as ended:
-        entry.main()
-    assert ended.value.code == 1
-    return capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("error", "where", "wanted"),
     [
@@ -48,25 +32,25 @@ def say(error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         (MemoryError(), "this machine", ""),
     ],
 )
-def test_it_is_one_line_that_says_what_to_change(
-    error: BaseException, where: str, wanted: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    told = say(error, monkeypatch, capsys)
+def test_it_is_one_line_that_says_what_to_change(error: BaseException, where: str, wanted: str, say: Say) -> None:
+    status, told = say(error)
+    assert status == 1
     assert told.startswith(f"fastpath: {where}: ran out of memory")
     assert told.count("\n") == 1
     assert f"wanted {wanted} more" in told if wanted else "wanted" not in told
     assert all(name in told for name in ("data.batch_size", "train.accumulate", "--residency host"))
 
 
-def test_torch_says_what_is_looked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_torch_says_what_is_looked_for(say: Say) -> None:
     with pytest.raises(RuntimeError) as refused:
         torch.empty(1 << 60)
-    assert "this machine: ran out of memory" in say(refused.value, monkeypatch, capsys)
+    status, told = say(refused.value)
+    assert status == 1
+    assert "this machine: ran out of memory" in told
 
 
-def test_other_failures_are_told_as_they_are(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    told = say(RuntimeError("CUDA error: device-side assert triggered"), monkeypatch, capsys)
+def test_other_failures_are_told_as_they_are(say: Say) -> None:
+    status, told = say(RuntimeError("CUDA error: device-side assert triggered"))
+    assert status == 1
     assert told.startswith("fastpath: RuntimeError: CUDA error: device-side assert")
     assert "--debug" in told

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -157,18 +158,10 @@ def test_what_nobody_foresaw_is_one_line(
     error: BaseException,
     told: str,
     status: int,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    say: Callable[[BaseException], tuple[object, str]],
 ) -> None:
-    def fail(**_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(entry, "app", fail)
-    monkeypatch.setattr(sys, "argv", ["fastpath", "train"])
-    with pytest.raises(SystemExit) as ended:
-        entry.main()
-    assert ended.value.code == status
-    shown = capsys.readouterr().err
+    code, shown = say(error)
+    assert code == status
     assert shown.startswith(f"fastpath: {told}")
     assert shown.count("\n") == 1
 

@@ -111,16 +111,29 @@ def server() -> Iterator[Hostile]:
 
 
 @pytest.fixture(scope="session")
-def small_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """20 labelled patches of 16 px of 5 slides, in the Kaggle layout."""
-    root = tmp_path_factory.mktemp("small") / "source"
-    (root / "train").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for number in range(20):
-        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(root / "train" / f"p{number:02}.tif")
-    names = [f"p{number:02}" for number in range(20)]
-    (root / "train_labels.csv").write_text("id,label\n" + "".join(f"{name},{int(name[1:]) % 2}\n" for name in names))
-    (root / "groups.csv").write_text("id,wsi\n" + "".join(f"{name},w{int(name[1:]) // 4}\n" for name in names))
+def labelled_source(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """What makes 20 labelled patches of 16 px in the Kaggle layout, each time in a directory of its own."""
+
+    def make() -> Path:
+        root = tmp_path_factory.mktemp("small") / "source"
+        (root / "train").mkdir(parents=True)
+        rng = np.random.default_rng(0)
+        for number in range(20):
+            image = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(image).save(root / "train" / f"p{number:02}.tif")
+        labels = "".join(f"p{number:02},{number % 2}\n" for number in range(20))
+        (root / "train_labels.csv").write_text("id,label\n" + labels)
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_source(labelled_source: Callable[[], Path]) -> Path:
+    """20 labelled patches of 5 slides."""
+    root = labelled_source()
+    groups = "".join(f"p{number:02},w{number // 4}\n" for number in range(20))
+    (root / "groups.csv").write_text("id,wsi\n" + groups)
     return root
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,18 +17,12 @@ from fastpath.workflows import pack, repair, verify
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def made(labelled_source: Callable[[], Path]) -> tuple[Path, Path]:
     """A source of 20 small labelled patches and its store of 5 shards."""
-    root = tmp_path_factory.mktemp("damage")
-    (root / "source" / "train").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for number in range(20):
-        image = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-        Image.fromarray(image).save(root / "source" / "train" / f"p{number:02}.tif")
-    lines = "".join(f"p{number:02},{number % 2}\n" for number in range(20))
-    (root / "source" / "train_labels.csv").write_text("id,label\n" + lines)
-    pack.run(root / "source", root / "store", pack.PackOptions(shard_bytes=4 * 768), workers=1)
-    return root / "source", root / "store"
+    source = labelled_source()
+    store = source.with_name("store")
+    pack.run(source, store, pack.PackOptions(shard_bytes=4 * 768), workers=1)
+    return source, store
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xxhash
-from PIL import Image
 
 from fastpath.errors import FastpathError
 from fastpath.ingest.split import read_split
@@ -386,20 +385,13 @@ OF_SPLITS: dict[str, Forge] = {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def made(labelled_source: Callable[[], Path]) -> tuple[Path, Path]:
     """A source of 20 small labelled patches of 5 slides and its store of 5 shards, divided by slide."""
-    root = tmp_path_factory.mktemp("hostile")
-    (root / "source" / "train").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for number in range(20):
-        image = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-        Image.fromarray(image).save(root / "source" / "train" / f"p{number:02}.tif")
-    labels = "".join(f"p{number:02},{number % 2}\n" for number in range(20))
-    (root / "source" / "train_labels.csv").write_text("id,label\n" + labels)
-    (root / "groups.csv").write_text("id,wsi\n" + "".join(f"p{number:02},s{number % 5}\n" for number in range(20)))
-    options = pack.PackOptions(shard_bytes=4 * 768, groups=root / "groups.csv")
-    pack.run(root / "source", root / "store", options, workers=1)
-    return root / "source", root / "store"
+    source = labelled_source()
+    store, groups = source.with_name("store"), source.with_name("groups.csv")
+    groups.write_text("id,wsi\n" + "".join(f"p{number:02},s{number % 5}\n" for number in range(20)))
+    pack.run(source, store, pack.PackOptions(shard_bytes=4 * 768, groups=groups), workers=1)
+    return source, store
 
 
 @pytest.fixture
