@@ -8,6 +8,7 @@ here), `index.parquet` (one row a patch), `manifest.json` (what the store is, a 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,6 +112,10 @@ class Manifest(Strict):
     """In row order."""
     software: dict[Word, Word]
     """Versions that wrote the store."""
+
+    def shard_bytes(self, number: int) -> int:
+        """Return the size of a shard's file, header included."""
+        return HEADER_BYTES + self.shards[number].rows * math.prod(self.patch_shape)
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:

@@ -111,18 +111,16 @@ class OpenShards:
 
     def _opened(self, number: int) -> _Shard:
         """Open a shard, and close the one opened first if there are as many as there may be."""
-        entry = self._manifest.shards[number]
-        shape = (entry.rows, *self._manifest.patch_shape)
         if self._remote is not None and number not in self._stamps:
-            self._remote.fetch_shard(number, fmt.HEADER_BYTES + entry.rows * self._patch_bytes)
+            self._remote.fetch_shard(number)
         with self._lock:
             shard = self._open.get(number)
             if shard is not None:
                 return shard
             while len(self._open) >= _allowed():
                 self._open.pop(next(iter(self._open)))
-            shard = self._descriptor(self._path / entry.file)
-            self._check_header(shard, self._path / entry.file, shape)
+            shard = self._descriptor(self._path / fmt.shard_name(number))
+            self._check_header(shard, number)
             stamp = fmt.stamp_of(os.fstat(shard.descriptor))
             if self._stamps.setdefault(number, stamp) != stamp:
                 raise self._changed(number)
@@ -140,14 +138,16 @@ class OpenShards:
             problem = error.problem if isinstance(error, StoreError) else f"cannot be read ({error.strerror})"
             raise StoreError(path, problem, "run 'fastpath verify'") from None
 
-    def _check_header(self, shard: _Shard, path: Path, shape: tuple[int, ...]) -> None:
+    def _check_header(self, shard: _Shard, number: int) -> None:
         """Check a shard's size and header. It is known in advance, so none is parsed: numpy's parser trips over damage.
 
         Raises:
             StoreError: It is another one.
         """
-        header = fmt.npy_header(shape)
-        wanted_bytes, found_bytes = len(header) + shape[0] * self._patch_bytes, os.fstat(shard.descriptor).st_size
+        path = self._path / fmt.shard_name(number)
+        shape = (self._manifest.shards[number].rows, *self._manifest.patch_shape)
+        header, wanted_bytes = fmt.npy_header(shape), self._manifest.shard_bytes(number)
+        found_bytes = os.fstat(shard.descriptor).st_size
         try:
             found = os.pread(shard.descriptor, len(header), 0)
         except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import repeat
@@ -79,10 +78,6 @@ class Store:
     def fingerprint(self) -> str:
         """32 hex digits that name the content: ids, labels, groups and pixels in row order."""
         return self.manifest.fingerprint
-
-    def shard_bytes(self, number: int) -> int:
-        """Return the size that the manifest gives a shard's file, header included."""
-        return fmt.HEADER_BYTES + self.manifest.shards[number].rows * math.prod(self.manifest.patch_shape)
 
     def check_index(self) -> None:
         """Check that every row has a name of its own, a label and a place, as opening a store does.

@@ -53,7 +53,7 @@ class Remote:
         most = INDEX_BYTES_MIN + INDEX_BYTES_A_ROW * max(0, self.manifest.num_patches)
         self._fetch(fmt.INDEX, self.manifest.index_hash, most, anew=anew)
 
-    def fetch_shard(self, number: int, wanted_bytes: int, *, anew: bool = False) -> None:
+    def fetch_shard(self, number: int, *, anew: bool = False) -> None:
         """Bring one shard into the cache, unless it is there; nothing appears under its name unchecked.
 
         What an earlier process left is hashed once, when this one first needs it, and fetched again where a disk or a
@@ -61,7 +61,6 @@ class Remote:
 
         Args:
             number: Of the shard.
-            wanted_bytes: Its size.
             anew: Ask the server whatever the cache holds.
 
         Raises:
@@ -69,7 +68,7 @@ class Remote:
             IntegrityError: It does not have the manifest's size or hash.
             FastpathError: It cannot be had.
         """
-        wanted_hash = self.manifest.shards[number].hash
+        wanted_hash, wanted_bytes = self.manifest.shards[number].hash, self.manifest.shard_bytes(number)
         self._fetch(fmt.shard_name(number), wanted_hash, wanted_bytes, wanted_bytes, anew=anew)
 
     def _fetch(self, name: str, wanted_hash: str, most: int, wanted_bytes: int | None = None, *, anew: bool) -> None:

@@ -151,8 +151,6 @@ def _copy(store: Store, number: int, target: Path) -> None:
     """Copy a shard; it is on disk, and has its hash, before it gets its name."""
     entry, temporary = store.manifest.shards[number], temporary_name(target)
     source = store.path / entry.file
-    if store.remote is not None:
-        store.remote.fetch_shard(number, store.shard_bytes(number))
     with open_regular(source, follow=False, kind=StoreError) as read, temporary.open("xb") as file:
         shutil.copyfileobj(read, file, COPY_BYTES)
         file.flush()

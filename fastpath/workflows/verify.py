@@ -106,7 +106,7 @@ def _fetched(store: Store) -> dict[int, list[Damage]]:
     store.remote.fetch_index(anew=True)
     for number, entry in enumerate(store.manifest.shards):
         try:
-            store.remote.fetch_shard(number, store.shard_bytes(number), anew=True)
+            store.remote.fetch_shard(number, anew=True)
         except (IntegrityError, StoreError) as error:
             (store.path / entry.file).unlink(missing_ok=True)
             lost[number] = [Damage(entry.file, error.problem)]
