@@ -28,6 +28,7 @@ from fastpath.config_train import TrainConfig as TrainConfig
 from fastpath.config_train import fill_stages
 from fastpath.errors import ConfigError
 from fastpath.files import read_regular
+from fastpath.text import brief
 
 BYTES_MAX = 1 << 20  # a recipe has a few hundred
 _SHOWN = 100  # characters of a key or value that an error shows
@@ -101,7 +102,7 @@ def load(path: Path | None, overrides: Iterable[str] = ()) -> Config:
         try:
             values = tomllib.loads(content.decode())
         except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, a number of 5,000 digits
-            problem = f"is not TOML ({' '.join(str(error)[:200].split())})"
+            problem = f"is not TOML ({brief(error, 200)})"
             raise ConfigError(path, problem, "correct that line") from None
     for override in overrides:
         _apply(values, override)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fastpath.errors import FastpathError
 from fastpath.runtime import Runtime
+from fastpath.text import brief
 from fastpath.types import Batch
 
 Step = Callable[[Batch], Tensor]
@@ -94,7 +95,7 @@ class GraphedStep:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            problem = f"this network's step cannot be recorded as a CUDA graph ({' '.join(str(error).split())[:150]})"
+            problem = f"this network's step cannot be recorded as a CUDA graph ({brief(error, 150)})"
             raise FastpathError("train.cuda_graph", problem, "use train.cuda_graph=false") from error
         return Recording(form, given, launch, loss, [parameter.grad for parameter in self._parameters])
 

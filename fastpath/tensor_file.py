@@ -147,8 +147,3 @@ def not_finite(values: Mapping[str, Tensor]) -> str | None:
         if tensor.is_complex() or (tensor.is_floating_point() and not bool(torch.isfinite(tensor.float()).all())):
             return name
     return None
-
-
-def reason(error: Exception) -> str:
-    """Return an error's text, or its kind where it has none, short enough for a line."""
-    return " ".join(str(error)[:1000].split())[:160] or type(error).__name__

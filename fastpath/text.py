@@ -31,6 +31,11 @@ def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape").decode("ascii")
 
 
+def brief(error: BaseException, most: int) -> str:
+    """Return what an error says as one line of at most so many characters; its kind where it says nothing."""
+    return " ".join(str(error)[: 10 * most].split())[:most] or type(error).__name__
+
+
 def command_line(*words: object) -> str:
     """Return a command to be pasted into a shell: a word of the user's is that word again, whatever it holds.
 

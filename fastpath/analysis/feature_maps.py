@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fastpath.errors import UsageError, memory_exhausted
+from fastpath.text import brief
 
 _ATTENTION = re.compile(r"attn|attention|softmax", re.IGNORECASE)
 """In the names or classes of modules whose parts emit weights of places for places, which look like maps."""
@@ -59,7 +60,7 @@ def feature_layer(model: nn.Module, images_NCHW: Tensor) -> nn.Module:
     except RuntimeError as error:
         if memory_exhausted(error) is not None:
             raise
-        raise _refused(f"cannot be differentiated ({' '.join(str(error).split())[:100]})") from None
+        raise _refused(f"cannot be differentiated ({brief(error, 100)})") from None
     used = [place for place, gradient in zip(late, gradients, strict=True) if gradient is not None and gradient.any()]
     if not used:
         raise _refused("found no feature maps near the network's end")

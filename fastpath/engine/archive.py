@@ -16,7 +16,8 @@ from torch import Tensor
 
 from fastpath.errors import CheckpointError
 from fastpath.files import durably, sync_directory, temporary_name
-from fastpath.tensor_file import read_tensor_file, reason
+from fastpath.tensor_file import read_tensor_file
+from fastpath.text import brief
 
 
 def write_archive(values: Mapping[str, Any], path: Path) -> None:
@@ -97,7 +98,7 @@ def read_archive(path: Path) -> dict[str, Any]:
         raise CheckpointError(path, problem, "use checkpoints that fastpath wrote, from a source you trust") from None
     # A torn or hand-made pickle can fail in as many ways as there are steps of building values from it.
     except Exception as error:
-        problem = f"is damaged or not a checkpoint ({reason(error)})"
+        problem = f"is damaged or not a checkpoint ({brief(error, 160)})"
         raise CheckpointError(path, problem, "train again, or restore a copy") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise CheckpointError(path, "is not a checkpoint: found no table of values", "give best.pt or last.pt")

@@ -14,7 +14,7 @@ from fastpath.engine.archive import read_archive, tensors, write_archive
 from fastpath.engine.form import check_fields
 from fastpath.engine.loop import TrainState
 from fastpath.errors import CheckpointError, memory_exhausted
-from fastpath.tensor_file import reason
+from fastpath.text import brief
 
 FORMAT = "fastpath-checkpoint"
 VERSION = 2
@@ -137,7 +137,7 @@ def reinstate(
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         if memory_exhausted(error) is not None:
             raise
-        problem = f"its optimiser, schedule, scaler or average is of another network or kind ({reason(error)})"
+        problem = f"its optimiser, schedule, scaler or average is of another network or kind ({brief(error, 160)})"
         raise CheckpointError(where, problem, "train again, or restore a copy") from None
     state.loss_sum.copy_(checkpoint.loss_sum)
     state.num_skipped.copy_(checkpoint.num_skipped)

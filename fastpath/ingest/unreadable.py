@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from fastpath.text import brief
+
 MAX_SIDE_PX = 4096  # a patch, not a slide: a header that claims more is a bomb, refused before any memory is taken
 RESTORE = "restore the file, or leave it out with --on-error skip"
 CONVERT = "convert it to 8-bit RGB"
@@ -40,5 +42,5 @@ def unsupported(problem: str, remedy: str = CONVERT) -> UnreadableError:
 
 def reason(error: Exception) -> str:
     """Return what a library says of a file, in one short line without addresses of its objects in memory."""
-    text = " ".join(str(error).split())
+    text = brief(error, 1000)
     return re.sub(r"<[\w.]+ object at 0x[0-9a-f]+>| at 0x[0-9a-f]+", "it", text)[:120]

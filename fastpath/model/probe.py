@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fastpath.errors import ConfigError, memory_exhausted
 from fastpath.model.freeze import LogitNetwork
+from fastpath.text import brief
 
 BATCH = 2
 """Images of the pass: with one, a network that loses the batch's dimension would look right."""
@@ -61,7 +62,7 @@ def _passed(model: LogitNetwork, name: str, size_px: int) -> tuple[str, ...]:
     except Exception as error:  # a network raises whatever it likes over a size that it was not made for
         if memory_exhausted(error) is not None:
             raise
-        raise _RefusalError(" ".join(str(error).split())[:120] or type(error).__name__) from None
+        raise _RefusalError(brief(error, 120)) from None
     finally:
         model.train(mode)
     _check_logits(emitted, name)

@@ -16,7 +16,7 @@ from fastpath.model.baseline import BaselineCNN
 from fastpath.model.freeze import LogitNetwork, freeze, heads_of
 from fastpath.model.probe import probe
 from fastpath.model.weights import fit, load_local
-from fastpath.tensor_file import reason
+from fastpath.text import brief
 
 BASELINE = "baseline_cnn"
 
@@ -108,7 +108,7 @@ def _refused(name: str, published: bool, error: Exception) -> Exception:
         )
     near = ", ".join(timm.list_models(f"*{name.split('.')[0][:6]}*")[:3])
     hint = f"known names are {near} …" if near else "see timm.list_models()"
-    return ConfigError("model.name", f"timm cannot make '{name}': {reason(error)}", hint)
+    return ConfigError("model.name", f"timm cannot make '{name}': {brief(error, 160)}", hint)
 
 
 def _own_size_px(name: str) -> int | None:

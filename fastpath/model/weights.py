@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from fastpath.errors import ConfigError, FastpathError
 from fastpath.files import open_regular
 from fastpath.model.freeze import LogitNetwork
-from fastpath.tensor_file import not_finite, read_tensor_file, reason
+from fastpath.tensor_file import not_finite, read_tensor_file
+from fastpath.text import brief
 
 # What published files call their thousand-class layer; torchvision's is `fc`.
 _CLASSIFIERS = ("fc", "classifier", "head")
@@ -60,7 +61,7 @@ def _read(path: Path, bytes_max: int) -> dict[str, Tensor]:
     except Exception as error:
         if isinstance(error, FastpathError):
             raise
-        why = "it needs code to load" if isinstance(error, pickle.UnpicklingError) else reason(error)
+        why = "it needs code to load" if isinstance(error, pickle.UnpicklingError) else brief(error, 160)
         problem = f"'{path}' is not a plain table of tensors ({why})"
         raise ConfigError("model.weights", problem, remedy) from None
     spoilt = not_finite(values)

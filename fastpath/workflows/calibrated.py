@@ -14,6 +14,7 @@ from fastpath.analysis.calibration import Calibrator, Method
 from fastpath.errors import DataError
 from fastpath.files import read_regular, write_durably
 from fastpath.shards.format import hash_file
+from fastpath.text import brief
 from fastpath.workflows.score_views import Tta
 
 NAME = "calibration.json"
@@ -54,7 +55,7 @@ def load(checkpoint: Path, tta: Tta) -> tuple[Calibrator, str]:
             raise ValueError("its values are not those that were written: the checksum is another")
         chosen, weights, seen = calibration.from_dict(values), values["weights"], values["tta"]
     except (ValueError, KeyError, TypeError, ArithmeticError, AttributeError, RecursionError) as error:
-        problem = f"is not a calibration ({type(error).__name__}: {' '.join(str(error)[:200].split())})"
+        problem = f"is not a calibration ({type(error).__name__}: {brief(error, 200)})"
         raise DataError(path, problem, "run 'fastpath evaluate' again") from None
     again = "so probabilities are not calibrated: run 'fastpath evaluate' again"
     if weights != hash_file(checkpoint, follow=True):

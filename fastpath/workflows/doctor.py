@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from fastpath.text import brief
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -155,7 +157,7 @@ def _attempt(name: str, look: Callable[[], list[Check]]) -> list[Check]:
     try:
         return look()
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = brief(error, 160)
         return [
             Check(
                 name,

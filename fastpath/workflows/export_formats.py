@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastpath.errors import FastpathError
 from fastpath.model.deploy import Deployed
+from fastpath.text import brief
 
 Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """From patches uint8 [N, P, P, 3] to logits [N]."""
@@ -43,7 +44,7 @@ def _write_onnx(module: Deployed, example: torch.Tensor) -> bytes:
         assert program is not None
         model = program.model_proto
     except Exception as error:  # torch and onnxscript have an error class for each of their many steps
-        problem = f"torch {torch.__version__} cannot convert this network ({' '.join(str(error).split())[:150]})"
+        problem = f"torch {torch.__version__} cannot convert this network ({brief(error, 150)})"
         raise FastpathError("ONNX", problem, "use a newer torch, or give a name that ends in .pt2 or .ts") from error
     for node in (*model.graph.node, *(node for function in model.functions for node in function.node)):
         kept = [entry for entry in node.metadata_props if entry.key != _STACK_ONNX]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastpath.errors import DataError
 from fastpath.files import read_regular
-from fastpath.text import from_cell, to_csv
+from fastpath.text import brief, from_cell, to_csv
 from fastpath.workflows import checked_table
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ def read(path: Path, remedy: str) -> tuple[pd.DataFrame, bytes]:
         return parse(content, path), content
     except Exception as error:
         # pandas and Arrow raise what they like over a damaged file.
-        reason = " ".join(str(error)[:500].split())[:120] or type(error).__name__
-        raise DataError(path, f"cannot be read as a table ({reason})", remedy) from None
+        raise DataError(path, f"cannot be read as a table ({brief(error, 120)})", remedy) from None
 
 
 def parse(content: bytes, path: Path) -> pd.DataFrame:

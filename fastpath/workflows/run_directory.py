@@ -24,6 +24,7 @@ from fastpath.engine.checkpoint import Checkpoint, Origin, check_same_config, sa
 from fastpath.engine.loop import EpochEvent
 from fastpath.errors import FastpathError, UsageError
 from fastpath.files import as_failure, write_durably
+from fastpath.text import brief
 from fastpath.workflows.curves import draw_curves
 
 CONFIG, RUN, JOURNAL, TIMINGS, HISTORY = "config.json", "run.json", "journal.jsonl", "timings.jsonl", "history.csv"
@@ -191,7 +192,7 @@ def finish(path: Path, result: Mapping[str, Any]) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    told = " ".join(str(error).split())[:500]
+    told = brief(error, 500)
     return told if isinstance(error, FastpathError) else f"{type(error).__name__}: {told}"
 
 

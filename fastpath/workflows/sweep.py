@@ -19,6 +19,7 @@ from fastpath.config import Config
 from fastpath.errors import FastpathError, UsageError
 from fastpath.files import read_regular, write_durably
 from fastpath.runtime import PrecisionChoice
+from fastpath.text import brief
 from fastpath.workflows import output_place, pool, sweep_report, train
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.interrupts import interruptible
@@ -221,7 +222,7 @@ def train_one(job: Job) -> tuple[str, str]:
     except FastpathError as error:
         return "failed", str(error)
     except Exception as error:  # whatever a setting makes torch fail of, such as its memory, the others go on
-        return "failed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return "failed", f"{type(error).__name__}: {brief(error, 200)}"
 
 
 def _status(run_dir: Path) -> str:

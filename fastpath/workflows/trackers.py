@@ -19,6 +19,7 @@ from fastpath.engine.journal import epoch_record, timing_record
 from fastpath.engine.loop import EpochEvent
 from fastpath.errors import FastpathError, UsageError
 from fastpath.files import write_durably
+from fastpath.text import brief
 
 if TYPE_CHECKING:
     from fastpath.config import Config
@@ -130,7 +131,7 @@ def _new_mlflow_run(client: Any, name: str) -> str:  # noqa: ANN401 (MLflow is n
         number = experiment.experiment_id if experiment else client.create_experiment(_EXPERIMENT)
         return str(client.create_run(number, run_name=name).info.run_id)
     except Exception as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = brief(error, 120)
         remedy = "set MLFLOW_TRACKING_URI to a server that answers, or drop --mlflow"
         raise FastpathError("--mlflow", f"cannot make a run ({reason})", remedy) from None
 

@@ -14,6 +14,7 @@ from typing import Any
 from fastpath.errors import DataError
 from fastpath.files import open_regular
 from fastpath.ingest.sources.opened import is_parquet, text_lines
+from fastpath.text import brief
 
 SEPARATORS = (",", ";", "\t")
 SHOWN = 80  # characters of a header in a message
@@ -170,8 +171,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with open_regular(path, follow=True, kind=DataError) as content, pq.ParquetFile(content) as file:
             yield file
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DataError(path, f"cannot be read as Parquet ({reason})", "write it again") from None
+        raise DataError(path, f"cannot be read as Parquet ({brief(error, 200)})", "write it again") from None
 
 
 def _texts(path: Path, column: Any) -> list[str]:  # noqa: ANN401 (a pyarrow.ChunkedArray)
