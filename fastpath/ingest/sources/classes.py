@@ -10,9 +10,10 @@ import numpy as np
 from fastpath.errors import DataError
 from fastpath.ingest.sources.contents import SUFFIXES, has_images
 from fastpath.ingest.sources.folder import scan
-from fastpath.ingest.sources.links import Links, shown
+from fastpath.ingest.sources.links import Links
 from fastpath.ingest.sources.listing import Listing, check_ids
 from fastpath.litter import is_litter
+from fastpath.text import visible
 
 NEGATIVE = ("0", "normal", "negative", "benign", "non-tumour", "non-tumor", "no_tumour", "no_tumor")
 POSITIVE = ("1", "tumour", "tumor", "positive", "malignant", "cancer", "metastasis")
@@ -43,7 +44,7 @@ def list_classes(folder: Path, follow: Sequence[Path] = ()) -> Listing:
     negative = [name for name in found if name.lower() in NEGATIVE]
     positive = [name for name in found if name.lower() in POSITIVE]
     if len(found) != 2 or len(negative) != 1 or len(positive) != 1:
-        names = ", ".join(map(shown, found[:5]))
+        names = ", ".join(map(visible, found[:5]))
         problem = f"found class folders '{names}', wanted two such as '0' and '1' or 'normal' and 'tumor'"
         raise DataError(folder, problem, "rename the folders, or pack a table of path,label")
     links = Links(folder, follow)

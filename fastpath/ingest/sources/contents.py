@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from fastpath.errors import DataError
-from fastpath.ingest.sources.links import shown
 from fastpath.litter import is_litter
+from fastpath.text import visible
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
@@ -47,7 +47,7 @@ def no_patches(folder: Path) -> DataError:
     """Return the error for a folder without patches, that names what it holds instead and what to give."""
     look = _look(folder)
     wanted = "wanted files ending in " + " ".join(SUFFIXES)
-    remedy, found = shown(_remedy(folder, look)), shown(_told(look))
+    remedy, found = visible(_remedy(folder, look)), visible(_told(look))
     return DataError(folder, f"found no patches{f' but {found}' if found else ''}, {wanted}", remedy)
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from fastpath.errors import DataError
 from fastpath.ingest.sources.contents import SUFFIXES, no_patches
-from fastpath.ingest.sources.links import Links, shown
+from fastpath.ingest.sources.links import Links
 from fastpath.ingest.sources.listing import FileNames, Listing, check_ids, unlabelled
 from fastpath.ingest.sources.tables import join_labels
 from fastpath.litter import is_litter
+from fastpath.text import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Scanned:
         """Say what was left out."""
         if not self.num_litter:
             return ()
-        return (f"{self.num_litter} files were left out as litter, such as '{shown(self.litter)}'",)
+        return (f"{self.num_litter} files were left out as litter, such as '{visible(self.litter)}'",)
 
 
 def scan(folder: Path, links: Links) -> Scanned:
@@ -77,8 +78,8 @@ def _check_name(folder: Path, name: str) -> None:
     try:
         name.encode()
     except UnicodeEncodeError:
-        problem = f"found a file whose name is not UTF-8, '{shown(name)}'"
-        raise DataError(shown(folder), problem, "rename it, for example with convmv") from None
+        problem = f"found a file whose name is not UTF-8, '{visible(name)}'"
+        raise DataError(visible(folder), problem, "rename it, for example with convmv") from None
 
 
 def list_folder(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastpath.errors import DataError
+from fastpath.text import visible
 
 OPTION = "--follow-symlinks"
 
@@ -41,7 +42,7 @@ class Links:
         """
         target, mode = self._target(path)
         if not stat.S_ISREG(mode):
-            raise DataError(shown(path), f"is a symbolic link to no file, to {shown(target)}", "remove the link")
+            raise DataError(visible(path), f"is a symbolic link to no file, to {visible(target)}", "remove the link")
 
     def check_folder(self, path: Path) -> None:
         """Refuse a folder that is a link unless it leads where links may lead; what is no link is fine."""
@@ -62,17 +63,9 @@ class Links:
         except OSError as error:
             where = "in a circle" if error.errno == errno.ELOOP else f"to nothing ({error.strerror})"
             remedy = "remove the link, or restore its target"
-            raise DataError(shown(path), f"is a symbolic link {where}", remedy) from None
+            raise DataError(visible(path), f"is a symbolic link {where}", remedy) from None
         if not f"{target}{os.sep}".startswith(tuple(self._roots)):
-            problem = f"is a symbolic link out of its folder, to {shown(target)}; wanted a file"
+            problem = f"is a symbolic link out of its folder, to {visible(target)}; wanted a file"
             remedy = f"copy the file in place of the link, or give {OPTION} a folder that holds its target"
-            raise DataError(shown(path), problem, remedy)
+            raise DataError(visible(path), problem, remedy)
         return target, found.st_mode
-
-
-def shown(path: str | Path) -> str:
-    """Return a path as one line that any terminal takes: other bytes than UTF-8, and line ends, in hexadecimal."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from fastpath.errors import DataError
 from fastpath.ingest.sources.columns import header_of, read_columns
-from fastpath.ingest.sources.links import shown
 from fastpath.ingest.sources.listing import Listing
 from fastpath.ingest.sources.mending import plain_key
 from fastpath.ingest.sources.opened import COMPRESSED, is_table
 from fastpath.litter import is_litter
 from fastpath.shards.format import UNLABELLED
 from fastpath.shards.transfer import server_of
+from fastpath.text import visible
 from fastpath.urls import as_url, without_secrets
 
 LABELS = "train_labels.csv"
@@ -65,8 +65,8 @@ def refuse_forgotten(listing: Listing, source: Path) -> None:
     ids = _Ids(listing.ids)
     for path in _candidates(folder):
         if path != source and _is_of(path, ids, within=path.parent != folder.absolute().parent):
-            problem = f"found no labels, though {shown(path)} looks like a table of them"
-            remedy = f"give --labels {shlex.quote(shown(path))}, or move it away to pack without labels"
+            problem = f"found no labels, though {visible(path)} looks like a table of them"
+            remedy = f"give --labels {shlex.quote(visible(path))}, or move it away to pack without labels"
             if listing.kind == "table":
                 remedy = f"write its labels into {source.name} as a column label, or move it away"
             raise DataError(source, problem, remedy)
@@ -142,7 +142,7 @@ def _refuse_at_url(source: Path) -> None:
         names = server.listed(folder) or {}
         other = next((name for name in sorted(names) if _is_candidate(name) and _NAME.search(name)), None)
         if other is not None:
-            problem = f"found no labels, though {shown(other)} beside the patches looks like a table of them"
+            problem = f"found no labels, though {visible(other)} beside the patches looks like a table of them"
             raise DataError(without_secrets(url), problem, f"download it and give it by --labels, or name it {LABELS}")
 
 
@@ -157,7 +157,7 @@ def _refuse_without_y(folder: Path) -> None:
         wanted = f"camelyonpatch_level_2_split_{part}_y.h5"
         other = next((name for name in names if re.search(rf"{part}[ _-]?(y|labels?)\b", name, re.IGNORECASE)), None)
         if other is not None:
-            problem = f"found no labels of its part '{part}', though {shown(other)} looks like them"
+            problem = f"found no labels of its part '{part}', though {visible(other)} looks like them"
             raise DataError(folder, problem, f"unpack or rename it to {wanted}, or move it away to pack without labels")
     if without and len(without) < len(parts):
         problem = f"found labels of some parts, but none of '{without[0]}'"
