@@ -180,7 +180,7 @@ def _origin(trained: TrainedRun, grid: Grid, places_N2: NDArray[np.int64], runti
     """Return what the logits written down so far must be of to be worth anything."""
     facts = grid.slide.path.stat()
     return {
-        "checkpoint": hash_file(trained.path),
+        "checkpoint": hash_file(trained.path, follow=True),
         "slide": [grid.slide.path.name, facts.st_size, facts.st_mtime_ns],
         "precision": runtime.precision,
         "grid": [grid.tile_px, grid.stride_px, grid.scale],

@@ -219,6 +219,13 @@ def test_a_wrong_request_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_checkpoint_may_be_a_link(learned: Path, planted: Path, tmp_path: Path) -> None:
+    """As those of a model hub's cache are."""
+    (tmp_path / "linked.pt").symlink_to(learned / "best.pt")
+    outcome = _invoke(tmp_path / "linked.pt", planted, "--stride", SIDE, "-o", tmp_path / "out")
+    assert outcome.exit_code == 0, outcome.output
+
+
 def test_a_slide_of_unknown_scale_wants_it_named(learned: Path, tmp_path: Path) -> None:
     noise = np.random.default_rng(4).integers(60, 200, (200, 220, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "plain.png")
