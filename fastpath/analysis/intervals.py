@@ -60,9 +60,17 @@ class Units:
     of_N: NDArray[np.int64]
     num: int
 
+    def part(self, in_part_N: NDArray[np.bool_]) -> Units:
+        """Return the units of some of the patches: of the same kind, however few they are."""
+        found, of_M = np.unique(self.of_N[in_part_N], return_inverse=True)
+        return Units(self.kind, of_M.astype(np.int64), len(found))
+
 
 def units_of(groups_N: NDArray[Any] | None, num_patches: int) -> Units:
-    """Return slides as units where there are at least `MIN_SLIDES`, patches otherwise."""
+    """Return slides as units where there are at least `MIN_SLIDES`, patches otherwise.
+
+    Ask it of a whole table, and its answer for a `part` of it: half of eight slides are four slides, not patches.
+    """
     if groups_N is not None:
         found, of_N = np.unique(groups_N.astype(str), return_inverse=True)
         if len(found) >= MIN_SLIDES:

@@ -102,8 +102,8 @@ def judge(table: ScoredTable, choices: Choices) -> Judged:
 
 
 def _units(table: ScoredTable, part_N: NDArray[np.bool_]) -> Units:
-    groups_N = None if table.groups_N is None else table.groups_N[part_N]
-    return intervals.units_of(groups_N, int(part_N.sum()))
+    """Return what is resampled of some patches: the unit is that of the whole table, however few a part holds."""
+    return intervals.units_of(table.groups_N, len(table)).part(part_N)
 
 
 def _headline(table: ScoredTable) -> dict[str, Any]:
@@ -164,6 +164,7 @@ def _part(table: ScoredTable, part_N: NDArray[np.bool_]) -> dict[str, Any]:
         "num_patches": int(part_N.sum()),
         "num_positive": int((table.labels_N[part_N] == 1).sum()),
         "num_slides": 0 if groups_N is None else len(set(groups_N.tolist())),
+        "resampling": _resampling(_units(table, part_N)),
     }
 
 

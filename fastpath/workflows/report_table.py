@@ -91,10 +91,13 @@ def divide(table: ScoredTable, seed: int) -> tuple[ScoredTable, str]:
             halves = labels_N[calibrates_N], labels_N[~calibrates_N]
             if all(len(set(half.tolist())) == 2 for half in halves):
                 return replace(table, calibrates_N=calibrates_N), ""
-            notice = "the slides cannot be dealt into halves that both hold both classes"
+            notice = (
+                "the slides cannot be dealt into halves that both hold both classes, so patches are divided one by "
+            )
+            notice += "one: what is chosen on one half has seen slides of the other, and its figures are optimistic"
         else:
-            notice = f"found patches of {num} of the at least {MIN_SLIDES} slides wanted"
-        notice += ", so patches are divided and resampled one by one and the numbers are optimistic"
+            notice = f"found patches of {num} of the at least {MIN_SLIDES} slides wanted, so patches are divided and "
+            notice += "resampled one by one and the numbers are optimistic"
     rng = np.random.Generator(np.random.Philox(seed))
     calibrates_N = np.zeros(len(table), bool)
     for label in (0, 1):

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fastpath.analysis import delong, metrics
-from fastpath.workflows import report_table
+from fastpath.workflows import report_html, report_table
 from fastpath.workflows.report_facts import Choices, judge
 from fastpath.workflows.report_table import ScoredTable
 
@@ -123,3 +123,32 @@ def test_every_stop_of_the_slider_is_a_count_of_the_test_part(table: ScoredTable
     for threshold, hits, alarms in facts["slider"][:: len(facts["slider"]) // 9]:
         called_N = probability_N >= threshold
         assert (hits, alarms) == ((called_N & (labels_N == 1)).sum(), (called_N & (labels_N == 0)).sum())
+
+
+@pytest.mark.parametrize(("num_slides", "unit"), [(8, "slide"), (4, "patch")])
+def test_the_unit_of_the_whole_table_is_that_of_every_part(num_slides: int, unit: str) -> None:
+    table = _table(num_slides=num_slides)
+    assert table.calibrates_N is not None
+    facts = judge(table, CHOICES).facts
+    assert facts["resampling"]["unit"] == unit
+    for part in facts["parts"].values():
+        assert part["resampling"]["unit"] == unit
+        assert part["resampling"]["optimistic"] == (unit == "patch")
+        assert part["resampling"]["num_units"] == (part["num_slides"] if unit == "slide" else part["num_patches"])
+    about = {"notices": [], "table": "t", "tta_views": "none"}
+    pictures = dict.fromkeys(("roc", "precision_recall", "reliability", "histogram", "decision_curve"), bytes(32))
+    page = report_html.render(facts | about, pictures, "evaluate.html", cards=[])
+    held = facts["parts"]["test"]["resampling"]["num_units"]
+    assert page.count(f"intervals by {held} {unit}") == 2
+
+
+def test_a_share_of_few_slides_is_no_surer_than_these_slides() -> None:
+    """One of eight slides is read the wrong way round: patches of the half that holds it are far from independent."""
+    table = _table(num=800)
+    assert table.groups_N is not None
+    assert table.calibrates_N is not None
+    poor_N = table.groups_N == table.groups_N[~table.calibrates_N][0]
+    table = replace(table, logits_N=np.where(poor_N, -1.0, 1.0) * np.abs(table.logits_N) * (2 * table.labels_N - 1))
+    by_slide = judge(table, CHOICES).facts["operating_points"][0]["sensitivity"]
+    by_patch = judge(replace(table, groups_N=None), CHOICES).facts["operating_points"][0]["sensitivity"]
+    assert by_slide["high"] - by_slide["low"] > 3 * (by_patch["high"] - by_patch["low"])
