@@ -41,6 +41,22 @@ def test_a_set_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
     assert (_names(tmp_path), (tmp_path / "a.png").read_text()) == (["a.png", "facts.json"], "1")
 
 
+def _kill_at(number: int) -> None:
+    """Let this process kill itself before its so manieth rename, removal or sync."""
+    left = number
+    for name in ("fsync", "replace", "unlink", "mkdir", "rmdir"):
+        plain = getattr(os, name)
+
+        def counted(*args: object, plain: Callable[..., object] = plain, **options: object) -> object:
+            nonlocal left
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return plain(*args, **options)
+
+        setattr(os, name, counted)
+
+
 def test_wherever_it_is_killed_a_set_is_old_or_new_or_without_its_closing_file(tmp_path: Path) -> None:
     """A kill before each rename, removal and sync, until the set comes to its end."""
     for number in range(1, 100, 2):  # an odd step of each pair: a step costs a process
@@ -48,21 +64,15 @@ def test_wherever_it_is_killed_a_set_is_old_or_new_or_without_its_closing_file(t
         _write_set(output, "1", ["a.png", "b.png"])
         pid = os.fork()
         if pid == 0:
-            left = number
-            for name in ("fsync", "replace", "unlink", "mkdir", "rmdir"):
-                plain = getattr(os, name)
-
-                def counted(*args: object, plain: Callable[..., object] = plain, **options: object) -> object:
-                    nonlocal left
-                    left -= 1
-                    if not left:
-                        os.kill(os.getpid(), signal.SIGKILL)
-                    return plain(*args, **options)
-
-                setattr(os, name, counted)
-            _write_set(output, "2", ["a.png", "c.png"])
-            os._exit(0)
-        ended = os.waitpid(pid, 0)[1] == 0
+            try:
+                _kill_at(number)
+                _write_set(output, "2", ["a.png", "c.png"])
+                os._exit(0)
+            finally:  # whatever is raised, this process never returns into the suite
+                os._exit(1)
+        status = os.waitpid(pid, 0)[1]
+        assert not os.WIFEXITED(status) or status == 0, number
+        ended = status == 0
         seen = {path.name: path.read_text() for path in output.iterdir() if path.is_file()}
         old = {"a.png": "1", "b.png": "1", "facts.json": "1"}
         new = {"a.png": "2", "c.png": "2", "facts.json": "2"}

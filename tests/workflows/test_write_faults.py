@@ -170,7 +170,6 @@ def _check_refusal(error: BaseException | None, out: Path, code: int) -> None:
     assert ".tmp" not in str(error)
 
 
-@pytest.mark.usefixtures("computed_once")
 def _pairs() -> list[ParameterSet]:
     """Every command with every fault; beside a full disk, a third of them in the fast suite."""
     told = []
@@ -181,6 +180,7 @@ def _pairs() -> list[ParameterSet]:
     return told
 
 
+@pytest.mark.usefixtures("computed_once")
 @pytest.mark.parametrize(("command", "fault"), _pairs())
 def test_what_cannot_be_written_is_one_line_and_the_old_output_is_whole(
     command: str,
