@@ -36,14 +36,20 @@ def measure(labels_N: NDArray[Any], logits_N: NDArray[Any], weights_BN: NDArray[
         logits_N: Finite.
         weights_BN: Not negative.
     """
-    positive_N = (np.asarray(labels_N) == 1).astype(np.float64)
     logits_N, weights_BN = np.asarray(logits_N, np.float64), np.asarray(weights_BN, np.float64)
-    observed_B, total_B = weights_BN @ positive_N, weights_BN.sum(axis=1)
-    both_B = (observed_B > 0) & (observed_B < total_B)
+    ratio_B = observed_over_expected(labels_N, logits_N, weights_BN)
+    observed_B = weights_BN @ (np.asarray(labels_N) == 1).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        intercept_B = _intercept(observed_B, logits_N, weights_BN)
+    return np.stack([ratio_B, np.where(np.isfinite(ratio_B), intercept_B, np.nan)], axis=1)
+
+
+def observed_over_expected(labels_N: NDArray[Any], logits_N: NDArray[Any], weights_BN: NDArray[Any]) -> Floats:
+    """Return the first column of `measure` alone, float64 [B]."""
+    observed_B, total_B = weights_BN @ (np.asarray(labels_N) == 1).astype(np.float64), weights_BN.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio_B = observed_B / (weights_BN @ metrics.probabilities(logits_N))
-        intercept_B = _intercept(observed_B, logits_N, weights_BN)
-    return np.where(both_B[:, None], np.stack([ratio_B, intercept_B], axis=1), np.nan)
+    return np.where((observed_B > 0) & (observed_B < total_B), ratio_B, np.nan)
 
 
 def _intercept(observed_B: Floats, logits_N: Floats, weights_BN: Floats) -> Floats:

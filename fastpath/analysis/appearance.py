@@ -1,0 +1,90 @@
+"""What a patch looks like, in numbers that stain, scanner and section decide: pure functions on arrays.
+
+N patches, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastpath.analysis import eda
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A measure of patches, and how one speaks of it.
+
+    Attributes:
+        name: As in files.
+        title: As on a page.
+        unit: What its numbers are in.
+        more: What patches with more of it are.
+        less: What patches with less of it are.
+    """
+
+    name: str
+    title: str
+    unit: str
+    more: str
+    less: str
+
+
+MEASURES: Mapping[str, Measure] = {
+    one.name: one
+    for one in (
+        Measure("brightness", "brightness", "grey levels, 0 to 255", "brighter", "darker"),
+        Measure("haematoxylin", "haematoxylin", "optical density", "more haematoxylin", "less haematoxylin"),
+        Measure("eosin", "eosin", "optical density", "more eosin", "less eosin"),
+        Measure("tissue_share", "tissue share", "share of the pixels", "more tissue", "less tissue"),
+        Measure("sharpness", "sharpness", "log10 variance of the Laplacian", "sharper", "more blurred"),
+    )
+}
+"""By name, in the order in which they are told."""
+
+_UNMIX_33 = np.linalg.inv(
+    np.stack([*eda.REFERENCE_STAINS_23, np.cross(*eda.REFERENCE_STAINS_23)])
+    / np.linalg.norm(np.stack([*eda.REFERENCE_STAINS_23, np.cross(*eda.REFERENCE_STAINS_23)]), axis=1, keepdims=True)
+)
+
+
+def brightness(mean_rgb_N3: NDArray[np.float32]) -> Floats:
+    """Return each patch's mean luma, 0 to 255: the luma of the mean colour, since luma is a sum."""
+    return np.asarray(mean_rgb_N3, np.float64) @ eda.LUMA_3
+
+
+def sharpness(variance_N: NDArray[np.float32]) -> Floats:
+    """Return the decimal logarithm of each patch's variance of the Laplacian (Pech-Pacheco et al. 2000).
+
+    Of the variance plus 1, since a patch of one colour has none.
+    """
+    return np.log10(np.asarray(variance_N, np.float64) + 1)
+
+
+def stains(images_NHWC: NDArray[np.uint8]) -> Floats:
+    """Return each patch's tissue share, and the haematoxylin and the eosin of its tissue, float64 [N, 3].
+
+    Tissue are the pixels that absorb light in every channel, as for the estimate of stains (Macenko et al. 2009). The
+    amounts are the tissue's mean optical density, taken apart into the reference stains and what neither explains
+    (Ruifrok and Johnston 2001). So another hue of a stain shows as another share of the two.
+
+    Args:
+        images_NHWC: uint8 [N, H, W, 3].
+
+    Returns:
+        Share 0 to 1 and two amounts in natural optical density; NaN amounts where less than
+        `eda.MIN_TISSUE_SHARE` is tissue.
+    """
+    found_N3 = np.full((len(images_NHWC), 3), np.nan)
+    for patch, image in enumerate(images_NHWC):
+        density_K3 = eda.optical_density(image.reshape(-1, 3))
+        tissue_K = (density_K3 > eda.GLASS_DENSITY).all(axis=1)
+        found_N3[patch, 0] = tissue_K.mean()
+        if found_N3[patch, 0] >= eda.MIN_TISSUE_SHARE:
+            found_N3[patch, 1:] = (density_K3[tissue_K].mean(axis=0) @ _UNMIX_33)[:2]
+    return found_N3
