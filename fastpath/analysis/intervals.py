@@ -28,6 +28,7 @@ MIN_SLIDES = 5
 
 _BLOCK = 1 << 19  # weights in memory at once: small enough for the cache
 _EFFORT = 2e7  # weights in all, above which fewer replicates are drawn
+_NOTHING = 1e-12  # an error below this is of rounding
 _BLOCKS_LEFT_OUT = 200  # groups of units left out in turn for the jackknife
 
 
@@ -44,6 +45,38 @@ class Interval:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A measure with its error, on the scale where errors are about normal.
+
+    Attributes:
+        value: Of this sample, as it is; NaN where undefined.
+        scale: The scale.
+        centre: The value on that scale, less the bias that resampling shows; NaN where the error is undefined.
+        error: Standard error on that scale; 0 where no resample differs, NaN where undefined.
+        freedom: Degrees of freedom of the error.
+    """
+
+    value: float
+    scale: Scale
+    centre: float
+    error: float
+    freedom: float
+
+    def interval(self, level: float = LEVEL) -> Interval:
+        """Return Student's interval; without ends where the error is 0 or undefined."""
+        if not self.error > 0:
+            return Interval(self.value, math.nan, math.nan)
+        reach, back = critical(self.freedom, level) * self.error, _SCALES[self.scale][1]
+        return Interval(self.value, *(float(back(np.float64(self.centre + side * reach))) for side in (-1, 1)))
+
+    def p_value(self) -> float:
+        """Return the two-sided probability that chance alone takes the measure as far from 0, on its scale."""
+        from scipy.special import stdtr
+
+        return 2 * float(stdtr(self.freedom, -abs(self.centre) / self.error)) if self.error > 0 else math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +125,15 @@ def bootstrap(
     seed: int = 0,
     level: float = LEVEL,
 ) -> list[Interval]:
-    """Return an interval for each measure: bias and spread from resamples of whole units, on the measure's own scale.
+    """Return the interval of each estimate; see `estimates`."""
+    found = estimates(statistic, units, scales, replicates=replicates, seed=seed)
+    return [one.interval(level) for one in found]
+
+
+def estimates(
+    statistic: Statistic, units: Units, scales: Sequence[Scale], *, replicates: int | None = None, seed: int = 0
+) -> list[Estimate]:
+    """Return an estimate for each measure: bias and spread from resamples of whole units, on the measure's own scale.
 
     The centre is the estimate less the bias that resampling shows; the reach is Student's quantile for that many units
     times the standard error. For slides the error is the larger of the bootstrap's and the jackknife's (CR3), since
@@ -104,10 +145,9 @@ def bootstrap(
         scales: One a measure: where its errors are about normal.
         replicates: Resamples; None takes `num_replicates`.
         seed: Decides the resamples.
-        level: Share of samples whose interval should cover the truth.
 
     Returns:
-        One a measure; without ends where the measure, or its error, is undefined: perfect separation has no interval.
+        One a measure; without an error where that, or the measure, is undefined: perfect separation has none.
     """
     value_M = statistic(np.ones((1, len(units.of_N))))[0]
     count = replicates or num_replicates(units)
@@ -116,7 +156,7 @@ def bootstrap(
     if units.kind == "slide":
         left_out_JM = np.concatenate([statistic(weights_JN) for weights_JN in _leave_out(units)])
     return [
-        _interval(float(value), drawn_BM[:, at], left_out_JM[:, at], scales[at], units.num, level)
+        _estimate(float(value), drawn_BM[:, at], left_out_JM[:, at], scales[at], units.num)
         for at, value in enumerate(value_M)
     ]
 
@@ -143,24 +183,21 @@ def _leave_out(units: Units) -> Iterator[Floats]:
         yield (block_of_N[None, :] != blocks[:, None]).astype(np.float64)
 
 
-def _interval(
-    value: float, drawn_B: Floats, left_out_J: Floats, scale: Scale, num_units: int, level: float
-) -> Interval:
-    forward, back = _SCALES[scale]
+def _estimate(value: float, drawn_B: Floats, left_out_J: Floats, scale: Scale, num_units: int) -> Estimate:
+    forward, _ = _SCALES[scale]
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = float(forward(np.float64(value)))
         drawn_B, left_out_J = forward(drawn_B), forward(left_out_J)
     drawn_B, left_out_J = drawn_B[np.isfinite(drawn_B)], left_out_J[np.isfinite(left_out_J)]
     if not math.isfinite(centre) or len(drawn_B) < 2 or num_units < 2:
-        return Interval(value, math.nan, math.nan)
+        return Estimate(value, scale, math.nan, math.nan, math.nan)
     error = float(drawn_B.std(ddof=1)) * math.sqrt(num_units / (num_units - 1))
     error = max(error, math.sqrt(float(((left_out_J - centre) ** 2).sum())))
-    if error == 0.0:
-        return Interval(value, math.nan, math.nan)
+    if error < _NOTHING:
+        return Estimate(value, scale, centre, 0.0, num_units - 1)
     bias = float(drawn_B.mean()) - centre
     # The bias is an estimate too. Half of it as a further error matters to the ECE alone, whose bias is large.
-    middle, reach = centre - bias, critical(num_units, level) * math.hypot(error, bias / 2)
-    return Interval(value, float(back(np.float64(middle - reach))), float(back(np.float64(middle + reach))))
+    return Estimate(value, scale, centre - bias, math.hypot(error, bias / 2), num_units - 1)
 
 
 def _positive_part(value: Any) -> Any:  # noqa: ANN401 (a number or an array of them)
@@ -175,11 +212,11 @@ _SCALES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 }
 
 
-def critical(num_units: int, level: float) -> float:
-    """Return Student's two-sided quantile for that many units."""
+def critical(freedom: float, level: float) -> float:
+    """Return Student's two-sided quantile for that many degrees of freedom."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(num_units - 1, (1 + level) / 2))
+    return float(stdtrit(freedom, (1 + level) / 2))
 
 
 def proportion(hits_N: NDArray[Any], of_N: NDArray[Any], units: Units, level: float = LEVEL) -> Interval:
@@ -206,7 +243,7 @@ def proportion(hits_N: NDArray[Any], of_N: NDArray[Any], units: Units, level: fl
     share = float(hits_U.sum() / size)
     if units.kind == "slide":
         worth, present = _effective_size(hits_U, sizes_U, share)
-        quantile = critical(max(present, 2), level)
+        quantile = critical(max(present - 1, 1), level)
     else:
         from scipy.special import ndtri
 

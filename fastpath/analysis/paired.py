@@ -1,16 +1,17 @@
-"""Two scores of the same patches compared by resampling: patches, or whole groups of them. B draws, G groups."""
+"""AUCs of scores of the same patches, compared by the resamples of `intervals`. R scores, P pairs, N patches."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import weighted
+from fastpath.analysis import intervals, weighted
+from fastpath.analysis.intervals import Estimate, Units
 
 Floats = NDArray[np.float64]
 
@@ -24,8 +25,8 @@ class PairedBootstrap:
         low: Lower end of its 95 % interval; NaN where there is none.
         high: Its upper end.
         p_value: Two-sided, that chance alone gives a difference as large; NaN where there is no interval.
-        num_units: What was drawn with replacement: patches, or groups.
-        clustered: Whether these were groups.
+        num_units: What was drawn with replacement: patches, or slides.
+        clustered: Whether these were slides.
     """
 
     difference: float
@@ -36,69 +37,73 @@ class PairedBootstrap:
     clustered: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Several scores of the same patches, measured on the same resamples.
+
+    Attributes:
+        aucs: AUC of each score, on its plain scale.
+        pairs: Difference of each pair asked for.
+    """
+
+    aucs: list[Estimate]
+    pairs: list[PairedBootstrap]
+
+
+def compare(
+    labels_N: NDArray[Any],
+    logits_RN: NDArray[Any],
+    units: Units,
+    pairs: Sequence[tuple[int, int]],
+    *,
+    replicates: int | None = None,
+    seed: int = 0,
+) -> Compared:
+    """Measure every score on the same resamples of whole units, and the differences of pairs.
+
+    Patches of one slide resemble each other, so resamples of patches make a difference look surer than it is: let the
+    units be slides where they are known.
+
+    Args:
+        labels_N: 0 or 1, both present.
+        logits_RN: Finite; a row per score.
+        units: What is resampled.
+        pairs: Rows whose AUCs are subtracted, the second from the first.
+        replicates: Resamples; None takes `intervals.num_replicates`.
+        seed: Decides the resamples.
+    """
+    scores = [weighted.prepare(labels_N, logits_N) for logits_N in logits_RN]
+    first_P, second_P = np.asarray(pairs, np.int64).reshape(-1, 2).T
+
+    def statistic(weights_BN: Floats) -> Floats:
+        aucs_BR = np.stack([weighted.auc(one, weights_BN) for one in scores], axis=1)
+        return np.concatenate([aucs_BR, aucs_BR[:, first_P] - aucs_BR[:, second_P]], axis=1)
+
+    scales: list[intervals.Scale] = ["plain"] * (len(scores) + len(pairs))
+    found = intervals.estimates(statistic, units, scales, replicates=replicates, seed=seed)
+    return Compared(found[: len(scores)], [_difference(one, units) for one in found[len(scores) :]])
+
+
 def bootstrap(
     labels_N: NDArray[Any],
     logits_a_N: NDArray[Any],
     logits_b_N: NDArray[Any],
-    groups_N: NDArray[Any] | None = None,
+    units: Units,
     *,
-    num_draws: int = 1000,
+    replicates: int | None = None,
     seed: int = 0,
 ) -> PairedBootstrap:
-    """Draw patches of each class, or groups, with replacement, and compare both scores on each draw.
-
-    Patches of one slide resemble each other, so draws of patches make a difference look surer than it is: give
-    `groups_N` where they are known. Interval and p-value are of Student's t with G - 1 degrees of freedom on the
-    standard error of the draws, times √(G / (G - 1)): percentiles of few groups are too narrow.
-
-    Args:
-        labels_N: 0 or 1, both present.
-        logits_a_N: Finite.
-        logits_b_N: Finite.
-        groups_N: Each patch's group; None takes patches as independent.
-        num_draws: Resamplings.
-        seed: Decides the draws.
-    """
-    from scipy.special import stdtr, stdtrit
-
-    labels_N = np.asarray(labels_N)
-    num_units = len(labels_N) if groups_N is None else len(np.unique(groups_N.astype(str)))
-    first, second = weighted.prepare(labels_N, logits_a_N), weighted.prepare(labels_N, logits_b_N)
-
-    def apart(weights_N: Floats) -> float:
-        return float((weighted.auc(first, weights_N[None]) - weighted.auc(second, weights_N[None]))[0])
-
-    difference = apart(np.ones(len(labels_N)))
-    found_B = np.array([apart(weights_N) for weights_N in draws(labels_N, groups_N, num_draws, seed)])
-    found_B = found_B[np.isfinite(found_B)]
-    clustered = groups_N is not None
-    if num_units < 2 or len(found_B) < 2:
-        return PairedBootstrap(difference, math.nan, math.nan, math.nan, num_units, clustered)
-    error = float(found_B.std(ddof=1)) * math.sqrt(num_units / (num_units - 1))
-    if error < 1e-12:
-        certain = 1.0 if abs(difference) < 1e-12 else math.nan
-        return PairedBootstrap(difference, difference, difference, certain, num_units, clustered)
-    reach = float(stdtrit(num_units - 1, 0.975)) * error
-    p_value = 2.0 * float(stdtr(num_units - 1, -abs(difference) / error))
-    return PairedBootstrap(difference, difference - reach, difference + reach, p_value, num_units, clustered)
+    """Compare two scores; see `compare`."""
+    logits_2N = np.stack([np.asarray(logits_a_N, np.float64), np.asarray(logits_b_N, np.float64)])
+    return compare(labels_N, logits_2N, units, [(0, 1)], replicates=replicates, seed=seed).pairs[0]
 
 
-def draws(labels_N: NDArray[Any], groups_N: NDArray[Any] | None, num_draws: int, seed: int) -> Iterator[Floats]:
-    """Yield how often each patch is drawn, float64 [N], for each of `num_draws` resamplings."""
-    generator = np.random.default_rng(seed)
-    if groups_N is None:
-        members = [np.flatnonzero(labels_N == label) for label in (0, 1)]
-        for _ in range(num_draws):
-            weights_N = np.zeros(len(labels_N))
-            for rows in members:
-                weights_N[rows] = np.bincount(generator.integers(len(rows), size=len(rows)), minlength=len(rows))
-            yield weights_N
-        return
-    _, group_of_N = np.unique(groups_N.astype(str), return_inverse=True)
-    num_groups = int(group_of_N.max()) + 1
-    for _ in range(num_draws):
-        times_G = np.bincount(generator.integers(num_groups, size=num_groups), minlength=num_groups)
-        yield times_G[group_of_N].astype(np.float64)
+def _difference(found: Estimate, units: Units) -> PairedBootstrap:
+    about = {"num_units": units.num, "clustered": units.kind == "slide"}
+    if found.error == 0.0 and abs(found.value) < 1e-12:  # both rank every pair of classes alike
+        return PairedBootstrap(found.value, found.value, found.value, 1.0, **about)
+    ends = found.interval()
+    return PairedBootstrap(found.value, ends.low, ends.high, found.p_value(), **about)
 
 
 def holm(p_values: list[float]) -> list[float]:

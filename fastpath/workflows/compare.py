@@ -3,106 +3,27 @@
 from __future__ import annotations
 
 import io
-import itertools
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fastpath.analysis import delong, paired
-from fastpath.analysis.blocks import SIGNIFICANT
 from fastpath.engine import journal
 from fastpath.errors import CheckpointError, DataError, UsageError
-from fastpath.ingest.split import read_split
+from fastpath.ingest.split import leak_notice, read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store
 from fastpath.types import Split
 from fastpath.workflows import compare_figure, json_values, output_place
 from fastpath.workflows import run_directory as directory
+from fastpath.workflows.comparison import CompareResult, compare, short_names
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
-MIN_GROUPS = 5
-"""With fewer slides than this, drawing them says nothing, and patches are drawn instead."""
-
 RESULT, PICTURE, PREDICTIONS = "comparison.json", "comparison.png", "predictions.parquet"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One run.
-
-    Attributes:
-        name: The shortest end of its path that sets it apart.
-        model: The network.
-        epoch: Epochs its weights were trained for.
-        auc: On the validation patches.
-        standard_error: DeLong's, of patches as independent.
-    """
-
-    name: str
-    model: str
-    epoch: int
-    auc: float
-    standard_error: float
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two runs, the one with the higher AUC first.
-
-    Attributes:
-        first: Name.
-        second: Name.
-        difference: Of their AUCs, not negative.
-        delong_p: DeLong's paired test, patches as independent.
-        low: Lower end of the 95 % interval of the difference, by the paired bootstrap.
-        high: Its upper end.
-        bootstrap_p: By the paired bootstrap, whole slides drawn where they are known.
-        p_corrected: The p-value that decides, corrected for all pairs (Holm): the bootstrap's where slides were
-            drawn, else DeLong's.
-        verdict: `better` where that is below 0.05.
-    """
-
-    first: str
-    second: str
-    difference: float
-    delong_p: float
-    low: float
-    high: float
-    bootstrap_p: float
-    p_corrected: float
-    verdict: Literal["better", "not distinguishable"]
-
-
-@dataclass(frozen=True, slots=True)
-class CompareResult:
-    """Runs compared.
-
-    Attributes:
-        runs: The best first.
-        pairs: All of them, the largest difference first.
-        num_patches: Validation patches.
-        num_groups: Slides that were drawn whole; 0 where patches were drawn.
-        decided_by: The test that the verdicts rest on.
-        store: The name of the store, or of the first table.
-        split_kind: How the store was divided.
-        output: Where comparison.json, comparison.png and predictions.parquet lie.
-    """
-
-    runs: list[Entry]
-    pairs: list[Pair]
-    num_patches: int
-    num_groups: int
-    decided_by: Literal["paired bootstrap of slides", "DeLong"]
-    store: str
-    split_kind: str
-    output: str
 
 
 def run(
@@ -152,7 +73,10 @@ def run(
     groups_N = None if store.groups_N is None else store.groups_N[rows_N]
     models = [(one.config.model.name, one.checkpoint.epoch) for one in trained]
     place = store.name
-    result = compare(models, names, labels_N, logits_RN, groups_N, store=place, kind=table.kind, output=output)
+    leaks = leak_notice(store, table)
+    result = compare(
+        models, names, labels_N, logits_RN, groups_N, store=place, kind=table.kind, output=output, notices=[leaks]
+    )
     journals = [_epochs(one.path.parent / directory.JOURNAL) for one in trained]
     write(output, result, labels_N, logits_RN, names, journals, store.ids_N[rows_N])
     return result
@@ -194,73 +118,6 @@ def check_same_split(run: TrainedRun, store: Store) -> None:
         what, wanted, found = difference
         problem = f"was trained on another {what} than {store}: found {found}, wanted {wanted}"
         raise CheckpointError(run.path, problem, "compare runs of one store and one split")
-
-
-def compare(
-    models: Sequence[tuple[str, int]],
-    names: Sequence[str],
-    labels_N: NDArray[np.int8],
-    logits_RN: NDArray[np.float32],
-    groups_N: NDArray[np.object_] | None,
-    *,
-    store: str,
-    kind: str,
-    output: Path,
-) -> CompareResult:
-    """Compare all pairs of scores; see `run`. Models are named with the epochs they were trained for."""
-    if groups_N is not None and len(set(groups_N)) < MIN_GROUPS:
-        groups_N = None
-    entries = [
-        Entry(
-            name=name,
-            model=model,
-            epoch=epoch,
-            auc=float(delong.placements(labels_N, logits_N)[0].mean()),
-            standard_error=math.sqrt(max(delong.variance(labels_N, logits_N), 0.0)),
-        )
-        for (model, epoch), name, logits_N in zip(models, names, logits_RN, strict=True)
-    ]
-    order = sorted(range(len(entries)), key=lambda at: -entries[at].auc)
-    places = list(itertools.combinations(order, 2))
-    tests = [delong.paired_test(labels_N, logits_RN[a], logits_RN[b]) for a, b in places]
-    draws = [paired.bootstrap(labels_N, logits_RN[a], logits_RN[b], groups_N) for a, b in places]
-    corrected = paired.holm(
-        [test.p_value if groups_N is None else draw.p_value for test, draw in zip(tests, draws, strict=True)]
-    )
-    pairs = [
-        Pair(
-            first=entries[a].name,
-            second=entries[b].name,
-            difference=test.difference,
-            delong_p=test.p_value,
-            low=draw.low,
-            high=draw.high,
-            bootstrap_p=draw.p_value,
-            p_corrected=p_value,
-            verdict="better" if p_value < SIGNIFICANT else "not distinguishable",
-        )
-        for (a, b), test, draw, p_value in zip(places, tests, draws, corrected, strict=True)
-    ]
-    return CompareResult(
-        runs=[entries[at] for at in order],
-        pairs=sorted(pairs, key=lambda pair: -pair.difference),
-        num_patches=len(labels_N),
-        num_groups=0 if groups_N is None else len(set(groups_N)),
-        decided_by="DeLong" if groups_N is None else "paired bootstrap of slides",
-        store=store,
-        split_kind=kind,
-        output=str(output),
-    )
-
-
-def short_names(paths: Sequence[Path]) -> list[str]:
-    """Return the shortest ends of paths that set them apart."""
-    parts = [path.resolve().parts for path in paths]
-    for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(part[-length:]) for part in parts]
-        if len(set(names)) == len(names):
-            break
-    return names
 
 
 def _part(advance: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastpath.errors import DataError, UsageError
-from fastpath.workflows import compare, out_of_fold, output_place
-from fastpath.workflows.compare import CompareResult
+from fastpath.workflows import compare, comparison, out_of_fold, output_place
+from fastpath.workflows.comparison import CompareResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,9 +53,11 @@ def run(paths: Sequence[Path], output: Path | None = None) -> CompareResult:
             raise DataError(table, problem, "compare predictions of the same patches")
     logits_RN = np.stack([same["logit"].to_numpy(np.float32) for same in aligned])
     groups_N = first["group"].to_numpy(object) if "group" in first and first["group"].notna().all() else None
-    names = compare.short_names([path if path.is_dir() else path.with_suffix("") for path in paths])
+    names = comparison.short_names([path if path.is_dir() else path.with_suffix("") for path in paths])
     models, place = [("", 0)] * len(names), found[0].name
-    result = compare.compare(models, names, labels_N, logits_RN, groups_N, store=place, kind="table's", output=output)
+    result = comparison.compare(
+        models, names, labels_N, logits_RN, groups_N, store=place, kind="table's", output=output
+    )
     ids_N = first["id"].to_numpy(object)
     compare.write(output, result, labels_N, logits_RN, names, [[] for _ in names], ids_N)
     return result

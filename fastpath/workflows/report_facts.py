@@ -253,8 +253,8 @@ def _tta(table: ScoredTable) -> dict[str, Any] | None:
     if table.plain_N is None or table.spread_N is None:
         return None
     labels_N = table.labels_N
-    by_slide = _units(table, np.ones(len(table), bool)).kind == "slide"
-    gain = paired.bootstrap(labels_N, table.logits_N, table.plain_N, table.groups_N if by_slide else None)
+    units = _units(table, np.ones(len(table), bool))
+    gain = paired.bootstrap(labels_N, table.logits_N, table.plain_N, units)
     wrong_N = (table.logits_N >= 0) != (labels_N == 1)
     risks = {
         "D4 spread": decision.risk_coverage(wrong_N, table.spread_N),

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpath.analysis import delong, paired
+from fastpath.analysis import delong, intervals, paired, weighted
+from fastpath.analysis.intervals import Units, units_of
 from fastpath.analysis.metrics import roc_auc
 
 
@@ -28,12 +29,13 @@ def test_difference_is_that_of_the_aucs_and_the_error_delongs() -> None:
     labels_N = rng.integers(0, 2, 300)
     a_N = np.round(labels_N + rng.normal(size=300), 1)  # with ties
     b_N = np.round(a_N + rng.normal(size=300), 1)
-    found, exact = paired.bootstrap(labels_N, a_N, b_N, num_draws=2000), delong.paired_test(labels_N, a_N, b_N)
+    units = units_of(None, 300)
+    found, exact = paired.bootstrap(labels_N, a_N, b_N, units, replicates=2000), delong.paired_test(labels_N, a_N, b_N)
     assert found.difference == pytest.approx(roc_auc(labels_N, a_N) - roc_auc(labels_N, b_N))
     assert (found.high - found.low) / 2 / 1.96 == pytest.approx(exact.standard_error, rel=0.1)
     assert found.p_value == pytest.approx(exact.p_value, abs=0.02)
     assert not found.clustered
-    assert found == paired.bootstrap(labels_N, a_N, b_N, num_draws=2000)  # a seed decides
+    assert found == paired.bootstrap(labels_N, a_N, b_N, units, replicates=2000)  # a seed decides
 
 
 @pytest.mark.parametrize("num_groups", [8, 30])
@@ -45,29 +47,34 @@ def test_slides_drawn_whole_cover_the_truth_where_patches_do_not(num_groups: int
     for trial in range(trials):
         labels_N = (rng.random(len(groups_N)) < 0.5).astype(int)
         a_N, b_N = two_scores(rng, labels_N, groups_N, slide_noise=1.5)
-        for name, groups in (("slides", groups_N), ("patches", None)):
-            found = paired.bootstrap(labels_N, a_N, b_N, groups, num_draws=120, seed=trial)
+        for name, units in (("slides", units_of(groups_N, len(groups_N))), ("patches", units_of(None, len(groups_N)))):
+            found = paired.bootstrap(labels_N, a_N, b_N, units, replicates=120, seed=trial)
             held[name] += found.low <= 0 <= found.high
     error = math.sqrt(0.95 * 0.05 / trials)
     assert held["slides"] / trials > 0.95 - 3 * error
     assert held["patches"] / trials < 0.85
 
 
-def test_what_draws_hold() -> None:
-    labels_N, groups_N = np.array([0, 0, 1, 1, 1]), np.array(["a", "b", "a", "b", "b"])
-    for weights_N in paired.draws(labels_N, None, 20, seed=0):
-        assert (weights_N[:2].sum(), weights_N[2:].sum()) == (2, 3)
-    for weights_N in paired.draws(labels_N, groups_N, 20, seed=0):
-        assert weights_N[0] == weights_N[2]
-        assert weights_N[1] == weights_N[3] == weights_N[4]
-        assert weights_N[0] + weights_N[1] == 2
-
-
 def test_one_slide_or_equal_scores_say_nothing_or_nothing_else() -> None:
     labels_N, logits_N = np.array([0, 0, 1, 1]), np.array([0.1, 0.7, 0.4, 0.9])
-    assert math.isnan(paired.bootstrap(labels_N, logits_N, -logits_N, np.zeros(4)).p_value)
-    same = paired.bootstrap(labels_N, logits_N, logits_N)
+    assert math.isnan(paired.bootstrap(labels_N, logits_N, -logits_N, Units("slide", np.zeros(4, int), 1)).p_value)
+    same = paired.bootstrap(labels_N, logits_N, logits_N, units_of(None, 4))
     assert (same.low, same.high, same.p_value) == (0.0, 0.0, 1.0)
+
+
+def test_a_difference_is_what_the_intervals_of_any_measure_make_of_it() -> None:
+    """One method for one question: the interval of a difference is that of `intervals`, and p says the same."""
+    rng = np.random.default_rng(1)
+    labels_N, units = rng.integers(0, 2, 120), units_of(np.arange(120) % 12, 120)
+    a_N, b_N = (labels_N + rng.normal(size=120) * noise for noise in (1.0, 1.4))
+    first, second = weighted.prepare(labels_N, a_N), weighted.prepare(labels_N, b_N)
+
+    def statistic(weights_BN: np.ndarray) -> np.ndarray:
+        return (weighted.auc(first, weights_BN) - weighted.auc(second, weights_BN))[:, None]
+
+    found, wanted = paired.bootstrap(labels_N, a_N, b_N, units), intervals.bootstrap(statistic, units, ["plain"])[0]
+    assert (found.difference, found.low, found.high) == pytest.approx((wanted.value, wanted.low, wanted.high))
+    assert (found.p_value < 0.05) == (not found.low <= 0 <= found.high)
 
 
 def test_holm_by_hand() -> None:

@@ -22,7 +22,7 @@ from fastpath.ingest.split import read_split, write_split
 from fastpath.runtime import resolve
 from fastpath.shards.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import compare, pack, train
+from fastpath.workflows import compare, comparison, pack, train
 from fastpath.workflows.trained import open_run
 
 pytestmark = pytest.mark.dali
@@ -66,8 +66,8 @@ def test_the_command_measures_all_runs_on_the_same_patches(
         with pytest.raises(SystemExit) as ended:
             entry.main()
         assert not ended.value.code
-        outputs.append(capsys.readouterr().out)
-    values = json.loads(outputs[1])
+        outputs.append((said := capsys.readouterr()).out)
+    noted, values = said.err, json.loads(outputs[1])
     assert outputs[0].splitlines()[-1] == f"→ {tmp_path / 'compared'}"
     table = pd.read_parquet(tmp_path / "compared" / "predictions.parquet")
     opened = open_store(store)
@@ -78,8 +78,11 @@ def test_the_command_measures_all_runs_on_the_same_patches(
     (pair,) = values["pairs"]
     exact = delong.paired_test(table.label, table[pair["first"]].to_numpy(), table[pair["second"]].to_numpy())
     assert pair["difference"] == pytest.approx(exact.difference)
-    assert pair["delong_p"] == pytest.approx(exact.p_value)
-    assert (values["num_groups"], values["decided_by"]) == (0, "DeLong")  # two slides are too few to draw
+    assert pair["verdict"] == "too few slides"  # they are two
+    assert [pair[name] for name in ("delong_p", "bootstrap_p", "p_corrected", "low", "high")] == [None] * 5
+    assert (values["num_groups"], values["decided_by"]) == (0, "nothing")
+    assert [one["standard_error"] for one in values["runs"]] == [None, None]
+    assert "found patches of 2 slides, wanted at least 5" in noted
     assert (tmp_path / "compared" / "comparison.png").read_bytes().startswith(b"\x89PNG")
     assert values.pop("output") == str(tmp_path / "compared")
     assert json.loads((tmp_path / "compared" / "comparison.json").read_text()) == values
@@ -95,6 +98,10 @@ def test_a_run_of_another_split_is_refused_with_both_sides(store: Path, runs: li
     with pytest.raises(CheckpointError, match=rf"stranger.*another split .*: found {found}, wanted [0-9a-f]{{16}}"):
         compare.run([runs[0], stranger], resolve("cpu"), output=tmp_path / "compared")
     assert not (tmp_path / "compared").exists()
+    twin = tmp_path / "twin"
+    shutil.copytree(stranger, twin)
+    leaks = compare.run([stranger, twin], resolve("cpu"), output=tmp_path / "leaky").notices[0]
+    assert leaks.startswith("this split leaks: ")
     elsewhere = open_run(runs[0])
     elsewhere = replace(elsewhere, checkpoint=replace(elsewhere.checkpoint, store_fingerprint="feed"))
     with pytest.raises(CheckpointError, match=r"another store .*: found feed, wanted"):
@@ -117,18 +124,20 @@ def test_one_run_or_the_same_twice_is_refused(runs: list[Path]) -> None:
             compare.run(wrong, resolve("cpu"))
 
 
-def made_up(aucs_noise: list[float], groups_N: np.ndarray | None) -> compare.CompareResult:
+def made_up(aucs_noise: list[float], groups_N: np.ndarray | None) -> comparison.CompareResult:
     rng = np.random.default_rng(0)
     labels_N = rng.integers(0, 2, 400).astype(np.int8)
     signal_N = labels_N + rng.normal(size=400) * 0.3
     logits_RN = np.stack([signal_N + rng.normal(size=400) * noise for noise in aucs_noise]).astype(np.float32)
     models = [("baseline_cnn", 1) for _ in aucs_noise]
     names = [f"noise {noise}" for noise in aucs_noise]
-    return compare.compare(models, names, labels_N, logits_RN, groups_N, store="s", kind="group", output=Path("out"))
+    return comparison.compare(models, names, labels_N, logits_RN, groups_N, store="s", kind="group", output=Path("out"))
 
 
 def test_a_clear_difference_is_called_better_and_a_small_one_not() -> None:
     found = made_up([0.5, 0.52, 2.0], None)
+    assert found.optimistic  # slides are unknown
+    assert "optimistic" in found.notices[-1]
     assert {one.name for one in found.runs[:2]} == {"noise 0.5", "noise 0.52"}
     verdicts = {frozenset((pair.first, pair.second)): pair for pair in found.pairs}
     assert verdicts[frozenset(("noise 0.5", "noise 0.52"))].verdict == "not distinguishable"
@@ -136,7 +145,8 @@ def test_a_clear_difference_is_called_better_and_a_small_one_not() -> None:
         pair = verdicts[frozenset((other, "noise 2.0"))]
         assert (pair.first, pair.verdict) == (other, "better")
         assert 0 < pair.low < pair.difference < pair.high
-        assert pair.p_corrected >= pair.delong_p
+        assert pair.p_corrected >= pair.bootstrap_p
+        assert pair.delong_p < 0.001
 
 
 def test_slides_decide_where_there_are_enough() -> None:
@@ -144,10 +154,52 @@ def test_slides_decide_where_there_are_enough() -> None:
     found = made_up([0.5, 2.0], groups_N)
     assert (found.num_groups, found.decided_by) == (10, "paired bootstrap of slides")
     assert found.pairs[0].p_corrected == found.pairs[0].bootstrap_p
-    few_N = np.array([f"slide {at % 3}" for at in range(400)], dtype=object)
-    assert made_up([0.5, 2.0], few_N).decided_by == "DeLong"
+    assert not found.optimistic
+    assert not found.notices
+    assert np.isnan(found.pairs[0].delong_p)  # patches of known slides are not independent
+
+
+def test_fewer_than_five_slides_give_no_verdict_however_far_scores_are_apart() -> None:
+    """Two scorers of equal worth, four slides: by patch the better one was `better, p = 6e-11`."""
+    rng = np.random.default_rng(4)
+    of_N = np.arange(400) % 4
+    labels_N = rng.integers(0, 2, 400).astype(np.int8)
+    shift_2U = 2 * rng.normal(size=(2, 4, 2))  # of each scorer, slide and class
+    logits_2N = np.stack([labels_N + rng.normal(size=400) + shift_U[of_N, labels_N] for shift_U in shift_2U])
+    assert delong.paired_test(labels_N, *logits_2N).p_value < 1e-4
+    groups_N = np.array([f"slide {number}" for number in of_N], object)
+    models = [("", 0)] * 2
+    found = comparison.compare(
+        models, ["a", "b"], labels_N, logits_2N, groups_N, store="s", kind="group", output=Path()
+    )
+    pair = found.pairs[0]
+    assert (pair.verdict, found.decided_by) == ("too few slides", "nothing")
+    assert np.isnan([pair.low, pair.high, pair.bootstrap_p, pair.p_corrected, pair.delong_p]).all()
+    assert np.isnan([one.standard_error for one in found.runs]).all()
+    assert "4 slides, wanted at least 5" in found.notices[0]
+
+
+def test_a_standard_error_is_of_slides() -> None:
+    """Forty copies of ten patches are worth ten."""
+    rng = np.random.default_rng(0)
+    labels_N, groups_N = np.arange(10) % 2, np.array([f"slide {at}" for at in range(10)], object)
+    logits_RN = labels_N + rng.normal(size=(2, 10))
+    errors = []
+    for copies in (1, 40):
+        found = comparison.compare(
+            [("", 0)] * 2,
+            ["a", "b"],
+            np.repeat(labels_N, copies).astype(np.int8),
+            np.repeat(logits_RN, copies, axis=1),
+            np.repeat(groups_N, copies),
+            store="s",
+            kind="group",
+            output=Path(),
+        )
+        errors.append([one.standard_error for one in found.runs])
+    assert errors[0] == pytest.approx(errors[1])
 
 
 def test_names_are_as_short_as_they_can_be() -> None:
-    assert compare.short_names([Path("/x/a/seed-1"), Path("/x/a/seed-2")]) == ["seed-1", "seed-2"]
-    assert compare.short_names([Path("/x/a/seed-1"), Path("/x/b/seed-1")]) == ["a/seed-1", "b/seed-1"]
+    assert comparison.short_names([Path("/x/a/seed-1"), Path("/x/a/seed-2")]) == ["seed-1", "seed-2"]
+    assert comparison.short_names([Path("/x/a/seed-1"), Path("/x/b/seed-1")]) == ["a/seed-1", "b/seed-1"]

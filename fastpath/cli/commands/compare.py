@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,7 +12,7 @@ from fastpath.cli import options, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
-    from fastpath.workflows.compare import CompareResult
+    from fastpath.workflows.comparison import CompareResult
 
 
 @options.command("compare")
@@ -40,8 +41,9 @@ def command(
 ) -> None:
     """Compare runs of one split: AUCs, DeLong's paired test, a paired bootstrap, curves on one figure.
 
-    All are scored on the same validation patches; a run of another store or split is refused. Where slides are known
-    the bootstrap draws whole slides and decides, else DeLong's test does; p-values are corrected for all pairs.
+    All are scored on the same validation patches; a run of another store or split is refused. The bootstrap draws whole
+    slides where they are known and decides; p-values are corrected for all pairs. With fewer than five slides there is
+    no verdict, and where slides are unknown it is optimistic.
 
     Tables of predictions of the same patches, such as the folds of two recipes, are compared likewise.
 
@@ -79,6 +81,8 @@ def command(
     else:
         with render.progress_bar("scoring", verbosity) as advance:
             found = compare.run(runs, where, store_path=store, output=output, which=checkpoint, advance=advance)
+    for text in found.notices:
+        render.notice(text)
     if as_json:
         render.result(asdict(found), as_json=True, title="")
     else:
@@ -92,14 +96,16 @@ def _tables(found: CompareResult) -> None:
     for column in runs.columns[2:]:
         column.justify = "right"
     for one in found.runs:
-        render.add_row(runs, one.name, one.model, str(one.epoch), f"{one.auc:.4f}", f"{one.standard_error:.4f}")
-    slides = f"bootstrap of {found.num_groups} slides" if found.num_groups else "bootstrap of patches"
-    headings = ("pair", "difference", "95 % interval", "DeLong p", f"{slides} p", "corrected", "verdict")
-    pairs = render.table(f"verdicts by {found.decided_by}", *headings)
+        error = "" if math.isnan(one.standard_error) else f"{one.standard_error:.4f}"
+        render.add_row(runs, one.name, one.model, str(one.epoch), f"{one.auc:.4f}", error)
+    by = f"{found.decided_by}{' (optimistic)' if found.optimistic else ''}"
+    headings = ("pair", "difference", "95 % interval", "p", "corrected", "DeLong p", "verdict")
+    pairs = render.table(f"verdicts by {by}", *headings)
     for pair in found.pairs:
         told = f"{pair.first} is better" if pair.verdict == "better" else pair.verdict
-        numbers = (f"{p:.2g}" for p in (pair.delong_p, pair.bootstrap_p, pair.p_corrected))
-        interval = f"{pair.low:+.4f} to {pair.high:+.4f}"
+        p_values = (pair.bootstrap_p, pair.p_corrected, pair.delong_p)
+        numbers = ("" if math.isnan(p) else f"{p:.2g}" for p in p_values)
+        interval = "" if math.isnan(pair.low) else f"{pair.low:+.4f} to {pair.high:+.4f}"
         render.add_row(pairs, f"{pair.first} - {pair.second}", f"{pair.difference:.4f}", interval, *numbers, told)
     console = render.console()
     console.print(runs)
