@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from fastpath.analysis import (
 from fastpath.analysis.calibration import Calibrator, Method
 from fastpath.analysis.combine import Mean
 from fastpath.analysis.intervals import Interval, Units
+from fastpath.workflows.chosen import Chosen, choose
 from fastpath.workflows.json_values import plain
 from fastpath.workflows.report_table import Floats, ScoredTable
 from fastpath.workflows.score_views import Tta
@@ -67,7 +67,7 @@ class Judged:
     calibrated_N: Floats
 
 
-def judge(table: ScoredTable, choices: Choices) -> Judged:
+def judge(table: ScoredTable, choices: Choices, chosen: Chosen | None = None) -> Judged:
     """Measure a divided table.
 
     Discrimination and calibration as they are: on all patches. After calibration and at operating points: on the test
@@ -76,12 +76,13 @@ def judge(table: ScoredTable, choices: Choices) -> Judged:
     Args:
         table: Checked and divided.
         choices: What the reader decides.
+        chosen: Calibrations and thresholds; None chooses them on the calibration part. Where they were chosen
+            elsewhere, no patch calibrates.
     """
     assert table.calibrates_N is not None
     fits, tests = table.calibrates_N, ~table.calibrates_N
-    fitted = {name: calibration.fit(name, table.labels_N[fits], table.logits_N[fits]) for name in calibration.METHODS}
-    chosen = fitted.get(choices.method, calibration.IDENTITY)
-    calibrated_N = chosen.apply(table.logits_N)
+    chosen = chosen or choose(table, choices.method, choices.miss_cost)
+    calibrated_N = chosen.used.apply(table.logits_N)
     units = _units(table, np.ones(len(table), bool))
     facts: dict[str, Any] = {
         **_headline(table),
@@ -89,16 +90,16 @@ def judge(table: ScoredTable, choices: Choices) -> Judged:
         "delong": _delong(table),
         "resampling": _resampling(units),
         "parts": {name: _part(table, part_N) for name, part_N in (("calibration", fits), ("test", tests))},
-        "calibration": _calibration(table, fitted, choices),
-        "operating_points": _points(table, calibrated_N, choices),
+        "calibration": _calibration(table, chosen, choices),
+        "operating_points": _points(table, calibrated_N, chosen, choices),
         "prevalence": {"study": float((table.labels_N[tests] == 1).mean()), "asked": choices.prevalence},
         "miss_cost": choices.miss_cost,
-        "slider": _slider(table, calibrated_N, choices),
+        "slider": _slider(table, calibrated_N, chosen),
         "slides": _slides(table, calibrated_N),
         "tta": _tta(table),
         "seed": choices.seed,
     }
-    return Judged(plain(facts), fitted, calibrated_N)
+    return Judged(plain(facts), chosen.fitted, calibrated_N)
 
 
 def _units(table: ScoredTable, part_N: NDArray[np.bool_]) -> Units:
@@ -168,18 +169,20 @@ def _part(table: ScoredTable, part_N: NDArray[np.bool_]) -> dict[str, Any]:
     }
 
 
-def _calibration(table: ScoredTable, fitted: Mapping[Method, Calibrator], choices: Choices) -> dict[str, Any]:
+def _calibration(table: ScoredTable, chosen: Chosen, choices: Choices) -> dict[str, Any]:
     """Return what each method makes of both parts; with intervals for the scores as they are and as they are used."""
     assert table.calibrates_N is not None
     fits, tests = table.calibrates_N, ~table.calibrates_N
-    methods = {"none": calibration.IDENTITY, **fitted}
+    methods = {"none": calibration.IDENTITY, **chosen.fitted}
     told: dict[str, Any] = {}
     for name, one in methods.items():
         mapped_N = one.apply(table.logits_N)
         labels_N, logits_N = table.labels_N[tests], mapped_N[tests]
         told[name] = {
             "map": calibration.to_dict(one),
-            "log_loss_on_calibration_part": metrics.log_loss(table.labels_N[fits], mapped_N[fits]),
+            "log_loss_on_calibration_part": metrics.log_loss(table.labels_N[fits], mapped_N[fits])
+            if fits.any()
+            else None,
             "test": {
                 "auc": metrics.roc_auc(labels_N, logits_N),
                 "log_loss": metrics.log_loss(labels_N, logits_N),
@@ -187,16 +190,16 @@ def _calibration(table: ScoredTable, fitted: Mapping[Method, Calibrator], choice
                 "ece": metrics.expected_calibration_error(labels_N, logits_N),
             },
         }
-        if name in ("none", choices.method):
+        if name in ("none", chosen.method):
             told[name]["intervals"] = _measures(labels_N, logits_N, _units(table, tests), choices.seed)
-    return {"method": choices.method, "methods": told}
+    return {"method": chosen.method, "methods": told}
 
 
-def _points(table: ScoredTable, calibrated_N: Floats, choices: Choices) -> list[dict[str, Any]]:
+def _points(table: ScoredTable, calibrated_N: Floats, chosen: Chosen, choices: Choices) -> list[dict[str, Any]]:
     assert table.calibrates_N is not None
-    fits, tests = table.calibrates_N, ~table.calibrates_N
+    tests = ~table.calibrates_N
     units, rows = _units(table, tests), []
-    for point in operating_points.choose(table.labels_N[fits], calibrated_N[fits], choices.miss_cost):
+    for point in chosen.points:
         outcome = operating_points.apply(table.labels_N[tests], calibrated_N[tests], point.logit, units)
         row = {**asdict(point), **asdict(outcome)}
         if choices.prevalence is not None:
@@ -206,16 +209,15 @@ def _points(table: ScoredTable, calibrated_N: Floats, choices: Choices) -> list[
     return rows
 
 
-def _slider(table: ScoredTable, calibrated_N: Floats, choices: Choices) -> list[list[float]]:
+def _slider(table: ScoredTable, calibrated_N: Floats, chosen: Chosen) -> list[list[float]]:
     """Return [probability, true positives, false positives] of the test part at every stop of the page's slider.
 
     The operating points are among the stops, so the page has exactly their numbers.
     """
     assert table.calibrates_N is not None
-    fits, tests = table.calibrates_N, ~table.calibrates_N
-    points = operating_points.choose(table.labels_N[fits], calibrated_N[fits], choices.miss_cost)
+    tests = ~table.calibrates_N
     even = metrics.logits(np.arange(1, SLIDER_STEPS) / SLIDER_STEPS).tolist()
-    stops = sorted({*even, *(point.logit for point in points)})
+    stops = sorted({*even, *(point.logit for point in chosen.points)})
     counts = operating_points.steps(table.labels_N[tests], calibrated_N[tests], stops)
     shares = metrics.probabilities(np.array(stops)).tolist()
     return [[share, *pair] for share, pair in zip(shares, counts, strict=True)]
