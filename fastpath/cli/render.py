@@ -6,9 +6,9 @@ and what is shown goes through `shown`. Styles are given beside a text, never wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -18,6 +18,9 @@ from rich.text import Text
 
 from fastpath.text import visible
 from fastpath.urls import redacted
+
+if TYPE_CHECKING:
+    from fastpath.analysis.verdicts import Verdict
 
 Advance = Callable[[int, int], None]
 """Called by a workflow with (done, total), both in patches."""
@@ -70,6 +73,13 @@ def progress_bar(what: str, verbosity: int) -> Iterator[Advance]:
 def notice(told: str) -> None:
     """Say something the user should know, on standard error."""
     stderr.print(Text.assemble(("note:", "yellow"), " ", shown(told)), soft_wrap=True)
+
+
+def verdicts(found: Iterable[Verdict]) -> None:
+    """Say in words what numbers come to, on standard error; those that call for caution first."""
+    for one in sorted(found, key=lambda one: not one.caution):
+        mark = ("caution:", "yellow") if one.caution else ("verdict:", "green")
+        stderr.print(Text.assemble(mark, " ", shown(f"{one.about}: {one.text}")), soft_wrap=True)
 
 
 def say(told: object, style: str = "", *, on_stderr: bool = False) -> None:

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fastpath import files
-from fastpath.analysis import attribution, metrics, png
+from fastpath.analysis import attribution, metrics, png, verdicts
 from fastpath.analysis.attribution import METHODS, Method
+from fastpath.analysis.intervals import Interval
+from fastpath.analysis.verdicts import Sampled, Verdict
 from fastpath.errors import DataError, FastpathError, UsageError
 from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
@@ -70,6 +72,7 @@ class ExplainResult:
         centre_area: The share that an even map would have in the centre.
         centre_mass: By method.
         audit: AUC with parts of all patches of the split hidden; None where it was not asked for.
+        verdicts: What the audit comes to, in words.
         split: The part of the store that errors, sample and audit are of.
         checkpoint: `best` or `last`.
         output: Where everything lies.
@@ -80,6 +83,7 @@ class ExplainResult:
     centre_area: float
     centre_mass: dict[str, CentreMass]
     audit: Audit | None
+    verdicts: list[Verdict]
     split: Split
     checkpoint: Which
     output: str
@@ -130,7 +134,10 @@ def run(
     logits_M = np.empty(0, np.float32)
     if wants_split:
         logits_M = all_logits(trained, model, store, rows_M, runtime, report(0))
-    found = audit(trained, model, store, rows_M, logits_M, runtime, report(len(rows_M))) if with_audit else None
+    found = None
+    if with_audit:
+        groups_M = None if store.groups_N is None else store.groups_N[rows_M]
+        found = audit(trained, model, store, rows_M, logits_M, runtime, report(len(rows_M)), groups_N=groups_M)
     rows_N, chosen = _choose(choice, store, rows_M, logits_M, trained.config.seed)
     maps, logits_N = explain_rows(trained, model, store, rows_N, methods, runtime)
     masses = {method: attribution.centre_mass(maps[method]) for method in methods}
@@ -140,6 +147,7 @@ def run(
         centre_area=attribution.CENTRE_AREA,
         centre_mass={method: _summary(mass_N) for method, mass_N in masses.items()},
         audit=found,
+        verdicts=[] if found is None else [_where_it_looks(found)],
         split=split,
         checkpoint=which,
         output=str(output),
@@ -165,6 +173,14 @@ def explain_rows(
 
     logits_N = all_logits(trained, model, store, rows_N, runtime, each=attribute)
     return {method: np.concatenate(parts) for method, parts in maps.items()}, logits_N.astype(np.float64)
+
+
+def _where_it_looks(found: Audit) -> Verdict:
+    return verdicts.where_it_looks(
+        Interval(found.centre_over_ring, found.centre_over_ring_low, found.centre_over_ring_high),
+        Interval(found.auc_centre_masked, found.chance_low, found.chance_high),
+        Sampled(found.num_slides),
+    )
 
 
 def _labelled_rows(store: Store, split: Split) -> NDArray[np.int64]:
@@ -247,7 +263,8 @@ def _write(
         for name, label, probability in zip(ids, labels_N, probability_N, strict=True)
     ]
     columns = {str(method): mass_N for method, mass_N in masses.items()}
-    content[SHEET] = sheet(strips[:SHEET_ROWS], captions[:SHEET_ROWS], ["patch", *maps], columns)
+    title = "\n".join(verdict.text for verdict in result.verdicts)
+    content[SHEET] = sheet(strips[:SHEET_ROWS], captions[:SHEET_ROWS], ["patch", *maps], columns, title)
     values = {key: value for key, value in asdict(result).items() if key != "output"}
     content[FACTS] = (json_values.dumps(values) + "\n").encode()
     output_place.write_set(output, FACTS, content, stale=_older(output / TABLE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ def sheet(
     captions: Sequence[str],
     columns: Sequence[str],
     masses: Mapping[str, NDArray[np.float64]],
+    title: str = "",
 ) -> bytes:
     """Draw strips of equally wide pictures below each other.
 
@@ -23,6 +25,7 @@ def sheet(
         captions: What each row shows.
         columns: What each part of a strip shows; parts with an entry in `masses` get its number.
         masses: Share in the centre by column, float64 [N] or longer.
+        title: A sentence or two above all.
 
     Returns:
         A PNG, the same for the same input.
@@ -46,4 +49,7 @@ def sheet(
                 value = masses[name][row]
                 panel.set_xlabel(f"centre {value:.0%}" if np.isfinite(value) else "no map", fontsize=9)
         axes[row, 0].set_ylabel(captions[row], rotation=0, ha="right", va="center", fontsize=8, labelpad=6)
+    if title:
+        width = 14 * (1 + len(columns))  # letters of this size that the figure is wide
+        figure.suptitle(textwrap.fill(title, max(40, width + 14)), x=0.01, ha="left", fontsize=10)
     return png.of_figure(figure)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from fastpath.analysis import metrics
+from fastpath.analysis import metrics, paired
+from fastpath.analysis.intervals import MIN_SLIDES
 from fastpath.data.residency import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
@@ -33,6 +34,10 @@ class Audit:
         chance_high: And below this.
         mask_colour_3: What hides a part: the mean colour of the training patches, red green blue, 0 to 255.
         num_patches: Patches scored.
+        num_slides: Their slides; 0 where unknown.
+        centre_over_ring: AUC of the centre alone (`auc_ring_masked`) less that of the ring alone.
+        centre_over_ring_low: Lower end of its 95 % interval, whole slides drawn where at least five are known.
+        centre_over_ring_high: Upper end.
     """
 
     auc: float
@@ -42,6 +47,10 @@ class Audit:
     chance_high: float
     mask_colour_3: tuple[int, int, int]
     num_patches: int
+    num_slides: int
+    centre_over_ring: float
+    centre_over_ring_low: float
+    centre_over_ring_high: float
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,8 @@ def audit(
     logits_N: NDArray[np.float32],
     runtime: Runtime,
     advance: Callable[[int], None] | None = None,
+    *,
+    groups_N: NDArray[np.object_] | None = None,
 ) -> Audit:
     """Score labelled patches with either part hidden.
 
@@ -107,23 +118,31 @@ def audit(
         logits_N: Theirs with nothing hidden.
         runtime: Device and precision.
         advance: Called with the patches done so far, of two passes.
+        groups_N: The slide of each row; None where unknown.
     """
     labels_N, colour_3 = patches.labels_N[rows_N], mean_colour(run.stats)
-    auc = {}
+    masked_N: dict[str, NDArray[np.float32]] = {}
     for number, hidden in enumerate(get_args(Part)):
         masked = Masked(patches, hidden, colour_3)
         report = _shifted(advance, number * len(rows_N))
-        auc[hidden] = metrics.roc_auc(labels_N, all_logits(run, model, masked, rows_N, runtime, report))
+        masked_N[hidden] = all_logits(run, model, masked, rows_N, runtime, report)
+    num_slides = 0 if groups_N is None else len(set(groups_N.tolist()))
+    by_slide_N = groups_N if num_slides >= MIN_SLIDES else None
+    apart = paired.bootstrap(labels_N, masked_N["ring"], masked_N["centre"], by_slide_N)
     low, high = chance_band(int((labels_N == 1).sum()), int((labels_N == 0).sum()))
     red, green, blue = colour_3.tolist()
     return Audit(
         auc=metrics.roc_auc(labels_N, logits_N),
-        auc_ring_masked=auc["ring"],
-        auc_centre_masked=auc["centre"],
+        auc_ring_masked=metrics.roc_auc(labels_N, masked_N["ring"]),
+        auc_centre_masked=metrics.roc_auc(labels_N, masked_N["centre"]),
         chance_low=low,
         chance_high=high,
         mask_colour_3=(red, green, blue),
         num_patches=len(rows_N),
+        num_slides=num_slides,
+        centre_over_ring=apart.difference,
+        centre_over_ring_low=apart.low,
+        centre_over_ring_high=apart.high,
     )
 
 

@@ -53,6 +53,9 @@ def test_evidence_is_found_in_the_centre_and_nowhere_else(learned: Path, tmp_pat
         assert strip.size == (4 * 96 * 4, 96 * 4)
     with Image.open(tmp_path / "explain.png") as picture:
         assert picture.height > picture.width
+    assert found["audit"]["centre_over_ring"] == pytest.approx(audit["auc_ring_masked"] - audit["auc_centre_masked"])
+    assert [(one["finding"], one["caution"]) for one in found["verdicts"]] == [("undecided", True)]  # two slides
+    assert "caution: where the network looks: " in outcome.stderr
     assert found | {"output": 0} == json.loads((tmp_path / "explain.json").read_text()) | {"output": 0}
 
 

@@ -74,6 +74,7 @@ def command(
             which=checkpoint,
             advance=advance,
         )
+    render.verdicts(found.verdicts)
     values = asdict(found)
     if not as_json:
         for method, mass in values.pop("centre_mass").items():
