@@ -15,8 +15,10 @@ from fastpath.errors import DataError
 Floats = NDArray[np.float64]
 Method = Literal["none", "temperature", "platt", "isotonic"]
 METHODS: tuple[Method, ...] = ("temperature", "platt", "isotonic")
+DEFAULT: Method = "platt"
+"""A map that can shift: balanced sampling trains at a prior of one half, and no temperature can take that back."""
 
-_COLDEST, _HOTTEST = 1e-2, 1e2
+_FLATTEST, _STEEPEST = 1e-4, 1e4  # of the largest logit, calibrated: no smoothed target asks for more
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Calibrator:
         intercept: Added after that.
         knots_K: Isotonic: logits, rising; empty otherwise.
         heights_K: Isotonic: the calibrated logits there; between knots the map is a straight line in probability.
-        kept: Whether the fitted map lowered the log loss of what it was fitted on; the map is the identity otherwise.
+        kept: Whether the fitted map lowered the loss that it was fitted by; the map is the identity otherwise.
     """
 
     method: Method
@@ -52,12 +54,12 @@ IDENTITY = Calibrator("none")
 
 
 def fit(method: Method, labels_N: NDArray[Any], logits_N: NDArray[Any]) -> Calibrator:
-    """Fit a map that minimises the log loss of these patches; never raises it.
+    """Fit a map that minimises the cross-entropy of these patches; never raises it.
 
     Args:
         method: `temperature` divides logits by one number (Guo et al. 2017) and leaves ranking as it is; `platt` also
-            adds one (Platt 1999, without smoothed targets); `isotonic` is any rising step function (Zadrozny and Elkan
-            2002). `none` is the identity.
+            adds one (Platt 1999); both are fitted to `smoothed_targets`. `isotonic` is any rising step function
+            (Zadrozny and Elkan 2002), fitted to the labels. `none` is the identity.
         labels_N: 0 or 1, both present.
         logits_N: Finite, not all the same.
 
@@ -69,37 +71,72 @@ def fit(method: Method, labels_N: NDArray[Any], logits_N: NDArray[Any]) -> Calib
     if np.ptp(logits_N) == 0:
         found = f"found one value for all {len(logits_N)} patches, wanted scores that differ"
         raise DataError("logits", found, "train for longer, or with another learning rate")
-    fitted = _FITS[method](labels_N, logits_N)
-    worse = metrics.log_loss(labels_N, fitted.apply(logits_N)) > metrics.log_loss(labels_N, logits_N)
+    if method == "none":
+        return IDENTITY
+    targets_N = (labels_N == 1).astype(np.float64) if method == "isotonic" else smoothed_targets(labels_N)
+    fitted = _FITS[method](targets_N, logits_N)
+    worse = cross_entropy(targets_N, fitted.apply(logits_N)) > cross_entropy(targets_N, logits_N)
     return Calibrator(method, kept=False) if worse else fitted
 
 
-def _temperature(labels_N: NDArray[Any], logits_N: Floats) -> Calibrator:
+def smoothed_targets(labels_N: NDArray[Any]) -> Floats:
+    """Return what lines are fitted to in place of 0 and 1, so that classes that do not overlap have a best line, too.
+
+    n patches of the rarer class get (n + 1) / (n + 2) in place of 1, or 1 / (n + 2) in place of 0: Laplace's rule, by
+    Platt (1999). The commoner class is moved by as much in all, so that the targets sum to the number of positives, and
+    with them the probabilities of `platt`. Platt's own target of that class would not: 3 positives of 153 would be
+    calibrated to 3.4. Keeping the mean is the correction of the intercept of Puhr et al. (2017, "Firth's logistic
+    regression with rare events").
+
+    Args:
+        labels_N: 0 or 1, both present.
+
+    Returns:
+        float64 [N], between 0 and 1.
+    """
+    positive_N = np.asarray(labels_N) == 1
+    num_positive = int(positive_N.sum())
+    num_negative = len(positive_N) - num_positive
+    rarer = min(num_positive, num_negative)
+    moved = rarer / (rarer + 2)  # in patches, from each class
+    return np.where(positive_N, 1 - moved / num_positive, moved / num_negative)
+
+
+def cross_entropy(targets_N: Floats, logits_N: Floats) -> float:
+    """Return the mean cross-entropy in nats between targets from 0 to 1 and logits; of labels it is the log loss."""
+    losses_N = targets_N * np.logaddexp(0.0, -logits_N) + (1 - targets_N) * np.logaddexp(0.0, logits_N)
+    return float(losses_N.mean())
+
+
+def _temperature(targets_N: Floats, logits_N: Floats) -> Calibrator:
     from scipy.optimize import minimize_scalar
 
+    # The slope of the loss where all logits are 0: if it does not fall there, the ranking is no better than chance.
+    if not (targets_N - 0.5) @ logits_N > 0:
+        return Calibrator("temperature", kept=False)
     # Convex in the inverse temperature; searched in its logarithm, where one tolerance fits all scales.
+    scale = math.log(float(np.abs(logits_N).max()))
     found = minimize_scalar(
-        lambda exponent: metrics.log_loss(labels_N, logits_N * math.exp(exponent)),
-        bounds=(math.log(1 / _HOTTEST), math.log(1 / _COLDEST)),
+        lambda exponent: cross_entropy(targets_N, logits_N * math.exp(exponent)),
+        bounds=(math.log(_FLATTEST) - scale, math.log(_STEEPEST) - scale),
         method="bounded",
         options={"xatol": 1e-9},
     )
     return Calibrator("temperature", slope=math.exp(float(found.x)))
 
 
-def _platt(labels_N: NDArray[Any], logits_N: Floats) -> Calibrator:
-    positive_N = (labels_N == 1).astype(np.float64)
-    intercept, slope = weighted.logistic_line(positive_N, logits_N, np.ones((1, len(logits_N))))[0]
-    # Classes that do not overlap have no best line, and a falling one would turn the ranking round.
+def _platt(targets_N: Floats, logits_N: Floats) -> Calibrator:
+    intercept, slope = weighted.logistic_line(targets_N, logits_N, np.ones((1, len(logits_N))))[0]
+    # A falling line would turn the ranking round.
     if not slope > 0:
         return Calibrator("platt", kept=False)
     return Calibrator("platt", slope=float(slope), intercept=float(intercept))
 
 
-def _isotonic(labels_N: NDArray[Any], logits_N: Floats) -> Calibrator:
+def _isotonic(targets_N: Floats, logits_N: Floats) -> Calibrator:
     from sklearn.isotonic import IsotonicRegression
 
-    found = IsotonicRegression(out_of_bounds="clip").fit(logits_N, (labels_N == 1).astype(np.float64))
+    found = IsotonicRegression(out_of_bounds="clip").fit(logits_N, targets_N)
     knots_K = np.asarray(found.X_thresholds_, np.float64)
     heights_K = np.asarray(found.y_thresholds_, np.float64)
     # Shares of 0 and 1 would make one patch elsewhere cost infinitely much: half a patch stands against them.
@@ -109,7 +146,6 @@ def _isotonic(labels_N: NDArray[Any], logits_N: Floats) -> Calibrator:
 
 
 _FITS = {
-    "none": lambda _labels_N, _logits_N: IDENTITY,
     "temperature": _temperature,
     "platt": _platt,
     "isotonic": _isotonic,
@@ -135,7 +171,7 @@ def from_dict(values: dict[str, Any]) -> Calibrator:
         ValueError: A number is out of range, or the method unknown.
     """
     method = values["method"]
-    if not isinstance(method, str) or method not in _FITS:
+    if not isinstance(method, str) or method not in ("none", *METHODS):
         raise ValueError("the method is unknown")
     if not isinstance(values["kept"], bool):
         raise ValueError("'kept' is neither true nor false")

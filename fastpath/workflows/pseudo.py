@@ -31,8 +31,8 @@ def calibrator(
     if not notice:
         return found
     if predictions is not None:
-        # Of the patches that the labelling network did not see; a temperature cannot change which side they are on.
+        # Of the patches that the labelling network did not see.
         logits_N = out_of_fold.logits_of(out_of_fold.read(predictions), predictions, data.store, data.val_rows_N)
-        return calibration.fit("temperature", data.store.labels_N[data.val_rows_N], logits_N)
+        return calibration.fit(calibration.DEFAULT, data.store.labels_N[data.val_rows_N], logits_N)
     notices.append(f"labels are given by raw probability: {notice}")
     return calibration.IDENTITY

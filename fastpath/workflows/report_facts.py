@@ -44,7 +44,7 @@ class Choices:
         mean: What is averaged over views.
     """
 
-    method: Method = "temperature"
+    method: Method = calibration.DEFAULT
     prevalence: float | None = None
     miss_cost: float = operating_points.MISS_COST
     seed: int = 42

@@ -1,4 +1,4 @@
-"""Calibration never hurts what it is fitted on, keeps the ranking, and equals independent fits."""
+"""Calibration never hurts what it is fitted on, keeps the ranking, and claims no more than so many patches can."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
-from sklearn.calibration import calibration_curve
+from sklearn.calibration import _SigmoidCalibration, calibration_curve
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
@@ -41,10 +41,12 @@ def scored(draw: st.DrawFn) -> Case:
 @pytest.mark.parametrize("method", calibration.METHODS)
 @settings(deadline=None, max_examples=60)
 @given(case=scored())
-def test_log_loss_never_rises_on_what_it_was_fitted_on(method: calibration.Method, case: Case) -> None:
+def test_the_loss_never_rises_on_what_it_was_fitted_on(method: calibration.Method, case: Case) -> None:
     labels_N, logits_N = case
     fitted = calibration.fit(method, labels_N, logits_N)
-    assert metrics.log_loss(labels_N, fitted.apply(logits_N)) <= metrics.log_loss(labels_N, logits_N)
+    targets_N = labels_N.astype(np.float64) if method == "isotonic" else calibration.smoothed_targets(labels_N)
+    after, before = (calibration.cross_entropy(targets_N, of_N) for of_N in (fitted.apply(logits_N), logits_N))
+    assert after <= before
 
 
 @settings(deadline=None, max_examples=60)
@@ -66,17 +68,79 @@ def test_temperature_keeps_apart_float32_logits_that_differ_by_the_last_bit() ->
 @pytest.mark.parametrize("seed", range(5))
 def test_temperature_is_the_minimum_that_another_search_finds(seed: int) -> None:
     labels_N, logits_N = _drawn(seed)
-    found = minimize(lambda t: metrics.log_loss(labels_N, logits_N / np.exp(t[0])), [0.0], method="Nelder-Mead")
+    targets_N = calibration.smoothed_targets(labels_N)
+    found = minimize(lambda t: calibration.cross_entropy(targets_N, logits_N / np.exp(t[0])), [0.0], method="BFGS")
     fitted = calibration.fit("temperature", labels_N, logits_N)
     assert 1 / fitted.slope == pytest.approx(np.exp(found.x[0]), rel=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_platt_is_scikit_learns_logistic_regression(seed: int) -> None:
+def test_platt_is_scikit_learns_logistic_regression_on_the_smoothed_targets(seed: int) -> None:
+    """Each patch counts as positive by its target and as negative by what that leaves."""
     labels_N, logits_N = _drawn(seed)
-    theirs = LogisticRegression(C=1e10, tol=1e-10, max_iter=1000).fit(logits_N[:, None], labels_N)
+    targets_N = calibration.smoothed_targets(labels_N)
+    twice_N, weights_N = np.tile(logits_N, 2)[:, None], np.concatenate([targets_N, 1 - targets_N])
+    theirs = LogisticRegression(C=1e10, tol=1e-10, max_iter=1000)
+    theirs.fit(twice_N, np.repeat([1, 0], len(logits_N)), sample_weight=weights_N)
     ours = calibration.fit("platt", labels_N, logits_N)
     assert (ours.intercept, ours.slope) == pytest.approx((theirs.intercept_[0], theirs.coef_[0, 0]), rel=1e-4)
+
+
+def test_platt_is_scikit_learns_sigmoid_where_classes_are_equal() -> None:
+    """Its targets are Platt's own, which are ours there."""
+    labels_N, logits_N = _drawn(1, offset=0.0)
+    members = [np.flatnonzero(labels_N == label)[:150] for label in (0, 1)]
+    chosen = np.concatenate(members)
+    theirs = _SigmoidCalibration().fit(logits_N[chosen], labels_N[chosen])
+    ours = calibration.fit("platt", labels_N[chosen], logits_N[chosen])
+    assert (ours.slope, ours.intercept) == pytest.approx((-theirs.a_, -theirs.b_), rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("method", ["temperature", "platt"])
+@pytest.mark.parametrize("num", [20, 100, 1000])
+def test_classes_that_do_not_overlap_are_not_taken_for_certain(num: int, method: calibration.Method) -> None:
+    """Laplace's rule says (n + 1) / (n + 2) of a class that was always right: n patches know no more than that."""
+    labels_N = np.arange(num) % 2
+    logits_N = np.where(labels_N == 1, 1.0, -1.0) * (0.1 + 0.1 * np.random.default_rng(0).random(num))
+    fitted = calibration.fit(method, labels_N, logits_N)
+    surest = metrics.probabilities(fitted.apply(np.array([-0.2, 0.2])))
+    assert fitted.kept
+    assert 0.1 / num < surest[0] < 0.05  # 1.0 with a temperature at its bound
+    assert 0.1 / num < 1 - surest[1] < 0.05
+    assert metrics.probabilities(fitted.apply(logits_N)).mean() == pytest.approx(0.5, abs=0.02)
+
+
+@settings(deadline=None, max_examples=60)
+@given(scored())
+def test_smoothing_and_platt_keep_the_number_of_positives(case: Case) -> None:
+    labels_N, logits_N = case
+    assert calibration.smoothed_targets(labels_N).sum() == pytest.approx(labels_N.sum())
+    fitted = calibration.fit("platt", labels_N, logits_N)
+    if fitted.kept:
+        assert metrics.probabilities(fitted.apply(logits_N)).sum() == pytest.approx(labels_N.sum(), rel=1e-3)
+
+
+@pytest.mark.parametrize("prevalence", [0.39, 0.1, 0.03])
+def test_the_default_takes_back_the_prior_of_balanced_sampling(prevalence: float) -> None:
+    """A network trained on equal classes is right but for the prior; a temperature leaves .9, .4 and .2 as O/E."""
+    rng = np.random.default_rng(0)
+    labels_N = (rng.random(40_000) < prevalence).astype(np.int8)
+    logits_N = 5.4 * (labels_N - 0.5) + 2.33 * rng.normal(size=len(labels_N))  # at a prior of one half; AUC .95
+    shares = {}
+    for method in (calibration.DEFAULT, "temperature"):
+        fitted = calibration.fit(method, labels_N[::2], logits_N[::2])
+        expected = metrics.probabilities(fitted.apply(logits_N[1::2])).sum()
+        shares[method] = labels_N[1::2].sum() / expected
+    assert shares[calibration.DEFAULT] == pytest.approx(1.0, abs=0.1)
+    assert shares["temperature"] < 0.93
+
+
+def test_scores_no_better_than_chance_are_left_as_they_are() -> None:
+    labels_N, logits_N = _drawn(0)
+    for method in ("temperature", "platt"):
+        fitted = calibration.fit(method, labels_N, -logits_N)  # type: ignore[arg-type]
+        assert not fitted.kept
+        np.testing.assert_array_equal(fitted.apply(logits_N), logits_N)
 
 
 @pytest.mark.parametrize("seed", range(5))

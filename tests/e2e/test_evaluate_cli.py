@@ -189,7 +189,7 @@ def test_the_calibration_is_kept_for_these_weights_only(own: tuple[Path, Path]) 
     run_dir = own[0]
     evaluate.run(run_dir, resolve("cpu"))
     found, notice = calibrated.load(run_dir / "best.pt", "none")
-    assert (found.method, notice) == ("temperature", "")
+    assert (found.method, notice) == ("platt", "")
     assert "with --tta none" in calibrated.load(run_dir / "best.pt", "d4")[1]
     kept = (run_dir / "calibration.json").read_bytes()
     evaluate.run(run_dir, resolve("cpu"), split=Split.TRAIN)

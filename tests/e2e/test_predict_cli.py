@@ -83,7 +83,7 @@ def test_a_store_is_predicted_in_its_own_order_with_the_probabilities_of_evaluat
     evaluate.run(own, resolve("cpu"), output=tmp_path / "evaluation")
     outcome = _invoke(own, "--store", store, "-o", tmp_path / "after.csv", "--json")
     assert outcome.exit_code == 0, outcome.output
-    assert json.loads(outcome.stdout)["calibration"] == ["temperature"]
+    assert json.loads(outcome.stdout)["calibration"] == ["platt"]
     assert _invoke(own, "--store", store, "-o", tmp_path / "raw.csv", "--raw").exit_code == 0
     assert (tmp_path / "raw.csv").read_bytes() == (tmp_path / "before.csv").read_bytes()
     measured = pd.read_parquet(tmp_path / "evaluation" / "predictions.parquet").set_index("id")

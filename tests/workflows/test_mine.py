@@ -147,7 +147,7 @@ def test_calibration_decides_who_is_sure(
     assert (found.calibration, found.notices) == ("temperature", [])
     monkeypatch.undo()
     told = mine.run(run_dir, tmp_path / "o.csv", ONE_THREAD, stores=[unlabelled], predictions=predictions)
-    assert told.calibration == "temperature"  # fitted on out-of-fold predictions, for want of one of the run
+    assert told.calibration == "platt"  # fitted on out-of-fold predictions, for want of one of the run
 
 
 def test_training_takes_the_table_and_resumes_with_no_other(

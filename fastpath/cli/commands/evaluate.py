@@ -31,8 +31,8 @@ _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
 @options.mean()
 @click.option(
     "--calibration",
-    type=click.Choice(["temperature", "platt", "isotonic", "none"]),
-    default="temperature",
+    type=click.Choice(["platt", "temperature", "isotonic", "none"]),
+    default="platt",
     show_default=True,
     help="How probabilities are calibrated; all are compared.",
 )
