@@ -16,6 +16,11 @@ WIDE = 0.1
 at, "Minimum sample size for external validation of a clinical prediction model with a binary outcome", Statistics in
 Medicine 40 (2021) 4230-4251."""
 
+USUAL_ERRORS, FOUND_WRONG = 0.033, 0.51
+"""Share of labels confirmed to be wrong, on average of ten well-known data sets, and the share of suspects by confident
+learning that people confirmed: Northcutt, Athalye and Mueller, "Pervasive label errors in test sets destabilize machine
+learning benchmarks", NeurIPS 2021 Datasets and Benchmarks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -81,6 +86,34 @@ def where_it_looks(centre_over_ring: Interval, ring: Interval, sampled: Sampled)
     tells = "something too" if ring.value > ring.high else "nothing that can be told from chance"
     text = f"the centre decides, and the ring tells {tells}"
     return Verdict(about, "centre", False, f"{text} ({numbers}{sampled.optimistic})")
+
+
+def suspects(num: int, num_labelled: int, auc: float, overlap: Interval, *, out_of_fold: bool) -> Verdict:
+    """Tell whether labels that a network contradicts may be left out of training unseen.
+
+    The rule: no more of them than labels are usually wrong, `USUAL_ERRORS`, may be; of more, most are likely patches
+    that the network cannot tell. How many it would suspect of labels that are all right is told beside it. Losses of
+    patches that the network was trained on say too little for either.
+
+    Args:
+        num: Labels suspected.
+        num_labelled: Of these.
+        auc: Of the predictions, by the labels given.
+        overlap: Share that would be suspected if every label were right.
+        out_of_fold: Whether the predictions are of networks that did not see the labels.
+    """
+    about, share = "likely label errors", num / num_labelled
+    found = f"{num:,} of {num_labelled:,} labels ({share:.1%}) are called wrong by predictions of AUC {auc:.3f}"
+    if not out_of_fold:
+        text = f"{found} on their own training patches, which a network fits, wrong labels included"
+        return Verdict(about, "not out of fold", True, f"{text}: look at each before you leave it out")
+    right = f"were every label right, they would still call {overlap.low:.1%} to {overlap.high:.1%} wrong"
+    if share <= USUAL_ERRORS:
+        usual = f"about {FOUND_WRONG:.0%} of such suspects prove wrong where people look"
+        return Verdict(about, "few", False, f"{found}; {usual}, and {right}")
+    text = f"{found}, more than the {USUAL_ERRORS:.1%} that are usually wrong; {right}, as classes overlap for them"
+    advice = "they get weight 0: look at them before you train without them, or list fewer with --errors"
+    return Verdict(about, "too many", True, f"{text}; {advice}")
 
 
 def told(one: Interval, *, signed: bool = False) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastpath.analysis import label_errors, metrics
 from fastpath.analysis.calibration import Calibrator
+from fastpath.analysis.verdicts import Verdict
 from fastpath.errors import StoreError
 from fastpath.ingest.split import SplitTable, read_split
 from fastpath.runtime import Runtime
@@ -61,6 +62,7 @@ class MineResult:
         num_unlabelled: Unlabelled patches looked at.
         evidence: `out of fold` or `training`: whether the losses are of networks that did not see the labels.
         calibration: How probabilities of unlabelled patches were calibrated; `none` where they are raw.
+        verdicts: What the likely label errors come to, in words.
         notices: What the user should know.
     """
 
@@ -76,6 +78,7 @@ class MineResult:
     num_unlabelled: int
     evidence: str
     calibration: str
+    verdicts: list[Verdict]
     notices: list[str]
 
 
@@ -144,9 +147,9 @@ def run(
     own_scored = len(subject.data.train_rows_N) if mines_own and subject.predictions is None else 0
     begin = _counter(advance, own_scored + sum(map(len, rows)))
 
-    finds, suspects = [], None
+    finds, suspects, told = [], None, []
     if mines_own:
-        found, suspects = _labelled(subject, rule, runtime, begin)
+        found, suspects, told = _labelled(subject, rule, runtime, begin)
         finds.append(found)
         if subject.predictions is None:
             notices.append(
@@ -158,7 +161,7 @@ def run(
     for store, rows_N in zip(places, rows, strict=True):
         finds.append(_pseudo(subject.trained, store, rows_N, calibrator, rule, runtime, begin))
     _write(output, finds, subject.data.split)
-    return _result(output, finds, subject, suspects, rows, calibrator, notices)
+    return _result(output, finds, subject, suspects, rows, calibrator, told, notices)
 
 
 def _result(
@@ -168,6 +171,7 @@ def _result(
     suspects: label_errors.Suspects | None,
     rows: Sequence[np.ndarray],
     calibrator: Calibrator,
+    told: list[Verdict],
     notices: list[str],
 ) -> MineResult:
     """Count what was found."""
@@ -186,6 +190,7 @@ def _result(
         num_unlabelled=sum(map(len, rows)),
         evidence="out of fold" if subject.predictions else "training",
         calibration=calibrator.method,
+        verdicts=told,
         notices=notices,
     )
 
@@ -218,7 +223,9 @@ def _counter(advance: Advance | None, total: int) -> Begin:
     return begin
 
 
-def _labelled(subject: _Subject, rule: Rule, runtime: Runtime, begin: Begin) -> tuple[_Finds, label_errors.Suspects]:
+def _labelled(
+    subject: _Subject, rule: Rule, runtime: Runtime, begin: Begin
+) -> tuple[_Finds, label_errors.Suspects, list[Verdict]]:
     """Find hard patches and likely label errors among those trained on; hard ones are not among the errors."""
     data = subject.data
     rows_N = data.train_rows_N[~held_out_twins(data.store, data.split, data.store, data.train_rows_N)]
@@ -242,7 +249,9 @@ def _labelled(subject: _Subject, rule: Rule, runtime: Runtime, begin: Begin) -> 
     at_N = np.concatenate([at for _, at in taken])
     kinds_N = np.concatenate([np.full(len(at), kind, object) for kind, at in taken])
     probability_N = metrics.probabilities(logits_N[at_N])
-    return _Finds(data.store, rows_N[at_N], kinds_N, labels_N[at_N], probability_N, loss_N[at_N]), suspects
+    found = _Finds(data.store, rows_N[at_N], kinds_N, labels_N[at_N], probability_N, loss_N[at_N])
+    told = label_errors.judge(labels_N, logits_N, int(wrong_N.sum()), out_of_fold=subject.predictions is not None)
+    return found, suspects, told
 
 
 def _pseudo(

@@ -75,3 +75,15 @@ def test_losses_are_the_terms_of_the_log_loss() -> None:
 def test_one_class_is_refused() -> None:
     with pytest.raises(DataError, match="wanted both classes"):
         label_errors.find(np.ones(4), np.arange(4.0))
+
+
+@pytest.mark.parametrize(("distance", "auc"), [(1.1, 0.785), (2.3, 0.948)])
+def test_classes_that_overlap_are_suspected_though_every_label_is_right(distance: float, auc: float) -> None:
+    """Two normal distributions `distance` standard deviations apart, scored by what their densities say."""
+    rng = np.random.default_rng(3)
+    labels_N = (rng.random(6000) < 0.4).astype(np.int64)
+    logits_N = distance * rng.normal(distance * (labels_N - 0.5), 1.0) + np.log(0.4 / 0.6)
+    assert metrics.roc_auc(labels_N, logits_N) == pytest.approx(auc, abs=0.02)
+    found, expected = label_errors.find(labels_N, logits_N), label_errors.overlap(labels_N, logits_N)
+    assert found.suspected_N.mean() > 0.03
+    assert expected.low - 0.01 < found.suspected_N.mean() < expected.high + 0.01

@@ -34,3 +34,23 @@ def test_a_network_that_looks_at_the_wrong_place_is_told(
     assert (found.finding, found.caution) == (finding, caution)
     assert says in found.text
     assert "\n" not in found.text
+
+
+@pytest.mark.parametrize(
+    ("num", "out_of_fold", "finding", "caution", "says"),
+    [
+        (600, True, "too many", True, "(15.0%) are called wrong by predictions of AUC 0.785, more than the 3.3%"),
+        (600, True, "too many", True, "they would still call 20.0% to 24.0% wrong"),
+        (600, True, "too many", True, "they get weight 0: look at them"),
+        (133, True, "too many", True, "133 of 4,000 labels"),
+        (132, True, "few", False, "about 51% of such suspects prove wrong"),
+        (132, True, "few", False, "they would still call 20.0% to 24.0% wrong"),
+        (40, False, "not out of fold", True, "on their own training patches"),
+    ],
+)
+def test_more_suspects_than_labels_are_usually_wrong_call_for_caution(
+    num: int, out_of_fold: bool, finding: str, caution: bool, says: str
+) -> None:
+    found = verdicts.suspects(num, 4000, 0.785, Interval(0.22, 0.20, 0.24), out_of_fold=out_of_fold)
+    assert (found.finding, found.caution) == (finding, caution)
+    assert says in found.text

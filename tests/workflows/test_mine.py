@@ -103,6 +103,8 @@ def test_label_errors_are_told_by_predictions_that_did_not_see_the_label(
     assert (wrong["weight"] == 0).all()
     assert (found.evidence, found.label_errors, found.notices) == ("out of fold", 3, [])
     assert found.estimated_errors == pytest.approx(3, abs=1.5)
+    assert [one.caution for one in found.verdicts] == [3 / found.num_labelled > 0.033]
+    assert f"3 of {found.num_labelled} labels" in found.verdicts[0].text
     assert not set(wrong["id"]) & set(frame[frame["kind"] != "label_error"]["id"])
 
 

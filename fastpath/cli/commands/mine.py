@@ -90,4 +90,5 @@ def command(
         )
     for text in found.notices:
         render.notice(text)
+    render.verdicts(found.verdicts)
     render.result(asdict(found), as_json=as_json, title="mined", where=output)
