@@ -53,6 +53,10 @@ _UNMIX_33 = np.linalg.inv(
 )
 
 
+_DENSITY_L = eda.optical_density(np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1))[:, 0]
+_BRIGHTEST_TISSUE = int(np.flatnonzero(_DENSITY_L > eda.GLASS_DENSITY).max())  # grey level
+
+
 def brightness(mean_rgb_N3: NDArray[np.float32]) -> Floats:
     """Return each patch's mean luma, 0 to 255: the luma of the mean colour, since luma is a sum."""
     return np.asarray(mean_rgb_N3, np.float64) @ eda.LUMA_3
@@ -81,10 +85,13 @@ def stains(images_NHWC: NDArray[np.uint8]) -> Floats:
         `eda.MIN_TISSUE_SHARE` is tissue.
     """
     found_N3 = np.full((len(images_NHWC), 3), np.nan)
-    for patch, image in enumerate(images_NHWC):
-        density_K3 = eda.optical_density(image.reshape(-1, 3))
-        tissue_K = (density_K3 > eda.GLASS_DENSITY).all(axis=1)
-        found_N3[patch, 0] = tissue_K.mean()
-        if found_N3[patch, 0] >= eda.MIN_TISSUE_SHARE:
-            found_N3[patch, 1:] = (density_K3[tissue_K].mean(axis=0) @ _UNMIX_33)[:2]
+    images_NHWC = images_NHWC[:, ::2, ::2]  # neighbours hardly differ, and a quarter of the pixels is a quarter of time
+    red, green, blue = (images_NHWC[..., channel] <= _BRIGHTEST_TISSUE for channel in range(3))
+    tissue_NHW = red & green & blue  # ten times as fast as `all` over so short an axis
+    found_N3[:, 0] = tissue_NHW.mean(axis=(1, 2))
+    for patch in np.flatnonzero(found_N3[:, 0] >= eda.MIN_TISSUE_SHARE):
+        tissue_K3 = images_NHWC[patch][tissue_NHW[patch]]
+        # By grey levels: a logarithm for each pixel would take ten times as long.
+        counts_3L = np.stack([np.bincount(tissue_K3[:, channel], minlength=256) for channel in range(3)])
+        found_N3[patch, 1:] = (counts_3L @ _DENSITY_L / len(tissue_K3) @ _UNMIX_33)[:2]
     return found_N3
