@@ -100,6 +100,7 @@ def _contents(listing: Listing, sizes: Sequence[int], rows_N: np.ndarray, keep_N
         ids=kept.ids,
         labels_N=kept.labels_N,
         groups=kept.groups,
+        sites=kept.sites,
         shard_N=shard_N if all_kept else shard_N[keep_N],
         row_N=row_N if all_kept else row_N[keep_N],
         rows_N=rows_N if all_kept else rows_N[keep_N],

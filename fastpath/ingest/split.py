@@ -27,7 +27,7 @@ class SplitTable:
     """A split, ready to use.
 
     Attributes:
-        kind: `random`, `group`, `csv` or `official`.
+        kind: `random`, `group`, `site`, `csv` or `official`.
         seed: Seed of the deal.
         fold: The fold that is validation.
         num_folds: Folds dealt, 0 for a single division.
@@ -96,8 +96,9 @@ def deal(
 
     Args:
         store: A store whose every patch is labelled.
-        kind: `random` (stratified by label), `group` (whole slides, balanced by label) or `official`
-            (PatchCamelyon's own); None takes `group` where slides are known.
+        kind: `random` (stratified by label), `group` (whole slides, balanced by label), `site` (leave one site out:
+            a fold for each, in the order of their names) or `official` (PatchCamelyon's own); None takes `group` where
+            slides are known.
         val: Share of patches for validation; read where `folds` is 0.
         folds: Number of folds; 0 makes one division.
         fold: The fold that is validation to begin with.
@@ -115,13 +116,15 @@ def _dealt(store: Store, kind: Kind | None, val: float, folds: int, fold: int, s
     if unlabelled:
         problem = f"found {unlabelled} unlabelled patches of {len(store)}, wanted labels for all"
         raise DataError(store.path, problem, "pack with --labels, or give a division with --kind csv")
+    if chosen == "site":
+        folds = _num_sites(store, folds)
     if not 0 <= fold < max(folds, 1):
         raise DataError("--fold", f"found {fold}, wanted 0 to {max(folds, 1) - 1}", "choose one of the folds")
     if chosen == "official":
         return _official(store, folds)
-    dealer: Callable[[Store, float, int, int], np.ndarray] = _deal_groups if chosen == "group" else _deal_rows
+    dealers: dict[str, Callable[[Store, float, int, int], np.ndarray]] = {"group": _deal_groups, "site": _deal_sites}
     try:
-        folds_N = dealer(store, val, folds, seed)
+        folds_N = dealers.get(chosen, _deal_rows)(store, val, folds, seed)
     except ValueError as error:  # scikit-learn says what is wrong, and nothing more can be added
         problem = f"cannot be divided ({error})"
         raise DataError(store.path, problem, "use fewer folds, another --val or more patches") from None
@@ -165,7 +168,7 @@ def leak_notice(store: Store, table: SplitTable) -> str:
         problem = f"this split leaks: {num_twins} patches are in both training and validation, pixel for pixel"
         return f"{problem}; pack with --drop duplicate"
     groups_N = store.groups_N
-    if table.kind == "group" or (table.kind == "official" and groups_N is None):  # the official one is by slide
+    if table.kind == "group" or (table.kind in ("official", "site") and groups_N is None):  # these are by slide
         return ""
     if groups_N is None:
         return (
@@ -219,6 +222,31 @@ def _deal_groups(store: Store, val: float, folds: int, seed: int) -> np.ndarray:
     for number, (_, held) in enumerate(dealer.split(rows_N, store.labels_N, store.groups_N)):
         folds_N[held] = number
     return folds_N
+
+
+def _num_sites(store: Store, folds: int) -> int:
+    """Return the number of sites, which is that of the folds.
+
+    Raises:
+        DataError: Sites are unknown, too few or too many, or another number of folds was asked for.
+    """
+    if store.sites_N is None:
+        remedy = "pack with --groups CSV (id,wsi,site)"
+        raise DataError(store.path, "found no sites, wanted the site of each patch", remedy)
+    found = len(set(store.sites_N.tolist()))
+    if not 2 <= found <= len(DIGITS):
+        problem = f"found {found} sites, wanted 2 to {len(DIGITS)} to leave one out at a time"
+        raise DataError(store.path, problem, "use --kind group")
+    if folds not in (0, found):
+        problem = f"found {folds} folds for {found} sites, wanted a fold for each site"
+        raise DataError("--folds", problem, "leave it out with --kind site")
+    return found
+
+
+def _deal_sites(store: Store, _val: float, _folds: int, _seed: int) -> np.ndarray:
+    """Fold of each row: the place of its site among their names."""
+    assert store.sites_N is not None
+    return np.unique(store.sites_N.astype(str), return_inverse=True)[1].astype(np.int64)
 
 
 def _document(

@@ -17,7 +17,7 @@ from fastpath.shards.writer import channel_moments
 from fastpath.text import command_line
 from fastpath.types import Split
 
-Kind = Literal["random", "group", "csv", "official"]
+Kind = Literal["random", "group", "site", "csv", "official"]
 CODES = {Split.TRAIN: "t", Split.VAL: "v", Split.TEST: "s"}
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _OTHER_BYTES = 1 << 16  # of a document, at most, besides a character or two a row
@@ -100,8 +100,9 @@ def wrong_in_split(store: Store) -> str:
     moments = channel_moments(store.sums_N3[train_N], store.squares_N3[train_N], store.patch_size_px**2)
     if (document.mean_3, document.std_3) != moments:
         return f"found mean_3 and std_3 {document.mean_3} {document.std_3}, wanted {moments[0]} {moments[1]}"
-    if document.kind == "group":
-        return _straddling(store, document.folds or document.rows)
+    if document.kind in ("group", "site"):
+        values_N = store.groups_N if document.kind == "group" else store.sites_N
+        return _straddling(document.kind, values_N, document.folds or document.rows)
     if document.kind == "official":
         parts = official_parts(store.ids_N)
         if parts is None or document.rows != "".join(CODES[part] for part in parts):
@@ -117,12 +118,12 @@ def wrong_in_split(store: Store) -> str:
     return ""
 
 
-def _straddling(store: Store, parts: str) -> str:
-    """Say so where a group has rows in two parts."""
-    if store.groups_N is None:
-        return "found a division by group of a store without groups"
+def _straddling(what: str, values_N: np.ndarray | None, parts: str) -> str:
+    """Say so where a group, or a site, has rows in two parts."""
+    if values_N is None:
+        return f"found a division by {what} of a store without {what}s"
     part_of: dict[str, str] = {}
-    for group, part in zip(store.groups_N.tolist(), parts, strict=True):
-        if part_of.setdefault(group, part) != part:
-            return "found a group with rows in two parts of a division by group"
+    for value, part in zip(values_N.tolist(), parts, strict=True):
+        if part_of.setdefault(value, part) != part:
+            return f"found a {what} with rows in two parts of a division by {what}"
     return ""

@@ -174,14 +174,22 @@ def npy_header(shape: tuple[int, ...]) -> bytes:
 
 
 def fingerprint(
-    ids: Sequence[str], labels_N: np.ndarray, groups: Sequence[str | None] | None, hashes: bytes | memoryview
+    ids: Sequence[str],
+    labels_N: np.ndarray,
+    groups: Sequence[str | None] | None,
+    hashes: bytes | memoryview,
+    sites: Sequence[str] | None = None,
 ) -> str:
-    """Return 32 hex digits that differ when any id, label, group or pixel of a store differs, or their order."""
+    """Return 32 hex digits that differ when any id, label, group, site or pixel of a store differs, or their order.
+
+    A store without sites has the one that it had before there were sites.
+    """
     digest = xxhash.xxh3_128()
     _update_lines(digest, ids)
     digest.update(np.ascontiguousarray(labels_N, dtype=np.int8).tobytes())
     _update_lines(digest, groups or ())
     digest.update(hashes)
+    _update_lines(digest, sites or ())
     return digest.hexdigest()
 
 

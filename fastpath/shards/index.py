@@ -28,6 +28,8 @@ COLUMNS = {"id": "string", "label": "int8", "group": "string", "shard": "int32",
 COLUMNS |= {"hash": "fixed_size_binary[16]"}
 COLUMNS |= {f"{kind}_{channel}": "int64" for kind in ("sum", "squares") for channel in "rgb"}
 COLUMNS |= {"sharpness": "float", "phash": "uint64", "flags": "int32"}
+SITE = {"site": "string"}
+"""A last column that a store has or has not: one without is, to the byte, what it was before there were sites."""
 
 ROW_GROUP = 1 << 16  # rows of a row group, of the last maybe fewer
 ROW_BYTES = 128  # of a row in memory, its strings aside
@@ -45,7 +47,7 @@ class Index:
     """
 
     def __init__(self, path: Path, manifest: fmt.Manifest) -> None:
-        self._path, self._manifest = path, manifest
+        self._path, self._manifest, self._has_sites = path, manifest, False
 
     @cached_property
     def _proven(self) -> fmt.Stamp:
@@ -93,7 +95,8 @@ class Index:
         """Check the schema and all sizes that are claimed, before anything is read of their size."""
         metadata, wanted = parquet.metadata, self._manifest.num_patches
         schema = [(field.name, str(field.type)) for field in parquet.schema_arrow]
-        if schema != list(COLUMNS.items()):
+        self._has_sites = schema == list((COLUMNS | SITE).items())
+        if not self._has_sites and schema != list(COLUMNS.items()):
             strange = [f"{name}: {kind}" for name, kind in schema if COLUMNS.get(name) != kind]
             raise self._wrong(f"found columns of another schema ({', '.join(strange)[:120] or 'some are missing'})")
         if metadata.num_rows != wanted:
@@ -104,13 +107,23 @@ class Index:
             group = metadata.row_group(number)
             if not 0 <= group.num_rows <= ROW_GROUP:
                 raise self._wrong(f"found a row group of {group.num_rows} rows, wanted at most {ROW_GROUP}")
-            for name, longest in (("id", fmt.ID_BYTES_MAX), ("group", fmt.GROUP_BYTES_MAX)):
-                column = group.column(list(COLUMNS).index(name))
+            for name, longest in (("id", fmt.ID_BYTES_MAX), *((name, fmt.GROUP_BYTES_MAX) for name in self._shared())):
+                column = group.column([one for one, _ in schema].index(name))
                 if column.total_uncompressed_size > group.num_rows * (longest + 4) + PAGE_BYTES:
                     raise self._wrong(f"found {column.total_uncompressed_size:,} bytes of '{name}'")
                 page = column.dictionary_page_offset
                 if page is not None and not 0 <= _page_bytes(file, page) <= PAGE_BYTES:
                     raise self._wrong(f"found a dictionary of '{name}' that is too large")
+
+    def _shared(self) -> tuple[str, ...]:
+        """Return the columns whose values many rows share."""
+        return ("group", "site") if self._has_sites else ("group",)
+
+    @property
+    def has_sites(self) -> bool:
+        """Whether there is a column of sites."""
+        assert self._proven
+        return self._has_sites
 
     def read(self, names: Sequence[str] | None = None) -> pa.Table:
         """Read columns, None for all. None is kept: of a large store, a few are a lot of memory.
@@ -142,7 +155,9 @@ class Index:
             StoreError: Naming the first that has not.
         """
         self._check_ids()
-        self._check_groups()
+        self._check_shared("group", 0 if self._manifest.num_groups else self._manifest.num_patches)
+        if self.has_sites:
+            self._check_shared("site", 0)
         table = self.read(["label", "shard", "row"])
         label_N, shard_N, row_N = (numbers(table[name]) for name in table.column_names)
         if label_N.min() < -1 or label_N.max() > 1:
@@ -154,19 +169,19 @@ class Index:
         if self._manifest.class_counts != {"0": zeros, "1": ones, "unlabelled": unlabelled}:
             raise self._wrong(f"found {zeros}, {ones} and {unlabelled} rows of class 0, 1 and none")
 
-    def _check_groups(self) -> None:
-        """Check that groups are there for all rows or for none, and no longer than they may be."""
+    def _check_shared(self, name: str, wanted_nulls: int) -> None:
+        """Check that groups, or sites, are there for all rows or for none, and no longer than they may be."""
         num_nulls = 0
-        with self._open(["group"]) as parquet:
+        with self._open([name]) as parquet:
             # As a dictionary, so that a long value is in memory once, however often it stands.
-            for batch in parquet.iter_batches(ROW_GROUP, columns=["group"], use_threads=False):
+            for batch in parquet.iter_batches(ROW_GROUP, columns=[name], use_threads=False):
                 values = batch.column(0)
                 num_nulls += values.null_count
                 lengths = np.diff(_offsets(values.dictionary))
                 if len(lengths) and lengths.max() > fmt.GROUP_BYTES_MAX:
-                    raise self._wrong(f"found a group of {lengths.max()} bytes")
-        if num_nulls != (0 if self._manifest.num_groups else self._manifest.num_patches):
-            raise self._wrong(f"found {num_nulls} rows without a group, of {self._manifest.num_groups} groups")
+                    raise self._wrong(f"found a {name} of {lengths.max()} bytes")
+        if num_nulls != wanted_nulls:
+            raise self._wrong(f"found {num_nulls} rows without a {name}, wanted {wanted_nulls}")
 
     def _check_ids(self) -> None:
         """Check that ids could name a file each, as packing wants them, and that none comes twice."""

@@ -76,7 +76,7 @@ class Store:
 
     @property
     def fingerprint(self) -> str:
-        """32 hex digits that name the content: ids, labels, groups and pixels in row order."""
+        """32 hex digits that name the content: ids, labels, groups, sites and pixels in row order."""
         return self.manifest.fingerprint
 
     def check_index(self) -> None:
@@ -111,6 +111,11 @@ class Store:
     def groups_N(self) -> np.ndarray | None:
         """Slides, an object array of str, or None where they are unknown."""
         return self.column("group") if self.manifest.num_groups else None
+
+    @cached_property
+    def sites_N(self) -> np.ndarray | None:
+        """Sites, an object array of str, or None where they are unknown."""
+        return self.column("site") if self._index.has_sites else None
 
     @property
     def hash_halves_N2(self) -> np.ndarray:

@@ -53,8 +53,9 @@ def _check_places(store: Store) -> list[Damage]:
 
 def _check_fingerprint(store: Store) -> list[Damage]:
     groups = None if store.groups_N is None else store.groups_N.tolist()
+    sites = None if store.sites_N is None else store.sites_N.tolist()
     hashes = store.hash_halves_N2.tobytes()
-    found = fmt.fingerprint(store.ids_N.tolist(), store.labels_N, groups, hashes)
+    found = fmt.fingerprint(store.ids_N.tolist(), store.labels_N, groups, hashes, sites)
     if found == store.fingerprint:
         return []
     return [Damage(fmt.INDEX, f"found fingerprint {found}, wanted {store.fingerprint}")]

@@ -64,6 +64,7 @@ class Contents:
         ids: Names, unique.
         labels_N: int8, -1 where unknown.
         groups: Slides, or None where unknown for all.
+        sites: Sites, or None where unknown for all.
         shard_N: int32, the shard of each row.
         row_N: int32, the row within that shard.
         rows_N: What was learned from the pixels (`format.ROW`).
@@ -75,11 +76,12 @@ class Contents:
     shard_N: np.ndarray
     row_N: np.ndarray
     rows_N: np.ndarray
+    sites: Sequence[str] | None = None
 
     @property
     def fingerprint(self) -> str:
         """The store's fingerprint: what it holds, however it is cut into shards."""
-        return fmt.fingerprint(self.ids, self.labels_N, self.groups, self.rows_N["hash"].tobytes())
+        return fmt.fingerprint(self.ids, self.labels_N, self.groups, self.rows_N["hash"].tobytes(), self.sites)
 
 
 INDEX_ROWS = 1 << 16  # rows that are made into columns, and written, at a time
@@ -129,6 +131,8 @@ def _columns(contents: Contents, start: int) -> pa.Table:
     columns["sharpness"] = fixed(rows["sharpness"], pa.float32())
     columns["phash"] = fixed(rows["phash"], pa.uint64())
     columns["flags"] = fixed(rows["flags"], pa.int32())
+    if contents.sites is not None:
+        columns["site"] = strings(contents.sites[here])
     return pa.table(columns)
 
 

@@ -27,6 +27,7 @@ LISTED = 1000  # duplicate sets, and ids of a flag, that are named one by one
 DIVIDED: dict[Kind, str] = {
     "random": "at random by patch, stratified by label",
     "group": "by whole slides, balanced by label",
+    "site": "by site, each left out in turn",
     "csv": "as a table said",
     "official": "as PatchCamelyon is",
 }

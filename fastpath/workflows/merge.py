@@ -67,7 +67,7 @@ def run(paths: Sequence[Path], output: Path, *, advance: Advance | None = None) 
 
     Raises:
         UsageError: The target is taken, parts are missing, or patch shapes differ.
-        DataError: Two stores have an id in common, or only some have groups.
+        DataError: Two stores have an id in common, or only some have groups or sites.
         IntegrityError: A shard does not have its hash.
     """
     output = Path(os.path.abspath(output))  # noqa: PTH100 (resolve would follow a link)
@@ -165,10 +165,8 @@ def _join(stores: Sequence[Store]) -> Contents:
     """Join the indexes; flags that depend on company are decided anew."""
     ids = [name for store in stores for name in store.ids_N.tolist()]
     check_ids(ids, "stores")
-    grouped = [store.groups_N is not None for store in stores]
-    if any(grouped) and not all(grouped):
-        lacking = stores[grouped.index(False)].path
-        raise DataError(lacking, "found no groups, wanted them as the other stores have", "pack it with --groups")
+    groups = _of_all([store.groups_N for store in stores], stores, "groups")
+    sites = _of_all([store.sites_N for store in stores], stores, "sites")
     firsts = np.cumsum([0, *(len(store.manifest.shards) for store in stores)])
     rows_N = np.concatenate([rows_of(store) for store in stores])
     labels_N = np.concatenate([store.labels_N for store in stores])
@@ -178,11 +176,22 @@ def _join(stores: Sequence[Store]) -> Contents:
     return Contents(
         ids=ids,
         labels_N=labels_N,
-        groups=[group for store in stores for group in store.groups_N] if all(grouped) else None,  # type: ignore[union-attr]
+        groups=groups,
+        sites=sites,
         shard_N=np.concatenate(shard_N),
         row_N=np.concatenate([store.column("row") for store in stores]),
         rows_N=rows_N,
     )
+
+
+def _of_all(columns: Sequence[np.ndarray | None], stores: Sequence[Store], what: str) -> list[str] | None:
+    """Join groups or sites, which all of the stores have or none."""
+    known = [column for column in columns if column is not None]
+    if known and len(known) < len(columns):
+        lacking = next(store.path for store, column in zip(stores, columns, strict=True) if column is None)
+        remedy = "pack it with --groups, a table of id, wsi" + (" and site" if what == "sites" else "")
+        raise DataError(lacking, f"found no {what}, wanted them as the other stores have", remedy)
+    return [value for column in known for value in column] if known else None
 
 
 def _dropped_flags(stores: Sequence[Store]) -> int:
@@ -204,6 +213,7 @@ def _leave_out(contents: Contents, flags: int) -> tuple[Contents, int]:
         ids=[contents.ids[row] for row in kept],
         labels_N=contents.labels_N[keep_N],
         groups=None if contents.groups is None else [contents.groups[row] for row in kept],
+        sites=None if contents.sites is None else [contents.sites[row] for row in kept],
         shard_N=contents.shard_N[keep_N],
         row_N=contents.row_N[keep_N],
         rows_N=contents.rows_N[keep_N],

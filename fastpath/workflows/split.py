@@ -21,7 +21,7 @@ class SplitResult:
 
     Attributes:
         store: The store.
-        kind: `random`, `group`, `csv` or `official`.
+        kind: `random`, `group`, `site`, `csv` or `official`.
         seed: Seed of the deal.
         num_folds: Folds dealt, 0 for one division.
         fold: The fold that is validation.
@@ -67,7 +67,7 @@ def run(
 
     Args:
         path: The store.
-        kind: `random`, `group`, `csv` or `official`; None chooses `group` where slides are known.
+        kind: `random`, `group`, `site`, `csv` or `official`; None chooses `group` where slides are known.
         val: Share of patches for validation.
         folds: Number of folds, 0 for one division.
         fold: The fold that is validation.
@@ -82,7 +82,7 @@ def run(
     if table is not None:
         return _count(store, write_split_from_csv(store, table))
     written = write_split(store, kind, val=val, folds=folds, fold=fold, seed=seed)
-    return _count(store, written, val=0.0 if folds or kind == "official" else val)
+    return _count(store, written, val=0.0 if folds or kind in ("official", "site") else val)
 
 
 def _count(store: Store, table: SplitTable, val: float = 0.0) -> SplitResult:

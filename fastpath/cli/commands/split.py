@@ -16,9 +16,9 @@ from fastpath.errors import UsageError
 @options.store_argument()
 @click.option(
     "--kind",
-    type=click.Choice(["random", "group", "csv", "official"]),
-    help="By patch, stratified; by whole slides; as a table says; or PatchCamelyon's own. Default: group where slides "
-    "are known.",
+    type=click.Choice(["random", "group", "site", "csv", "official"]),
+    help="By patch, stratified; by whole slides; leave one site out, a fold for each; as a table says; or "
+    "PatchCamelyon's own. Default: group where slides are known.",
 )
 @click.option("--val", type=options.Number(0, 1, min_open=True, max_open=True), default=0.2, show_default=True)
 @click.option("--folds", type=click.IntRange(2, 36), help="Deal this many folds in place of one division.")
@@ -28,7 +28,7 @@ from fastpath.errors import UsageError
 @options.common
 def command(
     store: Path,
-    kind: Literal["random", "group", "csv", "official"] | None,
+    kind: Literal["random", "group", "site", "csv", "official"] | None,
     val: float,
     folds: int | None,
     fold: int,

@@ -64,6 +64,7 @@ class Listing:
         ids: Unique names of patches.
         labels_N: int8: 1 where the centre holds tumour, 0 where not, -1 where unknown.
         groups: The slide (or patient) of each, or None where unknown.
+        sites: Where each is from (hospital, laboratory, scanner), or None where unknown.
         about: What the manifest should say of the source besides its kind.
         stamps_N: uint64, differing when a patch's file was written again, where the listing tells and asking anew would
             be a request for each; None where `ingest.readers` asks the file system.
@@ -80,6 +81,7 @@ class Listing:
     about: Mapping[str, str | int] = field(default_factory=dict)
     stamps_N: np.ndarray | None = None
     notices: tuple[str, ...] = ()
+    sites: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -94,12 +96,13 @@ class Listing:
             labels_N=self.labels_N[rows],
             groups=None if self.groups is None else [self.groups[row] for row in rows],
             stamps_N=None if self.stamps_N is None else self.stamps_N[rows],
+            sites=None if self.sites is None else [self.sites[row] for row in rows],
         )
 
     def fingerprint(self) -> str:
-        """Return 32 hex digits that differ when any name, id, label or group differs."""
+        """Return 32 hex digits that differ when any name, id, label, group or site differs."""
         digest = xxhash.xxh3_128(f"{self.kind}\n{self.reader}\n".encode())
-        for column in (self.names, self.ids, self.groups or ()):
+        for column in (self.names, self.ids, self.groups or (), *(() if self.sites is None else (self.sites,))):
             for first in range(0, len(column), 1 << 16):
                 digest.update(("\0".join(column[first : first + (1 << 16)]) + "\0").encode("utf-8", "surrogateescape"))
             digest.update(b"\1")

@@ -16,8 +16,9 @@ def list_store(path: Path) -> Listing:
     """
     store = open_store(path)
     groups = None if store.groups_N is None else store.groups_N.tolist()
+    sites = None if store.sites_N is None else store.sites_N.tolist()
     names = [str(row) for row in range(len(store))]
     about = {
         key: value for key, value in store.manifest.source.items() if key not in ("kind", "skipped", "dropped", "drop")
     }
-    return Listing("store", path, "store", names, store.ids_N.tolist(), store.labels_N, groups, about)
+    return Listing("store", path, "store", names, store.ids_N.tolist(), store.labels_N, groups, about, sites=sites)

@@ -9,7 +9,7 @@ import numpy as np
 from fastpath.errors import DataError
 from fastpath.ingest.sources.columns import Columns, read_columns
 from fastpath.ingest.sources.listing import Listing, check_ids
-from fastpath.ingest.sources.tables import GROUP_COLUMNS, is_nothing, label_remedy
+from fastpath.ingest.sources.tables import GROUP_COLUMNS, SITE_COLUMNS, is_nothing, label_remedy
 from fastpath.litter import lies_in_litter
 from fastpath.shards.format import UNLABELLED
 
@@ -20,12 +20,12 @@ def list_table(path: Path) -> Listing:
     """List a table's rows in its order.
 
     Columns: `path` (relative to the table, or absolute); optionally `id` (else the file's stem), `label` (0, 1 or
-    empty) and `wsi` or `group`.
+    empty), `wsi` or `group`, and `site`.
 
     Raises:
         DataError: The table cannot be read, has no paths, or a value is wrong.
     """
-    table = read_columns(path, ["path", "id", "label", *GROUP_COLUMNS], needed=[["path"]])
+    table = read_columns(path, ["path", "id", "label", *GROUP_COLUMNS, *SITE_COLUMNS], needed=[["path"]])
     table, notices = _without_litter(table)
     names = table.cells["path"]
     if not names:
@@ -40,13 +40,14 @@ def list_table(path: Path) -> Listing:
         if label not in LABELS:
             problem = f"found label {label[:40]!r} of id '{ids[row]}', wanted 0, 1 or none"
             raise DataError(table.where(row), problem, label_remedy(label))
-    groups = table.first_of(GROUP_COLUMNS)
-    odd = [row for row, group in enumerate(groups or ()) if is_nothing(group)]
-    if odd:
-        row = odd[0]
-        raise DataError(table.where(row), f"found no group for id '{ids[row]}'", "give each patch a group, or none")
+    groups, sites = table.first_of(GROUP_COLUMNS), table.first_of(SITE_COLUMNS)
+    for what, values in (("group", groups), ("site", sites)):
+        odd = [row for row, value in enumerate(values or ()) if is_nothing(value)]
+        if odd:
+            problem, remedy = f"found no {what} for id '{ids[odd[0]]}'", f"give each patch a {what}, or none"
+            raise DataError(table.where(odd[0]), problem, remedy)
     labels_N = np.array([LABELS[label] for label in labels], np.int8)
-    return Listing("table", path.absolute().parent, "files", names, ids, labels_N, groups, notices=notices)
+    return Listing("table", path.absolute().parent, "files", names, ids, labels_N, groups, notices=notices, sites=sites)
 
 
 def _without_litter(table: Columns) -> tuple[Columns, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,8 @@ from fastpath.text import from_cell
 
 Orphans = Literal["refuse", "own-group", "drop"]
 GROUP_COLUMNS = ("wsi", "group", "slide")
+SITE_COLUMNS = ("site", "center", "centre")
+NO_SITE = "unknown"
 
 
 def read_labels(path: Path) -> tuple[Columns, np.ndarray]:
@@ -98,27 +101,22 @@ def _check_once(table: Columns, labels_N: np.ndarray) -> None:
 
 
 def join_groups(listing: Listing, path: Path, orphans: Orphans) -> Listing:
-    """Give each patch its slide.
+    """Give each patch its slide, and its site where the table has a column for it.
 
     Args:
         listing: The patches.
-        path: CSV of `id,wsi`; ids it has beyond the listing are passed over.
-        orphans: What to do with patches the table does not name: refuse, let each be a group of its own, or
-            leave them out.
+        path: CSV of `id,wsi`, optionally `site`; ids it has beyond the listing are passed over.
+        orphans: What to do with patches the table does not name: refuse, let each be a group of its own at the site
+            `unknown`, or leave them out.
 
     Raises:
-        DataError: The table is not one, gives an id two groups, has an empty group, or lacks ids.
+        DataError: The table is not one, gives an id two groups or sites, has an empty one, or lacks ids.
     """
-    table = read_columns(path, ["id", *GROUP_COLUMNS], needed=[["id"], GROUP_COLUMNS])
-    groups = table.first_of(GROUP_COLUMNS)
-    assert groups is not None
-    group_of: dict[str, str] = {}
-    for row, (name, group) in enumerate(zip(table.cells["id"], groups, strict=True)):
-        if is_nothing(group):
-            raise DataError(table.where(row), f"found no group for id '{name}'", "give it a group or remove the line")
-        if group_of.setdefault(name, group) != group:
-            problem = f"found id '{name}' in groups '{group_of[name]}' and '{group}', wanted one"
-            raise DataError(table.where(row), problem, "keep one of the two lines")
+    table = read_columns(path, ["id", *GROUP_COLUMNS, *SITE_COLUMNS], needed=[["id"], GROUP_COLUMNS])
+    group_of, sites = _one_each(table, GROUP_COLUMNS, "group"), None
+    if table.first_of(SITE_COLUMNS) is not None:
+        site_of = _one_each(table, SITE_COLUMNS, "site")
+        sites = {name: site_of.get(name, NO_SITE) for name in listing.ids}
     lost = [row for row, name in enumerate(listing.ids) if name not in group_of]
     if lost and (orphans == "refuse" or len(lost) == len(listing)):  # a table that names none of them is another's
         mended = told([listing.ids[row] for row in lost], group_of.keys() - set(listing.ids))
@@ -130,7 +128,26 @@ def join_groups(listing: Listing, path: Path, orphans: Orphans) -> Listing:
     if lost and orphans == "drop":
         gone = set(lost)
         listing = listing.take([row for row in range(len(listing)) if row not in gone])
-    return replace(listing, groups=[group_of.get(name, f"orphan-{name}") for name in listing.ids])
+    return replace(
+        listing,
+        groups=[group_of.get(name, f"orphan-{name}") for name in listing.ids],
+        sites=None if sites is None else [sites[name] for name in listing.ids],
+    )
+
+
+def _one_each(table: Columns, columns: Sequence[str], what: str) -> dict[str, str]:
+    """Return the group or the site of each id of a table."""
+    values, value_of = table.first_of(columns), dict[str, str]()
+    assert values is not None
+    for row, (name, value) in enumerate(zip(table.cells["id"], values, strict=True)):
+        if is_nothing(value):
+            raise DataError(
+                table.where(row), f"found no {what} for id '{name}'", f"give it a {what} or remove the line"
+            )
+        if value_of.setdefault(name, value) != value:
+            problem = f"found id '{name}' in {what}s '{value_of[name]}' and '{value}', wanted one"
+            raise DataError(table.where(row), problem, "keep one of the two lines")
+    return value_of
 
 
 def keep_only(listing: Listing, path: Path) -> Listing:
