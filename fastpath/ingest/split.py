@@ -161,26 +161,40 @@ def write_split_from_csv(store: Store, table: Path) -> SplitTable:
     return _keep(store, _from_codes(store, "csv", codes_N, seed=0, val=0.0))
 
 
-def leak_notice(store: Store, table: SplitTable) -> str:
-    """Return one line on what a validation score of this split cannot be trusted for; empty where all is well."""
-    num_twins = _num_shared(store.hash_halves_N2, table.rows(Split.TRAIN), table.rows(Split.VAL))
+def leak_notice(store: Store, table: SplitTable, judged: Split = Split.VAL) -> str:
+    """Return one line on what a score on a part of this split cannot be trusted for; empty where all is well.
+
+    Args:
+        store: The store.
+        table: Its split.
+        judged: The part. Validation scores are spoilt by what training has seen, those of the test split also by what
+            chose the epoch, the calibration and the thresholds.
+    """
+    if judged is Split.TRAIN:
+        return ""
+    seen_N, sides, scores = table.rows(Split.TRAIN), "both training and validation", "validation"
+    if judged is Split.TEST:
+        seen_N = np.concatenate([seen_N, table.rows(Split.VAL)])
+        sides, scores = "both training or validation and test", "test"
+    num_twins = _num_shared(store.hash_halves_N2, seen_N, table.rows(judged))
     if num_twins:
-        problem = f"this split leaks: {num_twins} patches are in both training and validation, pixel for pixel"
+        problem = f"this split leaks: {num_twins} patches are in {sides}, pixel for pixel"
         return f"{problem}; pack with --drop duplicate"
     groups_N = store.groups_N
     if table.kind == "group" or (table.kind in ("official", "site") and groups_N is None):  # these are by slide
         return ""
     if groups_N is None:
         return (
-            "slides are unknown, so patches of one slide may be on both sides and validation scores are optimistic; "
+            f"slides are unknown, so patches of one slide may be on both sides and {scores} scores are "
+            "optimistic; "
             "give --groups to divide by slide"
         )
-    both = set(groups_N[table.rows(Split.TRAIN)]) & set(groups_N[table.rows(Split.VAL)])
+    both = set(groups_N[seen_N]) & set(groups_N[table.rows(judged)])
     if not both:
         return ""
     return (
-        f"this split leaks: {len(both)} of {store.manifest.num_groups} groups have patches in both training and "
-        "validation, so validation scores are optimistic; use --kind group"
+        f"this split leaks: {len(both)} of {store.manifest.num_groups} groups have patches in {sides}, "
+        f"so {scores} scores are optimistic; use --kind group"
     )
 
 

@@ -33,6 +33,7 @@ from fastpath.workflows.precision import newly_told, settle
 from fastpath.workflows.report_facts import Choices, Judged, judge
 from fastpath.workflows.report_gallery import Card
 from fastpath.workflows.report_table import ScoredTable
+from fastpath.workflows.row_history import RowHistory, error_of, history_of
 from fastpath.workflows.score_views import score_views
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
@@ -48,8 +49,8 @@ class EvaluateResult:
 
     Attributes:
         facts: What metrics.json holds.
-        num_patches: Patches judged or calibrated on.
-        auc: Area under the ROC curve, all patches.
+        num_patches: Patches judged: of a test split, those of the test split alone.
+        auc: Area under the ROC curve of all of these.
         notices: What the reader of the numbers should know.
         output: Where metrics.json, predictions.parquet, report.html and gallery.csv lie.
     """
@@ -76,7 +77,7 @@ def run(
 
     Calibration and operating points are chosen on patches of their own. A test split has the validation split for
     that; any other split is dealt into two halves, by slide where slides are known. Fitted on the run's own data, the
-    calibration is kept beside the checkpoint for `predict`.
+    calibration is kept beside the checkpoint for `predict`. Patches that were trained on calibrate nothing.
 
     Args:
         run_dir: A run directory, or a checkpoint's file.
@@ -99,14 +100,29 @@ def run(
     split_table = read_split(store)
     foreign = _check_origin(trained, store, named=store_path is not None)
     rows_N, calibrates_N = _part(store, split_table, split)
+    history = history_of(trained, store, rows_N)
+    rows_N, calibrates_N, history, untold = _untrained(rows_N, calibrates_N, history)
+    if history.trained_N.any():
+        choices = replace(choices, method="none")
     decided = settle(runtime, trained.config, training=False)
     views_NV = score_views(trained, store, rows_N, decided, choices.tta, advance)
     table, dealt = _table(store, rows_N, calibrates_N, views_NV, choices)
     judged = judge(table, choices)
+    own_N = table.judged_N
     cards = report_gallery.make(
-        table, judged.calibrated_N, store, rows_N, trained, runtime, num=GALLERY_NUM, seed=choices.seed
+        table.judged(),
+        judged.calibrated_N[own_N],
+        store,
+        rows_N[own_N],
+        trained,
+        runtime,
+        num=GALLERY_NUM,
+        seed=choices.seed,
     )
-    said = (foreign, leak_notice(store, split_table), dealt, newly_told(decided, runtime))
+    auc_error = error_of(judged.facts)
+    of_rows = history.of(own_N).notices(auc_error=auc_error)
+    leaks = leak_notice(store, split_table, split)
+    said = (foreign, *of_rows, untold, leaks, dealt, newly_told(decided, runtime))
     about = {
         "split": split,
         "checkpoint": which,
@@ -115,11 +131,13 @@ def run(
         "store_fingerprint": store.fingerprint,
         "split_kind": split_table.kind,
         "tta_views": choices.tta,
+        "history": history.of(own_N).facts() | {"auc_optimism": history.of(own_N).optimism(auc_error)},
         "notices": [notice for notice in said if notice],
     }
     result = _write(output, scored=table, judged=judged, about=about, cards=cards)
-    if not foreign and split is not Split.TRAIN:
-        fitted_on = {"split": split, "seed": choices.seed, **judged.facts["parts"]["calibration"]}
+    if not foreign and not history.trained_N.any():
+        of = Split.VAL if table.apart else split
+        fitted_on = {"split": split, "of": of, "seed": choices.seed, **judged.facts["parts"]["calibration"]}
         told = {"tta": choices.tta, "mean": choices.mean, "fitted_on": fitted_on}
         try:
             calibrated.save(trained.path, choices.method, judged.fitted, told)
@@ -211,6 +229,19 @@ def _part(store: Store, split_table: SplitTable, split: Split) -> tuple[NDArray[
     return np.concatenate([val_rows_N, rows_N]), calibrates_N
 
 
+def _untrained(
+    rows_N: NDArray[np.int64], calibrates_N: NDArray[np.bool_] | None, history: RowHistory
+) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None, RowHistory, str]:
+    """Leave out a validation split that would calibrate though it was trained on; say what follows."""
+    if calibrates_N is None:
+        told = "so they calibrate nothing, and no calibration is kept" if history.trained_N.any() else ""
+        return rows_N, None, history, told and f"patches among these were trained on, {told}"
+    if not history.trained_N[calibrates_N].any():
+        return rows_N, calibrates_N, history, ""
+    told = "the validation split was trained on, so it cannot calibrate: a half of the test split does"
+    return rows_N[~calibrates_N], None, history.of(~calibrates_N), told
+
+
 def _table(
     store: Store,
     rows_N: NDArray[np.int64],
@@ -225,6 +256,7 @@ def _table(
         logits_N=combine.combine(views_NV, choices.mean),
         groups_N=None if store.groups_N is None else store.groups_N[rows_N],
         calibrates_N=calibrates_N,
+        apart=calibrates_N is not None,
     )
     if views_NV.shape[1] > 1:
         table = replace(table, plain_N=views_NV[:, 0].astype(np.float64), spread_N=combine.spread(views_NV))
@@ -247,16 +279,12 @@ def _check_origin(trained: TrainedRun, store: Store, *, named: bool) -> str:
     if difference is None:
         return ""
     what, found, wanted = difference
-    told = {
-        "store": "patches it shares with the run's own may have been trained on",
-        "split": "it was dealt anew since, so these patches may have been trained on",
-    }[what]
     if not named:
         remedy = f"restore it, or evaluate on it all the same with: {command_line('--store', store)}"
         raise CheckpointError(
             store, f"is not the {what} that the run was trained on: found {found}, wanted {wanted}", remedy
         )
-    return f"this is not the {what} that the run was trained on (found {found}, wanted {wanted}): {told}"
+    return f"this is not the {what} that the run was trained on (found {found}, wanted {wanted})"
 
 
 def _write(

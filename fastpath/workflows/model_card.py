@@ -11,6 +11,7 @@ from fastpath.config import Config
 from fastpath.errors import FastpathError
 from fastpath.files import read_regular
 from fastpath.ingest.split import leak_notice, read_split
+from fastpath.types import Split
 from fastpath.workflows.trained import TrainedRun
 
 INTENDED_USE = (
@@ -68,21 +69,34 @@ def evaluations(run_dir: Path) -> tuple[list[dict[str, Any]], str]:
 
     Also what is left out, as a sentence; empty where nothing is.
     """
-    found, left_out = [], []
+    found, left_out, trained_on = [], [], []
     for folder in sorted(run_dir.glob("evaluation*")) if run_dir.is_dir() else []:
         try:
-            found.append({"from": folder.name, **_measured(folder / "metrics.json")})
+            measured = _measured(folder / "metrics.json")
+            if _on_trained(measured):
+                trained_on.append(folder.name)
+            else:
+                found.append({"from": folder.name, **measured})
         except (FastpathError, ValueError, TypeError, AttributeError, RecursionError):
             left_out.append(folder.name)
-    told = f"the card leaves out {', '.join(left_out)}, which has no whole metrics.json: run 'fastpath evaluate' again"
-    return found, told if left_out else ""
+    told = []
+    if left_out:
+        told.append(f"{', '.join(left_out)}, which has no whole metrics.json: run 'fastpath evaluate' again")
+    if trained_on:
+        told.append(f"{', '.join(trained_on)}, of patches that were trained on")
+    return found, "; ".join(f"the card leaves out {text}" for text in told)
+
+
+def _on_trained(measured: Mapping[str, Any]) -> bool:
+    """Whether patches were trained on that an evaluation is of: no number on them describes a model."""
+    return measured.get("split") == Split.TRAIN or bool(measured.get("history", {}).get("num_trained_on"))
 
 
 def _measured(path: Path) -> dict[str, Any]:
     values = json.loads(read_regular(path, bytes_max=_BYTES_MAX, follow=False))
     nested = {**values, **values.get("intervals", {})}
     measures = {name: _measure(nested[name]) for name in MEASURES if _known(nested.get(name))}
-    facts = {key: values[key] for key in ("split", "split_kind", "num_patches", "notices") if key in values}
+    facts = {key: values[key] for key in ("split", "split_kind", "num_patches", "notices", "history") if key in values}
     return {**facts, "measures": measures}
 
 

@@ -70,8 +70,8 @@ class Judged:
 def judge(table: ScoredTable, choices: Choices, chosen: Chosen | None = None) -> Judged:
     """Measure a divided table.
 
-    Discrimination and calibration as they are: on all patches. After calibration and at operating points: on the test
-    part alone, which neither was chosen on.
+    Discrimination and calibration as they are: on all patches that are judged. After calibration and at operating
+    points: on the held part alone, which neither was chosen on.
 
     Args:
         table: Checked and divided.
@@ -83,27 +83,31 @@ def judge(table: ScoredTable, choices: Choices, chosen: Chosen | None = None) ->
     fits, tests = table.calibrates_N, ~table.calibrates_N
     chosen = chosen or choose(table, choices.method, choices.miss_cost)
     calibrated_N = chosen.used.apply(table.logits_N)
-    units = _units(table, np.ones(len(table), bool))
+    judged, units = table.judged(), _units(table, table.judged_N)
+    calibrating, held = table.part_names
     facts: dict[str, Any] = {
-        **_headline(table),
-        "intervals": _measures(table.labels_N, table.logits_N, units, choices.seed),
-        "delong": _delong(table),
+        **_headline(judged),
+        "intervals": _measures(judged.labels_N, judged.logits_N, units, choices.seed),
+        "delong": _delong(judged),
         "resampling": _resampling(units),
-        "parts": {name: _part(table, part_N) for name, part_N in (("calibration", fits), ("test", tests))},
+        "parts": {"calibration": _part(table, fits, calibrating), "held": _part(table, tests, held)},
         "calibration": _calibration(table, chosen, choices),
         "operating_points": _points(table, calibrated_N, chosen, choices),
         "prevalence": {"study": float((table.labels_N[tests] == 1).mean()), "asked": choices.prevalence},
         "miss_cost": choices.miss_cost,
         "slider": _slider(table, calibrated_N, chosen),
-        "slides": _slides(table, calibrated_N),
-        "tta": _tta(table),
+        "slides": _slides(judged, calibrated_N[table.judged_N]),
+        "tta": _tta(judged),
         "seed": choices.seed,
     }
     return Judged(plain(facts), chosen.fitted, calibrated_N)
 
 
 def _units(table: ScoredTable, part_N: NDArray[np.bool_]) -> Units:
-    """Return what is resampled of some patches: the unit is that of the whole table, however few a part holds."""
+    """Return what is resampled of some patches: the unit is that of all that are judged, however few a part holds."""
+    if table.apart:
+        groups_N = None if table.groups_N is None else table.groups_N[part_N]
+        return intervals.units_of(groups_N, int(part_N.sum()))
     return intervals.units_of(table.groups_N, len(table)).part(part_N)
 
 
@@ -159,9 +163,10 @@ def _resampling(units: Units) -> dict[str, Any]:
     }
 
 
-def _part(table: ScoredTable, part_N: NDArray[np.bool_]) -> dict[str, Any]:
+def _part(table: ScoredTable, part_N: NDArray[np.bool_], name: str) -> dict[str, Any]:
     groups_N = None if table.groups_N is None else table.groups_N[part_N]
     return {
+        "name": name,
         "num_patches": int(part_N.sum()),
         "num_positive": int((table.labels_N[part_N] == 1).sum()),
         "num_slides": 0 if groups_N is None else len(set(groups_N.tolist())),
@@ -183,7 +188,7 @@ def _calibration(table: ScoredTable, chosen: Chosen, choices: Choices) -> dict[s
             "log_loss_on_calibration_part": metrics.log_loss(table.labels_N[fits], mapped_N[fits])
             if fits.any()
             else None,
-            "test": {
+            "held": {
                 "auc": metrics.roc_auc(labels_N, logits_N),
                 "log_loss": metrics.log_loss(labels_N, logits_N),
                 "brier": metrics.brier(labels_N, logits_N),
@@ -210,7 +215,7 @@ def _points(table: ScoredTable, calibrated_N: Floats, chosen: Chosen, choices: C
 
 
 def _slider(table: ScoredTable, calibrated_N: Floats, chosen: Chosen) -> list[list[float]]:
-    """Return [probability, true positives, false positives] of the test part at every stop of the page's slider.
+    """Return [probability, true positives, false positives] of the held part at every stop of the page's slider.
 
     The operating points are among the stops, so the page has exactly their numbers.
     """
@@ -236,7 +241,7 @@ def _slides(table: ScoredTable, calibrated_N: Floats) -> list[dict[str, Any]]:
         rows.append(
             {
                 "slide": name,
-                "part": "calibration" if table.calibrates_N is not None and table.calibrates_N[of_N].all() else "test",
+                "part": _part_of(table, of_N),
                 "num_patches": len(labels_N),
                 "num_positive": num_positive,
                 "auc": metrics.roc_auc(labels_N, logits_N) if both else None,
@@ -245,9 +250,14 @@ def _slides(table: ScoredTable, calibrated_N: Floats) -> list[dict[str, Any]]:
                 "false_negative": counts.false_negative,
             }
         )
-        if table.calibrates_N is not None and table.calibrates_N[of_N].any() and not table.calibrates_N[of_N].all():
-            rows[-1]["part"] = "both"
     return rows
+
+
+def _part_of(table: ScoredTable, of_N: NDArray[np.bool_]) -> str:
+    """Return the name of the part that a slide's patches are in."""
+    assert table.calibrates_N is not None
+    found = set(table.calibrates_N[of_N].tolist())
+    return "both halves" if len(found) == 2 else table.part_names[0 if found == {True} else 1]
 
 
 def _tta(table: ScoredTable) -> dict[str, Any] | None:

@@ -18,10 +18,12 @@ from fastpath.workflows.report_table import ScoredTable
 
 
 def draw(table: ScoredTable, judged: Judged) -> dict[str, bytes]:
-    """Return PNG files by name: of all patches before calibration, of the test part after it."""
+    """Return PNG files by name: of all patches that are judged before calibration, of the held part after it."""
+    assert table.calibrates_N is not None
+    calibrated_N, table = judged.calibrated_N[table.judged_N], table.judged()
     assert table.calibrates_N is not None
     tests, labels_N = ~table.calibrates_N, table.labels_N
-    after_N = judged.calibrated_N[tests]
+    after_N = calibrated_N[tests]
     found = {
         "roc": figures.roc(labels_N, table.logits_N, _interval(judged, "auc")),
         "precision_recall": figures.precision_recall(labels_N, table.logits_N, _interval(judged, "average_precision")),

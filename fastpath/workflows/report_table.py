@@ -28,6 +28,7 @@ class ScoredTable:
         plain_N: float64, logits of the patch as it is, where `logits_N` is a mean of views; None otherwise.
         spread_N: float64, standard deviation of the views' probabilities; None without views.
         calibrates_N: bool, patches that calibrate and choose thresholds; None before the table is divided.
+        apart: Those are of another split than the one that is judged. Otherwise they are a half of it.
     """
 
     ids_N: NDArray[np.object_]
@@ -37,6 +38,27 @@ class ScoredTable:
     plain_N: Floats | None = None
     spread_N: Floats | None = None
     calibrates_N: NDArray[np.bool_] | None = None
+    apart: bool = False
+
+    @property
+    def part_names(self) -> tuple[str, str]:
+        """What to call the patches that calibrate, and those that neither calibration nor threshold has seen."""
+        if self.calibrates_N is not None and not self.calibrates_N.any():  # all was chosen before
+            return "none", "judged patches"
+        return ("validation split", "test split") if self.apart else ("calibration half", "held half")
+
+    @property
+    def judged_N(self) -> NDArray[np.bool_]:
+        """Patches that the scores as they are are judged on, bool [N]: not those of another split that calibrate."""
+        if self.apart and self.calibrates_N is not None:
+            return ~self.calibrates_N
+        return np.ones(len(self), bool)
+
+    def judged(self) -> ScoredTable:
+        """Return the patches that are judged."""
+        kept_N = self.judged_N
+        arrays = {name: getattr(self, name) for name in self.__dataclass_fields__ if name.endswith("_N")}
+        return replace(self, **{name: None if one is None else one[kept_N] for name, one in arrays.items()})
 
     def __len__(self) -> int:
         return len(self.ids_N)
@@ -147,7 +169,7 @@ def to_parquet(table: ScoredTable, calibrated_N: Floats) -> bytes:
         "id": pa.array(table.ids_N.tolist(), pa.string()),
         "group": pa.array([None] * len(table) if table.groups_N is None else table.groups_N.tolist(), pa.string()),
         "label": pa.array(table.labels_N, pa.int8()),
-        "part": pa.array(np.where(table.calibrates_N, "calibration", "test").tolist(), pa.string()),
+        "part": pa.array(np.where(table.calibrates_N, *table.part_names).tolist(), pa.string()),
         "logit": pa.array(table.logits_N, pa.float64()),
         "probability": pa.array(metrics.probabilities(table.logits_N), pa.float64()),
         "calibrated": pa.array(metrics.probabilities(calibrated_N), pa.float64()),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import selection
+from fastpath.analysis import intervals, metrics, selection
 from fastpath.engine import journal
 from fastpath.errors import FastpathError
 from fastpath.files import read_regular
@@ -191,6 +191,21 @@ def history_of(trained: TrainedRun, patches: Store | LoosePatches, rows_N: NDArr
         named=not _is(patches, data.store),
         unknown=unknown,
     )
+
+
+def error_of(facts: Mapping[str, Any]) -> float | None:
+    """Return the standard error of an AUC from its interval among the facts of a report; None where it has none.
+
+    The interval reaches Student's quantile for so many units times the error to both sides on the logit scale.
+    """
+    from scipy.special import stdtrit
+
+    auc, num_units = facts["intervals"]["auc"], facts["resampling"]["num_units"]
+    if auc["low"] is None or num_units < 2:
+        return None
+    ends = metrics.logits(np.array([auc["low"], auc["high"]]))
+    reach = 2 * stdtrit(num_units - 1, 0.5 + intervals.LEVEL / 2)
+    return float(np.ptp(ends) / reach * auc["value"] * (1 - auc["value"]))
 
 
 def _data_of(trained: TrainedRun, patches: Store | LoosePatches) -> tuple[RunData | None, str]:

@@ -81,7 +81,7 @@ def test_the_slider_moves_by_keyboard_and_counts_every_patch(page: Any, evaluate
     slider.focus()
     for key in ("Home", "ArrowRight", "End", "ArrowLeft"):
         slider.press(key)
-        assert sum(int(_told(page, name)) for name in ("tp", "fp", "tn", "fn")) == facts["parts"]["test"]["num_patches"]
+        assert sum(int(_told(page, name)) for name in ("tp", "fp", "tn", "fn")) == facts["parts"]["held"]["num_patches"]
         stop = facts["slider"][int(slider.input_value())]
         assert [int(_told(page, name)) for name in ("tp", "fp")] == stop[1:]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 from pathlib import Path
@@ -21,7 +22,7 @@ from fastpath.ingest.split import read_split, write_split, write_split_from_csv
 from fastpath.runtime import resolve
 from fastpath.shards.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import calibrated, evaluate, pack, train
+from fastpath.workflows import calibrated, evaluate, model_card, pack, train
 from fastpath.workflows.report_facts import Choices
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
@@ -113,12 +114,12 @@ def test_mixed_precision_moves_logits_a_little_at_most(
     np.testing.assert_allclose(mixed_N, plain_N, atol=0.05 if cpu_bfloat16 else 0)
 
 
-def test_operating_points_follow_from_the_test_part_alone(run_dir: Path, tmp_path: Path) -> None:
+def test_operating_points_follow_from_the_held_half_alone(run_dir: Path, tmp_path: Path) -> None:
     evaluate.run(run_dir, resolve("cpu"), output=tmp_path, choices=Choices(prevalence=0.02))
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     table = pd.read_parquet(tmp_path / "predictions.parquet")
-    part = table[table.part == "test"]
-    assert len(part) == metrics["parts"]["test"]["num_patches"]
+    part = table[table.part == "held half"]
+    assert len(part) == metrics["parts"]["held"]["num_patches"]
     assert len(table) - len(part) == metrics["parts"]["calibration"]["num_patches"]
     for point in metrics["operating_points"]:
         called = part.calibrated >= point["probability"]
@@ -131,7 +132,7 @@ def test_operating_points_follow_from_the_test_part_alone(run_dir: Path, tmp_pat
     for name in ("temperature", "platt", "isotonic"):
         raw = methods["none"]["log_loss_on_calibration_part"]
         assert methods[name]["log_loss_on_calibration_part"] <= raw, name
-    assert methods["temperature"]["test"]["auc"] == methods["none"]["test"]["auc"]
+    assert methods["temperature"]["held"]["auc"] == methods["none"]["held"]["auc"]
 
 
 def test_eight_views_are_measured_against_one(
@@ -201,8 +202,8 @@ def test_the_calibration_is_kept_for_these_weights_only(own: tuple[Path, Path]) 
         calibrated.load(run_dir / "best.pt", "none")
 
 
-def test_a_test_split_is_judged_with_the_calibration_of_the_validation_split(own: tuple[Path, Path]) -> None:
-    run_dir, path = own
+def _with_test_split(path: Path) -> np.ndarray:
+    """Divide a store in thirds, by patch; returns the part of each row."""
     store = open_store(path)
     order = np.random.default_rng(0).permutation(len(store))
     parts = np.array(["train", "val", "test"])[np.arange(len(store)) % 3][order]
@@ -210,11 +211,89 @@ def test_a_test_split_is_judged_with_the_calibration_of_the_validation_split(own
         "id,split\n" + "".join(f"{name},{part}\n" for name, part in zip(store.ids_N, parts, strict=True))
     )
     write_split_from_csv(store, path.parent / "parts.csv")
+    return parts
+
+
+def test_a_test_split_is_judged_with_the_calibration_of_the_validation_split(own: tuple[Path, Path]) -> None:
+    run_dir, path = own
+    parts = _with_test_split(path)
+    store = open_store(path)
     outcome = _invoke(run_dir, "--store", path, "--split", "test", "-q", "--json")
     assert outcome.exit_code == 0, outcome.output
-    table = pd.read_parquet(run_dir / "evaluation-test" / "predictions.parquet").set_index("id")
+    output = run_dir / "evaluation-test"
+    table = pd.read_parquet(output / "predictions.parquet").set_index("id")
     dealt = pd.Series(parts, index=store.ids_N)[table.index]
-    assert (table.part == dealt.map({"val": "calibration", "test": "test"})).all()
+    assert (table.part == dealt.map({"val": "validation split", "test": "test split"})).all()
+
+    # All that is told of the scores is told of the test split alone.
+    facts, test = json.loads(outcome.stdout), table[table.part == "test split"]
+    assert facts["num_patches"] == facts["parts"]["held"]["num_patches"] == len(test) == 32
+    assert facts["auc"] == pytest.approx(roc_auc_score(test.label, test.logit))
+    assert facts["intervals"]["auc"]["value"] == facts["delong"]["value"] == facts["auc"]
+    assert facts["intervals"]["brier"]["value"] == pytest.approx(((test.probability - test.label) ** 2).mean())
+    assert sum(facts["confusion"].values()) == sum(row["num_patches"] for row in facts["slides"]) == len(test)
+    assert set(pd.read_csv(output / "gallery.csv").id) <= set(test.index)
+    page = (output / "report.html").read_text()
+    assert "all 32 patches of the test split" in page
+    assert "Test split only: 32 patches" in page
+    assert "groups have patches in both training or validation and test" in " ".join(facts["notices"])
+
+
+def test_eight_views_of_a_test_split_are_measured_on_it_alone(own: tuple[Path, Path], tmp_path: Path) -> None:
+    run_dir, path = own
+    _with_test_split(path)
+    found = evaluate.run(
+        run_dir, resolve("cpu"), store_path=path, split=Split.TEST, output=tmp_path / "out", choices=Choices(tta="d4")
+    )
+    table = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
+    test = table[table.part == "test split"]
+    assert found.facts["tta"]["plain_auc"] == pytest.approx(roc_auc_score(test.label, test.plain_logit))
+    assert found.facts["tta"]["error_rate"] == pytest.approx(((test.logit >= 0) != (test.label == 1)).mean())
+
+
+@pytest.mark.parametrize("split", [Split.TRAIN, Split.VAL, Split.TEST])
+def test_patches_that_were_trained_on_calibrate_nothing_and_are_told(store: Path, tmp_path: Path, split: Split) -> None:
+    """A final network that trained on the validation patches too."""
+    shutil.copytree(store, tmp_path / "store")
+    _with_test_split(tmp_path / "store")
+    run_dir, runtime = tmp_path / "run", resolve("cpu", num_threads=1)
+    config = parse({**TINY, "train": {"epochs": 1, "include_val": True}})
+    train.run(tmp_path / "store", run_dir, config, runtime)
+    found = evaluate.run(run_dir, runtime, split=split)
+    told, history = " ".join(found.notices), found.facts["history"]
+    page = (run_dir / f"evaluation-{split}" / "report.html").read_text()
+    assert all(html.escape(notice, quote=False) in html.unescape(page) for notice in found.notices)
+    cards, left_out = model_card.evaluations(run_dir)
+    if split is Split.TEST:
+        assert history["num_held_out"] == history["num_patches"] == found.num_patches == 32
+        assert "the validation split was trained on, so it cannot calibrate" in told
+        assert found.facts["parts"]["calibration"]["name"] == "calibration half"
+        fitted_on = json.loads((run_dir / "calibration.json").read_text())["fitted_on"]
+        assert (fitted_on["of"], fitted_on["num_patches"]) == ("test", 16)
+        assert [one["from"] for one in cards] == ["evaluation-test"]
+        return
+    assert history["num_trained_on"] == found.num_patches == 32
+    assert "all 32 patches were trained on" in told
+    assert found.facts["calibration"]["method"] == "none"
+    assert not (run_dir / "calibration.json").exists()
+    assert (cards, left_out) == ([], f"the card leaves out evaluation-{split}, of patches that were trained on")
+
+
+def test_the_patches_that_chose_the_epoch_are_told_with_the_size(
+    own: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = own[0]
+    assert "chose the epoch" not in " ".join(evaluate.run(run_dir, resolve("cpu")).notices)  # there was one
+    lines = (run_dir / "journal.jsonl").read_text()
+    (run_dir / "journal.jsonl").write_text(lines * 15)
+    found = evaluate.run(run_dir, resolve("cpu"))
+    (told,) = (notice for notice in found.notices if "chose the epoch" in notice)
+    size = found.facts["history"]["auc_optimism"]
+    assert f"the best of 15 by their AUC, so numbers on them are optimistic, the AUC by about {size:.3f}" in told
+    assert "--test 0.1" in told
+    last = evaluate.run(run_dir, resolve("cpu"), which="last")
+    assert "chose the epoch" not in " ".join(last.notices)
+    assert last.facts["history"]["num_held_out"] == last.num_patches
 
 
 def test_it_agrees_with_the_journal_of_training(run_dir: Path, tmp_path: Path) -> None:
@@ -264,7 +343,7 @@ def test_a_split_dealt_anew_is_refused_unless_the_store_is_named(own: tuple[Path
     assert "is not the split that the run was trained on" in _refusal(_invoke(run_dir), CheckpointError)
     outcome = _invoke(run_dir, "--store", store)
     assert outcome.exit_code == 0, outcome.output
-    assert "dealt anew" in " ".join(outcome.stderr.split())
+    assert "divided anew" in " ".join(outcome.stderr.split())
 
 
 def test_a_part_that_cannot_be_measured_is_refused(run_dir: Path) -> None:

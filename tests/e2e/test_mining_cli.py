@@ -68,7 +68,7 @@ def test_folds_are_judged_by_slide(store: Path, folds: Path, tmp_path: Path) -> 
     assert told["auc"] == pytest.approx(roc_auc_score(predicted.label, predicted.logit))
     assert (told["num_slides"], told["resampling"]["unit"]) == (6, "slide")
     assert (judged.groupby("group").part.nunique() == 1).all()
-    assert set(judged.part) == {"calibration", "test"}
+    assert set(judged.part) == {"calibration half", "held half"}
     assert "predictions are of 2 networks" in " ".join(told["notices"])
     assert len(pd.read_csv(folds / "evaluation-out_of_fold" / "gallery.csv")) > 0
 

@@ -1,4 +1,4 @@
-"""The numbers of a report, each against a computation of its own, and that the test part decides nothing."""
+"""The numbers of a report, each against a computation of its own, and that the held half decides nothing."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_each_slide_is_counted_by_itself(table: ScoredTable, facts: dict[str, An
     for name, own in frame.groupby("slide"):
         row, called = rows[name], own.logit >= 0
         assert own.fits.nunique() == 1  # halves hold whole slides
-        assert row["part"] == ("calibration" if own.fits.all() else "test")
+        assert row["part"] == ("calibration half" if own.fits.all() else "held half")
         assert (row["num_patches"], row["num_positive"]) == (len(own), own.label.sum())
         assert row["auc"] == pytest.approx(roc_auc_score(own.label, own.logit))
         assert row["mean_probability"] == pytest.approx((1 / (1 + np.exp(-own.logit))).mean())
@@ -73,7 +73,7 @@ def test_predictive_values_follow_bayes_at_the_prevalence_asked(facts: dict[str,
         assert point["npv_at_prevalence"] == (pytest.approx(0.98 * passed / spared) if spared else None)
 
 
-def test_neither_calibration_nor_threshold_knows_the_test_part(table: ScoredTable, facts: dict[str, Any]) -> None:
+def test_neither_calibration_nor_threshold_knows_the_held_half(table: ScoredTable, facts: dict[str, Any]) -> None:
     assert table.calibrates_N is not None
     labels_N, logits_N = table.labels_N.copy(), table.logits_N.copy()
     labels_N[~table.calibrates_N] = 1 - labels_N[~table.calibrates_N]
@@ -115,7 +115,7 @@ def test_eight_views_are_set_against_one_and_their_spread_against_errors(
         assert told["risk_area"][name] == pytest.approx(np.mean(errors_of_surest)), name
 
 
-def test_every_stop_of_the_slider_is_a_count_of_the_test_part(table: ScoredTable, facts: dict[str, Any]) -> None:
+def test_every_stop_of_the_slider_is_a_count_of_the_held_half(table: ScoredTable, facts: dict[str, Any]) -> None:
     assert table.calibrates_N is not None
     tests = ~table.calibrates_N
     probability_N = metrics.probabilities(judge(table, CHOICES).calibrated_N[tests])
@@ -138,7 +138,7 @@ def test_the_unit_of_the_whole_table_is_that_of_every_part(num_slides: int, unit
     about = {"notices": [], "table": "t", "tta_views": "none"}
     pictures = dict.fromkeys(("roc", "precision_recall", "reliability", "histogram", "decision_curve"), bytes(32))
     page = report_html.render(facts | about, pictures, "evaluate.html", cards=[])
-    held = facts["parts"]["test"]["resampling"]["num_units"]
+    held = facts["parts"]["held"]["resampling"]["num_units"]
     assert page.count(f"intervals by {held} {unit}") == 2
 
 
