@@ -99,11 +99,11 @@ def bootstrap(
 
 
 def _difference(found: Estimate, units: Units) -> PairedBootstrap:
-    about = {"num_units": units.num, "clustered": units.kind == "slide"}
+    clustered = units.kind == "slide"
     if found.error == 0.0 and abs(found.value) < 1e-12:  # both rank every pair of classes alike
-        return PairedBootstrap(found.value, found.value, found.value, 1.0, **about)
+        return PairedBootstrap(found.value, found.value, found.value, 1.0, units.num, clustered)
     ends = found.interval()
-    return PairedBootstrap(found.value, ends.low, ends.high, found.p_value(), **about)
+    return PairedBootstrap(found.value, ends.low, ends.high, found.p_value(), units.num, clustered)
 
 
 def holm(p_values: list[float]) -> list[float]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fastpath.analysis import metrics, paired
-from fastpath.analysis.intervals import MIN_SLIDES
+from fastpath.analysis.intervals import units_of
 from fastpath.data.residency import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
@@ -30,8 +30,9 @@ class Audit:
         auc: Nothing hidden.
         auc_ring_masked: Only the middle third by middle third is seen.
         auc_centre_masked: Only what surrounds it is seen.
-        chance_low: A ranking that knows nothing stays above this in 97.5 % of cases.
+        chance_low: A ranking that knows nothing of a patch, but maybe its slide, stays above this in 97.5 % of cases.
         chance_high: And below this.
+        chance_over: Whether slides were known for that: `slide`, or `patch`, which is too narrow where slides differ.
         mask_colour_3: What hides a part: the mean colour of the training patches, red green blue, 0 to 255.
         num_patches: Patches scored.
         num_slides: Their slides; 0 where unknown.
@@ -45,6 +46,7 @@ class Audit:
     auc_centre_masked: float
     chance_low: float
     chance_high: float
+    chance_over: Literal["slide", "patch"]
     mask_colour_3: tuple[int, int, int]
     num_patches: int
     num_slides: int
@@ -127,9 +129,8 @@ def audit(
         report = _shifted(advance, number * len(rows_N))
         masked_N[hidden] = all_logits(run, model, masked, rows_N, runtime, report)
     num_slides = 0 if groups_N is None else len(set(groups_N.tolist()))
-    by_slide_N = groups_N if num_slides >= MIN_SLIDES else None
-    apart = paired.bootstrap(labels_N, masked_N["ring"], masked_N["centre"], by_slide_N)
-    low, high = chance_band(int((labels_N == 1).sum()), int((labels_N == 0).sum()))
+    apart = paired.bootstrap(labels_N, masked_N["ring"], masked_N["centre"], units_of(groups_N, len(rows_N)))
+    low, high = chance_band(labels_N, groups_N)
     red, green, blue = colour_3.tolist()
     return Audit(
         auc=metrics.roc_auc(labels_N, logits_N),
@@ -137,6 +138,7 @@ def audit(
         auc_centre_masked=metrics.roc_auc(labels_N, masked_N["centre"]),
         chance_low=low,
         chance_high=high,
+        chance_over="patch" if groups_N is None else "slide",
         mask_colour_3=(red, green, blue),
         num_patches=len(rows_N),
         num_slides=num_slides,
@@ -146,10 +148,33 @@ def audit(
     )
 
 
-def chance_band(num_positive: int, num_negative: int) -> tuple[float, float]:
-    """Return where 95 % of the AUCs of a ranking that knows nothing lie, by Mann and Whitney's variance."""
-    spread = math.sqrt((num_positive + num_negative + 1) / (12 * num_positive * num_negative))
-    return 0.5 - 1.96 * spread, 0.5 + 1.96 * spread
+def chance_band(
+    labels_N: NDArray[np.int8], groups_N: NDArray[np.object_] | None = None, draws: int = 2000
+) -> tuple[float, float]:
+    """Return where 95 % of the AUCs of a ranking that knows nothing of a patch lie.
+
+    What knows nothing of a patch may still know its slide: stain tells slides apart, and slides have shares of tumour
+    of their own. So slides are ranked at random, whole, and the band is that of 95 % of these rankings; at least that
+    of patches ranked at random, by Mann and Whitney's variance. Where slides are unknown it is the latter alone.
+
+    Args:
+        labels_N: 0 or 1, both present.
+        groups_N: Slides; None where unknown.
+        draws: Random rankings of slides.
+    """
+    num_positive, num_negative = int((labels_N == 1).sum()), int((labels_N == 0).sum())
+    reach = 1.96 * math.sqrt((num_positive + num_negative + 1) / (12 * num_positive * num_negative))
+    if groups_N is None:
+        return 0.5 - reach, 0.5 + reach
+    _, of_N = np.unique(groups_N.astype(str), return_inverse=True)
+    positive_U, negative_U = (np.bincount(of_N, labels_N == label) for label in (1, 0))
+    rng = np.random.Generator(np.random.Philox(0))
+    order_DU = np.argsort(rng.random((draws, len(positive_U))), axis=1)
+    below_DU = np.cumsum(negative_U[order_DU], axis=1) - negative_U[order_DU] / 2  # within a slide all are tied
+    auc_D = (positive_U[order_DU] * below_DU).sum(axis=1) / (num_positive * num_negative)
+    # Every ranking has its reverse, so the band is even about one half.
+    reach = max(reach, float(np.quantile(np.abs(auc_D - 0.5), 0.95)))
+    return max(0.5 - reach, 0.0), min(0.5 + reach, 1.0)
 
 
 def _shifted(advance: Callable[[int], None] | None, by: int) -> Callable[[int], None] | None:

@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastpath import runtime as runtimes
-from fastpath.analysis.blocks import Contrast, auc_error, contrasts
+from fastpath.analysis.blocks import Contrast, contrasts
 from fastpath.config import Config
 from fastpath.errors import FastpathError, UsageError
 from fastpath.files import read_regular, write_durably
-from fastpath.runtime import PrecisionChoice
+from fastpath.runtime import PrecisionChoice, Runtime
 from fastpath.text import brief
-from fastpath.workflows import output_place, pool, sweep_report, train
+from fastpath.workflows import output_place, pool, sweep_report, sweep_trust, train
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.interrupts import interruptible
 from fastpath.workflows.json_values import plain
-from fastpath.workflows.run_data import check_classes, open_run_data
+from fastpath.workflows.run_data import RunData, check_classes, open_run_data
 from fastpath.workflows.sweep_plan import Plan
 
 SWEEP, RUNS = "sweep.json", "runs"
@@ -71,8 +70,8 @@ class SweepResult:
         settings: The best mean first.
         pairs: Every pair of complete settings: names, difference, p-values, and a sentence.
         seeds: Of every setting.
-        chance: Standard error that the choice of validation patches gives the best mean (Hanley and McNeil); None
-            without one.
+        chance: Standard error that the choice of validation patches gives the best mean; None without one.
+        chance_over: What was resampled for it: `slide`, or `patch` as if independent where slides are unknown or few.
         num_val: Validation patches.
         failures: `run: error` of each run that failed.
         notices: What the reader of the table should know.
@@ -84,6 +83,7 @@ class SweepResult:
     pairs: list[dict[str, Any]]
     seeds: tuple[int, ...]
     chance: float | None
+    chance_over: Literal["slide", "patch"] | None
     num_val: int
     failures: list[str]
     notices: list[str]
@@ -145,8 +145,7 @@ def run(
             raise FastpathError(
                 output, f"every run failed, the first with: {failures[0]}", "correct that and sweep again"
             )
-        labels_N = data.store.labels_N[data.val_rows_N]
-        result = _conclude(plan, aucs_SR, labels_N, failures, interrupted, output)
+        result = _conclude(plan, aucs_SR, data, where, failures, interrupted, output)
         sweep_report.write(output, result)
         return result
 
@@ -242,7 +241,8 @@ def _best_auc(run_dir: Path) -> float | None:
 def _conclude(
     plan: Plan,
     aucs_SR: list[list[float | None]],
-    labels_N: NDArray[np.int8],
+    data: RunData,
+    where: Runtime,
     failures: list[str],
     interrupted: bool,
     output: Path,
@@ -263,18 +263,20 @@ def _conclude(
             verdict = "best" if place == best else "worse" if place in worse else "not distinguishable"
         rows.append(Row(setting.name, tuple(aucs_SR[at]), mean, spread, verdict))
     rows.sort(key=lambda row: -math.inf if row.mean is None else row.mean, reverse=True)
-    num_positive = int((labels_N == 1).sum())
-    top = rows[0].mean
-    chance = auc_error(top, num_positive, len(labels_N) - num_positive) if top is not None else None
+    moved = None
+    if complete and not interrupted:  # an interrupted sweep is gone on with, and should end at once
+        first = run_path(output, plan.settings[complete[best]].slug, plan.seeds[0])
+        moved = sweep_trust.chance(float(values_SR[best].mean()), first, data, where)
     return SweepResult(
         status="interrupted" if interrupted else "failed" if failures else "finished",
         settings=rows,
         pairs=[_told(one, [plan.settings[at].name for at in complete]) for one in found],
         seeds=plan.seeds,
-        chance=chance,
-        num_val=len(labels_N),
+        chance=moved.error if moved else None,
+        chance_over=moved.over if moved else None,
+        num_val=len(data.val_rows_N),
         failures=failures,
-        notices=_notices(len(plan.seeds), chance, len(labels_N)),
+        notices=sweep_trust.notices(len(plan.seeds), moved, data),
         output=str(output),
     )
 
@@ -290,15 +292,3 @@ def _told(one: Contrast, names: list[str]) -> dict[str, Any]:
         "p_corrected": plain(one.p_corrected),
         "verdict": "better" if one.better else "not distinguishable",
     }
-
-
-def _notices(num_seeds: int, chance: float | None, num_val: int) -> list[str]:
-    told = []
-    if num_seeds < 3:
-        told.append(f"{num_seeds} seed{'s' * (num_seeds > 1)} cannot tell settings apart: use --repeats 3 or more")
-    if chance is not None:
-        told.append(
-            f"the verdicts speak of seeds on these {num_val:,} validation patches; on other patches each AUC would move"
-            f" by about ±{chance:.3f} (standard error): 'fastpath compare' tests two runs for that"
-        )
-    return told

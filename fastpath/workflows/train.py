@@ -21,7 +21,7 @@ from fastpath.engine.course import Stage, course_of, stage_at
 from fastpath.engine.guard import NonFiniteLossError
 from fastpath.engine.lint import EpochRates, lint, planned_rates
 from fastpath.engine.loop import EpochEvent, Event, Timing, TrainState
-from fastpath.ingest.split import SplitTable
+from fastpath.ingest.split import SplitTable, leak_notice
 from fastpath.runtime import Runtime
 from fastpath.workflows import failure, output_place
 from fastpath.workflows import run_directory as directory
@@ -52,7 +52,7 @@ class StartEvent:
         centre_lost_share: Share of training samples whose augmentation cuts into the centre that decides the label,
             in the stage where most do.
         rates: Learning rates of every epoch.
-        warnings: What is odd about the learning rates, a sentence each.
+        warnings: What is odd about the learning rates or the split, a sentence each.
         memory: Where patches wait to be fed, and the memory that decided it.
         precision: How the precision was decided, where that is not plain.
     """
@@ -148,7 +148,8 @@ def run(
         state = make_state(config, course, data, runtime, checkpoint, run_dir / directory.LAST)
         runtime.first(lambda: _claim(stack, run_dir, stood, origin, _facts(data, runtime, memory), state.epoch))
         emit = on_event or (lambda _event: None)
-        emit(_start(state, data, course, config, memory, runtime.notice))
+        leaks = "" if split is not None else leak_notice(data.store, data.split)  # who gives a split tells it once
+        emit(_start(state, data, course, config, memory, runtime.notice, leaks))
         pixels = place(data.patches, rows_N, memory.residency, runtime, frame_px)
         val = stack.enter_context(
             closing(eval_loader(data.patches, data.val_rows_N, data.stats, config, runtime, pixels))
@@ -236,7 +237,13 @@ def _checkpoint(run_dir: Path, origin: Origin) -> Checkpoint | None:
 
 
 def _start(
-    state: TrainState, data: RunData, course: Sequence[Stage], config: Config, memory: Budget, precision: str
+    state: TrainState,
+    data: RunData,
+    course: Sequence[Stage],
+    config: Config,
+    memory: Budget,
+    precision: str,
+    leaks: str,
 ) -> StartEvent:
     policies = {(stage.config.data.augment, stage.config.data.image_size_px) for stage in course}
     parameters = list(state.model.parameters())
@@ -251,7 +258,7 @@ def _start(
         num_trained=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
         centre_lost_share=max(centre_lost_share(policy, data.store.patch_size_px, size) for policy, size in policies),
         rates=planned_rates(course),
-        warnings=lint(course, config.train),
+        warnings=(*lint(course, config.train), *filter(None, [leaks])),
         memory=memory.describe(),
         precision=precision,
     )

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from fastpath.analysis import metrics
 from fastpath.cli.main import app
 from fastpath.errors import FastpathError, UsageError
 from fastpath.shards.reader import open_store
@@ -117,6 +118,28 @@ def test_the_band_of_chance_holds_19_of_20_random_rankings() -> None:
 
     rng = np.random.default_rng(2)
     labels_N = np.arange(60) % 3 == 0
-    low, high = occlusion.chance_band(20, 40)
+    low, high = occlusion.chance_band(labels_N)
     inside = [low < roc_auc_score(labels_N, rng.random(60)) < high for _ in range(600)]
     assert 0.92 < np.mean(inside) < 0.98
+
+
+@pytest.mark.parametrize("stain", [1.0, 0.5])
+def test_the_band_of_chance_holds_what_knows_the_slide_alone(stain: float) -> None:
+    """Slides have shares of tumour and stains of their own: by patch, stain alone left the band in a fifth of sets."""
+    rng = np.random.default_rng(1)
+    outside = {"slide": 0, "patch": 0}
+    for _ in range(200):
+        of_N = np.arange(600) % 20
+        labels_N = (rng.random(600) < rng.beta(4, 6, 20)[of_N]).astype(np.int8)
+        score_N = stain * rng.normal(size=20)[of_N] + (1 - stain) * rng.normal(size=600)
+        auc = metrics.roc_auc(labels_N, score_N)
+        for over, groups_N in (("slide", of_N.astype(object)), ("patch", None)):
+            low, high = occlusion.chance_band(labels_N, groups_N, draws=300)
+            outside[over] += not low < auc < high
+    assert outside["slide"] <= 20  # 5 % of 200 are 10, give or take 3
+    assert outside["patch"] > 30
+
+
+def test_slides_of_equal_shares_leave_the_band_of_patches() -> None:
+    labels_N, groups_N = np.arange(80) % 2, np.repeat(np.arange(8), 10).astype(object)
+    assert occlusion.chance_band(labels_N, groups_N) == pytest.approx(occlusion.chance_band(labels_N))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -16,8 +17,14 @@ import pytest
 from fastpath.cli import main as entry
 from fastpath.engine.loop import StepEvent
 from fastpath.errors import FastpathError, UsageError
-from fastpath.workflows import pack, sweep, train
+from fastpath.ingest.split import read_split, write_split
+from fastpath.runtime import resolve
+from fastpath.shards.reader import open_store
+from fastpath.workflows import comparison, pack, sweep, train
+from fastpath.workflows.run_data import open_run_data
+from fastpath.workflows.score_views import score
 from fastpath.workflows.sweep_plan import Plan, make_plan
+from fastpath.workflows.trained import open_run
 
 pytestmark = pytest.mark.dali
 
@@ -79,6 +86,44 @@ def test_what_a_sweep_leaves_follows_from_its_runs(whole: tuple[Path, sweep.Swee
     assert (output / "sweep.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((output / "result.json").read_text())["pairs"] == result.pairs
     assert any("2 seeds cannot tell" in text for text in result.notices)
+    assert any("of patches taken as independent: optimistic" in text for text in result.notices)  # of two slides
+    assert result.chance_over == "patch"
+
+
+def test_what_other_patches_would_do_is_by_slide_and_a_leak_is_told(
+    store: Path, whole: tuple[Path, sweep.SweepResult], tmp_path: Path
+) -> None:
+    """By slide the error is that of `compare`; the six slides of a random split are on both its sides."""
+    random = tmp_path / "store"
+    shutil.copytree(store, random)
+    write_split(open_store(random), "random", val=0.5)
+    result = swept(random, tmp_path / "sweep", repeats=1)
+    data = open_run_data(random, plan(1).settings[0].config)
+    best = next(one for one in plan(1).settings if one.name == result.settings[0].name)
+    trained = open_run(sweep.run_path(tmp_path / "sweep", best.slug, 42))
+    logits_N = score(trained, data.store, data.val_rows_N, resolve("cpu", num_threads=1))
+    assert data.store.groups_N is not None
+    groups_N, labels_N = data.store.groups_N[data.val_rows_N], data.store.labels_N[data.val_rows_N]
+    twice = {"store": "s", "kind": "random", "output": tmp_path}
+    compared = comparison.compare(
+        [("", 1)] * 2, ["a", "b"], labels_N, np.stack([logits_N, -logits_N]), groups_N, **twice
+    )
+    wanted = next(one.standard_error for one in compared.runs if one.name == "a")
+    assert (result.chance_over, result.chance) == ("slide", pytest.approx(wanted))
+    assert any("by 6 slides" in text for text in result.notices)
+    assert any(text.startswith("this split leaks: 6 of 6 groups") for text in result.notices)
+
+
+def test_training_on_a_split_that_leaks_says_so_once(store: Path, tmp_path: Path) -> None:
+    random = tmp_path / "store"
+    shutil.copytree(store, random)
+    write_split(open_store(random), "random")
+    config, told = plan(1).settings[0].config, []
+    for number, split in enumerate((None, read_split(open_store(random)))):  # who gives a split tells of it
+        tell = lambda event: told.append(event) if isinstance(event, train.StartEvent) else None  # noqa: E731
+        train.run(random, tmp_path / str(number), config, resolve("cpu", num_threads=1), split=split, on_event=tell)
+    leaks = [any("this split leaks" in text for text in start.warnings) for start in told]
+    assert leaks == [True, False]
 
 
 def test_again_trains_nothing_and_more_seeds_only_those(
