@@ -186,8 +186,7 @@ def leak_notice(store: Store, table: SplitTable, judged: Split = Split.VAL) -> s
     if groups_N is None:
         return (
             f"slides are unknown, so patches of one slide may be on both sides and {scores} scores are "
-            "optimistic; "
-            "give --groups to divide by slide"
+            "optimistic; give --groups to divide by slide"
         )
     both = set(groups_N[seen_N]) & set(groups_N[table.rows(judged)])
     if not both:

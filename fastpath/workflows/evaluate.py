@@ -33,7 +33,7 @@ from fastpath.workflows.precision import newly_told, settle
 from fastpath.workflows.report_facts import Choices, Judged, judge
 from fastpath.workflows.report_gallery import Card
 from fastpath.workflows.report_table import ScoredTable
-from fastpath.workflows.row_history import RowHistory, error_of, history_of
+from fastpath.workflows.row_history import COLUMN, RowHistory, error_of, history_of, of_words
 from fastpath.workflows.score_views import score_views
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
@@ -102,25 +102,14 @@ def run(
     rows_N, calibrates_N = _part(store, split_table, split)
     history = history_of(trained, store, rows_N)
     rows_N, calibrates_N, history, untold = _untrained(rows_N, calibrates_N, history)
-    if history.trained_N.any():
-        choices = replace(choices, method="none")
+    choices = _uncalibrated(choices, history)
     decided = settle(runtime, trained.config, training=False)
     views_NV = score_views(trained, store, rows_N, decided, choices.tta, advance)
     table, dealt = _table(store, rows_N, calibrates_N, views_NV, choices)
+    table = replace(table, history_N=history.words_N)
     judged = judge(table, choices)
-    own_N = table.judged_N
-    cards = report_gallery.make(
-        table.judged(),
-        judged.calibrated_N[own_N],
-        store,
-        rows_N[own_N],
-        trained,
-        runtime,
-        num=GALLERY_NUM,
-        seed=choices.seed,
-    )
-    auc_error = error_of(judged.facts)
-    of_rows = history.of(own_N).notices(auc_error=auc_error)
+    cards = _gallery(table, judged, store, rows_N, trained, runtime, choices)
+    of_rows, facts = _told_by_history(history.of(table.judged_N), judged)
     leaks = leak_notice(store, split_table, split)
     said = (foreign, *of_rows, untold, leaks, dealt, newly_told(decided, runtime))
     about = {
@@ -131,7 +120,7 @@ def run(
         "store_fingerprint": store.fingerprint,
         "split_kind": split_table.kind,
         "tta_views": choices.tta,
-        "history": history.of(own_N).facts() | {"auc_optimism": history.of(own_N).optimism(auc_error)},
+        "history": facts,
         "notices": [notice for notice in said if notice],
     }
     result = _write(output, scored=table, judged=judged, about=about, cards=cards)
@@ -177,17 +166,48 @@ def run_table(
     output = output or path.with_name(f"evaluation-{path.stem}")
     output_place.check_directory(output, METRICS, (path, store_path))
     table, dealt = report_table.divide(report_table.read(path), choices.seed)
+    history = None if table.history_N is None else of_words(table.history_N)
+    choices = _uncalibrated(choices, history)
     judged = judge(table, choices)
-    cards: list[Card] = []
+    of_rows, facts = _told_by_history(history, judged)
     store = folds_store if store_path is None else open_store(store_path)
+    cards: list[Card] = []
     if store is not None:
-        rows_N = _rows(table, store, path)
-        cards = report_gallery.make(
-            table, judged.calibrated_N, store, rows_N, None, runtime, num=GALLERY_NUM, seed=choices.seed
-        )
+        cards = _gallery(table, judged, store, _rows(table, store, path), None, runtime, choices)
     unknown = "" if table.groups_N is not None else "the table has no column 'group', so slides are unknown"
-    about = {"table": path.name, "tta_views": "none", "notices": [one for one in (unknown, dealt, *told) if one]}
+    notices = [one for one in (*of_rows, unknown, dealt, *told) if one]
+    about = {"table": path.name, "tta_views": "none", "history": facts, "notices": notices}
     return _write(output, scored=table, judged=judged, about=about, cards=cards)
+
+
+def _uncalibrated(choices: Choices, history: RowHistory | None) -> Choices:
+    """Return choices that leave probabilities as they are where patches were trained on: these calibrate nothing."""
+    return replace(choices, method="none") if history is not None and history.trained_N.any() else choices
+
+
+def _told_by_history(history: RowHistory | None, judged: Judged) -> tuple[list[str], dict[str, Any] | None]:
+    """Return what is to be said of the patches that are judged, and the facts; None where nothing tells."""
+    if history is None:
+        told = f"the table has no column '{COLUMN}', so nothing tells whether its patches were trained on or chosen by"
+        return [told], None
+    error = error_of(judged.facts)
+    return history.notices(auc_error=error), history.facts() | {"auc_optimism": history.optimism(error)}
+
+
+def _gallery(
+    table: ScoredTable,
+    judged: Judged,
+    store: Store,
+    rows_N: NDArray[np.int64],
+    trained: TrainedRun | None,
+    runtime: Runtime,
+    choices: Choices,
+) -> list[Card]:
+    """Return the gallery of the patches that are judged."""
+    own_N = table.judged_N
+    how: dict[str, Any] = {"num": GALLERY_NUM, "seed": choices.seed}
+    calibrated_N = judged.calibrated_N[own_N]
+    return report_gallery.make(table.judged(), calibrated_N, store, rows_N[own_N], trained, runtime, **how)
 
 
 def _store_of_folds(run_dir: Path) -> Store | None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from fastpath.shards.reader import Store, open_store
 from fastpath.workflows import calibrated, output_place, submission
 from fastpath.workflows.loose_patches import LoosePatches, open_source
 from fastpath.workflows.precision import newly_told, settle
+from fastpath.workflows.row_history import COLUMN, RowHistory, history_of, worst
 from fastpath.workflows.score_views import Tta, score_views
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
@@ -60,6 +62,7 @@ class PredictResult:
         checkpoint: `best` or `last`.
         epoch: Epochs the weights were trained for, of each run.
         calibration: Method of each run's calibration.
+        history: What each run has done with these patches: counts, as `row_history.RowHistory.facts` has them.
         notices: What the reader of the numbers should know.
         output: The submission.
     """
@@ -72,6 +75,7 @@ class PredictResult:
     checkpoint: Which
     epoch: list[int]
     calibration: list[str]
+    history: list[dict[str, Any]]
     notices: list[str]
     output: str
 
@@ -99,7 +103,9 @@ def run(
         sample: A sample submission whose ids and order are kept; None keeps the patches'. The table written is checked
             against it.
         opinion: Views, means, weights, calibration, checkpoint; None takes the defaults.
-        table: Also write id, logit, probability and, with views, their spread, as Parquet.
+        table: Also write id, logit, probability, and slide, label and the views' spread where there are any, as
+            Parquet: `evaluate` judges it where labels are known. Its `history` is the worst that any run has done with
+            the patch.
         advance: Called with patches done and in all, over all runs.
 
     Raises:
@@ -123,7 +129,8 @@ def run(
         submission.prove(content, output, sample)
     spread_N = np.mean([one.spread_N for one in scored], axis=0) if opinion.tta != "none" else None
     between_N = combine.spread(logits_NR) if len(runs) > 1 else None
-    more = {"spread": spread_N, "run_spread": between_N}
+    more = {**_known(patches, rows_N), COLUMN: worst([one.history for one in scored])}
+    more |= {"spread": spread_N, "run_spread": between_N}
     _write(output, content, table, b"" if table is None else _to_parquet(ids, logits_N, more))
     return PredictResult(
         num_patches=len(rows_N),
@@ -134,6 +141,7 @@ def run(
         checkpoint=opinion.which,
         epoch=[trained.checkpoint.epoch for trained in runs],
         calibration=[one.method for one in scored],
+        history=[one.history.facts() for one in scored],
         notices=[*dict.fromkeys(text for one in scored for text in one.notices), *_constant(probability_N)],
         output=str(output),
     )
@@ -141,11 +149,15 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """One run's opinion: calibrated logits and the views' spread, float64 [N]; how it was calibrated, or why not."""
+    """One run's opinion: calibrated logits and the views' spread, float64 [N]; how it was calibrated, or why not.
+
+    Also what the run has done with these patches.
+    """
 
     logits_N: NDArray[np.float64]
     spread_N: NDArray[np.float64]
     method: str
+    history: RowHistory
     notices: list[str]
 
 
@@ -161,8 +173,10 @@ def _score(
     decided = settle(runtime, trained.config, training=False)
     views_NV = score_views(trained, patches, rows_N, decided, opinion.tta, advance)
     logits_N = calibrator.apply(combine.combine(views_NV, opinion.mean))
-    notices = [text for text in (notice, newly_told(decided, runtime)) if text]
-    return _Scored(logits_N, combine.spread(views_NV), calibrator.method, notices)
+    history = history_of(trained, patches, rows_N)
+    told = (notice, *history.notices(calibrated=calibrator.method != "none"), newly_told(decided, runtime))
+    notices = [text for text in told if text]
+    return _Scored(logits_N, combine.spread(views_NV), calibrator.method, history, notices)
 
 
 def open_patches(store: Path | None, source: Path | None, follow: Sequence[Path] = ()) -> Store | LoosePatches:
@@ -246,14 +260,24 @@ def _write(output: Path, content: bytes, table: Path | None, table_content: byte
             output.unlink(missing_ok=True)
 
 
-def _to_parquet(
-    ids: Sequence[str], logits_N: NDArray[np.float64], more: dict[str, NDArray[np.float64] | None]
-) -> bytes:
+def _known(patches: Store | LoosePatches, rows_N: NDArray[np.int64]) -> dict[str, Any]:
+    """Return the columns of slides and labels, where any are known; an unknown label is null."""
+    import pyarrow as pa
+
+    labels_N = patches.labels_N[rows_N]
+    groups_N = patches.groups_N if isinstance(patches, Store) else None
+    return {
+        "group": None if groups_N is None else pa.array(groups_N[rows_N].tolist(), pa.string()),
+        "label": pa.array(labels_N, pa.int8(), mask=labels_N < 0) if (labels_N >= 0).any() else None,
+    }
+
+
+def _to_parquet(ids: Sequence[str], logits_N: NDArray[np.float64], more: dict[str, Any]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns = {"id": pa.array(ids, pa.string()), "logit": logits_N, "probability": metrics.probabilities(logits_N)}
-    columns |= {name: values_N for name, values_N in more.items() if values_N is not None}
+    columns |= {name: values for name, values in more.items() if values is not None}
     content = io.BytesIO()
     pq.write_table(pa.table(columns), content)
     return content.getvalue()

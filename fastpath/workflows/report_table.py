@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from fastpath.analysis import metrics
 from fastpath.analysis.intervals import MIN_SLIDES
 from fastpath.errors import DataError
 from fastpath.workflows import checked_table
+from fastpath.workflows.row_history import COLUMN, UNKNOWN
 
 Floats = NDArray[np.float64]
 
@@ -28,6 +30,7 @@ class ScoredTable:
         plain_N: float64, logits of the patch as it is, where `logits_N` is a mean of views; None otherwise.
         spread_N: float64, standard deviation of the views' probabilities; None without views.
         calibrates_N: bool, patches that calibrate and choose thresholds; None before the table is divided.
+        history_N: object, words of `row_history` on what the network has done with each; None where nothing is told.
         apart: Those are of another split than the one that is judged. Otherwise they are a half of it.
     """
 
@@ -38,6 +41,7 @@ class ScoredTable:
     plain_N: Floats | None = None
     spread_N: Floats | None = None
     calibrates_N: NDArray[np.bool_] | None = None
+    history_N: NDArray[np.object_] | None = None
     apart: bool = False
 
     @property
@@ -58,7 +62,8 @@ class ScoredTable:
         """Return the patches that are judged."""
         kept_N = self.judged_N
         arrays = {name: getattr(self, name) for name in self.__dataclass_fields__ if name.endswith("_N")}
-        return replace(self, **{name: None if one is None else one[kept_N] for name, one in arrays.items()})
+        kept: dict[str, Any] = {name: one if one is None else one[kept_N] for name, one in arrays.items()}
+        return replace(self, **kept)
 
     def __len__(self) -> int:
         return len(self.ids_N)
@@ -150,6 +155,7 @@ def read(path: Path) -> ScoredTable:
         labels_N=labels.to_numpy(np.int8),
         logits_N=frame["logit"].to_numpy(np.float64),
         groups_N=frame["group"].astype(str).to_numpy(object) if known else None,
+        history_N=frame[COLUMN].fillna(UNKNOWN).astype(str).to_numpy(object) if COLUMN in frame else None,
     )
     check(table, path)
     return table
@@ -174,6 +180,8 @@ def to_parquet(table: ScoredTable, calibrated_N: Floats) -> bytes:
         "probability": pa.array(metrics.probabilities(table.logits_N), pa.float64()),
         "calibrated": pa.array(metrics.probabilities(calibrated_N), pa.float64()),
     }
+    if table.history_N is not None:
+        columns[COLUMN] = pa.array(table.history_N.tolist(), pa.string())
     if table.plain_N is not None and table.spread_N is not None:
         columns |= {"plain_logit": pa.array(table.plain_N), "spread": pa.array(table.spread_N)}
     return checked_table.to_bytes(pa.table(columns))

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis import intervals, metrics, selection
-from fastpath.engine import journal
 from fastpath.errors import FastpathError
-from fastpath.files import read_regular
 from fastpath.shards.reader import Store
-from fastpath.workflows import run_directory as directory
+from fastpath.workflows import run_choices
 from fastpath.workflows.extra import with_extra
 from fastpath.workflows.loose_patches import LoosePatches
+from fastpath.workflows.row_matching import Bools, among, of_slides, same_store
 from fastpath.workflows.run_data import RunData, run_data_of
 from fastpath.workflows.trained import TrainedRun
-
-Bools = NDArray[np.bool_]
 
 HONEST = "judge patches kept apart ('fastpath split --test 0.1', then --split test), or the last epoch"
 """What to do where the judged patches chose the epoch."""
 
-_BYTES_MAX = 64 << 20
+COLUMN = "history"
+"""Of a table of predictions: one of the words below for each patch."""
+TRAINED, SLIDE, EPOCH, UNKNOWN, HELD_OUT = (
+    "trained on",
+    "of a slide trained on",
+    "chose the epoch",
+    "unknown",
+    "held out",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class RowHistory:
             `leak_notice` speaks of its division.
         epoch_N: Chose the epoch of the weights, by their AUC, or when training stopped.
         calibrated_N: Of the part of the store that the run's `calibration.json` was fitted on, or on a half of.
-        num_epochs: Epochs that were chosen among; 1 where there was no choice.
+        num_epochs: Epochs that were chosen among; 1 where there was no choice, 0 where their number is not known.
         stopped: The choice was when to stop, and the weights are the last epoch's.
         num_settings: Settings of the sweep that the run is one of, compared on the patches that chose the epoch; 1
             without a sweep.
@@ -70,6 +72,14 @@ class RowHistory:
         if self.unknown:
             return np.zeros_like(self.trained_N)
         return ~(self.trained_N | self.slide_N | self.epoch_N)
+
+    @property
+    def words_N(self) -> NDArray[np.object_]:
+        """The worst that is true of each patch, for a table."""
+        found_N = np.full(len(self.trained_N), UNKNOWN if self.unknown else HELD_OUT, object)
+        for word, of_N in ((EPOCH, self.epoch_N), (SLIDE, self.slide_N), (TRAINED, self.trained_N)):
+            found_N[of_N] = word
+        return found_N
 
     def of(self, part_N: Bools) -> RowHistory:
         """Return that of some of the patches: bool [N]."""
@@ -100,6 +110,8 @@ class RowHistory:
             In AUC; None where it cannot be told.
         """
         if auc_error is None or not np.isfinite(auc_error) or self.stopped or not self.epoch_N.any():
+            return None
+        if self.num_epochs < 1:
             return None
         return selection.optimism(self.num_epochs, auc_error)
 
@@ -141,7 +153,8 @@ class RowHistory:
             return f"{_count(chose_N)} decided when training stopped: numbers on them are a little optimistic"
         gained = self.optimism(auc_error)
         size = f", the AUC by about {gained:.3f} where the epochs are equally good" if gained is not None else ""
-        chosen = f"{_count(chose_N)} chose the epoch, the best of {self.num_epochs} by their AUC"
+        chosen = f"{_count(chose_N)} chose the epoch, the best{f' of {self.num_epochs}' * (self.num_epochs > 0)} by "
+        chosen += "their AUC"
         return f"{chosen}, so numbers on them are optimistic{size}; {HONEST}"
 
     def _of_setting(self) -> str:
@@ -152,6 +165,24 @@ class RowHistory:
             f"{_count(chose_N)} compared the {self.num_settings} settings of the sweep that this run is of: if it was "
             "taken for its AUC on them, that is optimistic"
         )
+
+
+def of_words(words_N: NDArray[np.object_]) -> RowHistory:
+    """Return what a table says of its patches by the words of its column `COLUMN`; any other word is none it knows."""
+    trained_N, slide_N, epoch_N = (np.asarray(words_N == word, bool) for word in (TRAINED, SLIDE, EPOCH))
+    num_unknown = int((~(trained_N | slide_N | epoch_N) & (words_N != HELD_OUT)).sum())
+    unknown = f"the table does not know it of {num_unknown:,} of them" if num_unknown else ""
+    nobody_N = np.zeros(len(words_N), bool)
+    return RowHistory(trained_N, slide_N, epoch_N, nobody_N, num_epochs=0, unknown=unknown)
+
+
+def worst(histories: Sequence[RowHistory]) -> NDArray[np.object_]:
+    """Return the worst word that is true of each patch for any of several runs: an average of them knows it too."""
+    found_N = np.full(len(histories[0].trained_N), HELD_OUT, object)
+    for word in (UNKNOWN, EPOCH, SLIDE, TRAINED):
+        for one in histories:
+            found_N[one.words_N == word] = word
+    return found_N
 
 
 def history_of(trained: TrainedRun, patches: Store | LoosePatches, rows_N: NDArray[np.int64]) -> RowHistory:
@@ -171,15 +202,15 @@ def history_of(trained: TrainedRun, patches: Store | LoosePatches, rows_N: NDArr
         return RowHistory(nobody_N, nobody_N, nobody_N, nobody_N, unknown=unknown)
     trained_N, slide_N = nobody_N.copy(), nobody_N.copy()
     for store, of_N in _sources(data):
-        trained_N |= _among(patches, rows_N, store, of_N)
-        slide_N |= _of_slides(patches, rows_N, store, of_N)
-    num_epochs, stopped = _choice(trained)
+        trained_N |= among(patches, rows_N, store, of_N)
+        slide_N |= of_slides(patches, rows_N, store, of_N)
+    num_epochs, stopped = run_choices.choice(trained)
     chose_N, fitted_N = nobody_N, nobody_N
     if num_epochs > 1:
-        chose_N = _among(patches, rows_N, data.store, data.val_rows_N)
-    part = _calibrated_on(trained)
+        chose_N = among(patches, rows_N, data.store, data.val_rows_N)
+    part = run_choices.calibrated_on(trained)
     if part is not None:
-        fitted_N = _among(patches, rows_N, data.store, data.split.rows(part))
+        fitted_N = among(patches, rows_N, data.store, data.split.rows(part))
     return RowHistory(
         trained_N=trained_N,
         slide_N=slide_N & ~trained_N,
@@ -187,8 +218,8 @@ def history_of(trained: TrainedRun, patches: Store | LoosePatches, rows_N: NDArr
         calibrated_N=fitted_N,
         num_epochs=num_epochs,
         stopped=stopped,
-        num_settings=_num_settings(trained.path.parent),
-        named=not _is(patches, data.store),
+        num_settings=run_choices.num_settings(trained.path.parent),
+        named=not same_store(patches, data.store),
         unknown=unknown,
     )
 
@@ -234,73 +265,6 @@ def _sources(data: RunData) -> list[tuple[Store, NDArray[np.int64]]]:
     if data.joined is None:
         return [(data.store, data.train_rows_N)]
     return [(store, rows_N) for store, _, rows_N in data.joined.parts(data.train_rows_N)]
-
-
-def _is(patches: Store | LoosePatches, store: Store) -> bool:
-    return isinstance(patches, Store) and patches.fingerprint == store.fingerprint
-
-
-def _among(patches: Store | LoosePatches, rows_N: NDArray[np.int64], store: Store, of_N: NDArray[np.int64]) -> Bools:
-    """Return which patches are among those rows of a store: bool [N]."""
-    if _is(patches, store):
-        return np.isin(rows_N, of_N)
-    found_N = _in(patches.ids_N[rows_N], store.ids_N[of_N])
-    if isinstance(patches, Store):
-        # The first half of a hash is enough: two of a million patches share one by chance in 4e-8 of all cases.
-        found_N |= np.isin(patches.hash_halves_N2[rows_N, 0], store.hash_halves_N2[of_N, 0])
-    return found_N
-
-
-def _of_slides(
-    patches: Store | LoosePatches, rows_N: NDArray[np.int64], store: Store, of_N: NDArray[np.int64]
-) -> Bools:
-    """Return which patches of another store are of a slide that these rows of a store are of: bool [N]."""
-    if _is(patches, store) or not isinstance(patches, Store) or patches.groups_N is None or store.groups_N is None:
-        return np.zeros(len(rows_N), bool)
-    return _in(patches.groups_N[rows_N], store.groups_N[of_N])
-
-
-def _in(names_N: NDArray[np.object_], of_N: NDArray[np.object_]) -> Bools:
-    wanted = set(of_N.tolist())
-    return np.fromiter((name in wanted for name in names_N.tolist()), bool, len(names_N))
-
-
-def _choice(trained: TrainedRun) -> tuple[int, bool]:
-    """Return how many epochs the weights were chosen among, and whether only the end of training was chosen."""
-    checkpoint = trained.checkpoint
-    num_epochs = max(trained.config.train.epochs, checkpoint.epoch)
-    with suppress(OSError, ValueError, RecursionError):
-        # Early stopping may have ended the run before its time.
-        num_epochs = len(journal.read(trained.path.parent / directory.JOURNAL)) or num_epochs
-    if trained.path.name != directory.LAST and checkpoint.epoch == checkpoint.best_epoch:
-        return num_epochs, False
-    return (num_epochs, True) if trained.config.train.early_stop_epochs else (1, False)
-
-
-def _calibrated_on(trained: TrainedRun) -> Any:  # noqa: ANN401 (a Split, of a file)
-    """Return the part of the store that the run's calibration was fitted on or on a half of; None without one."""
-    from fastpath.types import Split
-    from fastpath.workflows import calibrated
-
-    with suppress(FastpathError, OSError, ValueError, TypeError, AttributeError, RecursionError):
-        content = read_regular(trained.path.parent / calibrated.NAME, bytes_max=_BYTES_MAX, follow=True)
-        told: Mapping[str, Any] = json.loads(content).get("fitted_on", {})
-        split = told.get("of", told.get("split"))
-        return Split.VAL if split == Split.TEST and "of" not in told else Split(split)
-    return None
-
-
-def _num_settings(run_dir: Path) -> int:
-    """Return how many settings the sweep has whose run lies in this directory; 1 where it is of none."""
-    from fastpath.workflows.sweep import RUNS, SWEEP
-
-    runs = run_dir.absolute().parent.parent
-    if runs.name != RUNS:
-        return 1
-    with suppress(FastpathError, OSError, ValueError, TypeError, AttributeError, RecursionError):
-        told = json.loads(read_regular(runs.parent / SWEEP, bytes_max=_BYTES_MAX, follow=False))
-        return max(1, len(set(told) - {"store_fingerprint", "precision"}))
-    return 1
 
 
 def _count(of_N: Bools) -> str:

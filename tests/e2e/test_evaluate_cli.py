@@ -85,7 +85,7 @@ def test_it_writes_metrics_that_follow_from_its_predictions(run_dir: Path, store
     assert shown == metrics
 
     table = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
-    assert list(table) == ["id", "group", "label", "part", "logit", "probability", "calibrated"]
+    assert list(table) == ["id", "group", "label", "part", "logit", "probability", "calibrated", "history"]
     opened = open_store(store)
     rows_N = read_split(opened).rows(Split.VAL)
     assert table.id.tolist() == opened.ids_N[rows_N].tolist()

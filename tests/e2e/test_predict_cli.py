@@ -16,7 +16,10 @@ from click.testing import CliRunner, Result
 from fastpath.cli.main import app
 from fastpath.config import parse
 from fastpath.errors import DataError, FastpathError, UsageError
+from fastpath.ingest.split import read_split
 from fastpath.runtime import resolve
+from fastpath.shards.reader import open_store
+from fastpath.types import Split
 from fastpath.workflows import evaluate, pack, predict, train
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
@@ -100,6 +103,60 @@ def test_mixed_precision_moves_probabilities_a_little_at_most(
         assert outcome.exit_code == 0, outcome.output
     plain_N, mixed_N = (pd.read_csv(tmp_path / f"{name}.csv").label for name in ("plain", "mixed"))
     np.testing.assert_allclose(mixed_N, plain_N, atol=0.0125 if cpu_bfloat16 else 0)  # a quarter of a logit's bound
+
+
+def test_an_ensembles_table_carries_labels_and_what_was_done_with_them(run_dir: Path, tmp_path: Path) -> None:
+    """So that `evaluate` judges it, and says which of its patches were trained on or chose an epoch."""
+    own, store = tmp_path / "run", open_store(run_dir.parent / "store")
+    shutil.copytree(run_dir, own)
+    journal = own / "journal.jsonl"
+    journal.write_text(journal.read_text() * 3)  # as if the best of three epochs
+    table = tmp_path / "t.parquet"
+    how = ("--store", store.path, "--raw", "-o", tmp_path / "x.csv", "--table", table)
+    outcome = _invoke(own, run_dir, *how, "--json")
+    assert outcome.exit_code == 0, outcome.output
+    frame = pd.read_parquet(table)
+    assert frame.label.tolist() == store.labels_N.tolist()
+    assert store.groups_N is not None
+    assert frame.group.tolist() == store.groups_N.tolist()
+    split = read_split(store)
+    wanted = np.where(np.isin(np.arange(len(store)), split.rows(Split.TRAIN)), "trained on", "chose the epoch")
+    assert frame.history.tolist() == wanted.tolist()
+    facts = json.loads(outcome.stdout)
+    num_val = len(split.rows(Split.VAL))
+    assert [one["num_chose_epoch"] for one in facts["history"]] == [num_val, 0]  # the other had one epoch only
+    assert [one["num_trained_on"] for one in facts["history"]] == [96 - num_val] * 2
+    assert f"{96 - num_val} of 96 patches were trained on" in " ".join(facts["notices"])
+    assert " ".join(outcome.stderr.split()).count("were trained on") == 1
+
+    judged = evaluate.run_table(table, resolve("cpu"), output=tmp_path / "judged")
+    assert f"{96 - num_val} of 96 patches were trained on" in judged.notices[0]
+    assert judged.facts["calibration"]["method"] == "none"
+    held = frame[frame.history != "trained on"]
+    held.to_parquet(tmp_path / "held.parquet")
+    judged = evaluate.run_table(tmp_path / "held.parquet", resolve("cpu"), output=tmp_path / "judged")
+    assert judged.facts["history"]["num_chose_epoch"] == judged.num_patches == num_val
+    assert "chose the epoch, the best by their AUC" in judged.notices[0]
+    assert judged.facts["calibration"]["method"] != "none"
+    held.drop(columns="history").to_parquet(tmp_path / "held.parquet")
+    judged = evaluate.run_table(tmp_path / "held.parquet", resolve("cpu"), output=tmp_path / "judged")
+    assert "nothing tells whether its patches were trained on" in judged.notices[0]
+
+
+def test_a_source_that_was_trained_on_is_told(run_dir: Path, kaggle_folder: Path, tmp_path: Path) -> None:
+    table, source = tmp_path / "t.parquet", tmp_path / "source"  # beside which lies no sample submission
+    shutil.copytree(kaggle_folder / "train", source)
+    outcome = _invoke(run_dir, "--source", source, "-o", tmp_path / "x.csv", "--table", table)
+    assert outcome.exit_code == 0, outcome.output
+    store = open_store(run_dir.parent / "store")
+    trained = store.ids_N[read_split(store).rows(Split.TRAIN)]
+    assert f"{len(trained)} of 96 patches have the id or the pixels of" in " ".join(outcome.stderr.split())
+    frame = pd.read_parquet(table)
+    assert set(frame.id[frame.history == "trained on"]) == set(trained)
+    assert "label" not in frame  # none is known
+    new = _invoke(run_dir, "--source", kaggle_folder, "-o", tmp_path / "x.csv", "--table", table)
+    assert "trained on" not in new.stderr
+    assert set(pd.read_parquet(table).history) == {"held out"}
 
 
 def test_a_folder_is_predicted_as_its_store_is(run_dir: Path, kaggle_folder: Path, tmp_path: Path) -> None:

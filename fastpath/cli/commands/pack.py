@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     type=options.PATH,
     help="CSV or Parquet of id,label. Default: SOURCE/train_labels.csv, plain, .gz or .zip, if any.",
 )
-@click.option("--groups", type=options.PATH, help="CSV or Parquet of id,wsi[,site]. Default: SOURCE/groups.csv, if any.")
+@click.option(
+    "--groups", type=options.PATH, help="CSV or Parquet of id,wsi[,site]. Default: SOURCE/groups.csv, if any."
+)
 @click.option(
     "--orphans",
     type=click.Choice(["refuse", "own-group", "drop"]),

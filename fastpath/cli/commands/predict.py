@@ -52,7 +52,12 @@ def _number(text: str) -> float:
 )
 @click.option("--weights", callback=_weights, help="Of the runs, such as 2,1. Default: all the same.")
 @click.option("--raw", is_flag=True, help="Probabilities as networks give them, without the runs' calibration.")
-@click.option("--table", type=options.PATH, help="Also write id, logit, probability and spread to this Parquet file.")
+@click.option(
+    "--table",
+    type=options.PATH,
+    help="Also write id, logit, probability, what is known of slide, label and spread, and what the runs did with each "
+    "patch, to this Parquet file, for 'fastpath evaluate'.",
+)
 @options.checkpoint()
 @options.device()
 @options.precision()
