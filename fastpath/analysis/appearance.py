@@ -47,6 +47,13 @@ MEASURES: Mapping[str, Measure] = {
 }
 """By name, in the order in which they are told."""
 
+_NEITHER = "of a colour that is neither haematoxylin's nor eosin's"
+LOOKS: Mapping[str, Measure] = {
+    **MEASURES,
+    "other_stain": Measure("other_stain", "what neither stain explains", "optical density", _NEITHER, _NEITHER),
+}
+"""`MEASURES`, and what tells another stain from more or less of these two."""
+
 _UNMIX_33 = np.linalg.inv(
     np.stack([*eda.REFERENCE_STAINS_23, np.cross(*eda.REFERENCE_STAINS_23)])
     / np.linalg.norm(np.stack([*eda.REFERENCE_STAINS_23, np.cross(*eda.REFERENCE_STAINS_23)]), axis=1, keepdims=True)
@@ -84,14 +91,19 @@ def stains(images_NHWC: NDArray[np.uint8]) -> Floats:
         Share 0 to 1 and two amounts in natural optical density; NaN amounts where less than
         `eda.MIN_TISSUE_SHARE` is tissue.
     """
-    found_N3 = np.full((len(images_NHWC), 3), np.nan)
+    return stains_and_rest(images_NHWC)[:, :3]
+
+
+def stains_and_rest(images_NHWC: NDArray[np.uint8]) -> Floats:
+    """Return what `stains` does, and what is left that neither stain explains, float64 [N, 4]."""
+    found_N4 = np.full((len(images_NHWC), 4), np.nan)
     images_NHWC = images_NHWC[:, ::2, ::2]  # neighbours hardly differ, and a quarter of the pixels is a quarter of time
     red, green, blue = (images_NHWC[..., channel] <= _BRIGHTEST_TISSUE for channel in range(3))
     tissue_NHW = red & green & blue  # ten times as fast as `all` over so short an axis
-    found_N3[:, 0] = tissue_NHW.mean(axis=(1, 2))
-    for patch in np.flatnonzero(found_N3[:, 0] >= eda.MIN_TISSUE_SHARE):
+    found_N4[:, 0] = tissue_NHW.mean(axis=(1, 2))
+    for patch in np.flatnonzero(found_N4[:, 0] >= eda.MIN_TISSUE_SHARE):
         tissue_K3 = images_NHWC[patch][tissue_NHW[patch]]
         # By grey levels: a logarithm for each pixel would take ten times as long.
         counts_3L = np.stack([np.bincount(tissue_K3[:, channel], minlength=256) for channel in range(3)])
-        found_N3[patch, 1:] = (counts_3L @ _DENSITY_L / len(tissue_K3) @ _UNMIX_33)[:2]
-    return found_N3
+        found_N4[patch, 1:] = counts_3L @ _DENSITY_L / len(tissue_K3) @ _UNMIX_33
+    return found_N4

@@ -7,8 +7,10 @@ patches cannot tell, and where nothing allows an interval (slides known, but few
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastpath.analysis.appearance import LOOKS
 from fastpath.analysis.intervals import MIN_SLIDES, Interval
 
 WIDE = 0.1
@@ -20,6 +22,12 @@ USUAL_ERRORS, FOUND_WRONG = 0.033, 0.51
 """Share of labels confirmed to be wrong, on average of ten well-known data sets, and the share of suspects by confident
 learning that people confirmed: Northcutt, Athalye and Mueller, "Pervasive label errors in test sets destabilize machine
 learning benchmarks", NeurIPS 2021 Datasets and Benchmarks."""
+
+FALSE_ALARMS, HALF = 0.05, 0.5
+CENTRAL = 1 - FALSE_ALARMS * HALF / len(LOOKS)
+"""Share of training patches within the range of one measure. At most `FALSE_ALARMS` of the slides like those trained on
+have half of their patches outside in any measure, however alike the patches of a slide are: the mean share outside is
+at most the sum over measures (Bonferroni), and the share of slides that reach a half at most twice that (Markov)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +122,58 @@ def suspects(num: int, num_labelled: int, auc: float, overlap: Interval, *, out_
     text = f"{found}, more than the {USUAL_ERRORS:.1%} that are usually wrong; {right}, as classes overlap for them"
     advice = "they get weight 0: look at them before you train without them, or list fewer with --errors"
     return Verdict(about, "too many", True, f"{text}; {advice}")
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """How the patches of one slide lie in a measure, beside the patches that were trained on.
+
+    Attributes:
+        name: Of the measure (`appearance.LOOKS`).
+        below: Share of patches below the range of training patches.
+        above: Share above it.
+        median: Of the slide's patches; NaN where none has the measure.
+        training_low: Lower end of the range that holds the central `CENTRAL` of training patches.
+        training_median: Their median.
+        training_high: Upper end.
+    """
+
+    name: str
+    below: float
+    above: float
+    median: float
+    training_low: float
+    training_median: float
+    training_high: float
+
+
+def foreign(measures: Sequence[Outside], anywhere: float) -> Verdict:
+    """Tell whether tissue looks like that which a network was trained on.
+
+    The rule: it is foreign where half of its patches lie outside the range of training patches in at least one measure
+    of stain, brightness and sharpness, which happens to at most one in twenty slides like those trained on (see
+    `CENTRAL`). Named is every measure in which a quarter of the patches do, or else the one in which most do.
+
+    Args:
+        measures: By measure; empty where nothing is known of the training patches.
+        anywhere: Share of patches that are outside in any measure.
+    """
+    about = "whether the tissue looks like that trained on"
+    if not measures:
+        text = "not known: the run keeps no appearance.json, and its store is not at hand"
+        return Verdict(about, "unknown", True, text)
+    if anywhere < HALF:
+        text = f"nothing says otherwise: {anywhere:.0%} of its patches lie outside the range of training patches"
+        return Verdict(about, "alike", False, text)
+    worst = sorted(measures, key=lambda one: -max(one.below, one.above))
+    named = [one for one in worst if max(one.below, one.above) >= HALF / 2] or worst[:1]
+    phrases = []
+    for one in named:
+        words = LOOKS[one.name]
+        how, share = (words.more, one.above) if one.above >= one.below else (words.less, one.below)
+        phrases.append(f"{share:.0%} of them {how}")
+    text = f"it is foreign: {anywhere:.0%} of its patches look like hardly any trained on, {', '.join(phrases)}"
+    return Verdict(about, "foreign", True, f"{text}; nothing is known of how the network does on such tissue")
 
 
 def told(one: Interval, *, signed: bool = False) -> str:

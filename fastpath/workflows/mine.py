@@ -147,7 +147,7 @@ def run(
     own_scored = len(subject.data.train_rows_N) if mines_own and subject.predictions is None else 0
     begin = _counter(advance, own_scored + sum(map(len, rows)))
 
-    finds, suspects, told = [], None, []
+    finds, suspects, told = [], None, list[Verdict]()
     if mines_own:
         found, suspects, told = _labelled(subject, rule, runtime, begin)
         finds.append(found)

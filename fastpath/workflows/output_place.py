@@ -28,7 +28,7 @@ _KEPT = (fmt.MANIFEST, fmt.INDEX, fmt.SPLIT, "shard-*.npy", "best.pt", "last.pt"
 OF_RUN = (
     *("config.json", "run.json", "journal.jsonl", "timings.jsonl", "history.csv", "best.pt", "last.pt", "curves.png"),
     *("calibration.json", "folds.json", "out_of_fold.parquet", "fold-*", "failure.json", "failure.toml", "leak.json"),
-    *("mlflow.json", "tensorboard"),
+    *("appearance.json", "mlflow.json", "tensorboard"),
 )
 
 _OF_SOURCE = ("train_labels.csv", "groups.csv", "sample_submission.csv")  # what packing and predicting read of a folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -14,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis import metrics, slides
+from fastpath.analysis.verdicts import Outside, Verdict
 from fastpath.ingest.slide_reader import open_slide
 from fastpath.runtime import Runtime
 from fastpath.shards.format import hash_file
-from fastpath.workflows import calibrated, output_place
+from fastpath.workflows import calibrated, json_values, output_place, training_appearance
 from fastpath.workflows.inference import portions
 from fastpath.workflows.precision import settle
 from fastpath.workflows.slide_grid import Grid, Tiles, lay_grid
@@ -72,6 +72,8 @@ class SlideResult:
         calibration: The calibration of the probabilities; `none` where they are raw.
         notice: Why they are raw; empty where they are not.
         lesions: How the heatmap compares with them; None where none were given.
+        appearance: By measure, how its tiles lie beside the patches trained on.
+        verdicts: Whether its tissue looks like theirs, in words.
         output: Where heatmap.png, tiles.parquet and slide.json lie.
     """
 
@@ -87,6 +89,8 @@ class SlideResult:
     calibration: str
     notice: str
     lesions: Found | None
+    appearance: list[Outside]
+    verdicts: list[Verdict]
     output: str
 
 
@@ -128,6 +132,8 @@ def run(
         with _scores(trained, grid, places_N2, output, runtime, advance) as logits_N:
             probability_N = metrics.probabilities(calibrator.apply(logits_N))
             width, height = slide.size_px
+            with ThreadPoolExecutor(runtime.num_threads) as pool:
+                outside, verdict = training_appearance.judge(trained, Tiles(grid, places_N2, pool))
             result = SlideResult(
                 image=image.name,
                 width_px=width,
@@ -141,6 +147,8 @@ def run(
                 calibration=calibrator.method,
                 notice=notice,
                 lesions=None if mask is None else compare(grid, places_N2, probability_N, mask),
+                appearance=outside,
+                verdicts=[verdict],
                 output=str(output),
             )
             _write(output, result, grid, places_N2, logits_N, probability_N)
@@ -218,10 +226,11 @@ def _write(
     map_HW = np.full(grid.shape, np.nan)
     map_HW[places_N2[:, 0], places_N2[:, 1]] = probability_N
     title = f"{result.image}: {result.num_tiles:,} tiles, surest {result.scores['max']:.3f}"
+    cautions = [f"{one.about}: {one.text}" for one in result.verdicts if one.caution]
     values = {key: value for key, value in asdict(result).items() if key != "output"}
     content = {
         TILES: tiles.getvalue(),
-        PICTURE: heatmap(grid.overview, map_HW, grid.stride_px * grid.tile_mpp, title),
-        FACTS: (json.dumps(values, indent=2) + "\n").encode(),
+        PICTURE: heatmap(grid.overview, map_HW, grid.stride_px * grid.tile_mpp, [title, *cautions]),
+        FACTS: (json_values.dumps(values) + "\n").encode(),
     }
     output_place.write_set(output, FACTS, content)

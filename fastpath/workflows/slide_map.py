@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,14 +14,14 @@ _WIDTH_IN, _DPI = 11.0, 150
 _NICE_UM = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 
 
-def heatmap(overview: NDArray[np.uint8], map_HW: NDArray[np.float64], cell_um: float, title: str) -> bytes:
+def heatmap(overview: NDArray[np.uint8], map_HW: NDArray[np.float64], cell_um: float, lines: Sequence[str]) -> bytes:
     """Draw the slide, and beside it the slide under its probabilities, with a line around what is called tumour.
 
     Args:
         overview: uint8 [H·k, W·k, 3].
         map_HW: Probability of each cell; NaN where none was scored.
         cell_um: Side of a cell in micrometres.
-        title: One line above.
+        lines: What stands above, folded to the figure's width.
 
     Returns:
         A PNG, the same for the same input.
@@ -53,5 +56,6 @@ def heatmap(overview: NDArray[np.uint8], map_HW: NDArray[np.float64], cell_um: f
     plain.plot([columns * 0.02, columns * 0.02 + um / cell_um], [rows * 0.97] * 2, color="black", linewidth=3)
     name = f"{um / 1000:g} mm" if um >= 1000 else f"{um} µm"
     plain.annotate(name, (columns * 0.02, rows * 0.955), fontsize=8, va="bottom")
-    figure.suptitle(png.literal(title, 120), x=0.01, ha="left", fontsize=10)
+    title = "\n".join(textwrap.fill(png.literal(line, 400), 150) for line in lines)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     return png.of_figure(figure)

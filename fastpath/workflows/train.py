@@ -23,7 +23,7 @@ from fastpath.engine.lint import EpochRates, lint, planned_rates
 from fastpath.engine.loop import EpochEvent, Event, Timing, TrainState
 from fastpath.ingest.split import SplitTable, leak_notice
 from fastpath.runtime import Runtime
-from fastpath.workflows import failure, output_place
+from fastpath.workflows import failure, output_place, training_appearance
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.extra import with_extra
 from fastpath.workflows.interrupts import interruptible
@@ -162,8 +162,15 @@ def run(
             if runtime.rank > 0:
                 raise
             raise failure.record(run_dir, error, course, data) from None
-        runtime.first(lambda: directory.finish(run_dir, asdict(result)))
+        runtime.first(lambda: _finish(run_dir, result, data, config))
     return result
+
+
+def _finish(run_dir: Path, result: TrainResult, data: RunData, config: Config) -> None:
+    """Keep with the run what its patches look like, for who meets other tissue with it, and how it ended."""
+    own_N = data.train_rows_N[data.train_rows_N < len(data.store)]  # those of mined patches come after the store's
+    training_appearance.write(run_dir, training_appearance.look(data.store, own_N, config.seed))
+    directory.finish(run_dir, asdict(result))
 
 
 def _claim(

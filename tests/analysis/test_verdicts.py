@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from fastpath.analysis import verdicts
+from fastpath.analysis.appearance import LOOKS
 from fastpath.analysis.intervals import Interval
-from fastpath.analysis.verdicts import Sampled
+from fastpath.analysis.verdicts import Outside, Sampled
 
 CHANCE = (0.44, 0.56)
 
@@ -54,3 +56,49 @@ def test_more_suspects_than_labels_are_usually_wrong_call_for_caution(
     found = verdicts.suspects(num, 4000, 0.785, Interval(0.22, 0.20, 0.24), out_of_fold=out_of_fold)
     assert (found.finding, found.caution) == (finding, caution)
     assert says in found.text
+
+
+def _outside(name: str, below: float, above: float) -> Outside:
+    return Outside(name, below, above, 0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("measures", "anywhere", "finding", "caution", "says"),
+    [
+        ([], math.nan, "unknown", True, "keeps no appearance.json"),
+        ([_outside("eosin", 0.0, 0.49)], 0.49, "alike", False, "49% of its patches lie outside"),
+        ([_outside("eosin", 0.0, 0.5)], 0.5, "foreign", True, "trained on, 50% of them more eosin;"),
+        (
+            [_outside("eosin", 0.0, 0.3), _outside("sharpness", 0.6, 0.1), _outside("brightness", 0.1, 0.1)],
+            0.8,
+            "foreign",
+            True,
+            "trained on, 60% of them more blurred, 30% of them more eosin;",
+        ),
+        (
+            [_outside("haematoxylin", 0.2, 0.0), _outside("brightness", 0.1, 0.24)],
+            0.55,
+            "foreign",
+            True,
+            "trained on, 24% of them brighter;",
+        ),
+    ],
+)
+def test_foreign_tissue_is_named_by_what_is_foreign(
+    measures: list[Outside], anywhere: float, finding: str, caution: bool, says: str
+) -> None:
+    found = verdicts.foreign(measures, anywhere)
+    assert (found.finding, found.caution) == (finding, caution)
+    assert says in found.text
+
+
+@pytest.mark.parametrize("between", [0.0, 0.7, 1.0])
+def test_few_slides_like_those_trained_on_are_called_foreign(between: float) -> None:
+    """However much of the variance lies between slides: the bound is of the worst case."""
+    rng = np.random.default_rng(5)
+    shape = (400, 60, len(LOOKS))  # slides, patches, measures
+    drawn = math.sqrt(between) * rng.normal(size=shape)[:, :1] + math.sqrt(1 - between) * rng.normal(size=shape)
+    tail = (1 - verdicts.CENTRAL) / 2
+    low, high = (np.quantile(drawn, end, axis=(0, 1)) for end in (tail, 1 - tail))
+    anywhere = ((drawn < low) | (drawn > high)).any(axis=2).mean(axis=1)
+    assert (anywhere >= verdicts.HALF).mean() <= verdicts.FALSE_ALARMS

@@ -191,10 +191,10 @@ def test_an_error_while_a_set_is_written_leaves_the_old_one(tmp_path: Path, monk
 
 
 def test_all_that_a_run_writes_is_its_own() -> None:
-    from fastpath.workflows import calibrated, failure, folds, leak, out_of_fold, trackers
+    from fastpath.workflows import calibrated, failure, folds, leak, out_of_fold, trackers, training_appearance
     from fastpath.workflows import run_directory as run
 
     names = {run.CONFIG, run.RUN, run.JOURNAL, run.TIMINGS, run.HISTORY, run.BEST, run.LAST, run.CURVES}
     names |= {calibrated.NAME, failure.FACTS, failure.SETTINGS, folds.SUMMARY, leak.SUMMARY, out_of_fold.NAME}
-    names |= {trackers.TENSORBOARD, trackers.MLFLOW, "fold-*"}
+    names |= {trackers.TENSORBOARD, trackers.MLFLOW, training_appearance.NAME, "fold-*"}
     assert set(output_place.OF_RUN) == names

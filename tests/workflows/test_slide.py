@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from fastpath.analysis.appearance import LOOKS
 from fastpath.cli.main import app
 from fastpath.errors import DataError, FastpathError, UsageError
 from fastpath.ingest import tissue
@@ -84,6 +85,9 @@ def test_planted_tumour_is_found(learned: Path, planted: Path, tmp_path: Path) -
     assert found["lesions"]["froc_score"] > 0.5
     assert found["scores"]["max"] == pytest.approx(table.probability.max())
     assert found["scores"]["mean"] == pytest.approx(table.probability.mean())
+    assert [one["finding"] for one in found["verdicts"]] == ["alike"]
+    assert {one["name"] for one in found["appearance"]} == set(LOOKS)
+    assert "verdict: whether the tissue looks like that trained on: nothing says otherwise" in outcome.stderr
     with Image.open(tmp_path / "out" / "heatmap.png") as picture:
         assert picture.width > 1000
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"heatmap.png", "tiles.parquet", "slide.json"}

@@ -106,7 +106,7 @@ def test_a_run_leaves_all_it_should(whole: Path, store: Path) -> None:
     names = {path.name for path in whole.iterdir()}
     assert names == {
         *("config.json", "run.json", "journal.jsonl", "timings.jsonl", "history.csv"),
-        *("best.pt", "last.pt", "curves.png"),
+        *("best.pt", "last.pt", "curves.png", "appearance.json"),
     }
     told = json.loads((whole / "run.json").read_text())
     assert told["status"] == "finished"

@@ -145,6 +145,7 @@ def _score(
         found = slide.run(run, image, output, where, options=chosen, which=checkpoint, advance=advance)
     if found.notice:
         render.notice(found.notice)
+    render.verdicts(found.verdicts)
     values = asdict(found)
     if not as_json:
         values |= {f"score_{name}": value for name, value in values.pop("scores").items()}
