@@ -36,6 +36,23 @@ def stratified_draw(labels_N: np.ndarray, share: float, seed: int) -> np.ndarray
     return np.concatenate(drawn)
 
 
+def stratified_parts(labels_N: np.ndarray, test: float, val: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows drawn for test, and those then drawn for validation from what is left; int64, in no order.
+
+    Args:
+        labels_N: Class of each row.
+        test: Share of all rows; 0 draws none.
+        val: Share of all rows.
+        seed: Seed of either draw.
+
+    Raises:
+        ValueError: As `stratified_draw`.
+    """
+    test_rows = stratified_draw(labels_N, test, seed) if test else np.empty(0, np.int64)
+    rest_M = np.setdiff1d(np.arange(len(labels_N)), test_rows)
+    return test_rows, rest_M[stratified_draw(labels_N[rest_M], val / (1 - test), seed)]
+
+
 def _shares(counts: np.ndarray, num_draws: int, generator: np.random.RandomState) -> np.ndarray:
     """Divide draws among classes in proportion; what rounding leaves goes to the largest remainders, ties by lot."""
     exact = counts / counts.sum() * num_draws

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from fastpath import files
 from fastpath.errors import DataError, StoreError
-from fastpath.ingest.draw import stratified_draw
+from fastpath.ingest.deal import deal_folds, num_sites
 from fastpath.ingest.sources.columns import read_columns
 from fastpath.ingest.sources.mending import told
 from fastpath.ingest.sources.pcam import official_parts
-from fastpath.ingest.split_document import CODES, DIGITS, Kind, SplitDocument, read_document
+from fastpath.ingest.split_document import CODES, LEFT_OUT, NUMBERS, TEST, Kind, SplitDocument, read_document
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store
 from fastpath.shards.writer import channel_moments
@@ -65,8 +65,9 @@ def read_split(store: Store, fold: int | None = None) -> SplitTable:
             problem = f"found {document.num_folds} folds, wanted fold {fold}"
             remedy = f"run: {command_line('fastpath', 'split', store.path)} --folds K"
             raise StoreError(store.path / fmt.SPLIT, problem, remedy)
-        folds_N = np.array([DIGITS.find(digit) for digit in document.folds])
-        document = _document(store, document.kind, document.seed, document.val, fold=fold, folds_N=folds_N)
+        folds_N = np.array([NUMBERS[digit] for digit in document.folds])
+        shares = {"val": document.val, "test": document.test}
+        document = _document(store, document.kind, document.seed, shares, fold=fold, folds_N=folds_N)
     return _table(document)
 
 
@@ -83,14 +84,28 @@ def _table(document: SplitDocument) -> SplitTable:
 
 
 def write_split(
-    store: Store, kind: Kind | None = None, *, val: float = 0.2, folds: int = 0, fold: int = 0, seed: int = 42
+    store: Store,
+    kind: Kind | None = None,
+    *,
+    val: float = 0.2,
+    test: float = 0.0,
+    folds: int = 0,
+    fold: int = 0,
+    seed: int = 42,
 ) -> SplitTable:
     """Deal a store's rows and keep the result in the store; see `deal`."""
-    return _keep(store, _dealt(store, kind, val, folds, fold, seed))
+    return _keep(store, _dealt(store, kind, val=val, test=test, folds=folds, fold=fold, seed=seed))
 
 
 def deal(
-    store: Store, kind: Kind | None = None, *, val: float = 0.2, folds: int = 0, fold: int = 0, seed: int = 42
+    store: Store,
+    kind: Kind | None = None,
+    *,
+    val: float = 0.2,
+    test: float = 0.0,
+    folds: int = 0,
+    fold: int = 0,
+    seed: int = 42,
 ) -> SplitTable:
     """Deal a store's rows, and leave the store's own division as it is.
 
@@ -100,6 +115,7 @@ def deal(
             a fold for each, in the order of their names) or `official` (PatchCamelyon's own); None takes `group` where
             slides are known.
         val: Share of patches for validation; read where `folds` is 0.
+        test: Share of patches to keep apart as a test split, drawn first: neither trained nor validated on.
         folds: Number of folds; 0 makes one division.
         fold: The fold that is validation to begin with.
         seed: Decides the deal.
@@ -107,34 +123,36 @@ def deal(
     Raises:
         DataError: Patches are unlabelled, groups unknown or too few, or a class too small to divide.
     """
-    return _table(_dealt(store, kind, val, folds, fold, seed))
+    return _table(_dealt(store, kind, val=val, test=test, folds=folds, fold=fold, seed=seed))
 
 
-def _dealt(store: Store, kind: Kind | None, val: float, folds: int, fold: int, seed: int) -> SplitDocument:
+def _dealt(
+    store: Store, kind: Kind | None, *, val: float, test: float, folds: int, fold: int, seed: int
+) -> SplitDocument:
     chosen: Kind = kind or ("group" if store.groups_N is not None else "random")
     unlabelled = int((store.labels_N == fmt.UNLABELLED).sum())
     if unlabelled:
         problem = f"found {unlabelled} unlabelled patches of {len(store)}, wanted labels for all"
         raise DataError(store.path, problem, "pack with --labels, or give a division with --kind csv")
     if chosen == "site":
-        folds = _num_sites(store, folds)
+        folds = num_sites(store, folds)
     if not 0 <= fold < max(folds, 1):
         raise DataError("--fold", f"found {fold}, wanted 0 to {max(folds, 1) - 1}", "choose one of the folds")
     if chosen == "official":
-        return _official(store, folds)
-    dealers: dict[str, Callable[[Store, float, int, int], np.ndarray]] = {"group": _deal_groups, "site": _deal_sites}
+        return _official(store, folds, test)
     try:
-        folds_N = dealers.get(chosen, _deal_rows)(store, val, folds, seed)
+        folds_N = deal_folds(store, chosen, val=val, test=test, folds=folds, seed=seed)
     except ValueError as error:  # scikit-learn says what is wrong, and nothing more can be added
         problem = f"cannot be divided ({error})"
-        raise DataError(store.path, problem, "use fewer folds, another --val or more patches") from None
-    return _document(store, chosen, seed, val, fold=fold, folds_N=folds_N, single=not folds)
+        raise DataError(store.path, problem, "use fewer folds, another --val or --test, or more patches") from None
+    shares = {"val": val, "test": test}
+    return _document(store, chosen, seed, shares, fold=fold, folds_N=folds_N, single=not folds)
 
 
-def _official(store: Store, folds: int) -> SplitDocument:
-    parts = None if folds else official_parts(store.ids_N)
+def _official(store: Store, folds: int, test: float) -> SplitDocument:
+    parts = None if folds or test else official_parts(store.ids_N)
     if parts is None:
-        found = f"{folds} folds" if folds else "ids of no official division"
+        found = f"{folds} folds" if folds else f"a test share of {test:g}" if test else "ids of no official division"
         wanted = "wanted PatchCamelyon's own training and validation patches"
         raise DataError(store.path, f"found {found}, {wanted}", "use --kind group or random")
     codes_N = np.array([ord(CODES[part]) for part in parts], np.uint8)
@@ -207,74 +225,29 @@ def _num_shared(halves_N2: np.ndarray, some: np.ndarray, others: np.ndarray) -> 
     return len(wholes[0] & wholes[1])
 
 
-def _deal_rows(store: Store, val: float, folds: int, seed: int) -> np.ndarray:
-    """Fold of each row, stratified by label; 0 is validation. One division is scikit-learn's train_test_split."""
-    folds_N = np.ones(len(store), np.int64)
-    if not folds:
-        folds_N[stratified_draw(store.labels_N, val, seed)] = 0
-        return folds_N
-    from sklearn.model_selection import StratifiedKFold
-
-    dealer = StratifiedKFold(n_splits=folds, shuffle=True, random_state=seed)
-    for number, (_, held) in enumerate(dealer.split(folds_N, store.labels_N)):
-        folds_N[held] = number
-    return folds_N
-
-
-def _deal_groups(store: Store, val: float, folds: int, seed: int) -> np.ndarray:
-    """Fold of each row, whole groups at a time, class shares balanced; 0 is validation."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    if store.groups_N is None:
-        raise DataError(store.path, "found no groups, wanted each patch's slide", "pack with --groups CSV (id,wsi)")
-    number_of = folds or max(2, round(1 / val))
-    if store.manifest.num_groups < number_of:
-        raise ValueError(f"{store.manifest.num_groups} groups for {number_of} folds")
-    dealer = StratifiedGroupKFold(n_splits=number_of, shuffle=True, random_state=seed)
-    rows_N, folds_N = np.arange(len(store)), np.zeros(len(store), np.int64)
-    for number, (_, held) in enumerate(dealer.split(rows_N, store.labels_N, store.groups_N)):
-        folds_N[held] = number
-    return folds_N
-
-
-def _num_sites(store: Store, folds: int) -> int:
-    """Return the number of sites, which is that of the folds.
-
-    Raises:
-        DataError: Sites are unknown, too few or too many, or another number of folds was asked for.
-    """
-    if store.sites_N is None:
-        remedy = "pack with --groups CSV (id,wsi,site)"
-        raise DataError(store.path, "found no sites, wanted the site of each patch", remedy)
-    found = len(set(store.sites_N.tolist()))
-    if not 2 <= found <= len(DIGITS):
-        problem = f"found {found} sites, wanted 2 to {len(DIGITS)} to leave one out at a time"
-        raise DataError(store.path, problem, "use --kind group")
-    if folds not in (0, found):
-        problem = f"found {folds} folds for {found} sites, wanted a fold for each site"
-        raise DataError("--folds", problem, "leave it out with --kind site")
-    return found
-
-
-def _deal_sites(store: Store, _val: float, _folds: int, _seed: int) -> np.ndarray:
-    """Fold of each row: the place of its site among their names."""
-    assert store.sites_N is not None
-    return np.unique(store.sites_N.astype(str), return_inverse=True)[1].astype(np.int64)
-
-
 def _document(
-    store: Store, kind: Kind, seed: int, val: float, *, fold: int, folds_N: np.ndarray, single: bool = False
+    store: Store,
+    kind: Kind,
+    seed: int,
+    shares: Mapping[str, float],
+    *,
+    fold: int,
+    folds_N: np.ndarray,
+    single: bool = False,
 ) -> SplitDocument:
     codes_N = np.where(folds_N == fold, ord("v"), ord("t")).astype(np.uint8)
-    codes_N[folds_N < 0] = ord("-")
-    document = _from_codes(store, kind, codes_N, seed=seed, val=val)
+    codes_N[folds_N == LEFT_OUT], codes_N[folds_N == TEST] = ord("-"), ord(CODES[Split.TEST])
+    document = _from_codes(store, kind, codes_N, seed=seed, **shares)
     if single:
         return document
-    digits = "".join(DIGITS[number] if number >= 0 else "-" for number in folds_N.tolist())
+    letters = {number: letter for letter, number in NUMBERS.items()}
+    digits = "".join(letters[number] for number in folds_N.tolist())
     return document.model_copy(update={"fold": fold, "num_folds": int(folds_N.max()) + 1, "folds": digits})
 
 
-def _from_codes(store: Store, kind: Kind, codes_N: np.ndarray, *, seed: int, val: float) -> SplitDocument:
+def _from_codes(
+    store: Store, kind: Kind, codes_N: np.ndarray, *, seed: int, val: float, test: float = 0.0
+) -> SplitDocument:
     train_N = codes_N == ord("t")
     pixels = store.manifest.patch_shape[0] * store.manifest.patch_shape[1]
     mean_3, std_3 = channel_moments(store.sums_N3[train_N], store.squares_N3[train_N], pixels)
@@ -283,6 +256,7 @@ def _from_codes(store: Store, kind: Kind, codes_N: np.ndarray, *, seed: int, val
         kind=kind,
         seed=seed,
         val=val,
+        test=test,
         fold=0,
         num_folds=0,
         mean_3=mean_3,

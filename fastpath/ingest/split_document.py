@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fastpath.errors import StoreError
-from fastpath.ingest.draw import stratified_draw
+from fastpath.ingest.draw import stratified_parts
 from fastpath.ingest.sources.pcam import official_parts
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store
@@ -20,6 +20,10 @@ from fastpath.types import Split
 Kind = Literal["random", "group", "site", "csv", "official"]
 CODES = {Split.TRAIN: "t", Split.VAL: "v", Split.TEST: "s"}
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+LEFT_OUT, TEST = -1, -2
+"""In place of a row's fold."""
+NUMBERS = {digit: number for number, digit in enumerate(DIGITS)} | {"-": LEFT_OUT, "+": TEST}
+"""Of the letters of `SplitDocument.folds`."""
 _OTHER_BYTES = 1 << 16  # of a document, at most, besides a character or two a row
 
 
@@ -36,6 +40,8 @@ class SplitDocument(fmt.Strict):
     """Seed of the deal."""
     val: fmt.Share
     """Share of patches asked for as validation."""
+    test: fmt.Share = 0.0
+    """Share of patches asked for as test."""
     fold: Annotated[int, Field(ge=0, lt=len(DIGITS))]
     """Which of `folds` is validation; 0 where there are none."""
     num_folds: Annotated[int, Field(ge=0, le=len(DIGITS))]
@@ -47,7 +53,7 @@ class SplitDocument(fmt.Strict):
     rows: str
     """A character a row: t train, v validation, s test, - left out."""
     folds: str
-    """A base-36 digit a row: its fold; - left out. Empty where there are no folds."""
+    """A base-36 digit a row: its fold; + test, - left out. Empty where there are no folds."""
 
     @model_validator(mode="after")
     def _consistent(self) -> SplitDocument:
@@ -55,7 +61,7 @@ class SplitDocument(fmt.Strict):
         if strange := set(self.rows) - {*CODES.values(), "-"}:
             raise ValueError(f"found rows of {min(strange)!r}, wanted t, v, s or -")
         digits = set(self.folds)
-        if strange := digits - {*DIGITS[: self.num_folds], "-"}:
+        if strange := digits - {*DIGITS[: self.num_folds], "+", "-"}:
             raise ValueError(f"found fold {min(strange)!r} of {self.num_folds}")
         if bool(self.folds) != bool(self.num_folds) or self.fold >= max(self.num_folds, 1):
             raise ValueError(f"found fold {self.fold} of {self.num_folds}")
@@ -66,7 +72,8 @@ class SplitDocument(fmt.Strict):
 
 def _as_codes(fold: int) -> dict[int, str]:
     """Return what turns digits of folds into codes of rows."""
-    return {ord(digit): CODES[Split.VAL if number == fold else Split.TRAIN] for number, digit in enumerate(DIGITS)}
+    codes = {digit: CODES[Split.VAL if number == fold else Split.TRAIN] for number, digit in enumerate(DIGITS)}
+    return str.maketrans(codes | {"+": CODES[Split.TEST]})
 
 
 def read_document(store: Store) -> SplitDocument:
@@ -110,7 +117,9 @@ def wrong_in_split(store: Store) -> str:
     if document.kind == "random" and not document.num_folds:
         wanted_N = np.full(len(store), ord(CODES[Split.TRAIN]), np.uint8)
         try:
-            wanted_N[stratified_draw(store.labels_N, document.val, document.seed)] = ord(CODES[Split.VAL])
+            drawn = stratified_parts(store.labels_N, document.test, document.val, document.seed)
+            for part, rows in zip((Split.TEST, Split.VAL), drawn, strict=True):
+                wanted_N[rows] = ord(CODES[part])
         except ValueError as error:
             return f"cannot have been drawn ({error})"
         if (wanted_N != codes_N).any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +28,16 @@ class SplitResult:
         fold: The fold that is validation.
         num_train: Training patches.
         num_val: Validation patches.
-        num_test: Test patches, of a division given as a table.
+        num_test: Test patches: neither trained nor validated on.
         positive_train: Share of positives among training patches.
         positive_val: Share of positives among validation patches.
+        positive_test: Share of positives among test patches.
         groups_train: Groups with training patches, 0 where unknown.
         groups_val: Groups with validation patches, 0 where unknown.
+        groups_test: Groups with test patches, 0 where unknown.
         share_val: Share of patches that is validation.
-        notice: What a score of this division cannot be trusted for, or how far off the wanted share it is; empty
+        share_test: Share of patches that is test.
+        notice: What a score of this division cannot be trusted for, or how far off the wanted shares it is; empty
             where all is well.
     """
 
@@ -47,9 +51,12 @@ class SplitResult:
     num_test: int
     positive_train: float
     positive_val: float
+    positive_test: float
     groups_train: int
     groups_val: int
+    groups_test: int
     share_val: float
+    share_test: float
     notice: str
 
 
@@ -58,6 +65,7 @@ def run(
     *,
     kind: Kind | None = None,
     val: float = 0.2,
+    test: float = 0.0,
     folds: int = 0,
     fold: int = 0,
     seed: int = 42,
@@ -69,6 +77,7 @@ def run(
         path: The store.
         kind: `random`, `group`, `site`, `csv` or `official`; None chooses `group` where slides are known.
         val: Share of patches for validation.
+        test: Share of patches to keep apart as a test split.
         folds: Number of folds, 0 for one division.
         fold: The fold that is validation.
         seed: Decides the deal.
@@ -81,14 +90,16 @@ def run(
     store = open_store(path)
     if table is not None:
         return _count(store, write_split_from_csv(store, table))
-    written = write_split(store, kind, val=val, folds=folds, fold=fold, seed=seed)
-    return _count(store, written, val=0.0 if folds or kind in ("official", "site") else val)
+    written = write_split(store, kind, val=val, test=test, folds=folds, fold=fold, seed=seed)
+    return _count(store, written, val=0.0 if folds or kind in ("official", "site") else val, test=test)
 
 
-def _count(store: Store, table: SplitTable, val: float = 0.0) -> SplitResult:
-    """Count a division; `val` is the share of validation that was asked for, 0 where none was."""
+def _count(store: Store, table: SplitTable, val: float = 0.0, test: float = 0.0) -> SplitResult:
+    """Count a division; `val` and `test` are the shares that were asked for, 0 where none was."""
     rows = {part: table.rows(part) for part in Split}
-    share = len(rows[Split.VAL]) / len(store)
+    shares = {part: len(rows[part]) / len(store) for part in Split}
+    off = _off_notice({"validation": (shares[Split.VAL], val), "test": (shares[Split.TEST], test)})
+    leaks = [leak_notice(store, table, part) for part in (Split.VAL, Split.TEST) if len(rows[part])]
     groups = {part: 0 if store.groups_N is None else len(set(store.groups_N[rows[part]])) for part in Split}
     return SplitResult(
         store=store.path,
@@ -101,18 +112,24 @@ def _count(store: Store, table: SplitTable, val: float = 0.0) -> SplitResult:
         num_test=len(rows[Split.TEST]),
         positive_train=_share(store.labels_N[rows[Split.TRAIN]]),
         positive_val=_share(store.labels_N[rows[Split.VAL]]),
+        positive_test=_share(store.labels_N[rows[Split.TEST]]),
         groups_train=groups[Split.TRAIN],
         groups_val=groups[Split.VAL],
-        share_val=share,
-        notice="; ".join(filter(None, [_off_notice(share, val), leak_notice(store, table)])),
+        groups_test=groups[Split.TEST],
+        share_val=shares[Split.VAL],
+        share_test=shares[Split.TEST],
+        notice="; ".join(filter(None, [off, *leaks[:1]])),
     )
 
 
-def _off_notice(share: float, val: float) -> str:
-    """Say so where whole groups could not be dealt to the share that was asked for."""
-    if not val or abs(share - val) <= SHARE_TOLERANCE:
-        return ""
-    return f"validation holds {share:.1%} of the patches, not {val:.1%}: groups are dealt whole, in equal folds"
+def _off_notice(parts: Mapping[str, tuple[float, float]]) -> str:
+    """Say so where whole groups could not be dealt to the shares that were asked for: found and wanted, 0 for none."""
+    off = [
+        f"{name} holds {found:.1%} of the patches, not {wanted:.1%}"
+        for name, (found, wanted) in parts.items()
+        if wanted and abs(found - wanted) > SHARE_TOLERANCE
+    ]
+    return f"{' and '.join(off)}: groups are dealt whole, in equal folds" if off else ""
 
 
 def _share(labels_N: np.ndarray) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sklearn.model_selection import train_test_split
 from fastpath.errors import DataError, StoreError
 from fastpath.ingest.draw import stratified_draw
 from fastpath.ingest.split import leak_notice, read_split, write_split, write_split_from_csv
+from fastpath.ingest.split_document import wrong_in_split
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
 from fastpath.types import Split
@@ -164,3 +166,59 @@ def test_dealing_gives_what_is_written_and_writes_nothing(kaggle_folder: Path, t
         np.testing.assert_array_equal(dealt.codes_N, written.codes_N)
         assert (dealt.kind, dealt.num_folds, dealt.mean_3) == (written.kind, written.num_folds, written.mean_3)
         (store.path / "split.json").write_bytes(before)
+
+
+@pytest.mark.parametrize("kind", ["random", "group"])
+@pytest.mark.parametrize("folds", [0, 3])
+def test_a_test_share_is_kept_apart_whatever_else_is_dealt(store: Store, kind: Any, folds: int) -> None:
+    dealt = [
+        write_split(store, kind, test=0.2, val=val, folds=folds, fold=fold)
+        for val, fold in ((0.2, 0), (0.3, 2 if folds else 0))
+    ]
+    test_rows = [table.rows(Split.TEST).tolist() for table in dealt]
+    assert test_rows[0] == test_rows[1]
+    assert len(test_rows[0]) == pytest.approx(0.2 * len(store), abs=4)
+    assert len(set(store.labels_N[test_rows[0]])) == 2
+    assert wrong_in_split(store) == ""
+    tables = [read_split(store, fold) for fold in range(folds)] or dealt[:1]
+    for table in tables:
+        parts = [set(table.rows(part).tolist()) for part in Split]
+        assert all(parts)
+        assert sum(map(len, parts)) == len(set().union(*parts)) == len(store)
+        assert parts[2] == set(test_rows[0])
+        slides = [set(store.groups_N[sorted(part)]) for part in parts]
+        assert kind == "random" or not (slides[0] & slides[2] or slides[1] & slides[2])
+        assert bool(leak_notice(store, table, Split.TEST)) == (kind == "random")
+    if folds:
+        held = np.concatenate([table.rows(Split.VAL) for table in tables])
+        assert sorted([*held, *test_rows[0]]) == list(range(len(store)))
+
+
+def test_a_random_test_share_is_that_of_scikit_learn(store: Store) -> None:
+    table, rows_N = write_split(store, "random", test=0.25, val=0.25, seed=4), np.arange(len(store))
+    rest, test = train_test_split(rows_N, test_size=0.25, stratify=store.labels_N, random_state=4)
+    assert set(table.rows(Split.TEST)) == set(test)
+    rest = np.sort(rest)
+    train, val = train_test_split(rest, test_size=1 / 3, stratify=store.labels_N[rest], random_state=4)
+    assert (set(table.rows(Split.TRAIN)), set(table.rows(Split.VAL))) == (set(train), set(val))
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"kind": "official", "test": 0.1}, "found a test share of 0.1, wanted PatchCamelyon's own"),
+        ({"kind": "group", "test": 0.05}, "6 groups for 20 folds"),
+        ({"kind": "random", "test": 0.5, "val": 0.5}, "--val, --test: found 0.5 and 0.5; leave patches"),
+    ],
+)
+def test_a_test_share_that_cannot_be_kept_is_refused(store: Store, how: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        write_split(store, **how)
+
+
+def test_shares_that_whole_slides_cannot_have_are_told(store: Store) -> None:
+    found = split.run(store.path, kind="group", test=0.25, val=0.3)
+    assert found.num_train + found.num_val + found.num_test == len(store)
+    assert found.groups_train + found.groups_val + found.groups_test == 6
+    assert "test holds" in found.notice
+    assert found.share_test == found.num_test / len(store)

@@ -21,6 +21,11 @@ from fastpath.errors import UsageError
     "PatchCamelyon's own. Default: group where slides are known.",
 )
 @click.option("--val", type=options.Number(0, 1, min_open=True, max_open=True), default=0.2, show_default=True)
+@click.option(
+    "--test",
+    type=options.Number(0, 1, min_open=True, max_open=True),
+    help="Keep this share apart, whole slides where they are known, for 'evaluate --split test'. Default: none.",
+)
 @click.option("--folds", type=click.IntRange(2, 36), help="Deal this many folds in place of one division.")
 @click.option("--fold", type=click.IntRange(0, 35), default=0, show_default=True, help="The fold that is validation.")
 @click.option("--from", "table", type=options.PATH, help="CSV of id,split (train, val, test) for --kind csv.")
@@ -30,6 +35,7 @@ def command(
     store: Path,
     kind: Literal["random", "group", "site", "csv", "official"] | None,
     val: float,
+    test: float | None,
     folds: int | None,
     fold: int,
     table: Path | None,
@@ -39,15 +45,25 @@ def command(
 ) -> None:
     """Divide a store into training and validation, and keep the division in the store.
 
+    The validation split chooses the best epoch, and settings where they are compared: figures on it are optimistic. A
+    test split has no say in either.
+
     \b
-    Example:  fastpath split store --kind group --folds 5 --fold 2
+    Example:  fastpath split store --test 0.1
+              fastpath split store --kind group --folds 5 --fold 2
     """  # noqa: D301
     from fastpath.workflows import split
 
     if (kind == "csv") != (table is not None):
         found = "no table" if table is None else f"--kind {kind}"
         raise UsageError("--from", f"found {found}, wanted --kind csv and --from CSV together", "give both or neither")
-    division = split.run(store, kind=kind, val=val, folds=folds or 0, fold=fold, seed=seed, table=table)
+    if table is not None and test is not None:
+        raise UsageError(
+            "--test", f"found {test:g} with --kind csv, whose table names the test patches", "leave it out"
+        )
+    division = split.run(
+        store, kind=kind, val=val, test=test or 0.0, folds=folds or 0, fold=fold, seed=seed, table=table
+    )
     if division.notice and verbosity >= 0:
         render.notice(division.notice)
     values = dataclasses.asdict(division) | {"store": str(division.store)}
