@@ -42,7 +42,7 @@ def test_a_set_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
 
 
 def _kill_at(number: int) -> None:
-    """Let this process kill itself before its so manieth rename, removal or sync."""
+    """Let this process kill itself before its n-th rename, removal or sync, n being `number`."""
     left = number
     for name in ("fsync", "replace", "unlink", "mkdir", "rmdir"):
         plain = getattr(os, name)
