@@ -31,6 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
     OpenMP's threads wait asleep: awake, those of one test's small operations keep a core from the other worker's test.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    for name in ("CI", "BUILD_NUMBER"):  # where set, pytest shows what differs to the last byte: of pictures, in hours
+        os.environ.pop(name, None)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would each compile fastpath anew
     os.environ[BFLOAT16] = config.getoption("--bfloat16")
     others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", str(STAND_IN))]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import xxhash
 
+from fastpath import arrow_files
 from fastpath.errors import StoreError
 from fastpath.files import open_regular
 from fastpath.shards import format as fmt
@@ -73,7 +74,8 @@ class Index:
 
         try:
             # read_table would import pandas, which takes a while
-            yield pq.ParquetFile(file, read_dictionary=list(dictionary))
+            with arrow_files.of_file(file) as content:
+                yield pq.ParquetFile(content, read_dictionary=list(dictionary))
         except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
             raise self._wrong(f"cannot be read ({str(error).splitlines()[0][:200]})") from None
 

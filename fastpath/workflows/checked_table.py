@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from fastpath import arrow_files
+
 CHECKSUM = b"fastpath_checksum"
 BYTES_MAX = 4 << 30
 ROWS_MAX = 50_000_000  # twenty times the patches of 64 GB; what few bytes can claim by repeating one
@@ -30,7 +32,7 @@ def check(content: bytes) -> None:
     """Refuse a Parquet file that claims more than memory holds, or whose checksum is another."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(io.BytesIO(content)) as file:
+    with pq.ParquetFile(arrow_files.of_bytes(content)) as file:
         about = file.metadata
         unpacked = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
         if about.num_rows > ROWS_MAX or unpacked > BYTES_MAX:

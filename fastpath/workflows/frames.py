@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastpath import arrow_files
 from fastpath.errors import DataError
 from fastpath.files import read_regular
 from fastpath.text import brief, from_cell, to_csv
@@ -52,7 +53,7 @@ def parse(content: bytes, path: Path) -> pd.DataFrame:
 
     if path.suffix != ".csv":
         checked_table.check(content)
-        return pd.read_parquet(io.BytesIO(content))
+        return pd.read_parquet(arrow_files.of_bytes(content))
     names = pd.read_csv(io.BytesIO(content), nrows=0).columns
     missing = {name: _MISSING for name in names if name not in TEXTS}
     types = dict.fromkeys(TEXTS, "object")

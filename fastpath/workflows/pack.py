@@ -259,8 +259,9 @@ def _fill(jobs: Sequence[ShardJob], done: int, workers: int, engine: Executor | 
     total = done + sum(len(job.names) for job in jobs)
     if advance:
         advance(done, total)
-    # The index will need it, and while workers fill shards this process has nothing to do.
-    threading.Thread(target=importlib.import_module, args=("pyarrow.parquet",), daemon=True).start()
+    # The index will need it, and while workers fill shards this process has nothing to do. Python waits for the thread
+    # before it ends: one that it cut off amid a C++ library would abort the process.
+    threading.Thread(target=importlib.import_module, args=("pyarrow.parquet",)).start()
     with contextlib.closing(run_jobs(fill_shard, jobs, workers=workers, engine=engine)) as ends:
         for _, count in ends:
             done += count

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastpath import arrow_files
 from fastpath.errors import DataError
 from fastpath.files import open_regular
 from fastpath.ingest.sources.opened import is_parquet, text_lines
@@ -168,8 +169,8 @@ def _opened(path: Path) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
-        with open_regular(path, follow=True, kind=DataError) as content, pq.ParquetFile(content) as file:
-            yield file
+        with open_regular(path, follow=True, kind=DataError) as content, arrow_files.of_file(content) as native:
+            yield pq.ParquetFile(native)
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise DataError(path, f"cannot be read as Parquet ({brief(error, 200)})", "write it again") from None
 
