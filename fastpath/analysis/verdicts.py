@@ -96,6 +96,71 @@ def where_it_looks(centre_over_ring: Interval, ring: Interval, sampled: Sampled)
     return Verdict(about, "centre", False, f"{text} ({numbers}{sampled.optimistic})")
 
 
+def ranking(auc: Interval, sampled: Sampled) -> Verdict:
+    """Tell what an AUC says of how well tumour and normal are told apart.
+
+    The rule: an interval that holds 0.5 is chance, one wholly below 0.5 says that something is the wrong way round, and
+    one wider than `WIDE` does not tell how good the ranking is. A perfect AUC has no interval and decides nothing.
+
+    Args:
+        auc: With its interval.
+        sampled: How the patches were sampled.
+    """
+    about, numbers = "how well tumour and normal are told apart", f"AUC {told(auc)}"
+    if not sampled.decides:
+        few = f"patches are of {sampled.num_slides} of the at least {MIN_SLIDES} slides wanted"
+        return Verdict(about, "undecided", True, f"not told by so few slides: {few} ({numbers})")
+    if not (math.isfinite(auc.low) and math.isfinite(auc.high)):
+        return Verdict(about, "undecided", True, f"not told by these patches ({numbers})")
+    if auc.high < 0.5:
+        text = f"worse than by chance, so labels or scores may be the wrong way round ({numbers}{sampled.optimistic})"
+        return Verdict(about, "reversed", True, text)
+    if auc.low <= 0.5:
+        return Verdict(about, "chance", True, f"no better than chance may do ({numbers}{sampled.optimistic})")
+    if auc.high - auc.low > WIDE:
+        text = f"better than by chance, but how much better is not told: the interval is wider than {WIDE}"
+        return Verdict(about, "imprecise", True, f"{text} ({numbers}{sampled.optimistic})")
+    return Verdict(about, "better than chance", False, f"better than by chance ({numbers}{sampled.optimistic})")
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """A share that a threshold was chosen to reach, and what it reaches on patches that did not choose it.
+
+    Attributes:
+        name: Of the operating point.
+        wanted: The share.
+        reached: The same on other patches, with its interval.
+    """
+
+    name: str
+    wanted: float
+    reached: Interval
+
+
+def aims(found: Sequence[Aim], sampled: Sampled) -> Verdict:
+    """Tell which operating points keep what they were chosen for, on patches that did not choose them.
+
+    The rule: missed where the interval lies below the aim, kept where it does not reach below it, and open between.
+
+    Args:
+        found: Points with an aim; one at least.
+        sampled: How the other patches were sampled.
+    """
+    phrases, findings = [], []
+    for one in found:
+        finding = "open"
+        if sampled.decides and one.reached.high < one.wanted:
+            finding = "missed"
+        elif sampled.decides and one.reached.low >= one.wanted:
+            finding = "kept"
+        findings.append(finding)
+        phrases.append(f"'{one.name}' {finding} ({told(one.reached)})")
+    worst = next(word for word in ("missed", "open", "kept") if word in findings)
+    text = f"on patches that did not choose the thresholds: {', '.join(phrases)}{sampled.optimistic}"
+    return Verdict("whether thresholds keep their aim", worst, worst != "kept", text)
+
+
 def suspects(num: int, num_labelled: int, auc: float, overlap: Interval, *, out_of_fold: bool) -> Verdict:
     """Tell whether labels that a network contradicts may be left out of training unseen.
 

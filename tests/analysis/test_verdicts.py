@@ -10,7 +10,7 @@ import pytest
 from fastpath.analysis import verdicts
 from fastpath.analysis.appearance import LOOKS
 from fastpath.analysis.intervals import Interval
-from fastpath.analysis.verdicts import Outside, Sampled
+from fastpath.analysis.verdicts import Aim, Outside, Sampled
 
 CHANCE = (0.44, 0.56)
 
@@ -102,3 +102,45 @@ def test_few_slides_like_those_trained_on_are_called_foreign(between: float) -> 
     low, high = (np.quantile(drawn, end, axis=(0, 1)) for end in (tail, 1 - tail))
     anywhere = ((drawn < low) | (drawn > high)).any(axis=2).mean(axis=1)
     assert (anywhere >= verdicts.HALF).mean() <= verdicts.FALSE_ALARMS
+
+
+@pytest.mark.parametrize(
+    ("auc", "slides", "finding", "caution", "says"),
+    [
+        ((0.91, 0.87, 0.94), 12, "better than chance", False, "AUC 0.910, 95 % interval 0.870 to 0.940"),
+        ((0.91, 0.87, 0.94), 0, "better than chance", False, "slides are unknown, so the interval is optimistic"),
+        ((0.91, 0.87, 0.94), 3, "undecided", True, "patches are of 3 of the at least 5 slides wanted"),
+        ((0.85, 0.74, 0.92), 12, "imprecise", True, "the interval is wider than 0.1"),
+        ((0.55, 0.48, 0.62), 12, "chance", True, "no better than chance may do"),
+        ((0.30, 0.25, 0.36), 12, "reversed", True, "the wrong way round"),
+        ((1.0, math.nan, math.nan), 12, "undecided", True, "AUC 1.000, no interval"),
+    ],
+)
+def test_an_auc_is_told_as_far_as_its_interval_allows(
+    auc: tuple[float, float, float], slides: int, finding: str, caution: bool, says: str
+) -> None:
+    found = verdicts.ranking(Interval(*auc), Sampled(slides))
+    assert (found.finding, found.caution) == (finding, caution)
+    assert says in found.text
+
+
+KEPT, OPEN, MISSED = (0.97, 0.95, 0.99), (0.95, 0.92, 0.97), (0.90, 0.85, 0.94)
+
+
+@pytest.mark.parametrize(
+    ("reached", "slides", "finding", "says"),
+    [
+        ([KEPT], 8, "kept", "'sensitivity 95%' kept (0.970, 95 % interval 0.950 to 0.990)"),
+        ([KEPT, OPEN], 8, "open", "'sensitivity 95%' open (0.950, 95 % interval 0.920 to 0.970)"),
+        ([KEPT, OPEN, MISSED], 8, "missed", "'sensitivity 95%' missed (0.900"),
+        ([MISSED], 3, "open", "open"),
+        ([KEPT], 0, "kept", "optimistic"),
+        ([(1.0, math.nan, math.nan)], 8, "open", "no interval"),
+    ],
+)
+def test_a_threshold_that_misses_its_aim_elsewhere_is_told(
+    reached: list[tuple[float, float, float]], slides: int, finding: str, says: str
+) -> None:
+    found = verdicts.aims([Aim("sensitivity 95%", 0.95, Interval(*one)) for one in reached], Sampled(slides))
+    assert (found.finding, found.caution) == (finding, finding != "kept")
+    assert says in found.text
