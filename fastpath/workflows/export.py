@@ -25,7 +25,7 @@ from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store
 from fastpath.types import Split
 from fastpath.workflows import calibrated as calibrations
-from fastpath.workflows import model_card, output_place
+from fastpath.workflows import model_card, model_card_page, output_place
 from fastpath.workflows.export_formats import READERS, WRITERS, Compute
 from fastpath.workflows.inference import batches
 from fastpath.workflows.score_views import Tta
@@ -161,7 +161,7 @@ def run(
     facts, page = model_card.files(card)
     with FileSet(output.parent, facts.name) as written:
         written.write(output.name, content)
-        written.write(page.name, model_card.markdown(told).encode())
+        written.write(page.name, model_card_page.markdown(told).encode())
         written.write(facts.name, (json.dumps(told, indent=2) + "\n").encode())
     return result
 

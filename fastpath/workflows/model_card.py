@@ -10,8 +10,8 @@ from typing import Any
 from fastpath.config import Config
 from fastpath.errors import FastpathError
 from fastpath.files import read_regular
-from fastpath.ingest.split import leak_notice, read_split
 from fastpath.types import Split
+from fastpath.workflows import model_card_data, model_card_items
 from fastpath.workflows.trained import TrainedRun
 
 INTENDED_USE = (
@@ -19,7 +19,7 @@ INTENDED_USE = (
 )
 MEASURES = ("auc", "average_precision", "accuracy", "brier", "log_loss", "ece", "calibration_slope")
 _BYTES_MAX = 1 << 26
-UNMEASURED = "none: run 'fastpath evaluate' on the run, then export again"
+WORST_SLIDES = 5
 
 
 def files(card: Path) -> tuple[Path, Path]:
@@ -36,8 +36,8 @@ def describe(trained: TrainedRun, artefact: Mapping[str, Any], measured: Sequenc
         measured: From `evaluations`.
     """
     checkpoint, config = trained.checkpoint, trained.config
-    kind, notice = _split(trained)
-    return {
+    found = model_card_data.population(trained)
+    card: dict[str, Any] = {
         "intended_use": INTENDED_USE,
         "predicts": _prediction(checkpoint.patch_size_px),
         "classes": list(checkpoint.classes),
@@ -48,13 +48,18 @@ def describe(trained: TrainedRun, artefact: Mapping[str, Any], measured: Sequenc
         "data": {
             "store_fingerprint": checkpoint.store_fingerprint,
             "split_fingerprint": checkpoint.split_fingerprint,
-            "split_kind": kind,
-            "notice": notice,
+            "split_kind": found.get("split_kind", "unknown"),
+            "notice": found.get("unknown", found.get("leak", "")),
             "mean_3": list(checkpoint.mean_3),
             "std_3": list(checkpoint.std_3),
         },
+        "population": found,
+        "label_definition": model_card_data.label_definition(found, checkpoint.patch_size_px),
+        "selection": model_card_data.selection(trained),
         "training": {
             "epochs": checkpoint.epoch,
+            "pretrained": config.model.pretrained,
+            "sampling": config.data.sampling,
             "best_validation_auc": checkpoint.best_auc,
             "seed": config.seed,
             "config_fingerprint": Config.fingerprint(config),
@@ -62,6 +67,7 @@ def describe(trained: TrainedRun, artefact: Mapping[str, Any], measured: Sequenc
         "evaluations": list(measured),
         "software": dict(checkpoint.software),
     }
+    return card | {"reporting": model_card_items.checklist(card)}
 
 
 def evaluations(run_dir: Path) -> tuple[list[dict[str, Any]], str]:
@@ -77,7 +83,7 @@ def evaluations(run_dir: Path) -> tuple[list[dict[str, Any]], str]:
                 trained_on.append(folder.name)
             else:
                 found.append({"from": folder.name, **measured})
-        except (FastpathError, ValueError, TypeError, AttributeError, RecursionError):
+        except (FastpathError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             left_out.append(folder.name)
     told = []
     if left_out:
@@ -96,8 +102,38 @@ def _measured(path: Path) -> dict[str, Any]:
     values = json.loads(read_regular(path, bytes_max=_BYTES_MAX, follow=False))
     nested = {**values, **values.get("intervals", {})}
     measures = {name: _measure(nested[name]) for name in MEASURES if _known(nested.get(name))}
-    facts = {key: values[key] for key in ("split", "split_kind", "num_patches", "notices", "history") if key in values}
-    return {**facts, "measures": measures}
+    kept = ("split", "split_kind", "num_patches", "num_positive", "notices", "history", "resampling", "external")
+    return {
+        **{key: values[key] for key in kept if key in values},
+        "held": values.get("parts", {}).get("held"),
+        "measures": measures,
+        "thresholds": [_threshold(point) for point in values.get("operating_points", [])],
+        "failures": _failures(values, gallery=path.with_name("gallery.csv").is_file()),
+        "cautions": [one["text"] for one in values.get("verdicts", []) if one["caution"]],
+    }
+
+
+def _threshold(point: Mapping[str, Any]) -> dict[str, Any]:
+    measures = {name: dict(point[name]) for name in ("sensitivity", "specificity")}
+    return {"name": str(point["name"]), "probability": float(point["probability"]), **measures}
+
+
+def _failures(values: Mapping[str, Any], *, gallery: bool) -> dict[str, Any]:
+    """Return what went wrong at one threshold, and on which slides most; empty where an evaluation does not tell."""
+    counts = values.get("confusion")
+    if not counts:
+        return {}
+    slides = [{**one, "num_wrong": one["false_positive"] + one["false_negative"]} for one in values.get("slides", [])]
+    worst = sorted((one for one in slides if one["num_wrong"]), key=lambda one: -one["num_wrong"])[:WORST_SLIDES]
+    return {
+        "threshold": values["threshold"],
+        "false_negative": counts["false_negative"],
+        "num_tumour": counts["false_negative"] + counts["true_positive"],
+        "false_positive": counts["false_positive"],
+        "num_normal": counts["false_positive"] + counts["true_negative"],
+        "worst_slides": [{name: one[name] for name in ("slide", "num_patches", "num_wrong")} for one in worst],
+        "gallery": gallery,
+    }
 
 
 def _known(value: Any) -> bool:  # noqa: ANN401 (JSON)
@@ -116,44 +152,3 @@ def _measure(value: Any) -> dict[str, float]:  # noqa: ANN401 (JSON)
 def _prediction(patch_px: int) -> str:
     third = round(patch_px / 3)
     return f"whether the middle {third} by {third} pixels of a {patch_px} by {patch_px} patch hold the second class"
-
-
-def _split(trained: TrainedRun) -> tuple[str, str]:
-    """Return the kind of the split trained on and what makes it optimistic, where the store still tells."""
-    try:
-        store = trained.open_store()
-        table = read_split(store)
-    except FastpathError:
-        return "unknown", "the store is not at hand"
-    if store.fingerprint != trained.checkpoint.store_fingerprint:
-        return "unknown", "the store was packed anew since"
-    return str(table.kind), leak_notice(store, table) or ""
-
-
-def markdown(card: Mapping[str, Any]) -> str:
-    """Return a card as a page to read."""
-    lines = ["# Model card", "", f"**Intended use: {card['intended_use']}**", "", "| | |", "|---|---|"]
-    artefact, data, training = card["artefact"], card["data"], card["training"]
-    lines += [
-        f"| predicts | {card['predicts']} ({' / '.join(card['classes'])}) |",
-        f"| network | {card['network']}, input {card['image_size_px']} px |",
-        *(f"| {key.replace('_', ' ')} | {value} |" for key, value in artefact.items()),
-        f"| data | store {data['store_fingerprint']}, split {data['split_fingerprint']} |",
-        f"| split | {data['split_kind']}{'; ' + data['notice'] if data['notice'] else ''} |",
-        f"| training | {training['epochs']} epochs, seed {training['seed']}, "
-        f"best validation AUC {training['best_validation_auc']:.4f} |",
-        f"| software | {', '.join(f'{name} {version}' for name, version in card['software'].items())} |",
-        "",
-        "## Measured",
-        "",
-    ]
-    if not card["evaluations"]:
-        return "\n".join([*lines, UNMEASURED, ""])
-    for evaluation in card["evaluations"]:
-        lines += [f"{evaluation['from']}: {evaluation.get('num_patches', '?')} patches", ""]
-        lines += ["| measure | value | 95 % interval |", "|---|---|---|"]
-        for name, measure in evaluation["measures"].items():
-            interval = f"{measure['low']:.4f} to {measure['high']:.4f}" if "low" in measure else "not given"
-            lines.append(f"| {name.replace('_', ' ')} | {measure['value']:.4f} | {interval} |")
-        lines += ["", *(f"- {text}" for text in evaluation.get("notices", [])), ""]
-    return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import zipfile
@@ -18,10 +19,22 @@ from click.testing import CliRunner, Result
 from fastpath.cli.main import app
 from fastpath.config import parse
 from fastpath.errors import FastpathError, IntegrityError, UsageError
+from fastpath.ingest.split import read_split
 from fastpath.runtime import resolve
 from fastpath.shards.format import hash_file
 from fastpath.shards.reader import open_store
-from fastpath.workflows import export, export_formats, inference, model_card, pack, train
+from fastpath.types import Split
+from fastpath.workflows import (
+    evaluate,
+    export,
+    export_formats,
+    inference,
+    model_card,
+    model_card_items,
+    model_card_page,
+    pack,
+    train,
+)
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trained import open_run
 
@@ -169,9 +182,64 @@ def test_the_card_names_data_split_measures_and_use(run_dir: Path, tmp_path: Pat
     assert card["data"]["store_fingerprint"] == store.fingerprint
     assert card["data"]["split_kind"] == "group"
     assert card["evaluations"][0]["measures"] == {"auc": auc, "brier": {"value": 0.1}}
+    assert card["evaluations"][0]["thresholds"] == []
+    assert {item["reported"] for item in card["reporting"] if item["topic"] == "output and thresholds"} == {
+        model_card_items.NOT_REPORTED
+    }
     page = (tmp_path / "model.card.md").read_text()
     for text in ("Research only", store.fingerprint, "| auc | 0.9100 | 0.8800 to 0.9400 |", "slides are unknown"):
         assert text in page
+
+
+def test_the_card_tells_population_selection_thresholds_failures_and_what_is_not_reported(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run_dir, tmp_path / "run")
+    evaluated = evaluate.run(tmp_path / "run", resolve("cpu"), store_path=run_dir.parent / "store").facts
+    assert _invoke(tmp_path / "run", "-o", tmp_path / "model.ts", "--check", 0).exit_code == 0
+    card = json.loads((tmp_path / "model.card.json").read_text())
+    store = open_store(run_dir.parent / "store")
+    rows_N = read_split(store).rows(Split.TRAIN)
+    assert card["population"]["parts"]["trained on"] == {
+        "num_patches": len(rows_N),
+        "num_tumour": int(store.labels_N[rows_N].sum()),
+        "prevalence": pytest.approx(store.labels_N[rows_N].mean()),
+        "num_slides": len(set(store.groups_N[rows_N].tolist())) if store.groups_N is not None else None,
+    }
+    assert "the middle 32 by 32 of 96 by 96 pixels" in card["label_definition"]
+    assert card["selection"]["told"][0] == "no epoch was chosen"  # of one
+    (told,) = card["evaluations"]
+    assert [(one["name"], one["probability"]) for one in told["thresholds"]] == [
+        (one["name"], one["probability"]) for one in evaluated["operating_points"]
+    ]
+    assert told["failures"]["false_negative"] == evaluated["confusion"]["false_negative"]
+    assert told["failures"]["num_tumour"] == evaluated["num_positive"]
+    assert told["failures"]["gallery"]
+    reported = {item["topic"]: item["reported"] for item in card["reporting"]}
+    for topic in ("ethical approval", "funding", "who labelled, how qualified, with what tools"):
+        assert reported[topic] == model_card_items.NOT_REPORTED
+    for topic in (
+        "division of the data",
+        "output and thresholds",
+        "analysis of failures",
+        "performance with intervals",
+    ):
+        assert reported[topic] != model_card_items.NOT_REPORTED
+    page = (tmp_path / "model.card.md").read_text()
+    for heading in ("Population", "Selection", "Measured", "Thresholds", "Failures", "Reporting guidelines"):
+        assert f"## {heading}\n" in page
+    tables = [line for line in page.splitlines() if line.startswith("|")]
+    assert all(line.endswith("|") for line in tables)
+    assert page.count(model_card_items.NOT_REPORTED) > 10
+    assert "| funding | 18a | 42 | 30 | not reported |" in page
+
+
+def test_every_item_of_the_lists_names_its_number() -> None:
+    topics = [topic for topic, *_ in model_card_items.ITEMS]
+    assert len(set(topics)) == len(topics)
+    assert all(tripod or claim or stard for _, tripod, claim, stard, _ in model_card_items.ITEMS)
+    tripod = " ".join(numbers for _, numbers, *_ in model_card_items.ITEMS)
+    assert {int(number) for number in re.findall(r"\d+", tripod)} >= {1, *range(3, 24), *range(25, 28)}
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"intervals": []}', '{"auc": {"value": {}}, "intervals": 3}'])
@@ -208,7 +276,7 @@ def test_a_run_without_its_store_is_exported_unchecked(run_dir: Path, tmp_path: 
     card = json.loads((tmp_path / "model.card.json").read_text())
     assert card["data"]["split_kind"] == "unknown"
     assert card["evaluations"] == []
-    assert model_card.UNMEASURED in (tmp_path / "model.card.md").read_text()
+    assert model_card_page.UNMEASURED in (tmp_path / "model.card.md").read_text()
 
 
 @converts
