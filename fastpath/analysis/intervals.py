@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,11 +23,16 @@ Statistic = Callable[[Floats], Floats]
 LEVEL = 0.95
 REPLICATES = 1000
 FEWEST_REPLICATES = 300
+FEW_SLIDES = 10.0
+"""Where a class lies in what is worth fewer slides, intervals of Brier score, log loss and ECE may be too narrow (the
+record of benchmarks/suites/coverage)."""
+
 MIN_SLIDES = 5
 """With fewer slides than this, resampling them says nothing, and patches are resampled instead."""
 
 _BLOCK = 1 << 19  # weights in memory at once: small enough for the cache
 _EFFORT = 2e7  # weights in all, above which fewer replicates are drawn
+_LEAST_FREEDOM = 0.2  # of a class that one slide holds: not 0, so that the other class is heard
 _NOTHING = 1e-12  # an error below this is of rounding
 _BLOCKS_LEFT_OUT = 200  # groups of units left out in turn for the jackknife
 
@@ -87,28 +92,37 @@ class Units:
         kind: `slide` or `patch`.
         of_N: int64, the unit of each patch.
         num: Units.
+        positive_N: Which patches are positive, so that slides with few of a class count for little; None where unknown.
     """
 
     kind: Literal["slide", "patch"]
     of_N: NDArray[np.int64]
     num: int
+    positive_N: NDArray[np.bool_] | None = None
 
     def part(self, in_part_N: NDArray[np.bool_]) -> Units:
         """Return the units of some of the patches: of the same kind, however few they are."""
         found, of_M = np.unique(self.of_N[in_part_N], return_inverse=True)
-        return Units(self.kind, of_M.astype(np.int64), len(found))
+        positive_M = None if self.positive_N is None else self.positive_N[in_part_N]
+        return Units(self.kind, of_M.astype(np.int64), len(found), positive_M)
 
 
-def units_of(groups_N: NDArray[Any] | None, num_patches: int) -> Units:
+def units_of(groups_N: NDArray[Any] | None, num_patches: int, labels_N: NDArray[Any] | None = None) -> Units:
     """Return slides as units where there are at least `MIN_SLIDES`, patches otherwise.
 
     Ask it of a whole table, and its answer for a `part` of it: half of eight slides are four slides, not patches.
+
+    Args:
+        groups_N: Slides; None where unknown.
+        num_patches: N.
+        labels_N: 0 or 1, for measures that compare the classes.
     """
+    positive_N = None if labels_N is None else np.asarray(labels_N) == 1
     if groups_N is not None:
         found, of_N = np.unique(groups_N.astype(str), return_inverse=True)
         if len(found) >= MIN_SLIDES:
-            return Units("slide", of_N.astype(np.int64), len(found))
-    return Units("patch", np.arange(num_patches), num_patches)
+            return Units("slide", of_N.astype(np.int64), len(found), positive_N)
+    return Units("patch", np.arange(num_patches), num_patches, positive_N)
 
 
 def num_replicates(units: Units) -> int:
@@ -133,11 +147,13 @@ def bootstrap(
 def estimates(
     statistic: Statistic, units: Units, scales: Sequence[Scale], *, replicates: int | None = None, seed: int = 0
 ) -> list[Estimate]:
-    """Return an estimate for each measure: bias and spread from resamples of whole units, on the measure's own scale.
+    """Return an estimate for each measure from resamples of whole units, on the measure's own scale.
 
-    The centre is the estimate less the bias that resampling shows; the reach is Student's quantile for that many units
-    times the standard error. For slides the error is the larger of the bootstrap's and the jackknife's (CR3), since
-    few slides make the bootstrap too sure. How often such intervals cover the truth is in docs/evaluation.md.
+    Slides: the error is the jackknife's (CR3), leaving out a slide in turn; few slides make the bootstrap too sure.
+    Student's degrees of freedom are of the slides that hold each class, weighed by what each class adds to the error
+    (`_freedom`). Patches: the error is the bootstrap's and the centre is the value less the bias that it shows, as for
+    a measure that cannot be negative, whose bias is large. How often such intervals cover the truth is in
+    docs/evaluation.md.
 
     Args:
         statistic: Of weights, each patch's being how often its unit was drawn.
@@ -150,15 +166,17 @@ def estimates(
         One a measure; without an error where that, or the measure, is undefined: perfect separation has none.
     """
     value_M = statistic(np.ones((1, len(units.of_N))))[0]
-    count = replicates or num_replicates(units)
-    drawn_BM = np.concatenate([statistic(weights_BN) for weights_BN in resamples(units, count, seed)])
-    left_out_JM = np.empty((0, len(value_M)))
-    if units.kind == "slide":
-        left_out_JM = np.concatenate([statistic(weights_JN) for weights_JN in _leave_out(units)])
-    return [
-        _estimate(float(value), drawn_BM[:, at], left_out_JM[:, at], scales[at], units.num)
-        for at, value in enumerate(value_M)
-    ]
+    if units.kind == "patch" or "not negative" in scales:
+        count = replicates or num_replicates(units)
+        drawn_BM = np.concatenate([statistic(weights_BN) for weights_BN in resamples(units, count, seed)])
+    if units.kind == "patch":
+        return [_by_patch(float(value), drawn_BM[:, at], scales[at], units.num) for at, value in enumerate(value_M)]
+    left_out_JM = np.concatenate([statistic(weights_JN) for weights_JN in _leave_out(units)])
+    freedom_M, found = _freedom(statistic, units, value_M), []
+    for at, value in enumerate(value_M.tolist()):
+        one = _by_slide(value, left_out_JM[:, at], scales[at], float(freedom_M[at]))
+        found.append(_unbiased(one, drawn_BM[:, at]) if scales[at] == "not negative" else one)
+    return found
 
 
 def resamples(units: Units, replicates: int, seed: int) -> Iterator[Floats]:
@@ -172,43 +190,100 @@ def resamples(units: Units, replicates: int, seed: int) -> Iterator[Floats]:
         yield counts_BU[:, units.of_N].astype(np.float64)
 
 
-def _leave_out(units: Units) -> Iterator[Floats]:
-    """Yield weights that leave out one unit at a time, or one block of units where there are many."""
+def _leave_out(units: Units, of_N: NDArray[np.bool_] | None = None) -> Iterator[Floats]:
+    """Yield weights that leave out one unit at a time, or a block of units where they are many; of it, `of_N` only."""
     num_blocks = min(units.num, _BLOCKS_LEFT_OUT)
     # Dealt in turn, so that a block is not a stretch of the table.
     block_of_N = units.of_N % num_blocks
+    if of_N is not None:
+        block_of_N = np.where(of_N, block_of_N, -1)
     size = max(1, _BLOCK // len(block_of_N))
     for start in range(0, num_blocks, size):
         blocks = np.arange(start, min(start + size, num_blocks))
         yield (block_of_N[None, :] != blocks[:, None]).astype(np.float64)
 
 
-def _estimate(value: float, drawn_B: Floats, left_out_J: Floats, scale: Scale, num_units: int) -> Estimate:
-    forward, _ = _SCALES[scale]
+def effective_number(sizes_U: NDArray[Any]) -> float:
+    """Return how many units of equal size these are worth (Kish 1965): all of them where they are equal."""
+    total = float(sizes_U.sum())
+    return total**2 / float((np.asarray(sizes_U, np.float64) ** 2).sum()) if total else 0.0
+
+
+def worth_of_classes(units: Units) -> dict[str, float]:
+    """Return how many slides of equal size hold the tumour patches, and the normal ones, by `effective_number`."""
+    assert units.positive_N is not None
+    return {
+        name: effective_number(np.bincount(units.of_N[of_N], minlength=units.num))
+        for name, of_N in (("tumour", units.positive_N), ("normal", ~units.positive_N))
+    }
+
+
+def _freedom(statistic: Statistic, units: Units, value_M: Floats) -> Floats:
+    """Return the degrees of freedom of each measure's error by slide, 1 to slides - 1.
+
+    Welch and Satterthwaite's, of two parts: what it does to the measure to leave out the positives of a slide in turn,
+    and the negatives. Each part has as many slides as hold that class, by `effective_number`, less 1.
+    """
+    if units.positive_N is None:
+        return np.full(len(value_M), max(units.num - 1.0, 1.0))
+    parts_M, rest_M = np.zeros(len(value_M)), np.zeros(len(value_M))
+    for of_N in (units.positive_N, ~units.positive_N):
+        moved_JM = np.concatenate([statistic(weights_JN) for weights_JN in _leave_out(units, of_N)]) - value_M
+        part_M = np.nansum(np.where(np.isfinite(moved_JM), moved_JM, np.nan) ** 2, axis=0)
+        slides = effective_number(np.bincount(units.of_N[of_N], minlength=units.num))
+        parts_M, rest_M = parts_M + part_M, rest_M + part_M**2 / max(slides - 1, _LEAST_FREEDOM)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        freedom_M = np.nan_to_num(parts_M**2 / rest_M, nan=units.num - 1.0, posinf=units.num - 1.0)
+    found_M: Floats = np.clip(freedom_M, 1.0, max(units.num - 1.0, 1.0))
+    return found_M
+
+
+def _by_slide(value: float, left_out_J: Floats, scale: Scale, freedom: float) -> Estimate:
+    """Return an estimate with the jackknife's error; without one where the measure hangs on a single slide."""
+    forward, _, steepness = _SCALES[scale]
     with np.errstate(divide="ignore", invalid="ignore"):
-        centre = float(forward(np.float64(value)))
-        drawn_B, left_out_J = forward(drawn_B), forward(left_out_J)
-    drawn_B, left_out_J = drawn_B[np.isfinite(drawn_B)], left_out_J[np.isfinite(left_out_J)]
+        centre, moved_J = float(forward(np.float64(value))), forward(left_out_J)
+    if not math.isfinite(centre) or not np.isfinite(left_out_J).all() or len(left_out_J) < 2:
+        return Estimate(value, scale, math.nan, math.nan, math.nan)
+    if np.isfinite(moved_J).all():
+        error = math.sqrt(float(((moved_J - centre) ** 2).sum()))
+    else:  # without some slide classes are separated, which is infinitely far: by the delta method
+        error = math.sqrt(float(((left_out_J - value) ** 2).sum())) * steepness(value)
+    return Estimate(value, scale, centre, 0.0 if error < _NOTHING else error, freedom)
+
+
+def _by_patch(value: float, drawn_B: Floats, scale: Scale, num_units: int) -> Estimate:
+    forward = _SCALES[scale][0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre, drawn_B = float(forward(np.float64(value))), forward(drawn_B)
+    drawn_B = drawn_B[np.isfinite(drawn_B)]
     if not math.isfinite(centre) or len(drawn_B) < 2 or num_units < 2:
         return Estimate(value, scale, math.nan, math.nan, math.nan)
     error = float(drawn_B.std(ddof=1)) * math.sqrt(num_units / (num_units - 1))
-    error = max(error, math.sqrt(float(((left_out_J - centre) ** 2).sum())))
-    if error < _NOTHING:
-        return Estimate(value, scale, centre, 0.0, num_units - 1)
-    bias = float(drawn_B.mean()) - centre
+    found = Estimate(value, scale, centre, 0.0 if error < _NOTHING else error, num_units - 1)
+    return _unbiased(found, drawn_B)
+
+
+def _unbiased(found: Estimate, drawn_B: Floats) -> Estimate:
+    """Return an estimate less the bias that resamples show; they are on its scale."""
+    drawn_B = drawn_B[np.isfinite(drawn_B)]
+    if not found.error > 0 or not len(drawn_B):
+        return found
+    bias = float(drawn_B.mean()) - found.centre
     # The bias is an estimate too. Half of it as a further error matters to the ECE alone, whose bias is large.
-    return Estimate(value, scale, centre - bias, math.hypot(error, bias / 2), num_units - 1)
+    return replace(found, centre=found.centre - bias, error=math.hypot(found.error, bias / 2))
 
 
 def _positive_part(value: Any) -> Any:  # noqa: ANN401 (a number or an array of them)
     return np.maximum(value, 0.0)
 
 
-_SCALES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "logit": (metrics.logits, metrics.probabilities),
-    "log": (np.log, np.exp),
-    "plain": (np.asarray, np.asarray),
-    "not negative": (np.asarray, _positive_part),
+# To the scale, back from it, and how steep it is at a value.
+_SCALES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Callable[[float], float]]] = {
+    "logit": (metrics.logits, metrics.probabilities, lambda value: 1 / (value * (1 - value))),
+    "log": (np.log, np.exp, lambda value: 1 / value),
+    "plain": (np.asarray, np.asarray, lambda _value: 1.0),
+    "not negative": (np.asarray, _positive_part, lambda _value: 1.0),
 }
 
 
@@ -217,54 +292,3 @@ def critical(freedom: float, level: float) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, (1 + level) / 2))
-
-
-def proportion(hits_N: NDArray[Any], of_N: NDArray[Any], units: Units, level: float = LEVEL) -> Interval:
-    """Return the share of hits among some patches, with Wilson's interval for as many patches as they are worth.
-
-    Patches of one slide resemble each other, so n of them are worth n divided by the design effect: the variance of
-    the share between slides over that of independent patches (Korn and Graubard 1998; Dean and Pagano 2015). Where it
-    cannot be seen, because all or none are hits, a slide counts once. For patches as units this is Wilson's interval.
-
-    Args:
-        hits_N: Whether each patch is a hit; read where `of_N`.
-        of_N: Which patches are counted.
-        units: What was sampled.
-        level: Share of samples whose interval should cover the truth.
-    """
-    counted_N = np.asarray(of_N, bool)
-    size = int(counted_N.sum())
-    if not size:
-        return Interval(math.nan, math.nan, math.nan)
-    hits_U: Floats = np.bincount(units.of_N[counted_N], np.asarray(hits_N, np.float64)[counted_N], units.num).astype(
-        np.float64
-    )
-    sizes_U: Floats = np.bincount(units.of_N[counted_N], minlength=units.num).astype(np.float64)
-    share = float(hits_U.sum() / size)
-    if units.kind == "slide":
-        worth, present = _effective_size(hits_U, sizes_U, share)
-        quantile = critical(max(present - 1, 1), level)
-    else:
-        from scipy.special import ndtri
-
-        worth, quantile = float(size), float(ndtri((1 + level) / 2))
-    squared = quantile**2
-    centre = (share + squared / (2 * worth)) / (1 + squared / worth)
-    half = quantile / (1 + squared / worth) * math.sqrt(share * (1 - share) / worth + squared / (4 * worth**2))
-    return Interval(share, max(centre - half, 0.0), min(centre + half, 1.0))
-
-
-def _effective_size(hits_U: Floats, sizes_U: Floats, share: float) -> tuple[float, int]:
-    """Return how many independent patches these are worth, and the slides they are of.
-
-    At most their number, at least the slides. The variance is the jackknife's, leaving out a slide at a time.
-    """
-    there_U = sizes_U > 0
-    hits_U, sizes_U = hits_U[there_U], sizes_U[there_U]
-    present, size = len(sizes_U), float(sizes_U.sum())
-    if not 0.0 < share < 1.0 or present < 2:
-        return float(present), present
-    between = float((((hits_U.sum() - hits_U) / (size - sizes_U) - share) ** 2).sum())
-    if between <= 0.0:
-        return size, present
-    return float(np.clip(share * (1 - share) / between, min(present, size), size)), present

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis import metrics
-from fastpath.analysis.intervals import Interval, Units, proportion
+from fastpath.analysis.intervals import Interval, Units
 from fastpath.analysis.metrics import Confusion, Curve, Floats
+from fastpath.analysis.proportions import proportion
 
 MISS_COST = 10.0
 """How many false alarms a missed tumour is worth, unless told."""

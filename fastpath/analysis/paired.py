@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class PairedBootstrap:
+class PairedDifference:
     """The difference of two AUCs, with what resampling says of it.
 
     Attributes:
@@ -47,7 +47,7 @@ class Compared:
     """
 
     aucs: list[Estimate]
-    pairs: list[PairedBootstrap]
+    pairs: list[PairedDifference]
 
 
 def compare(
@@ -84,7 +84,7 @@ def compare(
     return Compared(found[: len(scores)], [_difference(one, units) for one in found[len(scores) :]])
 
 
-def bootstrap(
+def difference(
     labels_N: NDArray[Any],
     logits_a_N: NDArray[Any],
     logits_b_N: NDArray[Any],
@@ -92,18 +92,18 @@ def bootstrap(
     *,
     replicates: int | None = None,
     seed: int = 0,
-) -> PairedBootstrap:
+) -> PairedDifference:
     """Compare two scores; see `compare`."""
     logits_2N = np.stack([np.asarray(logits_a_N, np.float64), np.asarray(logits_b_N, np.float64)])
     return compare(labels_N, logits_2N, units, [(0, 1)], replicates=replicates, seed=seed).pairs[0]
 
 
-def _difference(found: Estimate, units: Units) -> PairedBootstrap:
+def _difference(found: Estimate, units: Units) -> PairedDifference:
     clustered = units.kind == "slide"
     if found.error == 0.0 and abs(found.value) < 1e-12:  # both rank every pair of classes alike
-        return PairedBootstrap(found.value, found.value, found.value, 1.0, units.num, clustered)
+        return PairedDifference(found.value, found.value, found.value, 1.0, units.num, clustered)
     ends = found.interval()
-    return PairedBootstrap(found.value, ends.low, ends.high, found.p_value(), units.num, clustered)
+    return PairedDifference(found.value, ends.low, ends.high, found.p_value(), units.num, clustered)
 
 
 def holm(p_values: list[float]) -> list[float]:

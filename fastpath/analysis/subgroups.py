@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis import agreement, intervals, metrics, weighted
-from fastpath.analysis.intervals import Interval, Units, proportion
+from fastpath.analysis.intervals import Interval, Units
+from fastpath.analysis.proportions import proportion
 
 Floats = NDArray[np.float64]
 Names = NDArray[np.object_]
@@ -97,7 +98,7 @@ def survey(
         seed: Decides the resamples.
     """
     labels_N, logits_N = np.asarray(labels_N), np.asarray(logits_N, np.float64)
-    units = intervals.units_of(groups_N, len(labels_N))
+    units = intervals.units_of(groups_N, len(labels_N), labels_N)
     parts = [(name, value, values_N == value) for name, values_N in columns.items() for value in _values(values_N)]
     found = [
         _judge(name, str(value), part_N, labels_N, logits_N, groups_N, units, threshold, seed)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from fastpath.analysis import delong, intervals, metrics, paired
 from fastpath.analysis.blocks import SIGNIFICANT
-from fastpath.analysis.paired import PairedBootstrap
+from fastpath.analysis.paired import PairedDifference
 
-Decider = Literal["paired bootstrap of slides", "paired bootstrap of patches", "nothing"]
+Decider = Literal["paired jackknife of slides", "paired bootstrap of patches", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Entry:
         model: The network.
         epoch: Epochs its weights were trained for.
         auc: On the validation patches.
-        standard_error: By the bootstrap of slides, or of patches where slides are unknown; NaN with too few slides.
+        standard_error: By slides, or by patches where slides are unknown; NaN with too few slides.
     """
 
     name: str
@@ -47,9 +47,9 @@ class Pair:
         second: Name.
         difference: Of their AUCs, not negative.
         delong_p: DeLong's paired test, which takes patches as independent; NaN where slides are known, and so are not.
-        low: Lower end of the 95 % interval of the difference, by the paired bootstrap; NaN with too few slides.
+        low: Lower end of the 95 % interval of the difference, as `intervals` gives it; NaN with too few slides.
         high: Its upper end.
-        bootstrap_p: By the paired bootstrap, whole slides drawn where they are known; NaN with too few slides.
+        p_value: Of the same test; NaN with too few slides.
         p_corrected: The same, corrected for all pairs (Holm).
         verdict: `better` where that is below 0.05; `too few slides` where nothing can be said.
     """
@@ -60,7 +60,7 @@ class Pair:
     delong_p: float
     low: float
     high: float
-    bootstrap_p: float
+    p_value: float
     p_corrected: float
     verdict: Literal["better", "not distinguishable", "too few slides"]
 
@@ -73,7 +73,7 @@ class CompareResult:
         runs: The best first.
         pairs: All of them, the largest difference first.
         num_patches: Validation patches.
-        num_groups: Slides that were drawn whole; 0 where patches were drawn.
+        num_groups: Slides that were left out in turn; 0 where patches were drawn.
         decided_by: What the verdicts rest on; `nothing` with fewer slides than `intervals.MIN_SLIDES`.
         optimistic: Whether patches were drawn as if independent, because slides are unknown.
         notices: What the reader of the numbers should know.
@@ -122,9 +122,9 @@ def compare(
     order = np.argsort([-metrics.roc_auc(labels_N, logits_N) for logits_N in logits_RN], kind="stable").tolist()
     places = list(itertools.combinations(order, 2))
     num_groups = 0 if groups_N is None else len(set(groups_N))
-    units = intervals.units_of(groups_N, len(labels_N))
+    units = intervals.units_of(groups_N, len(labels_N), labels_N)
     mute = num_groups > 0 and units.kind == "patch"  # patches of one slide are known not to be independent
-    by: Decider = "paired bootstrap of slides" if num_groups else "paired bootstrap of patches"
+    by: Decider = "paired jackknife of slides" if num_groups else "paired bootstrap of patches"
     found = paired.compare(labels_N, logits_RN, units, places)
     entries = [
         Entry(name, model, epoch, auc=one.value, standard_error=math.nan if mute else one.error)
@@ -149,7 +149,7 @@ def compare(
 
 
 def _pairs(
-    names: Sequence[tuple[str, str]], found: Sequence[PairedBootstrap], exact: Sequence[float], *, mute: bool
+    names: Sequence[tuple[str, str]], found: Sequence[PairedDifference], exact: Sequence[float], *, mute: bool
 ) -> list[Pair]:
     """Return the pairs with their verdicts; with neither interval nor p-value where there are too few slides."""
     undefined = math.nan
@@ -162,7 +162,7 @@ def _pairs(
             delong_p=by_patch,
             low=undefined if mute else one.low,
             high=undefined if mute else one.high,
-            bootstrap_p=p_value,
+            p_value=p_value,
             p_corrected=corrected,
             verdict="too few slides" if mute else "better" if corrected < SIGNIFICANT else "not distinguishable",
         )

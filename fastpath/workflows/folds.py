@@ -245,7 +245,7 @@ def _result(run_dir: Path, num_folds: int, frame: pd.DataFrame | None, notice: s
 def auc_interval(frame: pd.DataFrame) -> tuple[intervals.Interval, str]:
     """Return the AUC of a table of predictions with its interval, and what was resampled for it."""
     scores = weighted.prepare(frame["label"].to_numpy(), frame["logit"].to_numpy())
-    units = intervals.units_of(groups_of(frame), len(frame))
+    units = intervals.units_of(groups_of(frame), len(frame), frame["label"].to_numpy())
     found = intervals.bootstrap(lambda weights_BN: weighted.auc(scores, weights_BN)[:, None], units, ["logit"])
     return found[0], units.kind
 

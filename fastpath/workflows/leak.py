@@ -137,7 +137,7 @@ def difference(frames: Mapping[str, pd.DataFrame]) -> tuple[Sequence[intervals.I
     )
     cut = len(first)
     parts = [weighted.prepare(labels_N[at], logits_N[at]) for at in (slice(None, cut), slice(cut, None))]
-    units = intervals.units_of(groups_N, len(labels_N))
+    units = intervals.units_of(groups_N, len(labels_N), labels_N)
 
     def statistic(weights_BN: np.ndarray) -> np.ndarray:
         one_B, other_B = weighted.auc(parts[0], weights_BN[:, :cut]), weighted.auc(parts[1], weights_BN[:, cut:])

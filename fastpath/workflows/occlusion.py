@@ -129,7 +129,7 @@ def audit(
         report = _shifted(advance, number * len(rows_N))
         masked_N[hidden] = all_logits(run, model, masked, rows_N, runtime, report)
     num_slides = 0 if groups_N is None else len(set(groups_N.tolist()))
-    apart = paired.bootstrap(labels_N, masked_N["ring"], masked_N["centre"], units_of(groups_N, len(rows_N)))
+    apart = paired.difference(labels_N, masked_N["ring"], masked_N["centre"], units_of(groups_N, len(rows_N), labels_N))
     low, high = chance_band(labels_N, groups_N)
     red, green, blue = colour_3.tolist()
     return Audit(

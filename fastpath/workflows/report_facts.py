@@ -107,8 +107,8 @@ def _units(table: ScoredTable, part_N: NDArray[np.bool_]) -> Units:
     """Return what is resampled of some patches: the unit is that of all that are judged, however few a part holds."""
     if table.apart:
         groups_N = None if table.groups_N is None else table.groups_N[part_N]
-        return intervals.units_of(groups_N, int(part_N.sum()))
-    return intervals.units_of(table.groups_N, len(table)).part(part_N)
+        return intervals.units_of(groups_N, int(part_N.sum()), table.labels_N[part_N])
+    return intervals.units_of(table.groups_N, len(table), table.labels_N).part(part_N)
 
 
 def _headline(table: ScoredTable) -> dict[str, Any]:
@@ -150,16 +150,24 @@ def _delong(table: ScoredTable) -> dict[str, Any]:
 
 
 def _resampling(units: Units) -> dict[str, Any]:
-    by_slide = units.kind == "slide"
+    by_slide, narrow = units.kind == "slide", ""
+    note = "patches are resampled as if independent; patches of one slide are not, so intervals are optimistic"
+    if by_slide:
+        note = "whole slides are left out in turn, as they were sampled"
+        worth = intervals.worth_of_classes(units)
+        if min(worth.values()) < intervals.FEW_SLIDES:
+            rarer = min(worth, key=worth.__getitem__)
+            narrow = f"the {rarer} patches lie in what is worth {worth[rarer]:.1f} slides of equal size: intervals of "
+            narrow += "Brier score, log loss and calibration error may be too narrow"
     return {
         "unit": units.kind,
         "num_units": units.num,
+        "method": "jackknife" if by_slide else "bootstrap",
         "replicates": intervals.num_replicates(units),
         "level": intervals.LEVEL,
         "optimistic": not by_slide,
-        "note": "whole slides are resampled, as they were sampled"
-        if by_slide
-        else "patches are resampled as if independent; patches of one slide are not, so intervals are optimistic",
+        "note": note,
+        "too_narrow": narrow,
     }
 
 
@@ -266,7 +274,7 @@ def _tta(table: ScoredTable) -> dict[str, Any] | None:
         return None
     labels_N = table.labels_N
     units = _units(table, np.ones(len(table), bool))
-    gain = paired.bootstrap(labels_N, table.logits_N, table.plain_N, units)
+    gain = paired.difference(labels_N, table.logits_N, table.plain_N, units)
     wrong_N = (table.logits_N >= 0) != (labels_N == 1)
     risks = {
         "D4 spread": decision.risk_coverage(wrong_N, table.spread_N),

@@ -47,7 +47,7 @@ def chance(best_auc: float, best_run: Path, data: RunData, runtime: Runtime) -> 
     """
     rows_N, labels_N = data.val_rows_N, data.store.labels_N[data.val_rows_N]
     groups_N = None if data.store.groups_N is None else data.store.groups_N[rows_N]
-    units = intervals.units_of(groups_N, len(rows_N))
+    units = intervals.units_of(groups_N, len(rows_N), labels_N)
     if units.kind == "patch":
         num_positive = int((labels_N == 1).sum())
         return Chance(auc_error(best_auc, num_positive, len(labels_N) - num_positive), "patch", len(rows_N))

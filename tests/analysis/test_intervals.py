@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fastpath.analysis import intervals, weighted
+from fastpath.analysis.proportions import proportion
 
 Study = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any] | None]
 
@@ -70,14 +71,14 @@ def test_patches_that_come_in_copies_widen_the_interval() -> None:
 def test_a_share_of_patches_has_wilsons_interval(hits: int, more: int) -> None:
     size = hits + more
     hits_N = np.arange(size) < hits
-    found = intervals.proportion(hits_N, np.ones(size, bool), intervals.units_of(None, size))
+    found = proportion(hits_N, np.ones(size, bool), intervals.units_of(None, size))
     wanted = stats.binomtest(hits, size).proportion_ci(method="wilson")
     assert found.value == hits / size
     assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=1e-12)
 
 
 def test_a_share_of_nothing_is_undefined() -> None:
-    found = intervals.proportion(np.ones(3, bool), np.zeros(3, bool), intervals.units_of(None, 3))
+    found = proportion(np.ones(3, bool), np.zeros(3, bool), intervals.units_of(None, 3))
     assert np.isnan([found.value, found.low, found.high]).all()
 
 
@@ -86,6 +87,66 @@ def test_what_is_undefined_perfect_or_never_varies_has_no_ends(value: float, sca
     units = intervals.units_of(None, 9)
     found = intervals.bootstrap(lambda weights_BN: np.full((len(weights_BN), 1), value), units, [scale])[0]
     assert np.isnan([found.low, found.high]).all()
+
+
+def _auc_of(units: intervals.Units, noise_N: np.ndarray[Any, Any]) -> intervals.Statistic:
+    assert units.positive_N is not None
+    scores = weighted.prepare(units.positive_N, units.positive_N + noise_N)
+    return lambda weights_BN: weighted.auc(scores, weights_BN)[:, None]
+
+
+def _by_class(slides: int, with_positives: int) -> intervals.Units:
+    """Forty patches a slide, half of them positive in some slides and none in the others."""
+    of_N = np.repeat(np.arange(slides), 40)
+    labels_N = (of_N < with_positives) & (np.arange(40 * slides) % 2 == 0)
+    return intervals.units_of(of_N, len(of_N), labels_N)
+
+
+def test_slides_that_hold_the_rarer_class_decide_the_degrees_of_freedom() -> None:
+    rng = np.random.default_rng(0)
+    freedom = {}
+    for holds in (3, 12):
+        units = _by_class(12, holds)
+        statistic = _auc_of(units, rng.normal(size=len(units.of_N)))
+        freedom[holds] = intervals.estimates(statistic, units, ["logit"])[0].freedom
+    assert 2 <= freedom[3] < 6 < 10 < freedom[12] <= 11
+    values_N = rng.normal(size=len(units.of_N))
+    unknown = intervals.units_of(units.of_N, len(units.of_N))
+    assert intervals.estimates(_mean_of(values_N), unknown, ["plain"])[0].freedom == 11
+
+
+def test_the_interval_of_slide_means_is_students() -> None:
+    """Slides of equal size and no classes: the textbook's, with CR3's 1 in place of (slides - 1) / slides."""
+    means_U = np.random.default_rng(3).normal(size=9)
+    units = intervals.units_of(np.repeat(np.arange(9), 5), 45)
+    found = intervals.bootstrap(_mean_of(np.repeat(means_U, 5)), units, ["plain"])[0]
+    wanted = stats.ttest_1samp(means_U, 0).confidence_interval(0.95)
+    assert found.high - found.low == pytest.approx((wanted.high - wanted.low) * (9 / 8) ** 0.5)
+    assert found.high + found.low == pytest.approx(wanted.high + wanted.low)
+
+
+def test_a_measure_that_hangs_on_one_slide_has_no_interval() -> None:
+    units = _by_class(6, 1)
+    found = intervals.bootstrap(_auc_of(units, np.random.default_rng(0).normal(size=240)), units, ["logit"])[0]
+    assert 0 < found.value < 1
+    assert np.isnan([found.low, found.high]).all()
+
+
+def test_one_slide_with_all_the_errors_does_not_make_an_auc_sure() -> None:
+    """Without that slide classes are separated, which is infinitely far on the logit scale."""
+    units = _by_class(8, 8)
+    assert units.positive_N is not None
+    noise_N = np.arange(320) / 1e4 - np.where(units.of_N == 0, 3.0 * units.positive_N, 0.0)
+    found = intervals.bootstrap(_auc_of(units, noise_N), units, ["logit"])[0]
+    assert found.high - found.low > 0.3
+
+
+def test_a_share_of_slides_of_unequal_size_is_worth_few_slides() -> None:
+    of_N = np.repeat(np.arange(6), [500, 5, 5, 5, 5, 5])
+    found = proportion(np.ones(525, bool), np.ones(525, bool), intervals.units_of(of_N, 525))
+    assert found.low < 0.3  # one slide has nearly all
+    assert intervals.effective_number(np.array([500, 5, 5, 5, 5, 5])) == pytest.approx(1.1, abs=0.01)
+    assert intervals.effective_number(np.full(7, 3)) == pytest.approx(7)
 
 
 # --- coverage: how many of many simulated studies have the truth in their interval ---
@@ -123,7 +184,7 @@ def _coverage(num_studies: int, *, slides: int, replicates: int = 400, num: int 
     rng = np.random.default_rng(5)
     for study in range(num_studies):
         labels_N, logits_N, groups_N = _study(rng, num=num, slides=slides)
-        units, scores = intervals.units_of(groups_N, num), weighted.prepare(labels_N, logits_N)
+        units, scores = intervals.units_of(groups_N, num, labels_N), weighted.prepare(labels_N, logits_N)
 
         def statistic(weights_BN: np.ndarray[Any, Any], scores: weighted.Scores = scores) -> np.ndarray[Any, Any]:
             return weighted.measure(scores, weights_BN)
@@ -135,8 +196,8 @@ def _coverage(num_studies: int, *, slides: int, replicates: int = 400, num: int 
                 strict=True,
             )
         )
-        found["sensitivity"] = intervals.proportion(logits_N >= 0, labels_N == 1, units)
-        found["ppv"] = intervals.proportion(labels_N == 1, logits_N >= 0, units)
+        found["sensitivity"] = proportion(logits_N >= 0, labels_N == 1, units)
+        found["ppv"] = proportion(labels_N == 1, logits_N >= 0, units)
         for name, interval in found.items():
             covered[name] += interval.low <= truth[name] <= interval.high
     return {name: count / num_studies for name, count in covered.items()}

@@ -1,4 +1,4 @@
-"""The paired bootstrap: what it resamples, how often its interval holds the truth, and many comparisons at once."""
+"""Paired differences: how often its interval holds the truth, and many comparisons at once."""
 
 import math
 
@@ -30,12 +30,12 @@ def test_difference_is_that_of_the_aucs_and_the_error_delongs() -> None:
     a_N = np.round(labels_N + rng.normal(size=300), 1)  # with ties
     b_N = np.round(a_N + rng.normal(size=300), 1)
     units = units_of(None, 300)
-    found, exact = paired.bootstrap(labels_N, a_N, b_N, units, replicates=2000), delong.paired_test(labels_N, a_N, b_N)
+    found, exact = paired.difference(labels_N, a_N, b_N, units, replicates=2000), delong.paired_test(labels_N, a_N, b_N)
     assert found.difference == pytest.approx(roc_auc(labels_N, a_N) - roc_auc(labels_N, b_N))
     assert (found.high - found.low) / 2 / 1.96 == pytest.approx(exact.standard_error, rel=0.1)
     assert found.p_value == pytest.approx(exact.p_value, abs=0.02)
     assert not found.clustered
-    assert found == paired.bootstrap(labels_N, a_N, b_N, units, replicates=2000)  # a seed decides
+    assert found == paired.difference(labels_N, a_N, b_N, units, replicates=2000)  # a seed decides
 
 
 @pytest.mark.parametrize("num_groups", [8, 30])
@@ -48,7 +48,7 @@ def test_slides_drawn_whole_cover_the_truth_where_patches_do_not(num_groups: int
         labels_N = (rng.random(len(groups_N)) < 0.5).astype(int)
         a_N, b_N = two_scores(rng, labels_N, groups_N, slide_noise=1.5)
         for name, units in (("slides", units_of(groups_N, len(groups_N))), ("patches", units_of(None, len(groups_N)))):
-            found = paired.bootstrap(labels_N, a_N, b_N, units, replicates=120, seed=trial)
+            found = paired.difference(labels_N, a_N, b_N, units, replicates=120, seed=trial)
             held[name] += found.low <= 0 <= found.high
     error = math.sqrt(0.95 * 0.05 / trials)
     assert held["slides"] / trials > 0.95 - 3 * error
@@ -57,8 +57,8 @@ def test_slides_drawn_whole_cover_the_truth_where_patches_do_not(num_groups: int
 
 def test_one_slide_or_equal_scores_say_nothing_or_nothing_else() -> None:
     labels_N, logits_N = np.array([0, 0, 1, 1]), np.array([0.1, 0.7, 0.4, 0.9])
-    assert math.isnan(paired.bootstrap(labels_N, logits_N, -logits_N, Units("slide", np.zeros(4, int), 1)).p_value)
-    same = paired.bootstrap(labels_N, logits_N, logits_N, units_of(None, 4))
+    assert math.isnan(paired.difference(labels_N, logits_N, -logits_N, Units("slide", np.zeros(4, int), 1)).p_value)
+    same = paired.difference(labels_N, logits_N, logits_N, units_of(None, 4))
     assert (same.low, same.high, same.p_value) == (0.0, 0.0, 1.0)
 
 
@@ -72,7 +72,7 @@ def test_a_difference_is_what_the_intervals_of_any_measure_make_of_it() -> None:
     def statistic(weights_BN: np.ndarray) -> np.ndarray:
         return (weighted.auc(first, weights_BN) - weighted.auc(second, weights_BN))[:, None]
 
-    found, wanted = paired.bootstrap(labels_N, a_N, b_N, units), intervals.bootstrap(statistic, units, ["plain"])[0]
+    found, wanted = paired.difference(labels_N, a_N, b_N, units), intervals.bootstrap(statistic, units, ["plain"])[0]
     assert (found.difference, found.low, found.high) == pytest.approx((wanted.value, wanted.low, wanted.high))
     assert (found.p_value < 0.05) == (not found.low <= 0 <= found.high)
 

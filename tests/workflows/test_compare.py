@@ -79,7 +79,7 @@ def test_the_command_measures_all_runs_on_the_same_patches(
     exact = delong.paired_test(table.label, table[pair["first"]].to_numpy(), table[pair["second"]].to_numpy())
     assert pair["difference"] == pytest.approx(exact.difference)
     assert pair["verdict"] == "too few slides"  # they are two
-    assert [pair[name] for name in ("delong_p", "bootstrap_p", "p_corrected", "low", "high")] == [None] * 5
+    assert [pair[name] for name in ("delong_p", "p_value", "p_corrected", "low", "high")] == [None] * 5
     assert (values["num_groups"], values["decided_by"]) == (0, "nothing")
     assert [one["standard_error"] for one in values["runs"]] == [None, None]
     assert "found patches of 2 slides, wanted at least 5" in noted
@@ -145,15 +145,15 @@ def test_a_clear_difference_is_called_better_and_a_small_one_not() -> None:
         pair = verdicts[frozenset((other, "noise 2.0"))]
         assert (pair.first, pair.verdict) == (other, "better")
         assert 0 < pair.low < pair.difference < pair.high
-        assert pair.p_corrected >= pair.bootstrap_p
+        assert pair.p_corrected >= pair.p_value
         assert pair.delong_p < 0.001
 
 
 def test_slides_decide_where_there_are_enough() -> None:
     groups_N = np.array([f"slide {at % 10}" for at in range(400)], dtype=object)
     found = made_up([0.5, 2.0], groups_N)
-    assert (found.num_groups, found.decided_by) == (10, "paired bootstrap of slides")
-    assert found.pairs[0].p_corrected == found.pairs[0].bootstrap_p
+    assert (found.num_groups, found.decided_by) == (10, "paired jackknife of slides")
+    assert found.pairs[0].p_corrected == found.pairs[0].p_value
     assert not found.optimistic
     assert not found.notices
     assert np.isnan(found.pairs[0].delong_p)  # patches of known slides are not independent
@@ -174,7 +174,7 @@ def test_fewer_than_five_slides_give_no_verdict_however_far_scores_are_apart() -
     )
     pair = found.pairs[0]
     assert (pair.verdict, found.decided_by) == ("too few slides", "nothing")
-    assert np.isnan([pair.low, pair.high, pair.bootstrap_p, pair.p_corrected, pair.delong_p]).all()
+    assert np.isnan([pair.low, pair.high, pair.p_value, pair.p_corrected, pair.delong_p]).all()
     assert np.isnan([one.standard_error for one in found.runs]).all()
     assert "4 slides, wanted at least 5" in found.notices[0]
 

@@ -152,3 +152,14 @@ def test_a_share_of_few_slides_is_no_surer_than_these_slides() -> None:
     by_slide = judge(table, CHOICES).facts["operating_points"][0]["sensitivity"]
     by_patch = judge(replace(table, groups_N=None), CHOICES).facts["operating_points"][0]["sensitivity"]
     assert by_slide["high"] - by_slide["low"] > 3 * (by_patch["high"] - by_patch["low"])
+
+
+def test_tumour_in_few_slides_is_told_where_it_makes_intervals_too_narrow() -> None:
+    table = _table(num=600, num_slides=24)
+    assert table.groups_N is not None
+    assert not judge(table, CHOICES).facts["resampling"]["too_narrow"]
+    labels_N = np.where(np.isin(table.groups_N, ["s0", "s1", "s2", "s3"]), table.labels_N, 0).astype(np.int8)
+    few = report_table.divide(replace(table, labels_N=labels_N, calibrates_N=None), CHOICES.seed)[0]
+    told = judge(few, CHOICES).facts["resampling"]["too_narrow"]
+    assert told.startswith("the tumour patches lie in what is worth ")
+    assert "Brier score" in told

@@ -39,10 +39,10 @@ def command(
     config_path: Path | None,
     folds: int | None,
 ) -> None:
-    """Compare runs of one split: AUCs, DeLong's paired test, a paired bootstrap, curves on one figure.
+    """Compare runs of one split: AUCs, their differences with intervals and p-values, curves on one figure.
 
-    All are scored on the same validation patches; a run of another store or split is refused. The bootstrap draws whole
-    slides where they are known and decides; p-values are corrected for all pairs. With fewer than five slides there is
+    All are scored on the same validation patches; a run of another store or split is refused. What is resampled are
+    whole slides, where they are known; p-values are corrected for all pairs. With fewer than five slides there is
     no verdict, and where slides are unknown it is optimistic.
 
     Tables of predictions of the same patches, such as the folds of two recipes, are compared likewise.
@@ -103,7 +103,7 @@ def _tables(found: CompareResult) -> None:
     pairs = render.table(f"verdicts by {by}", *headings)
     for pair in found.pairs:
         told = f"{pair.first} is better" if pair.verdict == "better" else pair.verdict
-        p_values = (pair.bootstrap_p, pair.p_corrected, pair.delong_p)
+        p_values = (pair.p_value, pair.p_corrected, pair.delong_p)
         numbers = ("" if math.isnan(p) else f"{p:.2g}" for p in p_values)
         interval = "" if math.isnan(pair.low) else f"{pair.low:+.4f} to {pair.high:+.4f}"
         render.add_row(pairs, f"{pair.first} - {pair.second}", f"{pair.difference:.4f}", interval, *numbers, told)
