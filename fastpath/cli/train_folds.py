@@ -101,4 +101,6 @@ def measure_leak(
     if found_leak.status == "interrupted":
         render.notice("stopped where it can go on: run the same again")
         click.get_current_context().exit(INTERRUPTED)
+    for text in found_leak.notices:
+        render.notice(text)
     render.result(asdict(found_leak), as_json=as_json, title=found_leak.verdict, where=output)

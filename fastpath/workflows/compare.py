@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,10 @@ from fastpath.ingest.split import leak_notice, read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store
 from fastpath.types import Split
-from fastpath.workflows import compare_figure, json_values, output_place
+from fastpath.workflows import best_epoch, compare_figure, json_values, output_place
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.comparison import CompareResult, compare, short_names
+from fastpath.workflows.row_history import history_of
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
@@ -77,6 +78,10 @@ def run(
     result = compare(
         models, names, labels_N, logits_RN, groups_N, store=place, kind=table.kind, output=output, notices=[leaks]
     )
+    errors = {entry.name: entry.standard_error for entry in result.runs}
+    histories = [history_of(one, store, rows_N) for one in trained]
+    chosen = best_epoch.of_runs(names, histories, [errors[name] for name in names])
+    result = replace(result, notices=[*chosen, *result.notices])
     journals = [_epochs(one.path.parent / directory.JOURNAL) for one in trained]
     write(output, result, labels_N, logits_RN, names, journals, store.ids_N[rows_N])
     return result

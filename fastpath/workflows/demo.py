@@ -40,6 +40,7 @@ class DemoResult:
         passed: Whether it was reached.
         status: How training ended.
         num_train: Patches trained on.
+        notices: What the reader of `auc` should know.
         seconds: Wall time by stage.
         patches: TIFFs and tables, in the Kaggle layout.
         store: The packed store.
@@ -52,6 +53,7 @@ class DemoResult:
     passed: bool
     status: str
     num_train: int
+    notices: list[str]
     seconds: dict[str, float]
     patches: str
     store: str
@@ -112,6 +114,7 @@ def run(
         passed=measured.auc >= AUC_WANTED,
         status=trained.status,
         num_train=num_train - measured.num_patches,
+        notices=measured.notices,
         seconds={name: round(value, 1) for name, value in seconds.items()},
         patches=str(patches),
         store=str(store),

@@ -33,7 +33,7 @@ from fastpath.workflows.precision import newly_told, settle
 from fastpath.workflows.report_facts import Choices, Judged, judge
 from fastpath.workflows.report_gallery import Card
 from fastpath.workflows.report_table import ScoredTable
-from fastpath.workflows.row_history import COLUMN, RowHistory, error_of, history_of, of_words
+from fastpath.workflows.row_history import COLUMN, HONEST, RowHistory, error_of, history_of, of_words
 from fastpath.workflows.score_views import score_views
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
@@ -175,6 +175,8 @@ def run_table(
     if store is not None:
         cards = _gallery(table, judged, store, _rows(table, store, path), None, runtime, choices)
     unknown = "" if table.groups_N is not None else "the table has no column 'group', so slides are unknown"
+    if any(HONEST in text for text in told):  # folds said it of themselves, with the size
+        of_rows = [text for text in of_rows if HONEST not in text]
     notices = [one for one in (*of_rows, unknown, dealt, *told) if one]
     about = {"table": path.name, "tta_views": "none", "history": facts, "notices": notices}
     return _write(output, scored=table, judged=judged, about=about, cards=cards)

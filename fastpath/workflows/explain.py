@@ -27,6 +27,7 @@ from fastpath.workflows import json_values, output_place
 from fastpath.workflows.explain_sheet import sheet
 from fastpath.workflows.inference import all_logits
 from fastpath.workflows.occlusion import Audit, audit
+from fastpath.workflows.row_history import history_of
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
 TABLE, SHEET, FACTS, PICTURES = "attributions.csv", "explain.png", "explain.json", "patches"
@@ -73,6 +74,7 @@ class ExplainResult:
         centre_mass: By method.
         audit: AUC with parts of all patches of the split hidden; None where it was not asked for.
         verdicts: What the audit comes to, in words.
+        notices: What the reader of these numbers should know: what the run has done with the patches.
         split: The part of the store that errors, sample and audit are of.
         checkpoint: `best` or `last`.
         output: Where everything lies.
@@ -84,6 +86,7 @@ class ExplainResult:
     centre_mass: dict[str, CentreMass]
     audit: Audit | None
     verdicts: list[Verdict]
+    notices: list[str]
     split: Split
     checkpoint: Which
     output: str
@@ -148,6 +151,7 @@ def run(
         centre_mass={method: _summary(mass_N) for method, mass_N in masses.items()},
         audit=found,
         verdicts=[] if found is None else [_where_it_looks(found)],
+        notices=history_of(trained, store, rows_M if wants_split else rows_N).notices(),
         split=split,
         checkpoint=which,
         output=str(output),

@@ -21,7 +21,7 @@ from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, open_store
 from fastpath.text import command_line
 from fastpath.types import Split
-from fastpath.workflows import json_values, out_of_fold, output_place, train
+from fastpath.workflows import best_epoch, json_values, out_of_fold, output_place, row_history, train
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.extra import with_extra
 from fastpath.workflows.precision import settle
@@ -115,7 +115,7 @@ def run(
     directory.check_vacancy(run_dir, resume=resume)
     how: dict[str, Any] = {"residency": residency, "trackers": trackers, "watch": watch}
     frame = train_all(store, run_dir, config, runtime, splits, stood=stood, **how)
-    result = _result(run_dir, num_folds, frame, leak_notice(store, splits[0]))
+    result = _result(run_dir, num_folds, frame, leak_notice(store, splits[0]), config.train.epochs)
     if frame is not None:
         facts = {key: value for key, value in asdict(result).items() if key != "run_dir"}
         facts["table"] = out_of_fold.NAME
@@ -199,6 +199,7 @@ def _train_each(
         np.concatenate(rows),
         np.concatenate(logits),
         np.repeat(np.arange(len(rows)), [len(rows_N) for rows_N in rows]),
+        history=row_history.EPOCH if config.train.epochs > 1 else row_history.HELD_OUT,
     )
 
 
@@ -215,7 +216,7 @@ def _check(config: Config, runtime: Runtime) -> None:
         raise UsageError("--folds", problem, "train single folds under torchrun, after 'fastpath split --fold K'")
 
 
-def _result(run_dir: Path, num_folds: int, frame: pd.DataFrame | None, notice: str) -> FoldsResult:
+def _result(run_dir: Path, num_folds: int, frame: pd.DataFrame | None, notice: str, num_epochs: int) -> FoldsResult:
     notices = [notice] if notice else []
     if frame is None:
         nothing = {name: float("nan") for name in ("mean_auc", "sd_auc", "pooled_auc", "pooled_low", "pooled_high")}
@@ -225,6 +226,7 @@ def _result(run_dir: Path, num_folds: int, frame: pd.DataFrame | None, notice: s
     labels_N, logits_N, folds_N = (frame[name].to_numpy() for name in ("label", "logit", "fold"))
     aucs = [metrics.roc_auc(labels_N[folds_N == fold], logits_N[folds_N == fold]) for fold in np.unique(folds_N)]
     pooled, over = auc_interval(frame)
+    notices = [best_epoch_notice(frame, pooled, num_folds, num_epochs), *notices]
     return FoldsResult(
         run_dir=run_dir,
         status="finished",
@@ -238,8 +240,16 @@ def _result(run_dir: Path, num_folds: int, frame: pd.DataFrame | None, notice: s
         interval_over=over,
         num_patches=len(frame),
         table=str(run_dir / out_of_fold.NAME),
-        notices=notices,
+        notices=[text for text in notices if text],
     )
+
+
+def best_epoch_notice(frame: pd.DataFrame, pooled: intervals.Interval, num_folds: int, num_epochs: int) -> str:
+    """Say that each fold's epoch was chosen by the patches it predicts; the size is that of one fold's AUC."""
+    num_units = intervals.units_of(groups_of(frame), len(frame)).num
+    error = row_history.auc_error(asdict(pooled), num_units)
+    error = None if error is None else error * num_folds**0.5
+    return best_epoch.of_aucs(num_epochs, error, what="AUCs are each fold's,")
 
 
 def auc_interval(frame: pd.DataFrame) -> tuple[intervals.Interval, str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from fastpath.ingest.split import deal
 from fastpath.ingest.split_document import Kind
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, open_store
-from fastpath.workflows import folds, json_values, output_place
+from fastpath.workflows import best_epoch, folds, json_values, output_place
 from fastpath.workflows.folds import Watch
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class LeakResult:
         difference_high: Upper end.
         interval_over: What was resampled, for both together: `slide` or `patch`.
         verdict: The difference in words.
+        notices: What the reader of these numbers should know.
     """
 
     output: Path
@@ -64,6 +65,7 @@ class LeakResult:
     difference_high: float
     interval_over: str
     verdict: str
+    notices: list[str] = field(default_factory=list)
 
 
 def parse_kinds(text: str) -> None:
@@ -121,6 +123,8 @@ def run(
             return _interrupted(output, store, num_folds)
         frames[kind] = frame
     result = _compared(output, store, frames, num_folds)
+    told = best_epoch.of_aucs(config.train.epochs, None, what="AUCs of either split are")
+    result = replace(result, notices=[told] if told else [])
     facts = {key: value for key, value in asdict(result).items() if key != "output"}
     write_durably(output / SUMMARY, (json_values.dumps(facts) + "\n").encode())
     return result
@@ -175,12 +179,13 @@ def _compared(output: Path, store: Store, frames: Mapping[str, pd.DataFrame], nu
 
 def _interrupted(output: Path, store: Store, num_folds: int) -> LeakResult:
     names = [name for name in LeakResult.__dataclass_fields__ if name.split("_")[0] in (*KINDS, "difference")]
+    unknown: dict[str, Any] = dict.fromkeys(names, float("nan"))
     return LeakResult(
         output=output,
         status="interrupted",
         num_slides=store.manifest.num_groups,
         num_folds=max(1, num_folds),
-        **dict.fromkeys(names, float("nan")),
+        **unknown,
         interval_over="",
         verdict="run the same again to go on",
     )

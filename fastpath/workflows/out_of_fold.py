@@ -1,6 +1,7 @@
 """Predictions of networks that did not train on what they predict: one row a patch, as folds leave it.
 
-Columns `id`, `group`, `label`, `logit` and `fold`; a row's logit is of the network whose validation fold it was in.
+Columns `id`, `group`, `label`, `logit`, `fold` and `history`. A row's logit is of the network whose validation fold it
+was in; its history says whether it chose that network's epoch.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAME = "out_of_fold.parquet"
-COLUMNS = ("id", "group", "label", "logit", "fold")
+COLUMNS = ("id", "group", "label", "logit", "fold", "history")
 
 
 def table_of(path: Path) -> Path | None:
@@ -30,7 +31,9 @@ def table_of(path: Path) -> Path | None:
     return inside if inside.exists() else None
 
 
-def write(path: Path, store: Store, rows_N: np.ndarray, logits_N: np.ndarray, folds_N: np.ndarray) -> pd.DataFrame:
+def write(
+    path: Path, store: Store, rows_N: np.ndarray, logits_N: np.ndarray, folds_N: np.ndarray, *, history: str
+) -> pd.DataFrame:
     """Write the predictions of these rows of a store, whole or not at all; returns them.
 
     Args:
@@ -39,6 +42,7 @@ def write(path: Path, store: Store, rows_N: np.ndarray, logits_N: np.ndarray, fo
         rows_N: int64 [N].
         logits_N: float32 [N].
         folds_N: int [N], fold in which each row was validation.
+        history: A word of `row_history`, of all.
     """
     import pandas as pd
 
@@ -50,6 +54,7 @@ def write(path: Path, store: Store, rows_N: np.ndarray, logits_N: np.ndarray, fo
             "label": store.labels_N[rows_N].astype(np.int8),
             "logit": logits_N.astype(np.float32),
             "fold": folds_N.astype(np.int16),
+            "history": pd.Series([history] * len(rows_N), dtype="str"),
         }
     )
     write_durably(path, frames.render(frame, path))

@@ -225,18 +225,27 @@ def history_of(trained: TrainedRun, patches: Store | LoosePatches, rows_N: NDArr
 
 
 def error_of(facts: Mapping[str, Any]) -> float | None:
-    """Return the standard error of an AUC from its interval among the facts of a report; None where it has none.
+    """Return the standard error of the AUC among the facts of a report; None where its interval tells none."""
+    return auc_error(facts["intervals"]["auc"], facts["resampling"]["num_units"])
+
+
+def auc_error(auc: Mapping[str, float | None], num_units: int) -> float | None:
+    """Return the standard error of an AUC from its interval; None where it has none.
 
     The interval reaches Student's quantile for so many units times the error to both sides on the logit scale.
+
+    Args:
+        auc: `value`, `low` and `high`; None or NaN where undefined.
+        num_units: What was resampled.
     """
     from scipy.special import stdtrit
 
-    auc, num_units = facts["intervals"]["auc"], facts["resampling"]["num_units"]
-    if auc["low"] is None or num_units < 2:
+    value, low, high = (np.nan if auc[name] is None else float(auc[name] or 0.0) for name in ("value", "low", "high"))
+    if not np.isfinite([value, low, high]).all() or num_units < 2:
         return None
-    ends = metrics.logits(np.array([auc["low"], auc["high"]]))
+    ends = metrics.logits(np.array([low, high]))
     reach = 2 * stdtrit(num_units - 1, 0.5 + intervals.LEVEL / 2)
-    return float(np.ptp(ends) / reach * auc["value"] * (1 - auc["value"]))
+    return float(np.ptp(ends) / reach * value * (1 - value))
 
 
 def _data_of(trained: TrainedRun, patches: Store | LoosePatches) -> tuple[RunData | None, str]:

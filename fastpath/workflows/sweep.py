@@ -118,6 +118,7 @@ def run(
         FastpathError: Every run failed; this is the first one's error.
     """
     output_place.check_new(output)
+    sweep_trust.check(plan.settings)
     data = open_run_data(store_path, plan.settings[0].config)
     check_classes(data)
     where = runtimes.resolve(device, precision=precision, num_threads=num_threads)
@@ -276,7 +277,13 @@ def _conclude(
         chance_over=moved.over if moved else None,
         num_val=len(data.val_rows_N),
         failures=failures,
-        notices=sweep_trust.notices(len(plan.seeds), moved, data),
+        notices=sweep_trust.notices(
+            len(plan.seeds),
+            moved,
+            data,
+            num_settings=len(plan.settings),
+            num_epochs=max(setting.config.train.epochs for setting in plan.settings),
+        ),
         output=str(output),
     )
 

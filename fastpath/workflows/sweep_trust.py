@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from fastpath.analysis import intervals, paired
 from fastpath.analysis.blocks import auc_error
+from fastpath.errors import ConfigError
 from fastpath.ingest.split import leak_notice
 from fastpath.runtime import Runtime
+from fastpath.workflows import best_epoch
 from fastpath.workflows.run_data import RunData
 from fastpath.workflows.score_views import score
+from fastpath.workflows.sweep_plan import Setting
 from fastpath.workflows.trained import open_run
 
 MIN_SEEDS = 3
@@ -31,6 +35,18 @@ class Chance:
     error: float
     over: Literal["slide", "patch"]
     num_units: int
+
+
+def check(settings: Sequence[Setting]) -> None:
+    """Refuse settings that are trained on the patches by which they are compared.
+
+    Raises:
+        ConfigError: Naming the setting.
+    """
+    for setting in settings:
+        if setting.config.train.include_val:
+            problem = f"found true in setting '{setting.name}': settings are compared on the validation patches"
+            raise ConfigError("train.include_val", problem, "set it to false, and train the final network apart")
 
 
 def chance(best_auc: float, best_run: Path, data: RunData, runtime: Runtime) -> Chance:
@@ -55,9 +71,10 @@ def chance(best_auc: float, best_run: Path, data: RunData, runtime: Runtime) -> 
     return Chance(paired.compare(labels_N, logits_N[None], units, []).aucs[0].error, "slide", units.num)
 
 
-def notices(num_seeds: int, found: Chance | None, data: RunData) -> list[str]:
+def notices(num_seeds: int, found: Chance | None, data: RunData, *, num_settings: int, num_epochs: int) -> list[str]:
     """Return what the reader of the table should know."""
-    told = []
+    error = None if found is None else found.error
+    told = [best_epoch.of_aucs(num_epochs, error, num_settings=num_settings)]
     if num_seeds < MIN_SEEDS:
         told.append(f"{num_seeds} seed{'s' * (num_seeds > 1)} cannot tell settings apart: use --repeats 3 or more")
     told.append(leak_notice(data.store, data.split))

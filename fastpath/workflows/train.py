@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from fastpath.engine.lint import EpochRates, lint, planned_rates
 from fastpath.engine.loop import EpochEvent, Event, Timing, TrainState
 from fastpath.ingest.split import SplitTable, leak_notice
 from fastpath.runtime import Runtime
-from fastpath.workflows import failure, output_place, training_appearance
+from fastpath.workflows import best_epoch, failure, output_place, training_appearance
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.extra import with_extra
 from fastpath.workflows.interrupts import interruptible
@@ -85,6 +85,7 @@ class TrainResult:
         seconds: Wall time of this process's part.
         images_per_s: Training patches a second in this process's part, waiting included.
         stall_share: Share of training time that the device was idle between steps, 0 to 1.
+        notices: What the reader of `best_auc` should know.
     """
 
     run_dir: Path
@@ -95,6 +96,7 @@ class TrainResult:
     seconds: float
     images_per_s: float
     stall_share: float
+    notices: list[str] = field(default_factory=list)
 
 
 def run(
@@ -162,6 +164,8 @@ def run(
             if runtime.rank > 0:
                 raise
             raise failure.record(run_dir, error, course, data) from None
+        labels_M = data.store.labels_N[data.val_rows_N]
+        result = replace(result, notices=best_epoch.of_training(config, result.epochs, result.best_auc, labels_M))
         runtime.first(lambda: _finish(run_dir, result, data, config))
     return result
 
@@ -187,6 +191,7 @@ def _saver(
     run_dir: Path, snapshot: Callable[[], Checkpoint], config: Config, runtime: Runtime, clock: Callable[[], float]
 ) -> Saver:
     title = f"{config.model.name}, {config.train.epochs} epochs"
+    title += ", validation patches are trained on too" if config.train.include_val else ""
     return Saver(run_dir, snapshot, runtime, minutes=config.train.checkpoint_minutes, title=title, clock=clock)
 
 
@@ -265,7 +270,10 @@ def _start(
         num_trained=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
         centre_lost_share=max(centre_lost_share(policy, data.store.patch_size_px, size) for policy, size in policies),
         rates=planned_rates(course),
-        warnings=(*lint(course, config.train), *filter(None, [leaks])),
+        warnings=(
+            *lint(course, config.train),
+            *filter(None, [best_epoch.TRAINED_ON if config.train.include_val else "", leaks]),
+        ),
         memory=memory.describe(),
         precision=precision,
     )

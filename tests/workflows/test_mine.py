@@ -64,7 +64,7 @@ def predictions(store: Path) -> Path:
     rows_N = np.arange(len(opened))
     logits_N = np.where(opened.labels_N == 1, 3.0, -3.0) + np.linspace(-0.5, 0.5, len(rows_N))
     logits_N[read_split(opened).rows(Split.TRAIN)[:3]] *= -1
-    out_of_fold.write(store.parent / "told.parquet", opened, rows_N, logits_N, rows_N % 3)
+    out_of_fold.write(store.parent / "told.parquet", opened, rows_N, logits_N, rows_N % 3, history="held out")
     return store.parent / "told.parquet"
 
 

@@ -80,6 +80,8 @@ def command(
     if found is None:
         render.notice(f"stopped while training; start again with: {command_line('fastpath', 'demo', '-o', output)}")
         click.get_current_context().exit(INTERRUPTED)
+    for text in found.notices:
+        render.notice(text)
     values = asdict(found)
     if not as_json:
         seconds = values.pop("seconds")

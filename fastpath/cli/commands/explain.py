@@ -74,6 +74,8 @@ def command(
             which=checkpoint,
             advance=advance,
         )
+    for text in found.notices:
+        render.notice(text)
     render.verdicts(found.verdicts)
     values = asdict(found)
     if not as_json:

@@ -157,6 +157,8 @@ def _tell(result: TrainResult, start: StartEvent | None, where: Runtime, again: 
     interrupted = result.status == "interrupted"
     if where.rank == 0:
         told = asdict(result) | ({"start": asdict(start)} if start else {})
+        for text in result.notices:
+            render.notice(text)
         render.result(told, as_json=as_json, title=f"Training {result.status}", where=result.run_dir)
         if interrupted:
             render.notice(f"stopped where it can go on: {again}")
