@@ -37,7 +37,7 @@ def test_a_choice_is_told_with_its_size(num_epochs: int, num_settings: int, erro
 
 
 def test_a_training_tells_what_its_best_auc_is_worth() -> None:
-    labels_M = np.arange(1000) % 2
+    labels_M = (np.arange(1000) % 2).astype(np.int8)
 
     def told(num_epochs: int, best_auc: float = 0.9, **train: Any) -> list[str]:
         return best_epoch.of_training(parse({"train": train}), num_epochs, best_auc, labels_M)

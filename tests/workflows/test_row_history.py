@@ -128,7 +128,7 @@ def test_other_stores_and_files_are_known_by_id_pixels_and_slide(
 def test_patches_of_slides_that_were_trained_on_are_told(folder: Path, kaggle_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(kaggle_folder / "test", tmp_path / "new")
     ids = sorted(path.stem for path in (tmp_path / "new").iterdir())
-    slide = open_store(folder / "store").groups_N[0]
+    slide = open_store(folder / "store").column("group")[0]
     groups = tmp_path / "groups.csv"
     groups.write_text("id,wsi\n" + "".join(f"{name},{slide if at < 3 else 'new'}\n" for at, name in enumerate(ids)))
     pack.run(tmp_path / "new", tmp_path / "other", pack.PackOptions(groups=groups), workers=1)
