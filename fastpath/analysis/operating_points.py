@@ -13,6 +13,7 @@ from fastpath.analysis import metrics
 from fastpath.analysis.intervals import Interval, Units
 from fastpath.analysis.metrics import Confusion, Curve, Floats
 from fastpath.analysis.proportions import proportion
+from fastpath.errors import UsageError
 
 MISS_COST = 10.0
 """How many false alarms a missed tumour is worth, unless told."""
@@ -131,10 +132,26 @@ def apply(labels_N: NDArray[Any], logits_N: NDArray[Any], logit: float, units: U
 
 
 def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float, float]:
-    """Return PPV and NPV where that share of patches is positive (Bayes' rule); NaN where nothing is called so."""
+    """Return PPV and NPV where that share of patches is positive (Bayes' rule); NaN where nothing is called so.
+
+    Raises:
+        UsageError: The share is not one from 0 to 1.
+    """
+    check_prevalence(prevalence)
     found, missed = prevalence * sensitivity, prevalence * (1 - sensitivity)
     alarms, passed = (1 - prevalence) * (1 - specificity), (1 - prevalence) * specificity
     return _share(found, alarms), _share(passed, missed)
+
+
+def check_prevalence(prevalence: float) -> None:
+    """Refuse what is no share of patches.
+
+    Raises:
+        UsageError: It is not a number from 0 to 1.
+    """
+    if not 0 <= prevalence <= 1:
+        problem = f"found {prevalence:g}, wanted a share from 0 to 1"
+        raise UsageError("--prevalence", problem, "give for example 0.02 for 2 %")
 
 
 def _share(part: float, rest: float) -> float:

@@ -241,9 +241,9 @@ def foreign(measures: Sequence[Outside], anywhere: float) -> Verdict:
     return Verdict(about, "foreign", True, f"{text}; nothing is known of how the network does on such tissue")
 
 
-def told(one: Interval, *, signed: bool = False) -> str:
+def told(one: Interval, *, signed: bool = False, digits: int = 3) -> str:
     """Return a measure with its 95 % interval, as sentences show it."""
-    form = "+.3f" if signed else ".3f"
+    form = f"{'+' if signed else ''}.{digits}f"
     if not (math.isfinite(one.low) and math.isfinite(one.high)):
         return f"{one.value:{form}}, no interval"
     return f"{one.value:{form}}, 95 % interval {one.low:{form}} to {one.high:{form}}"

@@ -17,11 +17,12 @@ from fastpath.analysis import (
     metrics,
     operating_points,
     paired,
-    weighted,
 )
 from fastpath.analysis.calibration import Calibrator, Method
 from fastpath.analysis.combine import Mean
-from fastpath.analysis.intervals import Interval, Units
+from fastpath.analysis.intervals import Units
+from fastpath.analysis.verdicts import Verdict
+from fastpath.workflows import report_calibration
 from fastpath.workflows.chosen import Chosen, choose
 from fastpath.workflows.json_values import plain
 from fastpath.workflows.report_table import Floats, ScoredTable
@@ -37,11 +38,14 @@ class Choices:
 
     Attributes:
         method: The calibration that is used.
-        prevalence: Share of positives for which PPV and NPV are also told; None tells none.
+        prevalence: Share of positives, 0 to 1, for which PPV and NPV are also told; None tells none.
         miss_cost: Cost of a missed positive, in false alarms.
         seed: Decides division, resamples and random draws.
         tta: Views a patch is scored in.
         mean: What is averaged over views.
+
+    Raises:
+        UsageError: The prevalence is no share.
     """
 
     method: Method = calibration.DEFAULT
@@ -50,6 +54,10 @@ class Choices:
     seed: int = 42
     tta: Tta = "none"
     mean: Mean = "logits"
+
+    def __post_init__(self) -> None:
+        if self.prevalence is not None:
+            operating_points.check_prevalence(self.prevalence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +68,13 @@ class Judged:
         facts: Plain values.
         fitted: The three calibrations.
         calibrated_N: float64, logits of all patches after the chosen one.
+        verdicts: What the numbers come to, in words.
     """
 
     facts: dict[str, Any]
     fitted: dict[Method, Calibrator]
     calibrated_N: Floats
+    verdicts: list[Verdict]
 
 
 def judge(table: ScoredTable, choices: Choices, chosen: Chosen | None = None) -> Judged:
@@ -85,13 +95,14 @@ def judge(table: ScoredTable, choices: Choices, chosen: Chosen | None = None) ->
     calibrated_N = chosen.used.apply(table.logits_N)
     judged, units = table.judged(), _units(table, table.judged_N)
     calibrating, held = table.part_names
+    calibrated, verdicts = report_calibration.describe(table, chosen, _units(table, tests), choices.seed)
     facts: dict[str, Any] = {
         **_headline(judged),
-        "intervals": _measures(judged.labels_N, judged.logits_N, units, choices.seed),
+        "intervals": report_calibration.measures(judged.labels_N, judged.logits_N, units, choices.seed),
         "delong": _delong(judged),
         "resampling": _resampling(units),
         "parts": {"calibration": _part(table, fits, calibrating), "held": _part(table, tests, held)},
-        "calibration": _calibration(table, chosen, choices),
+        "calibration": calibrated,
         "operating_points": _points(table, calibrated_N, chosen, choices),
         "prevalence": {"study": float((table.labels_N[tests] == 1).mean()), "asked": choices.prevalence},
         "miss_cost": choices.miss_cost,
@@ -100,7 +111,7 @@ def judge(table: ScoredTable, choices: Choices, chosen: Chosen | None = None) ->
         "tta": _tta(judged),
         "seed": choices.seed,
     }
-    return Judged(plain(facts), chosen.fitted, calibrated_N)
+    return Judged(plain(facts), chosen.fitted, calibrated_N, verdicts)
 
 
 def _units(table: ScoredTable, part_N: NDArray[np.bool_]) -> Units:
@@ -126,16 +137,6 @@ def _headline(table: ScoredTable) -> dict[str, Any]:
         "threshold": THRESHOLD,
         "confusion": metrics.confusion(labels_N, logits_N, THRESHOLD),
     }
-
-
-def _measures(labels_N: NDArray[Any], logits_N: Floats, units: Units, seed: int) -> dict[str, Interval]:
-    scores = weighted.prepare(labels_N, logits_N)
-
-    def statistic(weights_BN: Floats) -> Floats:
-        return weighted.measure(scores, weights_BN)
-
-    found = intervals.bootstrap(statistic, units, weighted.SCALES, seed=seed)
-    return dict(zip(weighted.NAMES, found, strict=True))
 
 
 def _delong(table: ScoredTable) -> dict[str, Any]:
@@ -180,32 +181,6 @@ def _part(table: ScoredTable, part_N: NDArray[np.bool_], name: str) -> dict[str,
         "num_slides": 0 if groups_N is None else len(set(groups_N.tolist())),
         "resampling": _resampling(_units(table, part_N)),
     }
-
-
-def _calibration(table: ScoredTable, chosen: Chosen, choices: Choices) -> dict[str, Any]:
-    """Return what each method makes of both parts; with intervals for the scores as they are and as they are used."""
-    assert table.calibrates_N is not None
-    fits, tests = table.calibrates_N, ~table.calibrates_N
-    methods = {"none": calibration.IDENTITY, **chosen.fitted}
-    told: dict[str, Any] = {}
-    for name, one in methods.items():
-        mapped_N = one.apply(table.logits_N)
-        labels_N, logits_N = table.labels_N[tests], mapped_N[tests]
-        told[name] = {
-            "map": calibration.to_dict(one),
-            "log_loss_on_calibration_part": metrics.log_loss(table.labels_N[fits], mapped_N[fits])
-            if fits.any()
-            else None,
-            "held": {
-                "auc": metrics.roc_auc(labels_N, logits_N),
-                "log_loss": metrics.log_loss(labels_N, logits_N),
-                "brier": metrics.brier(labels_N, logits_N),
-                "ece": metrics.expected_calibration_error(labels_N, logits_N),
-            },
-        }
-        if name in ("none", chosen.method):
-            told[name]["intervals"] = _measures(labels_N, logits_N, _units(table, tests), choices.seed)
-    return {"method": chosen.method, "methods": told}
 
 
 def _points(table: ScoredTable, calibrated_N: Floats, chosen: Chosen, choices: Choices) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fastpath.analysis.operating_points import predictive_values
 from fastpath.runtime import resolve
 from fastpath.shards.reader import open_store
 from fastpath.workflows import evaluate, pack
@@ -73,6 +74,27 @@ def test_the_slider_says_what_metrics_json_says(page: Any, evaluated: Path) -> N
         for name in ("ppv", "npv"):
             value = point[f"{name}_at_prevalence"]
             assert _told(page, f"{name}_there") == ("–" if value is None else f"{value:.4f}")  # noqa: RUF001
+
+
+@pytest.mark.parametrize(
+    ("typed", "taken", "word"),
+    [
+        ("2", 0.02, ""),
+        ("100", 1.0, ""),
+        ("250", 1.0, "250% is no share of patches: 100% is taken."),
+        ("-1", 0.0, "-1% is no share of patches: 0% is taken."),
+        ("", None, "Give a percentage from 0 to 100."),
+    ],
+)
+def test_a_prevalence_is_a_percentage(page: Any, evaluated: Path, typed: str, taken: float | None, word: str) -> None:
+    point = json.loads((evaluated / "metrics.json").read_text())["operating_points"][0]
+    page.locator("#prevalence").fill(typed)
+    assert _told(page, "prevalence_word") == word
+    values = ("–", "–")  # noqa: RUF001
+    if taken is not None:
+        found = predictive_values(point["sensitivity"]["value"], point["specificity"]["value"], taken)
+        values = tuple(f"{value:.4f}" for value in found)
+    assert (_told(page, "ppv_there"), _told(page, "npv_there")) == values
 
 
 def test_the_slider_moves_by_keyboard_and_counts_every_patch(page: Any, evaluated: Path) -> None:

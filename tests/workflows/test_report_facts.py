@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fastpath.analysis import delong, metrics
+from fastpath.analysis import delong, metrics, operating_points
+from fastpath.errors import UsageError
 from fastpath.workflows import report_html, report_table
 from fastpath.workflows.report_facts import Choices, judge
 from fastpath.workflows.report_table import ScoredTable
@@ -71,6 +72,14 @@ def test_predictive_values_follow_bayes_at_the_prevalence_asked(facts: dict[str,
         called, spared = 0.02 * found + 0.98 * (1 - passed), 0.98 * passed + 0.02 * (1 - found)
         assert point["ppv_at_prevalence"] == (pytest.approx(0.02 * found / called) if called else None)
         assert point["npv_at_prevalence"] == (pytest.approx(0.98 * passed / spared) if spared else None)
+
+
+@pytest.mark.parametrize("prevalence", [-1.0, 2.0, math.nan])
+def test_a_prevalence_that_is_no_share_is_refused(prevalence: float) -> None:
+    with pytest.raises(UsageError, match="wanted a share from 0 to 1"):
+        Choices(prevalence=prevalence)
+    with pytest.raises(UsageError, match="wanted a share from 0 to 1"):
+        operating_points.predictive_values(0.9, 0.9, prevalence)
 
 
 def test_neither_calibration_nor_threshold_knows_the_held_half(table: ScoredTable, facts: dict[str, Any]) -> None:

@@ -36,7 +36,9 @@ _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
     show_default=True,
     help="How probabilities are calibrated; all are compared.",
 )
-@click.option("--prevalence", type=options.Number(0, 1), help="Also tell PPV and NPV for this share of tumour.")
+@click.option(
+    "--prevalence", type=options.Number(0, 1), help="Also tell PPV and NPV for this share of tumour, such as 0.02."
+)
 @click.option(
     "--miss-cost",
     type=options.Number(0, 1e6, min_open=True),
@@ -99,6 +101,7 @@ def command(
             )
     for text in found.notices:
         render.notice(text)
+    render.verdicts(found.verdicts)
     if as_json:
         render.result(found.facts | {"output": found.output}, as_json=True, title="")
     else:
@@ -106,11 +109,20 @@ def command(
 
 
 def _shown(found: EvaluateResult) -> dict[str, Any]:
-    """Return the headline: measures with their intervals, and the confusion at one half."""
+    """Return the headline: measures with their intervals, as they are and calibrated, and the confusion at one half."""
     facts = found.facts
     values: dict[str, Any] = {name: facts[name] for name in _SHOWN} | facts["confusion"]
     for name, one in facts["intervals"].items():
-        ends = "no interval" if one["low"] is None else f"{one['low']:.4f} to {one['high']:.4f}"
-        values[name] = "undefined" if one["value"] is None else f"{one['value']:.4f}  ({ends})"
+        values[name] = _told(one)
+    used = facts["calibration"]["methods"][facts["calibration"]["method"]]["intervals"]
+    for name in ("observed_over_expected", "calibration_intercept"):
+        values[f"{name}, calibrated"] = (
+            f"{_told(used[name])}  of {facts['parts']['held']['num_patches']:,} judged apart"
+        )
     values["intervals_by"] = facts["resampling"]["unit"] + (", optimistic" if facts["resampling"]["optimistic"] else "")
     return values
+
+
+def _told(one: dict[str, Any]) -> str:
+    ends = "no interval" if one["low"] is None else f"{one['low']:.4f} to {one['high']:.4f}"
+    return "undefined" if one["value"] is None else f"{one['value']:.4f}  ({ends})"

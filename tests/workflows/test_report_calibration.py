@@ -1,0 +1,81 @@
+"""What a report says of calibration: counts by hand, on the half that it was not fitted on, and in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fastpath.analysis import metrics
+from fastpath.workflows import report_html, report_table
+from fastpath.workflows.report_facts import Choices, Judged, judge
+from fastpath.workflows.report_table import ScoredTable
+
+NUM, NUM_SLIDES = 1000, 20
+
+
+def _table(prevalence: float, offset: float = 0.0, seed: int = 0) -> ScoredTable:
+    """Scores that are right where half of all patches are tumour, as balanced sampling leaves them; divided."""
+    rng = np.random.default_rng(seed)
+    labels_N = (rng.random(NUM) < prevalence).astype(np.int8)
+    scored = ScoredTable(
+        ids_N=np.array([f"p{row}" for row in range(NUM)], object),
+        labels_N=labels_N,
+        logits_N=5.4 * (labels_N - 0.5) + 2.33 * rng.normal(size=NUM) + offset,
+        groups_N=np.array([f"s{row % NUM_SLIDES}" for row in range(NUM)], object),
+    )
+    return report_table.divide(scored, seed)[0]
+
+
+def _verdicts(judged: Judged) -> dict[str, tuple[str, bool]]:
+    return {one.about: (one.finding, one.caution) for one in judged.verdicts}
+
+
+@pytest.mark.parametrize("prevalence", [0.39, 0.1])
+def test_the_default_makes_observed_over_expected_right_and_says_so(prevalence: float) -> None:
+    table = _table(prevalence)
+    assert table.calibrates_N is not None
+    held_N = ~table.calibrates_N
+    judged = judge(table, Choices())
+    used = judged.facts["calibration"]["methods"]["platt"]
+    raw = judged.facts["calibration"]["methods"]["none"]
+    observed = (table.labels_N[held_N] == 1).sum()
+    for one, logits_N in ((raw, table.logits_N), (used, judged.calibrated_N)):
+        wanted = observed / metrics.probabilities(logits_N[held_N]).sum()
+        assert one["held"]["observed_over_expected"] == pytest.approx(wanted)
+        assert one["intervals"]["observed_over_expected"]["value"] == pytest.approx(wanted)
+        shifted_N = logits_N[held_N] + one["held"]["calibration_intercept"]
+        assert metrics.probabilities(shifted_N).sum() == pytest.approx(observed)
+    assert raw["intervals"]["observed_over_expected"]["high"] < 1
+    after = used["intervals"]["observed_over_expected"]
+    assert after["low"] < 1 < after["high"]
+    assert _verdicts(judged) == {"calibration": ("better", False), "calibration in the large": ("agrees", False)}
+
+
+def test_a_temperature_that_leaves_too_many_expected_is_told() -> None:
+    judged = judge(_table(0.1), Choices(method="temperature"))
+    assert _verdicts(judged)["calibration in the large"] == ("too high", True)
+
+
+def test_a_calibration_that_made_the_held_half_worse_is_told() -> None:
+    """Slides of the other half are scored two higher: what is fitted on one half is wrong on the other."""
+    table = _table(0.4)
+    assert table.calibrates_N is not None
+    table = replace(table, logits_N=table.logits_N + np.where(table.calibrates_N, 3.0, 0.0))
+    judged = judge(table, Choices())
+    assert _verdicts(judged) == {"calibration": ("worse", True), "calibration in the large": ("too low", True)}
+    about = {"notices": [], "table": "t", "tta_views": "none"}
+    pictures = dict.fromkeys(("roc", "precision_recall", "reliability", "histogram", "decision_curve"), bytes(32))
+    page = report_html.render(judged.facts | about, pictures, "evaluate.html", cards=[])
+    assert "<b>Calibration (caution):</b> it made these patches worse" in page
+
+
+def test_scores_that_were_right_leave_it_open() -> None:
+    judged = judge(_table(0.5), Choices())
+    assert _verdicts(judged)["calibration"][0] == "undecided"
+
+
+def test_without_a_calibration_the_scores_themselves_are_judged() -> None:
+    judged = judge(_table(0.1), Choices(method="none"))
+    assert _verdicts(judged) == {"calibration": ("none", False), "calibration in the large": ("too high", True)}
