@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis import combine
+from fastpath.analysis.verdicts import Verdict
 from fastpath.errors import CheckpointError, DataError, FastpathError, UsageError
 from fastpath.ingest.split import SplitTable, leak_notice, read_split
 from fastpath.runtime import Runtime
@@ -52,6 +53,7 @@ class EvaluateResult:
         num_patches: Patches judged: of a test split, those of the test split alone.
         auc: Area under the ROC curve of all of these.
         notices: What the reader of the numbers should know.
+        verdicts: What the numbers come to, in words.
         output: Where metrics.json, predictions.parquet, report.html and gallery.csv lie.
     """
 
@@ -59,6 +61,7 @@ class EvaluateResult:
     num_patches: int
     auc: float
     notices: list[str]
+    verdicts: list[Verdict]
     output: str
 
 
@@ -127,9 +130,10 @@ def run(
     if not foreign and not history.trained_N.any():
         of = Split.VAL if table.apart else split
         fitted_on = {"split": split, "of": of, "seed": choices.seed, **judged.facts["parts"]["calibration"]}
-        told = {"tta": choices.tta, "mean": choices.mean, "fitted_on": fitted_on}
+        cautions = [one.text for one in judged.verdicts if one.caution]
+        told = {"tta": choices.tta, "mean": choices.mean, "fitted_on": fitted_on, "cautions": cautions}
         try:
-            calibrated.save(trained.path, choices.method, judged.fitted, told)
+            calibrated.save(trained.path, choices.method, judged.fitted, told, output / PREDICTIONS)
         except UsageError as error:  # a run that others share may be for reading only
             result.notices.append(f"the calibration is not kept for 'fastpath predict': {error}")
     return result
@@ -326,5 +330,6 @@ def _write(
         num_patches=facts["num_patches"],
         auc=facts["auc"],
         notices=facts["notices"],
+        verdicts=judged.verdicts,
         output=str(output),
     )

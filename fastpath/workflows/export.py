@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fastpath.analysis import calibration, metrics
+from fastpath.analysis import metrics
 from fastpath.analysis.calibration import Calibrator
 from fastpath.engine.tta import predict_views
 from fastpath.errors import FastpathError, IntegrityError, UsageError
@@ -137,7 +137,8 @@ def run(
         output_place.check_file(name, (run_dir, store_path))
     trained = open_run(run_dir, which)
     store = trained.open_store(store_path) if check else None
-    calibrator, notice = calibrations.load(trained.path, tta) if calibrated else (calibration.IDENTITY, "")
+    kept = calibrations.load(trained.path, tta, "logits") if calibrated else calibrations.Kept()
+    calibrator = kept.calibrator
     reference = None if store is None else Reference(trained, store, tta, calibrator, runtime, check)
     content, num, difference = _proven(deployed(trained, tta, calibrator), kind, _example(trained), reference, advance)
     side = trained.checkpoint.patch_size_px
@@ -148,7 +149,7 @@ def run(
         outputs="logit: float32 [N]; probability: float32 [N]",
         tta=tta,
         calibration=calibrator.method,
-        notice="; ".join(text for text in (notice, untold) if text),
+        notice="; ".join(text for text in (*kept.notices, untold) if text),
         num_checked=num,
         max_difference=difference,
         size_bytes=len(content),

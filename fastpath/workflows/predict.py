@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import calibration, combine, metrics
+from fastpath.analysis import combine, metrics
 from fastpath.analysis.combine import Mean
 from fastpath.errors import UsageError
 from fastpath.files import durably, write_durably
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, open_store
-from fastpath.workflows import calibrated, output_place, submission
+from fastpath.workflows import calibrated, ensemble, output_place, submission
+from fastpath.workflows.calibrated import Kept
 from fastpath.workflows.loose_patches import LoosePatches, open_source
 from fastpath.workflows.precision import newly_told, settle
 from fastpath.workflows.row_history import COLUMN, RowHistory, history_of, worst
@@ -37,7 +38,7 @@ class Opinion:
         mean: What is averaged over views.
         ensemble: What is averaged over runs.
         weights: One a run; None weighs them alike.
-        calibrate: Use each run's own calibration, where it has one.
+        calibrate: Use the calibration of a run, where it has one; of several runs, one of their mean.
         which: The best epoch's weights or the last's.
     """
 
@@ -61,7 +62,7 @@ class PredictResult:
         runs: Runs that were averaged.
         checkpoint: `best` or `last`.
         epoch: Epochs the weights were trained for, of each run.
-        calibration: Method of each run's calibration.
+        calibration: Method of each run's calibration; one alone where the mean of several is calibrated.
         history: What each run has done with these patches: counts, as `row_history.RowHistory.facts` has them.
         notices: What the reader of the numbers should know.
         output: The submission.
@@ -121,14 +122,16 @@ def run(
         _score(trained, patches, rows_N, runtime, opinion, _share(advance, number, len(runs)))
         for number, trained in enumerate(runs)
     ]
-    logits_NR = np.stack([one.logits_N for one in scored], axis=1)
-    logits_N = combine.combine(logits_NR, opinion.ensemble, opinion.weights)
+    logits_NR, kept = np.stack([one.logits_N for one in scored], axis=1), [one.kept for one in scored]
+    pooled = ensemble.pool(logits_NR, kept, opinion.ensemble, opinion.weights)
+    logits_N = pooled.logits_N
+    told = [text for one in scored for text in one.notices]
     probability_N, ids = metrics.probabilities(logits_N), patches.ids_N[rows_N].tolist()
     content = submission.render(ids, probability_N)
     if sample is not None:
         submission.prove(content, output, sample)
     spread_N = np.mean([one.spread_N for one in scored], axis=0) if opinion.tta != "none" else None
-    between_N = combine.spread(logits_NR) if len(runs) > 1 else None
+    between_N = combine.spread(pooled.members_NR) if len(runs) > 1 else None
     more = {**_known(patches, rows_N), COLUMN: worst([one.history for one in scored])}
     more |= {"spread": spread_N, "run_spread": between_N}
     _write(output, content, table, b"" if table is None else _to_parquet(ids, logits_N, more))
@@ -140,23 +143,23 @@ def run(
         runs=len(runs),
         checkpoint=opinion.which,
         epoch=[trained.checkpoint.epoch for trained in runs],
-        calibration=[one.method for one in scored],
+        calibration=pooled.methods,
         history=[one.history.facts() for one in scored],
-        notices=[*dict.fromkeys(text for one in scored for text in one.notices), *_constant(probability_N)],
+        notices=[*dict.fromkeys((*pooled.notices, *told)), *_constant(probability_N)],
         output=str(output),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """One run's opinion: calibrated logits and the views' spread, float64 [N]; how it was calibrated, or why not.
+    """One run's opinion: logits as they are and the views' spread, float64 [N]; its calibration.
 
-    Also what the run has done with these patches.
+    Also what the run has done with these patches, and what the reader should know.
     """
 
     logits_N: NDArray[np.float64]
     spread_N: NDArray[np.float64]
-    method: str
+    kept: Kept
     history: RowHistory
     notices: list[str]
 
@@ -169,14 +172,13 @@ def _score(
     opinion: Opinion,
     advance: Advance | None,
 ) -> _Scored:
-    calibrator, notice = calibrated.load(trained.path, opinion.tta) if opinion.calibrate else (calibration.IDENTITY, "")
+    kept = calibrated.load(trained.path, opinion.tta, opinion.mean) if opinion.calibrate else Kept()
     decided = settle(runtime, trained.config, training=False)
     views_NV = score_views(trained, patches, rows_N, decided, opinion.tta, advance)
-    logits_N = calibrator.apply(combine.combine(views_NV, opinion.mean))
+    logits_N = combine.combine(views_NV, opinion.mean)
     history = history_of(trained, patches, rows_N)
-    told = (notice, *history.notices(calibrated=calibrator.method != "none"), newly_told(decided, runtime))
-    notices = [text for text in told if text]
-    return _Scored(logits_N, combine.spread(views_NV), calibrator.method, history, notices)
+    told = (*history.notices(calibrated=kept.calibrator.method != "none"), newly_told(decided, runtime))
+    return _Scored(logits_N, combine.spread(views_NV), kept, history, [text for text in told if text])
 
 
 def open_patches(store: Path | None, source: Path | None, follow: Sequence[Path] = ()) -> Store | LoosePatches:

@@ -27,12 +27,13 @@ def calibrator(
     """Return the run's calibration; else one of its out-of-fold predictions; else none, and say so."""
     if not needed:
         return calibration.IDENTITY
-    found, notice = calibrated.load(trained.path, "none")
-    if not notice:
-        return found
+    kept = calibrated.load(trained.path, "none", "logits")
+    if not kept.missing:
+        notices.extend(kept.notices)
+        return kept.calibrator
     if predictions is not None:
         # Of the patches that the labelling network did not see.
         logits_N = out_of_fold.logits_of(out_of_fold.read(predictions), predictions, data.store, data.val_rows_N)
         return calibration.fit(calibration.DEFAULT, data.store.labels_N[data.val_rows_N], logits_N)
-    notices.append(f"labels are given by raw probability: {notice}")
+    notices.append(f"labels are given by raw probability: {kept.missing}")
     return calibration.IDENTITY

@@ -17,6 +17,9 @@ from fastpath.workflows.row_history import COLUMN, UNKNOWN
 
 Floats = NDArray[np.float64]
 
+CALIBRATING, HELD = ("validation split", "calibration half"), ("test split", "held half")
+"""What patches that calibrate, and those that neither calibration nor threshold has seen, are called in a table."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScoredTable:
@@ -49,7 +52,7 @@ class ScoredTable:
         """What to call the patches that calibrate, and those that neither calibration nor threshold has seen."""
         if self.calibrates_N is not None and not self.calibrates_N.any():  # all was chosen before
             return "none", "judged patches"
-        return ("validation split", "test split") if self.apart else ("calibration half", "held half")
+        return (CALIBRATING[0], HELD[0]) if self.apart else (CALIBRATING[1], HELD[1])
 
     @property
     def judged_N(self) -> NDArray[np.bool_]:

@@ -122,8 +122,10 @@ def run(
     options = options or Options()
     output_place.check_directory(output, FACTS, (run_dir, image, options.lesions))
     trained = open_run(run_dir, which)
-    calibrator, notice = calibrated.load(trained.path, "none")
-    notice = notice.replace(f"{trained.path.parent}/", "")  # it is kept beside the scores, which may go elsewhere
+    kept = calibrated.load(trained.path, "none", "logits")
+    calibrator = kept.calibrator
+    # It is kept beside the scores, which may go elsewhere.
+    notice = "; ".join(kept.notices).replace(f"{trained.path.parent}/", "")
     with closing(open_slide(image)) as slide:
         tile_px = trained.checkpoint.patch_size_px
         grid = lay_grid(slide, tile_px, options.tile_mpp, options.mpp, options.stride_px)

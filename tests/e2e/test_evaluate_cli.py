@@ -20,6 +20,7 @@ from fastpath.config import Config, parse
 from fastpath.errors import CheckpointError, DataError, FastpathError, UsageError
 from fastpath.ingest.split import read_split, write_split, write_split_from_csv
 from fastpath.runtime import resolve
+from fastpath.shards.format import hash_file
 from fastpath.shards.reader import open_store
 from fastpath.types import Split
 from fastpath.workflows import calibrated, evaluate, model_card, pack, train
@@ -131,7 +132,7 @@ def test_operating_points_follow_from_the_held_half_alone(run_dir: Path, tmp_pat
     methods = metrics["calibration"]["methods"]
     for name in ("temperature", "platt", "isotonic"):
         raw = methods["none"]["log_loss_on_calibration_part"]
-        assert methods[name]["log_loss_on_calibration_part"] <= raw, name
+        assert methods[name]["log_loss_on_calibration_part"] <= raw + 1e-3, name  # lines are fitted to smoothed labels
     assert methods["temperature"]["held"]["auc"] == methods["none"]["held"]["auc"]
 
 
@@ -189,17 +190,19 @@ def test_a_table_that_cannot_be_judged_is_one_line(tmp_path: Path, change: Any, 
 def test_the_calibration_is_kept_for_these_weights_only(own: tuple[Path, Path]) -> None:
     run_dir = own[0]
     evaluate.run(run_dir, resolve("cpu"))
-    found, notice = calibrated.load(run_dir / "best.pt", "none")
-    assert (found.method, notice) == ("platt", "")
-    assert "with --tta none" in calibrated.load(run_dir / "best.pt", "d4")[1]
+    found = calibrated.load(run_dir / "best.pt", "none", "logits")
+    assert (found.calibrator.method, found.missing) == ("platt", "")
+    assert found.predictions is not None
+    assert hash_file(found.predictions) == found.predictions_hash
+    assert "with --tta none" in calibrated.load(run_dir / "best.pt", "d4", "logits").missing
     kept = (run_dir / "calibration.json").read_bytes()
     evaluate.run(run_dir, resolve("cpu"), split=Split.TRAIN)
     assert (run_dir / "calibration.json").read_bytes() == kept
     (run_dir / "best.pt").write_bytes((run_dir / "best.pt").read_bytes() + b" ")
-    assert "other weights" in calibrated.load(run_dir / "best.pt", "none")[1]
+    assert "other weights" in calibrated.load(run_dir / "best.pt", "none", "logits").missing
     (run_dir / "calibration.json").write_text("{}")
     with pytest.raises(DataError, match="is not a calibration"):
-        calibrated.load(run_dir / "best.pt", "none")
+        calibrated.load(run_dir / "best.pt", "none", "logits")
 
 
 def _with_test_split(path: Path) -> np.ndarray:

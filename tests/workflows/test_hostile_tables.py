@@ -28,11 +28,11 @@ def weights(tmp_path: Path) -> Path:
 
 def test_a_calibration_survives_the_round_trip_and_a_flipped_digit_does_not(weights: Path) -> None:
     calibrated.save(weights, "isotonic", {"isotonic": ISOTONIC}, {"tta": "none"})
-    assert calibrated.load(weights, "none") == (ISOTONIC, "")
+    assert calibrated.load(weights, "none", "logits") == calibrated.Kept(ISOTONIC)
     path = weights.with_name(calibrated.NAME)
     path.write_text(path.read_text().replace("0.5", "0.7", 1))
     with pytest.raises(DataError, match="the checksum is another"):
-        calibrated.load(weights, "none")
+        calibrated.load(weights, "none", "logits")
 
 
 KNOTS = {"method": "isotonic", "kept": True, "knots": [0.0, 1.0], "heights": [0.0, 1.0]}
@@ -60,7 +60,7 @@ def test_a_calibration_of_wrong_numbers_is_refused_in_one_line(wrong: Any, weigh
     values = {**wrong, **about} if isinstance(wrong, dict) else wrong
     weights.with_name(calibrated.NAME).write_text(json.dumps(values))
     with pytest.raises(DataError, match="is not a calibration") as caught:
-        calibrated.load(weights, "none")
+        calibrated.load(weights, "none", "logits")
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -79,14 +79,14 @@ def test_a_calibration_of_wrong_numbers_is_refused_in_one_line(wrong: Any, weigh
 def test_a_calibration_that_is_no_text_is_refused_in_one_line(make: Callable[[Path], Any], weights: Path) -> None:
     make(weights.with_name(calibrated.NAME))
     with pytest.raises(DataError) as caught:
-        calibrated.load(weights, "none")
+        calibrated.load(weights, "none", "logits")
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_calibration_written_by_hand_is_taken(weights: Path) -> None:
     values = {**LINE, "slope": 2.0, "weights": hash_file(weights), "tta": "none"}
     weights.with_name(calibrated.NAME).write_text(json.dumps(values))
-    assert calibrated.load(weights, "none")[0].slope == 2.0
+    assert calibrated.load(weights, "none", "logits").calibrator.slope == 2.0
 
 
 def predictions(**changes: Any) -> pd.DataFrame:

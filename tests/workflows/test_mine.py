@@ -141,7 +141,7 @@ def test_calibration_decides_who_is_sure(
 
     mine.run(run_dir, tmp_path / "raw.csv", ONE_THREAD, stores=[unlabelled], rule=mine.Rule(confidence=0.5))
     cold = Calibrator("temperature", slope=100.0)
-    monkeypatch.setattr(calibrated, "load", lambda _path, _tta: (cold, ""))
+    monkeypatch.setattr(calibrated, "load", lambda _path, _tta, _mean: calibrated.Kept(cold))
     found = mine.run(run_dir, tmp_path / "t.csv", ONE_THREAD, stores=[unlabelled], rule=mine.Rule(confidence=0.5))
     raw, frame = (mined.read(tmp_path / name).frame.set_index("id") for name in ("raw.csv", "t.csv"))
     logit = np.log(raw["probability"] / (1 - raw["probability"])) * 100
