@@ -33,6 +33,7 @@ class Extra:
         num_added: Patches that would not be trained on without the table.
         num_dropped: Patches that would be.
         fingerprint: Of the table.
+        notice: What the reader of validation scores must know of it; empty where nothing.
     """
 
     patches: JoinedStore
@@ -41,6 +42,7 @@ class Extra:
     num_added: int
     num_dropped: int
     fingerprint: str
+    notice: str = ""
 
 
 def with_extra(data: RunData, config: Config) -> RunData:
@@ -59,6 +61,7 @@ def with_extra(data: RunData, config: Config) -> RunData:
         train_rows_N=extra.rows_N,
         weights_N=extra.weights_N,
         extra_fingerprint=extra.fingerprint,
+        extra_notice=extra.notice,
     )
 
 
@@ -97,6 +100,7 @@ def apply(path: Path, store: Store, split: SplitTable, train_rows_N: np.ndarray)
         num_added=int((~before & (weights_N > 0)).sum()),
         num_dropped=int((before & (weights_N == 0)).sum()),
         fingerprint=table.fingerprint,
+        notice=table.notice,
     )
 
 
@@ -108,15 +112,26 @@ def held_out(store: Store, split: SplitTable) -> np.ndarray:
 def held_out_twins(store: Store, split: SplitTable, other: Store, rows_N: np.ndarray) -> np.ndarray:
     """Return which rows of a store are patches held out of training, by id or by pixels: bool [N].
 
-    With a split by slides, patches of a slide that is held out count as well.
+    Where no slide is both trained on and held out, patches of a slide that is held out count as well, whatever kind of
+    split that is; and likewise of a site.
     """
-    held_N = held_out(store, split)
+    held_N, columns = held_out(store, split), ["id", "hash"]
+    for name, own_N, others_N in (
+        ("group", store.groups_N, other.groups_N),
+        ("site", store.sites_N, other.sites_N),
+    ):
+        if others_N is not None and own_N is not None and _apart(own_N, split.rows(Split.TRAIN), held_N):
+            columns.append(name)
     found_N = np.zeros(len(rows_N), bool)
-    columns = ["id", "hash", *(["group"] if split.kind == "group" and other.groups_N is not None else [])]
     for name in columns:
         held = set(store.column(name)[held_N])
         found_N |= np.fromiter((value in held for value in other.column(name)[rows_N]), bool, len(rows_N))
     return found_N
+
+
+def _apart(values_N: np.ndarray, some: np.ndarray, others: np.ndarray) -> bool:
+    """Whether two sets of rows share no value."""
+    return set(values_N[some].tolist()).isdisjoint(values_N[others].tolist())
 
 
 def _check_split(table: MinedTable, split: SplitTable) -> None:

@@ -151,16 +151,12 @@ def run(
     if mines_own:
         found, suspects, told = _labelled(subject, rule, runtime, begin)
         finds.append(found)
-        if subject.predictions is None:
-            notices.append(
-                "losses are of the training patches themselves, which a network fits, wrong labels included: "
-                "'fastpath train --folds K' gives better ones"
-            )
+        notices.append(mined.SEEN_BY_FOLDS if subject.predictions else mined.SEEN_BY_ITSELF)
     needed = any(len(rows_N) for rows_N in rows)
     calibrator = pseudo.calibrator(subject.trained, subject.data, subject.predictions, notices, needed=needed)
     for store, rows_N in zip(places, rows, strict=True):
         finds.append(_pseudo(subject.trained, store, rows_N, calibrator, rule, runtime, begin))
-    _write(output, finds, subject.data.split)
+    _write(output, finds, subject.data.split, _evidence(subject))
     return _result(output, finds, subject, suspects, rows, calibrator, told, notices)
 
 
@@ -188,7 +184,7 @@ def _result(
         pseudo_positives=int((pseudo_N == 1).sum()),
         num_labelled=len(subject.data.train_rows_N) if suspects else 0,
         num_unlabelled=sum(map(len, rows)),
-        evidence="out of fold" if subject.predictions else "training",
+        evidence=_evidence(subject),
         calibration=calibrator.method,
         verdicts=told,
         notices=notices,
@@ -280,8 +276,12 @@ def _pseudo(
     )
 
 
-def _write(output: Path, finds: Sequence[_Finds], split: SplitTable) -> None:
-    columns: dict[str, list[Any]] = {name: [] for name in mined.COLUMNS}
+def _evidence(subject: _Subject) -> str:
+    return mined.OUT_OF_FOLD if subject.predictions else mined.TRAINING
+
+
+def _write(output: Path, finds: Sequence[_Finds], split: SplitTable, evidence: str) -> None:
+    columns: dict[str, list[Any]] = {name: [] for name in (*mined.COLUMNS, mined.EVIDENCE)}
     for each in finds:
         columns["id"] += each.store.ids_N[each.rows_N].tolist()
         columns["kind"] += [str(kind) for kind in each.kinds_N]
@@ -292,5 +292,6 @@ def _write(output: Path, finds: Sequence[_Finds], split: SplitTable) -> None:
         columns["store"] += [each.store.place] * len(each.rows_N)
         columns["store_fingerprint"] += [each.store.fingerprint] * len(each.rows_N)
         columns["split_fingerprint"] += [mined.split_fingerprint(split)] * len(each.rows_N)
+        columns[mined.EVIDENCE] += ["" if kind == Kind.PSEUDO_LABEL else evidence for kind in each.kinds_N]
     output_place.make_parent(output)
     mined.write(output, mined.frame_of(columns))

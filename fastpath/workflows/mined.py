@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("id", "kind", "label", "probability", "loss", "weight", "store", "store_fingerprint", "split_fingerprint")
+EVIDENCE = "evidence"
+"""A column that need not be there: `OUT_OF_FOLD` or `TRAINING` for a loss, by which networks; empty for new labels."""
+OUT_OF_FOLD, TRAINING = "out of fold", "training"
 
 
 class Kind(StrEnum):
@@ -45,6 +48,15 @@ WEIGHTS: Mapping[Kind, float] = {
     Kind.PSEUDO_LABEL: 1.0,
 }
 """How often each is drawn where an unmined patch is drawn once."""
+SEEN_BY_ITSELF = (
+    "losses are of the training patches themselves, which a network fits, wrong labels included: "
+    "'fastpath train --folds K' gives better ones"
+)
+SEEN_BY_FOLDS = (
+    "hard patches and label errors were chosen by networks of other folds, which were trained on the present "
+    "validation fold: validation scores of a network trained on them are optimistic by what these networks passed on "
+    "of it; judge a test split ('fastpath split --test 0.1' before the folds)"
+)
 WEIGHT_MAX = 1e6
 """A patch of more is all that an epoch of a million would draw."""
 
@@ -63,6 +75,13 @@ class MinedTable:
     frame: pd.DataFrame
     fingerprint: str
 
+    @property
+    def notice(self) -> str:
+        """What the reader of validation scores of a network trained on this table must know; empty where nothing."""
+        if EVIDENCE not in self.frame or not (self.frame[EVIDENCE] == OUT_OF_FOLD).any():
+            return ""
+        return SEEN_BY_FOLDS
+
 
 def check_target(path: Path) -> None:
     """Refuse a name that says nothing of the format, before time is spent.
@@ -76,11 +95,11 @@ def check_target(path: Path) -> None:
 
 
 def frame_of(columns: Mapping[str, Iterable[Any]]) -> pd.DataFrame:
-    """Return columns of `COLUMNS` as a frame of the table's types."""
+    """Return columns of `COLUMNS`, and `EVIDENCE` where it is among them, as a frame of the table's types."""
     import pandas as pd
 
     types = {"label": "int8", "probability": "float64", "loss": "float64", "weight": "float64"}
-    return pd.DataFrame({name: list(columns[name]) for name in COLUMNS}).astype(types)
+    return pd.DataFrame({name: list(columns[name]) for name in (*COLUMNS, EVIDENCE) if name in columns}).astype(types)
 
 
 def write(path: Path, frame: pd.DataFrame) -> None:

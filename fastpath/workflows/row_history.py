@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastpath.analysis import intervals, metrics, selection
 from fastpath.errors import FastpathError
 from fastpath.shards.reader import Store
+from fastpath.types import Split
 from fastpath.workflows import run_choices
 from fastpath.workflows.extra import with_extra
 from fastpath.workflows.loose_patches import LoosePatches
@@ -47,6 +48,8 @@ class RowHistory:
         stopped: The choice was when to stop, and the weights are the last epoch's.
         num_settings: Settings of the sweep that the run is one of, compared on the patches that chose the epoch; 1
             without a sweep.
+        mined: What is to be said of the table of mined patches that the run was trained with, where validation patches
+            are among these; else empty.
         named: The patches were matched by id or pixels, not by their rows in the run's own store.
         unknown: Why nothing tells which patches were trained on; empty where it is known.
     """
@@ -58,6 +61,7 @@ class RowHistory:
     num_epochs: int = 1
     stopped: bool = False
     num_settings: int = 1
+    mined: str = ""
     named: bool = False
     unknown: str = ""
 
@@ -122,7 +126,7 @@ class RowHistory:
             auc_error: As for `optimism`.
             calibrated: Speak of the run's calibration, where the numbers use it.
         """
-        told = [self._of_training(), self._of_slides(), self._of_epoch(auc_error), self._of_setting()]
+        told = [self._of_training(), self._of_slides(), self._of_epoch(auc_error), self._of_setting(), self.mined]
         if calibrated and self.calibrated_N.any():
             told.append(
                 f"the calibration was fitted among {_count(self.calibrated_N)}: their probabilities seem better than "
@@ -219,6 +223,7 @@ def history_of(trained: TrainedRun, patches: Store | LoosePatches, rows_N: NDArr
         num_epochs=num_epochs,
         stopped=stopped,
         num_settings=run_choices.num_settings(trained.path.parent),
+        mined=data.extra_notice if among(patches, rows_N, data.store, data.split.rows(Split.VAL)).any() else "",
         named=not same_store(patches, data.store),
         unknown=unknown,
     )

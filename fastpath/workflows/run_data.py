@@ -36,6 +36,7 @@ class RunData:
             all of them.
         weights_N: float64, how often each training row is drawn, relative to the others; None is equally often.
         extra_fingerprint: Of that table; empty without one.
+        extra_notice: What the reader of validation scores must know of it; empty where nothing.
     """
 
     store: Store
@@ -46,6 +47,7 @@ class RunData:
     joined: JoinedStore | None = None
     weights_N: np.ndarray | None = None
     extra_fingerprint: str = ""
+    extra_notice: str = ""
 
     @property
     def patches(self) -> Store | JoinedStore:

@@ -165,7 +165,8 @@ def run(
                 raise
             raise failure.record(run_dir, error, course, data) from None
         labels_M = data.store.labels_N[data.val_rows_N]
-        result = replace(result, notices=best_epoch.of_training(config, result.epochs, result.best_auc, labels_M))
+        told = best_epoch.of_training(config, result.epochs, result.best_auc, labels_M)
+        result = replace(result, notices=[*told, *filter(None, [data.extra_notice])])
         runtime.first(lambda: _finish(run_dir, result, data, config))
     return result
 

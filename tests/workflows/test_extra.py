@@ -14,7 +14,7 @@ from PIL import Image
 
 from fastpath.config import Config, parse
 from fastpath.errors import DataError, StoreError
-from fastpath.ingest.split import read_split, write_split
+from fastpath.ingest.split import read_split, write_split, write_split_from_csv
 from fastpath.runtime import resolve
 from fastpath.shards.reader import open_store
 from fastpath.types import Split
@@ -176,6 +176,29 @@ class TestLeakGuard:
         table = write([("innocent", Kind.PSEUDO_LABEL, 1, weight, tmp_path / "other")])
         with pytest.raises(DataError, match=r"'innocent' \(pseudo_label, by pixels or slide\)"):
             opened(store, table)
+
+    @pytest.mark.parametrize(("kind", "guarded"), [("group", True), ("csv", True), ("random", False)])
+    def test_a_patch_of_a_slide_that_is_held_out_whatever_the_kind_of_split(
+        self, kaggle_folder: Path, tmp_path: Path, kind: Any, guarded: bool
+    ) -> None:
+        """A split by slide that a table gives is as good as one that was dealt; in a random one slides are shared."""
+        pack.run(kaggle_folder, tmp_path / "store", workers=1)
+        own = open_store(tmp_path / "store")
+        table = write_split(own, "random" if kind == "random" else "group")
+        if kind == "csv":
+            names = {ord("t"): "train", ord("v"): "val"}
+            rows = zip(own.ids_N, table.codes_N, strict=True)
+            (tmp_path / "s.csv").write_text("id,split\n" + "".join(f"{name},{names[code]}\n" for name, code in rows))
+            table = write_split_from_csv(own, tmp_path / "s.csv")
+        held_slide = own.column("group")[table.rows(Split.VAL)[0]]
+        new = sorted(path.stem for path in (kaggle_folder / "test").iterdir())
+        groups = tmp_path / "g.csv"
+        slides = [held_slide, held_slide, *["elsewhere"] * (len(new) - 2)]
+        groups.write_text("id,wsi\n" + "".join(f"{a},{b}\n" for a, b in zip(new, slides, strict=True)))
+        pack.run(kaggle_folder / "test", tmp_path / "other", pack.PackOptions(groups=groups), workers=1)
+        other = open_store(tmp_path / "other")
+        found_N = extra.held_out_twins(own, table, other, np.arange(len(other)))
+        assert (table.kind, other.ids_N[found_N].tolist()) == (kind, new[:2] if guarded else [])
 
     def test_a_table_of_another_split(self, store: Path, unlabelled: Path, write: Callable[..., Path]) -> None:
         table = write([(open_store(unlabelled).ids_N[0], Kind.PSEUDO_LABEL, 1, 1.0, unlabelled)], split="elsewhere")

@@ -17,7 +17,8 @@ from fastpath.ingest.split import read_split, write_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import calibrated, mine, mined, out_of_fold, pack, train
+from fastpath.workflows import calibrated, extra, mine, mined, out_of_fold, pack, train
+from fastpath.workflows.run_data import open_run_data
 from fastpath.workflows.score_views import score
 from fastpath.workflows.trained import open_run
 
@@ -101,7 +102,10 @@ def test_label_errors_are_told_by_predictions_that_did_not_see_the_label(
     assert set(wrong["id"]) == set(opened.ids_N[read_split(opened).rows(Split.TRAIN)[:3]])
     assert wrong["loss"].is_monotonic_decreasing
     assert (wrong["weight"] == 0).all()
-    assert (found.evidence, found.label_errors, found.notices) == ("out of fold", 3, [])
+    assert (found.evidence, found.label_errors, found.notices) == ("out of fold", 3, [mined.SEEN_BY_FOLDS])
+    assert set(frame["evidence"]) == {"out of fold"}
+    data = open_run_data(store, config())
+    assert extra.with_extra(data, config(extra=str(tmp_path / "t.csv"))).extra_notice == mined.SEEN_BY_FOLDS
     assert found.estimated_errors == pytest.approx(3, abs=1.5)
     assert [one.caution for one in found.verdicts] == [3 / found.num_labelled > 0.033]
     assert f"3 of {found.num_labelled} labels" in found.verdicts[0].text
