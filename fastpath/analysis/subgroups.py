@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis import agreement, intervals, metrics, weighted
-from fastpath.analysis.intervals import Interval, Units
+from fastpath.analysis.intervals import Estimate, Interval, Units
 from fastpath.analysis.proportions import proportion
 
 Floats = NDArray[np.float64]
@@ -27,7 +27,7 @@ MOST_VALUES = 50
 """Columns with more distinct values name patches, not groups of them."""
 
 UNKNOWN = "unknown"
-_NOTHING = Interval(math.nan, math.nan, math.nan)
+_NONE = Estimate(math.nan, "plain", math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Subgroup:
         num_positive: Of these, labelled 1.
         num_slides: Slides they are of; 0 where unknown.
         auc: Within the subgroup; NaN where it holds one class only.
+        auc_error: Its standard error on the logit scale; NaN where it has none.
         sensitivity: At the threshold, Wilson's interval; NaN without a positive.
         observed_over_expected: Positives over the sum of probabilities; NaN where it holds one class only.
         below_whole: The whole table's AUC lies above the AUC's interval even when that is widened for the number of
@@ -54,6 +55,7 @@ class Subgroup:
     num_positive: int
     num_slides: int
     auc: Interval
+    auc_error: float
     sensitivity: Interval
     observed_over_expected: Interval
     below_whole: bool
@@ -104,11 +106,10 @@ def survey(
         _judge(name, str(value), part_N, labels_N, logits_N, groups_N, units, threshold, seed)
         for name, value, part_N in parts
     ]
-    whole = metrics.roc_auc(labels_N, logits_N)
-    compared = sum(math.isfinite(one.auc.low) for one in found)
+    whole, compared = metrics.roc_auc(labels_N, logits_N), sum(auc.error > 0 for _, auc in found)
+    level = 1 - (1 - intervals.LEVEL) / max(compared, 1)
     marked = [
-        replace(one, below_whole=not one.warnings and _below(one.auc, whole, units.part(part_N), compared))
-        for one, (_, _, part_N) in zip(found, parts, strict=True)
+        replace(one, below_whole=not one.warnings and bool(auc.interval(level).high < whole)) for one, auc in found
     ]
     return sorted(marked, key=lambda one: math.inf if math.isnan(one.auc.value) else one.auc.value)
 
@@ -132,20 +133,32 @@ def _judge(
     whole: Units,
     threshold: float,
     seed: int,
-) -> Subgroup:
+) -> tuple[Subgroup, Estimate]:
+    """Return a subgroup, and its AUC as an estimate."""
     labels_M, logits_M, units = labels_N[part_N], logits_N[part_N], whole.part(part_N)
     positive_M = labels_M == 1
     num_positive, num_slides = int(positive_M.sum()), 0 if groups_N is None else len(set(groups_N[part_N].tolist()))
-    auc, ratio = _NOTHING, _NOTHING
+    auc, ratio = _NONE, _NONE
     if 0 < num_positive < len(labels_M):
-        auc, ratio = _intervals(labels_M, logits_M, units, seed)
+        auc, ratio = _estimates(labels_M, logits_M, units, seed)
     called_M = metrics.probabilities(logits_M) >= threshold
-    sensitivity = proportion(called_M, positive_M, units) if num_positive else _NOTHING
-    warnings = _warnings(len(labels_M), num_positive, num_slides if groups_N is not None else None)
-    return Subgroup(variable, value, len(labels_M), num_positive, num_slides, auc, sensitivity, ratio, False, warnings)
+    found = Subgroup(
+        variable=variable,
+        value=value,
+        num_patches=len(labels_M),
+        num_positive=num_positive,
+        num_slides=num_slides,
+        auc=auc.interval(),
+        auc_error=auc.error if auc.error > 0 else math.nan,
+        sensitivity=proportion(called_M, positive_M, units) if num_positive else _NONE.interval(),
+        observed_over_expected=ratio.interval(),
+        below_whole=False,
+        warnings=_warnings(len(labels_M), num_positive, num_slides if groups_N is not None else None),
+    )
+    return found, auc
 
 
-def _intervals(labels_M: NDArray[Any], logits_M: Floats, units: Units, seed: int) -> list[Interval]:
+def _estimates(labels_M: NDArray[Any], logits_M: Floats, units: Units, seed: int) -> list[Estimate]:
     scores = weighted.prepare(labels_M, logits_M)
 
     def statistic(weights_BM: Floats) -> Floats:
@@ -153,17 +166,7 @@ def _intervals(labels_M: NDArray[Any], logits_M: Floats, units: Units, seed: int
         return np.stack([weighted.auc(scores, weights_BM), ratio_B], axis=1)
 
     few = intervals.FEWEST_REPLICATES
-    return intervals.bootstrap(statistic, units, ["logit", "log"], replicates=few, seed=seed)
-
-
-def _below(auc: Interval, whole: float, units: Units, compared: int) -> bool:
-    """Return whether the whole's AUC is above the interval, widened on the logit scale for that many comparisons."""
-    if not 0 < auc.low < auc.high < 1:
-        return False
-    low, high, all_patches = metrics.logits(np.array([auc.low, auc.high, whole]))
-    wider = intervals.critical(units.num, 1 - (1 - intervals.LEVEL) / compared)
-    wider /= intervals.critical(units.num, intervals.LEVEL)
-    return bool((low + high) / 2 + (high - low) / 2 * wider < all_patches)
+    return intervals.estimates(statistic, units, ["logit", "log"], replicates=few, seed=seed)
 
 
 def _warnings(num: int, num_positive: int, num_slides: int | None) -> tuple[str, ...]:

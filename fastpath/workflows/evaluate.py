@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import combine
-from fastpath.analysis.verdicts import Verdict
 from fastpath.errors import CheckpointError, DataError, FastpathError, UsageError
 from fastpath.ingest.split import SplitTable, leak_notice, read_split
 from fastpath.runtime import Runtime
@@ -21,48 +19,26 @@ from fastpath.text import command_line
 from fastpath.types import Split
 from fastpath.workflows import (
     calibrated,
+    external,
     folds,
+    frozen,
     out_of_fold,
     output_place,
+    report_files,
     report_gallery,
-    report_html,
-    report_pictures,
     report_table,
+    subgroup_facts,
 )
-from fastpath.workflows.json_values import plain
 from fastpath.workflows.precision import newly_told, settle
 from fastpath.workflows.report_facts import Choices, Judged, judge
+from fastpath.workflows.report_files import GALLERY_NUM, METRICS, PREDICTIONS, EvaluateResult
 from fastpath.workflows.report_gallery import Card
 from fastpath.workflows.report_table import ScoredTable
 from fastpath.workflows.row_history import COLUMN, HONEST, RowHistory, error_of, history_of, of_words
 from fastpath.workflows.score_views import score_views
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
-METRICS, PREDICTIONS, REPORT, GALLERY = "metrics.json", "predictions.parquet", "report.html", "gallery.csv"
-GALLERY_NUM = 8  # patches a category
-
 Advance = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluateResult:
-    """How good predictions are.
-
-    Attributes:
-        facts: What metrics.json holds.
-        num_patches: Patches judged: of a test split, those of the test split alone.
-        auc: Area under the ROC curve of all of these.
-        notices: What the reader of the numbers should know.
-        verdicts: What the numbers come to, in words.
-        output: Where metrics.json, predictions.parquet, report.html and gallery.csv lie.
-    """
-
-    facts: dict[str, Any]
-    num_patches: int
-    auc: float
-    notices: list[str]
-    verdicts: list[Verdict]
-    output: str
 
 
 def run(
@@ -70,24 +46,27 @@ def run(
     runtime: Runtime,
     *,
     store_path: Path | None = None,
-    split: Split = Split.VAL,
+    split: Split | None = None,
     output: Path | None = None,
     which: Which = "best",
     choices: Choices | None = None,
     advance: Advance | None = None,
 ) -> EvaluateResult:
-    """Score a labelled split and write metrics.json, predictions.parquet, report.html and gallery.csv.
+    """Score labelled patches and write metrics.json, predictions.parquet, report.html and gallery.csv.
 
     Calibration and operating points are chosen on patches of their own. A test split has the validation split for
     that; any other split is dealt into two halves, by slide where slides are known. Fitted on the run's own data, the
     calibration is kept beside the checkpoint for `predict`. Patches that were trained on calibrate nothing.
 
+    Another store than the run's own chooses nothing: all of its labelled patches are judged with the calibration and
+    the thresholds that are kept beside the checkpoint; see `external`.
+
     Args:
         run_dir: A run directory, or a checkpoint's file.
         runtime: Device and precision.
         store_path: The store; None takes the run's own, which must be unchanged. A store that is named may be another.
-        split: The part of the store.
-        output: Where to write; None is `evaluation-<split>` in the run.
+        split: The part of the store; None is the validation split of the run's own, and all of another.
+        output: Where to write; None is `evaluation-<split>` in the run, `external-<store>` of another store.
         which: The best epoch's weights or the last's.
         choices: Views, calibration, prevalence, cost and seed; None takes the defaults.
         advance: Called with patches done and in all.
@@ -97,9 +76,15 @@ def run(
         DataError: The split is empty, unlabelled, of one class, or cannot be scored.
     """
     choices, trained = choices or Choices(), open_run(run_dir, which)
+    store = trained.open_store(store_path)
+    if store_path is not None and external.is_other(trained, store):
+        output = output or trained.path.parent / external.directory_of(store, split)
+        output_place.check_directory(output, METRICS, (run_dir, store_path))
+        return external.run(trained, store, runtime, output, split=split, which=which, choices=choices, advance=advance)
+    split = split or Split.VAL
     output = output or trained.path.parent / f"evaluation-{split}"
     output_place.check_directory(output, METRICS, (run_dir, store_path))
-    store = trained.open_store(store_path)
+    subgroup_facts.check(choices.by, store)
     split_table = read_split(store)
     foreign = _check_origin(trained, store, named=store_path is not None)
     rows_N, calibrates_N = _part(store, split_table, split)
@@ -108,10 +93,15 @@ def run(
     choices = _uncalibrated(choices, history)
     decided = settle(runtime, trained.config, training=False)
     views_NV = score_views(trained, store, rows_N, decided, choices.tta, advance)
-    table, dealt = _table(store, rows_N, calibrates_N, views_NV, choices)
+    table, dealt = _divided(
+        report_table.scored(store, rows_N, views_NV, choices.mean), calibrates_N, store, choices.seed
+    )
     table = replace(table, history_N=history.words_N)
     judged = judge(table, choices)
     cards = _gallery(table, judged, store, rows_N, trained, runtime, choices)
+    judged.facts.update(
+        subgroup_facts.facts(table, judged.calibrated_N, store, rows_N, by=choices.by, seed=choices.seed)
+    )
     of_rows, facts = _told_by_history(history.of(table.judged_N), judged)
     leaks = leak_notice(store, split_table, split)
     said = (foreign, *of_rows, untold, leaks, dealt, newly_told(decided, runtime))
@@ -126,12 +116,13 @@ def run(
         "history": facts,
         "notices": [notice for notice in said if notice],
     }
-    result = _write(output, scored=table, judged=judged, about=about, cards=cards)
+    result = report_files.write(output, scored=table, judged=judged, about=about, cards=cards)
     if not foreign and not history.trained_N.any():
         of = Split.VAL if table.apart else split
         fitted_on = {"split": split, "of": of, "seed": choices.seed, **judged.facts["parts"]["calibration"]}
         cautions = [one.text for one in judged.verdicts if one.caution]
         told = {"tta": choices.tta, "mean": choices.mean, "fitted_on": fitted_on, "cautions": cautions}
+        told |= frozen.keep(judged.facts)
         try:
             calibrated.save(trained.path, choices.method, judged.fitted, told, output / PREDICTIONS)
         except UsageError as error:  # a run that others share may be for reading only
@@ -174,16 +165,19 @@ def run_table(
     choices = _uncalibrated(choices, history)
     judged = judge(table, choices)
     of_rows, facts = _told_by_history(history, judged)
-    store = folds_store if store_path is None else open_store(store_path)
+    store, rows_N = folds_store if store_path is None else open_store(store_path), None
     cards: list[Card] = []
     if store is not None:
-        cards = _gallery(table, judged, store, _rows(table, store, path), None, runtime, choices)
+        rows_N = _rows(table, store, path)
+        cards = _gallery(table, judged, store, rows_N, None, runtime, choices)
+    by, seed = (*choices.by, str(path)), choices.seed
+    judged.facts.update(subgroup_facts.facts(table, judged.calibrated_N, store, rows_N, by=by, seed=seed))
     unknown = "" if table.groups_N is not None else "the table has no column 'group', so slides are unknown"
     if any(HONEST in text for text in told):  # folds said it of themselves, with the size
         of_rows = [text for text in of_rows if HONEST not in text]
     notices = [one for one in (*of_rows, unknown, dealt, *told) if one]
     about = {"table": path.name, "tta_views": "none", "history": facts, "notices": notices}
-    return _write(output, scored=table, judged=judged, about=about, cards=cards)
+    return report_files.write(output, scored=table, judged=judged, about=about, cards=cards)
 
 
 def _uncalibrated(choices: Choices, history: RowHistory | None) -> Choices:
@@ -268,26 +262,14 @@ def _untrained(
     return rows_N[~calibrates_N], None, history.of(~calibrates_N), told
 
 
-def _table(
-    store: Store,
-    rows_N: NDArray[np.int64],
-    calibrates_N: NDArray[np.bool_] | None,
-    views_NV: NDArray[np.float32],
-    choices: Choices,
+def _divided(
+    table: ScoredTable, calibrates_N: NDArray[np.bool_] | None, store: Store, seed: int
 ) -> tuple[ScoredTable, str]:
     """Return the checked and divided table, and a notice of how it was divided where that matters."""
-    table = ScoredTable(
-        ids_N=store.ids_N[rows_N],
-        labels_N=store.labels_N[rows_N],
-        logits_N=combine.combine(views_NV, choices.mean),
-        groups_N=None if store.groups_N is None else store.groups_N[rows_N],
-        calibrates_N=calibrates_N,
-        apart=calibrates_N is not None,
-    )
-    if views_NV.shape[1] > 1:
-        table = replace(table, plain_N=views_NV[:, 0].astype(np.float64), spread_N=combine.spread(views_NV))
     report_table.check(table, store)
-    return (table, "") if calibrates_N is not None else report_table.divide(table, choices.seed)
+    if calibrates_N is None:
+        return report_table.divide(table, seed)
+    return replace(table, calibrates_N=calibrates_N, apart=True), ""
 
 
 def _rows(table: ScoredTable, store: Store, where: Path) -> NDArray[np.int64]:
@@ -311,25 +293,3 @@ def _check_origin(trained: TrainedRun, store: Store, *, named: bool) -> str:
             store, f"is not the {what} that the run was trained on: found {found}, wanted {wanted}", remedy
         )
     return f"this is not the {what} that the run was trained on (found {found}, wanted {wanted})"
-
-
-def _write(
-    output: Path, *, scored: ScoredTable, judged: Judged, about: dict[str, Any], cards: list[Card]
-) -> EvaluateResult:
-    """Write the files as a set: metrics.json means that all are there, and of this evaluation."""
-    facts = plain({**about, **judged.facts})
-    pictures = report_pictures.draw(scored, judged)
-    page = report_html.render(facts, pictures, "evaluate.html", cards=report_pictures.embed(cards))
-    content = {PREDICTIONS: report_table.to_parquet(scored, judged.calibrated_N), REPORT: page.encode()}
-    if cards:
-        content[GALLERY] = report_gallery.to_csv(cards)
-    content[METRICS] = (json.dumps(facts, indent=2) + "\n").encode()
-    output_place.write_set(output, METRICS, content)
-    return EvaluateResult(
-        facts=facts,
-        num_patches=facts["num_patches"],
-        auc=facts["auc"],
-        notices=facts["notices"],
-        verdicts=judged.verdicts,
-        output=str(output),
-    )

@@ -43,6 +43,7 @@ class Choices:
         seed: Decides division, resamples and random draws.
         tta: Views a patch is scored in.
         mean: What is averaged over views.
+        by: Columns of the store's index, and tables with a column `id`, whose values make subgroups.
 
     Raises:
         UsageError: The prevalence is no share.
@@ -54,6 +55,7 @@ class Choices:
     seed: int = 42
     tta: Tta = "none"
     mean: Mean = "logits"
+    by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.prevalence is not None:

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import metrics
+from fastpath.analysis import combine, metrics
+from fastpath.analysis.combine import Mean
 from fastpath.analysis.intervals import MIN_SLIDES
 from fastpath.errors import DataError
+from fastpath.shards.reader import Store
 from fastpath.workflows import checked_table
 from fastpath.workflows.row_history import COLUMN, UNKNOWN
 
@@ -35,6 +37,7 @@ class ScoredTable:
         calibrates_N: bool, patches that calibrate and choose thresholds; None before the table is divided.
         history_N: object, words of `row_history` on what the network has done with each; None where nothing is told.
         apart: Those are of another split than the one that is judged. Otherwise they are a half of it.
+        elsewhere: The patches are of another store than the network's own, and none calibrates.
     """
 
     ids_N: NDArray[np.object_]
@@ -46,10 +49,13 @@ class ScoredTable:
     calibrates_N: NDArray[np.bool_] | None = None
     history_N: NDArray[np.object_] | None = None
     apart: bool = False
+    elsewhere: bool = False
 
     @property
     def part_names(self) -> tuple[str, str]:
         """What to call the patches that calibrate, and those that neither calibration nor threshold has seen."""
+        if self.elsewhere:
+            return "run's own patches", "other store"
         if self.calibrates_N is not None and not self.calibrates_N.any():  # all was chosen before
             return "none", "judged patches"
         return (CALIBRATING[0], HELD[0]) if self.apart else (CALIBRATING[1], HELD[1])
@@ -63,13 +69,36 @@ class ScoredTable:
 
     def judged(self) -> ScoredTable:
         """Return the patches that are judged."""
-        kept_N = self.judged_N
+        return self.part(self.judged_N)
+
+    def part(self, kept_N: NDArray[np.bool_]) -> ScoredTable:
+        """Return some of the patches."""
         arrays = {name: getattr(self, name) for name in self.__dataclass_fields__ if name.endswith("_N")}
         kept: dict[str, Any] = {name: one if one is None else one[kept_N] for name, one in arrays.items()}
         return replace(self, **kept)
 
     def __len__(self) -> int:
         return len(self.ids_N)
+
+
+def scored(store: Store, rows_N: NDArray[np.int64], views_NV: NDArray[np.float32], mean: Mean) -> ScoredTable:
+    """Return patches of a store with their scores, not yet checked or divided.
+
+    Args:
+        store: The store.
+        rows_N: int64, its rows.
+        views_NV: Their logits, the first column of the patch as it is.
+        mean: What is averaged over views.
+    """
+    several = views_NV.shape[1] > 1
+    return ScoredTable(
+        ids_N=store.ids_N[rows_N],
+        labels_N=store.labels_N[rows_N],
+        logits_N=combine.combine(views_NV, mean),
+        groups_N=None if store.groups_N is None else store.groups_N[rows_N],
+        plain_N=views_NV[:, 0].astype(np.float64) if several else None,
+        spread_N=combine.spread(views_NV) if several else None,
+    )
 
 
 def check(table: ScoredTable, where: object) -> None:

@@ -336,8 +336,9 @@ def test_a_store_packed_anew_from_other_patches_is_refused(own: tuple[Path, Path
 
     outcome = _invoke(run_dir, "--store", store, "-q", "--split", "train")
     assert outcome.exit_code == 0, outcome.output
-    metrics = json.loads((run_dir / "evaluation-train" / "metrics.json").read_text())
-    assert "this is not the store that the run was trained on" in metrics["notices"][0]
+    metrics = json.loads((run_dir / "external-store-train" / "metrics.json").read_text())
+    assert metrics["parts"]["calibration"]["num_patches"] == 0
+    assert "the run's own store was packed anew since" in metrics["notices"][0]
 
 
 def test_a_split_dealt_anew_is_refused_unless_the_store_is_named(own: tuple[Path, Path]) -> None:

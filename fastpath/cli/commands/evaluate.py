@@ -11,20 +11,22 @@ from fastpath.cli import options, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
-    from fastpath.workflows.evaluate import EvaluateResult
+    from fastpath.workflows.report_files import EvaluateResult
 
 _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
 
 
 @options.command("evaluate")
 @click.argument("run", type=options.PATH)
-@click.option("--store", type=options.PATH, help="The packed store. Default: the run's own, which must be unchanged.")
+@click.option(
+    "--store",
+    type=options.PATH,
+    help="The packed store. Default: the run's own, which must be unchanged. Another is an external validation.",
+)
 @click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),
-    default="val",
-    show_default=True,
-    help="The part of the store to measure on.",
+    help="The part of the store to judge. Default: val of the run's own store, all labelled patches of another.",
 )
 @options.output("Where to write. Default: RUN/evaluation-SPLIT, or evaluation-NAME beside a table.", required=False)
 @options.tta("Score each patch in its eight turns and mirror images; tells what that is worth.")
@@ -46,6 +48,13 @@ _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
     show_default=True,
     help="Cost of a missed tumour in false alarms, for the point of least cost.",
 )
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="TABLE|COLUMN",
+    help="Also judge subgroups by the columns of a table of id and more, such as scanner, or by a column of the "
+    "store's index; may be repeated.",
+)
 @options.checkpoint()
 @options.device()
 @options.precision()
@@ -54,14 +63,14 @@ _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
 def command(
     run: Path,
     store: Path | None,
-    split: str,
+    split: str | None,
     output: Path | None,
     checkpoint: Literal["best", "last"],
     device: str,
     precision: PrecisionChoice,
     as_json: bool,
     verbosity: int,
-    **choices: Any,  # noqa: ANN401 (calibration, prevalence, miss_cost, seed, tta, mean)
+    **choices: Any,  # noqa: ANN401 (calibration, prevalence, miss_cost, seed, tta, mean, by)
 ) -> None:
     """Judge a trained run: discrimination, calibration and operating points with 95% intervals, and its errors.
 
@@ -69,11 +78,12 @@ def command(
     or CSV table of id, label, logit and optionally group (the slide). Writes report.html, metrics.json,
     predictions.parquet and gallery.csv. Calibration and thresholds are chosen on one half of the patches, of whole
     slides where they are known, and judged on the other; a run's calibration is kept in it for 'fastpath predict'.
+    Another store than the run's own is judged whole, with the calibration and the thresholds that the run keeps.
 
     \b
     Example:  fastpath evaluate runs/first
               fastpath evaluate runs/first --tta d4 --prevalence 0.02
-              fastpath evaluate runs/first --store other-store --split test -o results
+              fastpath evaluate runs/first --store other-hospital --by scanners.csv
               fastpath evaluate folds
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from fastpath import runtime
@@ -93,7 +103,7 @@ def command(
                 run,
                 where,
                 store_path=store,
-                split=Split(split),
+                split=None if split is None else Split(split),
                 output=output,
                 which=checkpoint,
                 choices=asked,

@@ -1,0 +1,95 @@
+"""PatchCamelyon as docs/patchcamelyon.md says: its files packed, its own division, and its test set judged alone."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+
+from fastpath.cli.main import app
+from fastpath.ingest import tissue
+from fastpath.ingest.sources.pcam import STEM
+from fastpath.ingest.split import read_split
+from fastpath.shards.reader import open_store
+from fastpath.types import Split
+
+pytestmark = [pytest.mark.e2e, pytest.mark.dali]
+
+SIZES = {"train": 96, "valid": 60, "test": 80}
+SLIDES = {"train": (0, 12), "valid": (12, 8), "test": (20, 10)}  # the first slide of a part, and how many it has
+
+
+def _write(folder: Path) -> dict[str, np.ndarray]:
+    """Write the set as it is published, only smaller: images, packed labels, tables of slides; returns the labels."""
+    h5py, labels = pytest.importorskip("h5py"), {}
+    folder.mkdir(parents=True)
+    for number, (part, size) in enumerate(SIZES.items()):
+        labels[part] = np.random.default_rng(number).permutation(np.arange(size) % 2).astype(np.int8)
+        first, num = SLIDES[part]
+        slides_N = first + np.arange(size) % num
+        images_NHWC = np.concatenate(list(tissue.draw(labels[part], slides_N, seed=number, chunk=0))).reshape(
+            size, 96, 96, 3
+        )
+        names = {what: folder / f"{STEM.format(part=part, what=what)}" for what in "xy"}
+        with h5py.File(f"{names['x']}.h5", "w") as file:
+            file.create_dataset("x", data=images_NHWC, chunks=(1, 96, 96, 3), compression="gzip")
+        with h5py.File(f"{names['y']}.h5", "w") as file:
+            file["y"] = labels[part].astype(np.uint8).reshape(-1, 1, 1, 1)
+        content = Path(f"{names['y']}.h5").read_bytes()
+        Path(f"{names['y']}.h5").unlink()
+        Path(f"{names['y']}.h5.gz").write_bytes(gzip.compress(content))
+        lines = [f"{row},camelyon16_{part}_{slide:03d}" for row, slide in enumerate(slides_N)]
+        (folder / f"{STEM.format(part=part, what='meta')}.csv").write_text("\n".join([",wsi", *lines]) + "\n")
+    return labels
+
+
+def _run(*arguments: object) -> dict[str, Any]:
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    assert result.exit_code == 0, result.output
+    told: dict[str, Any] = json.loads(result.stdout)
+    return told
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray], dict[str, Any]]:
+    """Where the commands of the page wrote, the labels, and what the evaluation of the test set said."""
+    root = tmp_path_factory.mktemp("pcam")
+    labels = _write(root / "pcam")
+    packed = _run("pack", root / "pcam", "-o", root / "store", "--workers", 1)
+    assert packed["split"] == "official"
+    small = ["--set", "data.image_size_px=32", "--set", "model.name=baseline_cnn", "--set", "model.pretrained=false"]
+    small += ["--set", "data.batch_size=32", "--set", "model.trainable=all", "--set", "train.epochs=1"]
+    _run("train", root / "store", "-o", root / "run", "--device", "cpu", *small)
+    return root, labels, _run("evaluate", root / "run", "--split", "test", "--device", "cpu")
+
+
+def test_the_division_is_the_official_one(judged: tuple[Path, dict[str, np.ndarray], dict[str, Any]]) -> None:
+    root, labels, _ = judged
+    store = open_store(root / "store")
+    table = read_split(store)
+    for part, split in (("train", Split.TRAIN), ("valid", Split.VAL), ("test", Split.TEST)):
+        rows_N = table.rows(split)
+        assert store.labels_N[rows_N].tolist() == labels[part].tolist()
+        assert store.ids_N[rows_N].tolist() == [f"{part}-{row:06d}" for row in range(SIZES[part])]
+
+
+def test_what_is_judged_is_the_official_test_set_and_nothing_else(
+    judged: tuple[Path, dict[str, np.ndarray], dict[str, Any]],
+) -> None:
+    root, labels, facts = judged
+    frame = pd.read_parquet(root / "run" / "evaluation-test" / "predictions.parquet")
+    frame = frame[frame["id"].str.startswith("test-")]
+    assert frame["label"].tolist() == labels["test"].tolist()
+    assert (facts["num_patches"], facts["num_slides"]) == (SIZES["test"], SLIDES["test"][1])
+    assert facts["split_kind"] == "official"
+    assert facts["auc"] == pytest.approx(roc_auc_score(frame["label"], frame["logit"]))
+    assert facts["accuracy"] == pytest.approx(accuracy_score(frame["label"], frame["logit"] >= 0))
+    assert facts["log_loss"] == pytest.approx(log_loss(frame["label"], frame["probability"]), rel=1e-6)
+    assert facts["resampling"]["unit"] == "slide"
