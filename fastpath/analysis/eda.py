@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-CLASS_NAMES: Mapping[int, str] = {0: "negative", 1: "positive", -1: "unlabelled"}
+CLASS_NAMES: Mapping[int, str] = {0: "negative", 1: "positive", -1: "unlabelled"}  # keys and names of files
+CLASS_WORDS: Mapping[int, str] = {0: "normal", 1: "tumour", -1: "unlabelled"}  # what pages, pictures and lines say
 LUMA_3 = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 # Macenko et al., "A method for normalizing histology slides for quantitative analysis", ISBI 2009: the transmitted

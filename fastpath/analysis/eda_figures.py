@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis import eda, png
-from fastpath.analysis.eda import CLASS_NAMES
+from fastpath.analysis.eda import CLASS_NAMES, CLASS_WORDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,10 +58,10 @@ def balance(parts: Mapping[str, Mapping[int, int]]) -> bytes:
         for label in (label for label in CLASS_NAMES if counts.get(label)):
             axes.barh(place, counts[label], left=left, height=0.55, color=COLOURS[label])
             left += counts[label]
-        share = f"\n{counts.get(1, 0) / total:.1%} positive" if counts.get(1) else ""
+        share = f"\n{counts.get(1, 0) / total:.1%} tumour" if counts.get(1) else ""
         axes.text(total + 0.02 * largest, place, f"{total:,}{share}", va="center", fontsize=8, color=_INK)
     present = [label for label in CLASS_NAMES if any(counts.get(label) for counts in parts.values())]
-    handles = [axes.barh(0, 0, color=COLOURS[label], label=CLASS_NAMES[label]) for label in present]
+    handles = [axes.barh(0, 0, color=COLOURS[label], label=CLASS_WORDS[label]) for label in present]
     axes.legend(handles=handles, frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(-0.02, 0.99))
     axes.set_yticks(range(len(names)), [png.literal(name) for name in names])
     axes.invert_yaxis()
@@ -86,8 +86,8 @@ def histogram(channel: int, histograms: Mapping[int, NDArray[np.int64]]) -> byte
         share_L = 100 * counts_3L[channel] / max(int(counts_3L[channel].sum()), 1)
         smooth = np.convolve(np.pad(share_L[1:-1], SMOOTHED_LEVELS // 2, mode="edge"), kernel, mode="valid")
         axes.fill_between(levels, smooth, color=COLOURS[label], alpha=0.16, linewidth=0)
-        axes.plot(levels, smooth, color=COLOURS[label], linewidth=1.5, label=CLASS_NAMES[label])
-        ends.append(f"{CLASS_NAMES[label]}: {share_L[0]:.1f}% at 0, {share_L[255]:.1f}% at 255")
+        axes.plot(levels, smooth, color=COLOURS[label], linewidth=1.5, label=CLASS_WORDS[label])
+        ends.append(f"{CLASS_WORDS[label]}: {share_L[0]:.1f}% at 0, {share_L[255]:.1f}% at 255")
     axes.text(1, 1.02, "\n".join(ends), transform=axes.transAxes, ha="right", fontsize=7.5, color=_INK)
     axes.set_xlim(0, 255)
     axes.set_ylim(bottom=0)
@@ -106,7 +106,7 @@ def brightness_saturation(
     colours = np.array([COLOURS[int(label)] for label in labels_N], dtype=object)
     axes.scatter(brightness_N[order], saturation_N[order], c=colours[order].tolist(), s=5, alpha=0.45, linewidths=0)
     for label in (label for label in CLASS_NAMES if (labels_N == label).any()):
-        axes.scatter([], [], color=COLOURS[label], s=16, label=CLASS_NAMES[label])
+        axes.scatter([], [], color=COLOURS[label], s=16, label=CLASS_WORDS[label])
     axes.legend(frameon=False, fontsize=8)
     axes.set_ylim(bottom=0)
     _finish(axes, "", "brightness (mean luma, 0 to 255)", "saturation (mean, 0 to 1)")
@@ -158,7 +158,7 @@ def mean_difference(positive_HW3: NDArray[np.float64], negative_HW3: NDArray[np.
     extent = (0.0, float(size), float(size), 0.0)
     shown = axes.imshow(values_HW, cmap="RdBu_r", vmin=-reach, vmax=reach, interpolation="nearest", extent=extent)
     bar = figure.colorbar(shown, ax=axes, shrink=0.85, aspect=22)
-    bar.set_label("luma, positive less negative (grey levels)", fontsize=8, color=_INK)
+    bar.set_label("luma, tumour less normal (grey levels)", fontsize=8, color=_INK)
     bar.ax.tick_params(labelsize=7.5, colors=_INK)
     if size > CENTRE_PX:
         low, high = (size - CENTRE_PX) / 2, (size + CENTRE_PX) / 2
@@ -177,8 +177,8 @@ def slides(found: Sequence[eda.Group]) -> bytes:
     total, positive = (
         np.array(values) for values in zip(*((g.num_patches, g.num_positive) for g in found), strict=True)
     )
-    axes.stairs(total, edges, baseline=positive, fill=True, color=COLOURS[0], label="not positive")
-    axes.stairs(positive, edges, fill=True, color=COLOURS[1], label="positive")
+    axes.stairs(total, edges, baseline=positive, fill=True, color=COLOURS[0], label="not tumour")
+    axes.stairs(positive, edges, fill=True, color=COLOURS[1], label="tumour")
     axes.set_xlim(0, len(found))
     axes.xaxis.set_major_locator(_ticks(8, integer=True))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -196,7 +196,7 @@ def slide_shares(found: Sequence[eda.Group]) -> bytes:
     axes.set_xscale("log")
     axes.set_ylim(-4, 104)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    _finish(axes, "", "labelled patches of the slide (logarithmic)", "positive (%)")
+    _finish(axes, "", "labelled patches of the slide (logarithmic)", "tumour (%)")
     return png.of_figure(figure)
 
 

@@ -5,7 +5,7 @@ Lines differ in dashes and fills in hatching, so that they can be told apart wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,18 +24,29 @@ _SIZE_IN, _DPI = (4.6, 4.0), 160
 _DRAWN = 4000  # points of a curve: more cannot be seen
 
 
-def roc(labels_N: NDArray[Any], logits_N: NDArray[Any], auc: Interval) -> bytes:
-    """Draw the ROC curve, with its steep beginning enlarged on a logarithmic axis."""
+def roc(
+    labels_N: NDArray[Any], logits_N: NDArray[Any], auc: Interval, points: Sequence[tuple[float, float]] = ()
+) -> bytes:
+    """Draw the ROC curve, with its steep beginning enlarged on a logarithmic axis.
+
+    Args:
+        labels_N: 0 or 1, both present.
+        logits_N: Finite.
+        auc: Told above.
+        points: False positive rate and sensitivity of each operating point, numbered from 1 in the picture.
+    """
     figure, axes = _panel()
-    points = metrics.curve(labels_N, logits_N)
-    fall_out_T, recall_T = _rates(points)
+    steps = metrics.curve(labels_N, logits_N)
+    fall_out_T, recall_T = _rates(steps)
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":")
     axes.plot(fall_out_T, recall_T, color=_BLUE, linewidth=1.8)
     _unit(axes)
     _finish(axes, f"Area {_told(auc)}", "false positive rate (1 − specificity)", "sensitivity")  # noqa: RUF001
     inset = axes.inset_axes((0.42, 0.13, 0.55, 0.5))
-    least = 0.5 / points.num_negative
+    least = 0.5 / steps.num_negative
     inset.plot(np.maximum(fall_out_T, least), recall_T, color=_BLUE, linewidth=1.5)
+    _mark(axes, points, 0.0)
+    _mark(inset, points, least, told=False)
     inset.set_xscale("log")
     inset.set_xlim(least, 1)
     inset.set_ylim(0, 1.02)
@@ -77,7 +88,7 @@ def reliability(labels_N: NDArray[Any], before_N: NDArray[Any], after_N: NDArray
         )
     axes.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2)
     _unit(axes)
-    _finish(axes, "", "probability (mean of a bin)", "share of positives; marks grow with patches")
+    _finish(axes, "", "probability (mean of a bin)", "share of tumour patches; marks grow with patches")
     return png.of_figure(figure)
 
 
@@ -85,7 +96,7 @@ def histogram(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> bytes:
     """Draw how the two classes' probabilities lie, patches on a logarithmic axis."""
     figure, axes = _panel()
     probability_N, bins = metrics.probabilities(logits_N), np.linspace(0, 1, 31).tolist()
-    for label, name, colour, hatch in ((0, "negative", _BLUE, "////"), (1, "positive", _ORANGE, "....")):
+    for label, name, colour, hatch in ((0, "normal", _BLUE, "////"), (1, "tumour", _ORANGE, "....")):
         chosen_N = probability_N[np.asarray(labels_N) == label]
         label_text = f"{name} ({len(chosen_N):,})"
         axes.hist(chosen_N, bins=bins, label=label_text, color=colour, hatch=hatch, edgecolor=colour, alpha=0.28)
@@ -123,6 +134,21 @@ def risk_coverage(curves: Mapping[str, decision.RiskCoverage]) -> bytes:
     axes.legend(frameon=False, fontsize=9, loc="upper left")
     _finish(axes, "", "share of patches decided, the surest first", "share of errors among them")
     return png.of_figure(figure)
+
+
+def _mark(axes: Axes, points: Sequence[tuple[float, float]], least: float, *, told: bool = True) -> None:
+    """Draw operating points as rings; those too close to be told apart share one label."""
+    rings: list[tuple[float, float, list[str]]] = []
+    for number, (x, y) in enumerate(points, start=1):
+        near = next((ring for ring in rings if abs(ring[0] - x) < 0.04 and abs(ring[1] - y) < 0.04), None)
+        if near is None:
+            rings.append((x, y, [str(number)]))
+        else:
+            near[2].append(str(number))
+        axes.plot([max(x, least)], [y], "o", color=_ORANGE, markersize=5, fillstyle="none", clip_on=False, zorder=3)
+    for x, y, numbers in rings if told else ():
+        # Below and to the right of a curve that rises to the left of its points there is nothing.
+        axes.annotate(",".join(numbers), (x, y), (4, -10), textcoords="offset points", fontsize=8, color=_INK)
 
 
 def _rates(points: Curve) -> tuple[Floats, Floats]:

@@ -75,7 +75,7 @@ def curve(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> Curve:
     num_positive = int(positive_N.sum())
     num_negative = len(positive_N) - num_positive
     if not num_positive or not num_negative:
-        found = f"found {num_positive} positive and {num_negative} negative patches, wanted both classes"
+        found = f"found {num_positive} tumour and {num_negative} normal patches, wanted both classes"
         raise DataError("labels", found, "evaluate on a split that holds both")
     order_N = np.argsort(-logits_N, kind="stable")
     scores_N = logits_N[order_N]

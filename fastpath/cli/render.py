@@ -105,6 +105,17 @@ def add_row(made: Table, *cells: object) -> None:
     made.add_row(*(cell if isinstance(cell, Text) else text(cell) for cell in cells))
 
 
+_CLASSES = {"negative": "normal", "positive": "tumour"}
+
+
+def _heading(name: str) -> str:
+    """Return a key as a person reads it: the classes are called normal and tumour wherever something is shown."""
+    found = name.replace("_", " ")
+    if found.startswith(("true ", "false ")):  # the names of what a call comes to
+        return found
+    return " ".join(_CLASSES.get(word, word) for word in found.split(" "))
+
+
 def result(values: Mapping[str, Any], *, as_json: bool, title: str, where: object | None = None) -> None:
     """Print a command's result: JSON, or a table of its plain values and a last line that says where things lie."""
     if as_json:
@@ -115,7 +126,7 @@ def result(values: Mapping[str, Any], *, as_json: bool, title: str, where: objec
     made = table(title, "", "", show_header=False)
     for name, value in values.items():
         if not isinstance(value, Mapping | list):
-            add_row(made, name.replace("_", " "), f"{value:.4f}" if isinstance(value, float) else value)
+            add_row(made, _heading(name), f"{value:.4f}" if isinstance(value, float) else value)
     console().print(made)
     if where is not None:
         lies_in(where)

@@ -95,7 +95,7 @@ def check_labels(labels_N: NDArray[np.int8], where: object) -> None:
     """
     num_positive, num_negative = int((labels_N == 1).sum()), int((labels_N == 0).sum())
     if not num_positive or not num_negative or num_positive + num_negative < len(labels_N):
-        found = f"found {num_positive} positive and {num_negative} negative of {len(labels_N)} patches"
+        found = f"found {num_positive} tumour and {num_negative} normal of {len(labels_N)} patches"
         raise DataError(where, f"{found}, wanted all labelled, and both classes", "compare on other patches")
 
 

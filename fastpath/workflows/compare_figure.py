@@ -52,7 +52,7 @@ def draw(
         known = [(row["epoch"], row["val_auc"]) for row in epochs if row.get("val_auc") is not None]
         if known:
             course.plot(*zip(*known, strict=True), label=name, marker="o", markersize=3.5, **look)
-    _frame(roc, "ROC", "false positive rate", "true positive rate")
+    _frame(roc, "ROC", "false positive rate (1 − specificity)", "sensitivity")  # noqa: RUF001
     roc.legend(frameon=False, fontsize=8, loc="lower right")
     _frame(course, "Validation AUC, as each run saw it while training", "epoch", "")
     course.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -192,7 +192,7 @@ def _labelled_rows(store: Store, split: Split) -> NDArray[np.int64]:
     labels_M = store.labels_N[rows_M]
     num_positive, num_negative = int((labels_M == 1).sum()), int((labels_M == 0).sum())
     if not num_positive or not num_negative:
-        problem = f"found {num_positive} positive and {num_negative} negative patches in the {split} split"
+        problem = f"found {num_positive} tumour and {num_negative} normal patches in the {split} split"
         raise DataError(store, f"{problem}, wanted both", "choose another --split, or name patches with --ids")
     return rows_M[labels_M >= 0]
 

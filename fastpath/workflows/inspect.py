@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis import eda, eda_figures
-from fastpath.analysis.eda import CLASS_NAMES
+from fastpath.analysis.eda import CLASS_NAMES, CLASS_WORDS
 from fastpath.analysis.eda_figures import Row
 from fastpath.ingest.split import SplitTable, read_split
 from fastpath.shards import format as fmt
@@ -177,10 +177,10 @@ def _pictures(
 def _samples(store: Store, drawn: dict[int, NDArray[np.int64]]) -> dict[str, bytes]:
     """Show a few patches of each class in one picture, and many of each in its own."""
     whole = store.patch_size_px <= eda_figures.THUMBNAIL_PX
-    few = [Row(CLASS_NAMES[label], _thumbnails(store, rows[:FEW])) for label, rows in drawn.items()]
+    few = [Row(CLASS_WORDS[label], _thumbnails(store, rows[:FEW])) for label, rows in drawn.items()]
     found = {"samples": eda_figures.contact_sheet(few, FEW, scale=2, centre=whole)}
     for label, rows in drawn.items():
-        heading = f"{CLASS_NAMES[label]}: {min(MANY, len(rows))} of {(store.labels_N == label).sum():,}"
+        heading = f"{CLASS_WORDS[label]}: {min(MANY, len(rows))} of {(store.labels_N == label).sum():,}"
         many = Row(heading, _thumbnails(store, rows[:MANY]))
         found[f"samples_{CLASS_NAMES[label]}"] = eda_figures.contact_sheet([many], 6)
     return found
@@ -196,7 +196,7 @@ def _flagged_rows(store: Store, facts: Facts) -> list[Row]:
     for name, one in (facts["flags"] or {"by_flag": {}})["by_flag"].items():
         rows = one["rows"][:FLAGGED]
         if rows:
-            captions = [f"{store.ids_N[row][:10]} {CLASS_NAMES[int(store.labels_N[row])][:3]}." for row in rows]
+            captions = [f"{store.ids_N[row][:8]} {CLASS_WORDS[int(store.labels_N[row])]}" for row in rows]
             shown.append(
                 Row(f"{name}: {len(rows)} of {one['patches']:,}", _thumbnails(store, np.array(rows)), captions)
             )

@@ -25,7 +25,7 @@ def draw(table: ScoredTable, judged: Judged) -> dict[str, bytes]:
     tests, labels_N = ~table.calibrates_N, table.labels_N
     after_N = calibrated_N[tests]
     found = {
-        "roc": figures.roc(labels_N, table.logits_N, _interval(judged, "auc")),
+        "roc": figures.roc(labels_N, table.logits_N, _interval(judged, "auc"), _points(judged)),
         "precision_recall": figures.precision_recall(labels_N, table.logits_N, _interval(judged, "average_precision")),
         "reliability": figures.reliability(labels_N[tests], table.logits_N[tests], after_N),
         "histogram": figures.histogram(labels_N[tests], after_N),
@@ -39,6 +39,12 @@ def draw(table: ScoredTable, judged: Judged) -> dict[str, bytes]:
         }
         found["risk_coverage"] = figures.risk_coverage(curves)
     return found
+
+
+def _points(judged: Judged) -> list[tuple[float, float]]:
+    """Return false positive rate and sensitivity of every operating point, on the patches that did not choose it."""
+    found = judged.facts["operating_points"]
+    return [(1 - one["specificity"]["value"], one["sensitivity"]["value"]) for one in found]
 
 
 def _interval(judged: Judged, name: str) -> Interval:

@@ -123,7 +123,7 @@ def check_labels(labels_N: NDArray[np.int8], where: object, what: str = "the tab
     num_positive, num_negative = int((labels_N == 1).sum()), int((labels_N == 0).sum())
     unlabelled = len(labels_N) - num_positive - num_negative
     if unlabelled or min(num_positive, num_negative) < 2:
-        found = f"found {num_positive} positive, {num_negative} negative and {unlabelled} unlabelled patches"
+        found = f"found {num_positive} tumour, {num_negative} normal and {unlabelled} unlabelled patches"
         problem = f"{found} in {what}, wanted at least two of each class and labels for all"
         raise DataError(where, problem, "choose other patches, or deal another split with 'fastpath split'")
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis import eda_figures, png
-from fastpath.analysis.eda import CLASS_NAMES
+from fastpath.analysis.eda import CLASS_WORDS
 from fastpath.analysis.eda_figures import Row
 from fastpath.errors import FastpathError, UsageError
 from fastpath.files import read_regular
@@ -99,7 +99,7 @@ def index_facts(store: Store, rows_N: NDArray[np.int64]) -> list[dict[str, Any]]
         facts: dict[str, Any] = {
             "id": str(entry["id"]),
             "row": row,
-            "label": CLASS_NAMES[int(entry["label"])],
+            "label": CLASS_WORDS[int(entry["label"])],
             "slide": entry["group"] if isinstance(entry["group"], str) else None,
             "part": parts_N[row] or None,
             "shard": fmt.shard_name(int(entry["shard"])),

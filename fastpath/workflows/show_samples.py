@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from fastpath.analysis import eda_figures, png
-from fastpath.analysis.eda import CLASS_NAMES
+from fastpath.analysis.eda import CLASS_WORDS
 from fastpath.analysis.eda_figures import CENTRE_PX, Row
 from fastpath.config import Config
 from fastpath.data import augment, geometry
@@ -101,7 +101,7 @@ def _index_facts(data: RunData, rows_N: NDArray[np.int64]) -> list[dict[str, Any
     found: list[dict[str, Any]] = [{}] * len(rows_N)
     for store, at, own_N in data.joined.parts(rows_N):
         for place, facts in zip(at.tolist(), index_facts(store, own_N), strict=True):
-            label = CLASS_NAMES[int(data.joined.labels_N[rows_N[place]])]
+            label = CLASS_WORDS[int(data.joined.labels_N[rows_N[place]])]
             found[place] = facts | {"label": label, "store": store.name}
     return found
 

@@ -191,7 +191,8 @@ def _claim(
 def _saver(
     run_dir: Path, snapshot: Callable[[], Checkpoint], config: Config, runtime: Runtime, clock: Callable[[], float]
 ) -> Saver:
-    title = f"{config.model.name}, {config.train.epochs} epochs"
+    num = config.train.epochs
+    title = f"{config.model.name}, {num} epoch{'s' if num != 1 else ''}"
     title += ", validation patches are trained on too" if config.train.include_val else ""
     return Saver(run_dir, snapshot, runtime, minutes=config.train.checkpoint_minutes, title=title, clock=clock)
 

@@ -20,6 +20,14 @@ from fastpath.workflows.report_facts import Choices
 pytestmark = pytest.mark.e2e
 
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+A4_PX = 702  # 210 mm less margins of 12 mm, at 96 pixels an inch
+BEYOND = """[...document.querySelectorAll('table, td, th')]
+  .filter(one => one.getBoundingClientRect().right > innerWidth + 1).map(one => one.innerText.slice(0, 40))"""
+BROKEN = """[...document.querySelectorAll('.points td:not(:first-child)')].filter(one => {
+  const text = one.firstChild, range = document.createRange();
+  range.selectNodeContents(text);
+  return text.nodeType === 3 && !text.data.includes(" ") && range.getClientRects().length > 1;
+}).map(one => one.innerText)"""
 CUT = """[...document.querySelectorAll('.mover *, .tiles *, figure img, .card img')]
   .filter(one => one.getBoundingClientRect().right > innerWidth).length"""
 
@@ -106,6 +114,17 @@ def test_the_slider_moves_by_keyboard_and_counts_every_patch(page: Any, evaluate
         assert sum(int(_told(page, name)) for name in ("tp", "fp", "tn", "fn")) == facts["parts"]["held"]["num_patches"]
         stop = facts["slider"][int(slider.input_value())]
         assert [int(_told(page, name)) for name in ("tp", "fp")] == stop[1:]
+
+
+def test_nothing_is_lost_on_paper(page: Any) -> None:
+    """As wide as A4 between its margins: no table goes on beyond its edge, no word is broken within a number."""
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": A4_PX, "height": 1000})
+    assert page.evaluate(OVERFLOW) == 0
+    assert page.evaluate(BEYOND) == []
+    assert page.evaluate("document.querySelectorAll('.points td').length") > 50
+    assert page.evaluate(BROKEN) == []
+    assert not page.locator("#threshold").is_visible()  # what only a screen can move
 
 
 def test_the_page_fits_and_every_picture_has_loaded(page: Any) -> None:

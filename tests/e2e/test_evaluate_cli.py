@@ -171,8 +171,8 @@ def test_a_table_of_predictions_is_judged_as_a_run_is(
     [
         (lambda t: t.assign(logit=0.5), "found one score for all 96 patches"),
         (lambda t: t.assign(logit=np.where(t.index == 3, np.nan, t.logit)), "a logit that is not finite"),
-        (lambda t: t.assign(label=1), "found 96 positive, 0 negative"),
-        (lambda t: t.head(0), "found 0 positive, 0 negative"),
+        (lambda t: t.assign(label=1), "found 96 tumour, 0 normal"),
+        (lambda t: t.head(0), "found 0 tumour, 0 normal"),
         (lambda t: t.assign(label=np.where(t.index == 3, -1, t.label)), "1 unlabelled"),
         (lambda t: t.drop(columns="label"), "found no column 'label'"),
         (lambda t: t.assign(id="x"), "a patch twice"),
@@ -352,7 +352,7 @@ def test_a_split_dealt_anew_is_refused_unless_the_store_is_named(own: tuple[Path
 
 def test_a_part_that_cannot_be_measured_is_refused(run_dir: Path) -> None:
     message = _refusal(_invoke(run_dir, "--split", "test"), DataError)
-    assert "found 0 positive, 0 negative and 0 unlabelled patches in the test split" in message
+    assert "found 0 tumour, 0 normal and 0 unlabelled patches in the test split" in message
     assert not (run_dir / "evaluation-test").exists()
 
 

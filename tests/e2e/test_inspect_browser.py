@@ -12,6 +12,8 @@ from fastpath.workflows import inspect, pack
 pytestmark = pytest.mark.e2e
 
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+BEYOND = """[...document.querySelectorAll('table, td, th')]
+  .filter(one => one.getBoundingClientRect().right > innerWidth + 1).map(one => one.innerText.slice(0, 40))"""
 WIDTHS = "[...document.images].map(image => [image.complete, image.naturalWidth, image.getBoundingClientRect().right])"
 
 
@@ -41,4 +43,8 @@ def test_every_picture_loads_and_nothing_overflows(browser: Any, report: Path, w
     assert page.evaluate(OVERFLOW) == 0
     assert complaints == []
     assert [url for url in requested if not url.startswith("data:")] == [report.as_uri()]
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 702, "height": 1000})  # A4 less margins of 12 mm
+    assert page.evaluate(OVERFLOW) == 0
+    assert page.evaluate(BEYOND) == []
     page.close()

@@ -75,7 +75,7 @@ def test_samples_are_those_of_the_training_loader_to_the_last_bit(store: Path, t
         np.testing.assert_array_equal(_pixels(tmp_path / sample["files"]["seen"]), expected)
         stored = _pixels(tmp_path / sample["files"]["stored"])
         np.testing.assert_array_equal(stored, opened.gather(np.array([row]))[0])
-        assert sample["label"] == ("positive" if opened.labels_N[row] else "negative")
+        assert sample["label"] == ("tumour" if opened.labels_N[row] else "normal")
         assert sample["part"] == "train"
     written = {name for sample in report["samples"] for name in sample["files"].values()}
     assert {path.name for path in tmp_path.iterdir()} == written | {"overview.png", "show.json"}
