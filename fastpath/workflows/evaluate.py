@@ -120,7 +120,7 @@ def run(
     if not foreign and not history.trained_N.any():
         of = Split.VAL if table.apart else split
         fitted_on = {"split": split, "of": of, "seed": choices.seed, **judged.facts["parts"]["calibration"]}
-        cautions = [one.text for one in judged.verdicts if one.caution]
+        cautions = [one["text"] for one in judged.facts["calibration"]["verdicts"] if one["caution"]]
         told = {"tta": choices.tta, "mean": choices.mean, "fitted_on": fitted_on, "cautions": cautions}
         told |= frozen.keep(judged.facts)
         try:

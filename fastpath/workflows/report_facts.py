@@ -22,7 +22,7 @@ from fastpath.analysis.calibration import Calibrator, Method
 from fastpath.analysis.combine import Mean
 from fastpath.analysis.intervals import Units
 from fastpath.analysis.verdicts import Verdict
-from fastpath.workflows import report_calibration
+from fastpath.workflows import report_calibration, report_verdicts
 from fastpath.workflows.chosen import Chosen, choose
 from fastpath.workflows.json_values import plain
 from fastpath.workflows.report_table import Floats, ScoredTable
@@ -113,7 +113,9 @@ def judge(table: ScoredTable, choices: Choices, chosen: Chosen | None = None) ->
         "tta": _tta(judged),
         "seed": choices.seed,
     }
-    return Judged(plain(facts), chosen.fitted, calibrated_N, verdicts)
+    told = plain(facts)
+    verdicts = [*report_verdicts.of_report(told), *verdicts]
+    return Judged(told | {"verdicts": plain(verdicts)}, chosen.fitted, calibrated_N, verdicts)
 
 
 def _units(table: ScoredTable, part_N: NDArray[np.bool_]) -> Units:
