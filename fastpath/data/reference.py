@@ -1,7 +1,9 @@
 """The same samples in plain torch and torchvision: the oracle that the DALI graph is tested against.
 
-Every step of the notebook is done by torchvision's own function, in the notebook's order, with the parameters that
-`augment.draw` drew. Slow, and meant to be.
+Two of them, both with the parameters that `augment.draw` drew and in the notebook's order, by torchvision's own
+functions. `training_images` works in floating point and interpolates a rotation bilinearly, as the graph does, or by
+the nearest pixel, as the notebook does. `notebook_images` is the notebook's own chain: Pillow images, bytes after every
+step, the nearest pixel. Slow, and meant to be.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from fastpath.data import artefacts
 from fastpath.data.augment import BRIGHTNESS, CONTRAST, HUE, SATURATION, Augmentation
 from fastpath.types import ChannelStats
 
-BILINEAR = InterpolationMode.BILINEAR
+BILINEAR, NEAREST = InterpolationMode.BILINEAR, InterpolationMode.NEAREST
 
 ADJUST = {
     BRIGHTNESS: F.adjust_brightness,
@@ -31,7 +33,13 @@ ADJUST = {
 
 
 def training_images(
-    patches_NCHW: Tensor, drawn: Augmentation, image_size_px: int, stats: ChannelStats, *, border: str = "black"
+    patches_NCHW: Tensor,
+    drawn: Augmentation,
+    image_size_px: int,
+    stats: ChannelStats,
+    *,
+    border: str = "black",
+    rotation: InterpolationMode = BILINEAR,
 ) -> Tensor:
     """Return float32 [N, 3, H, W]: resized, augmented and normalised.
 
@@ -41,17 +49,52 @@ def training_images(
         image_size_px: Side of the output.
         stats: What to normalise with.
         border: `black`, `clamp` for the nearest pixel of the patch, or `reflect` for its mirror image.
+        rotation: How rotation, shift and zoom interpolate: `BILINEAR`, or `NEAREST`, torchvision's default.
     """
-    images = [_augmented(patch, drawn, row, image_size_px, border) for row, patch in enumerate(patches_NCHW)]
+    images = [_augmented(patch, drawn, row, image_size_px, border, rotation) for row, patch in enumerate(patches_NCHW)]
     return _normalised(torch.stack(images), stats)
 
 
-def _augmented(patch_CHW: Tensor, drawn: Augmentation, row: int, size: int, border: str) -> Tensor:
+def notebook_images(
+    patches_NCHW: Tensor,
+    drawn: Augmentation,
+    image_size_px: int,
+    stats: ChannelStats,
+    *,
+    rotation: InterpolationMode = NEAREST,
+) -> Tensor:
+    """Return float32 [N, 3, H, W]: the notebook's chain on Pillow images, which rounds to bytes after every step.
+
+    Resize, RandomHorizontalFlip, RandomRotation, RandomResizedCrop, ColorJitter, ToTensor and Normalize, which is all
+    that the notebook does: what else a policy may draw is left out.
+
+    Args:
+        patches_NCHW: uint8 [N, 3, S, S].
+        drawn: One set of parameters a patch.
+        image_size_px: Side of the output.
+        stats: What to normalise with.
+        rotation: RandomRotation's interpolation, which the notebook leaves at torchvision's default.
+    """
+    images = []
+    for row, patch in enumerate(patches_NCHW):
+        image = F.resize(F.to_pil_image(patch), [image_size_px] * 2)
+        image = F.horizontal_flip(image) if drawn.hflip_N[row] else image
+        image = F.rotate(image, float(drawn.angle_deg_N[row]), rotation)
+        image = F.resized_crop(image, *drawn.crop_N4[row].tolist(), [image_size_px] * 2)
+        for kind in drawn.order_N4[row]:
+            image = ADJUST[int(kind)](image, float(drawn.factors_N4[row, kind]))
+        images.append(F.pil_to_tensor(image).float() / 255)
+    return _normalised(torch.stack(images), stats)
+
+
+def _augmented(
+    patch_CHW: Tensor, drawn: Augmentation, row: int, size: int, border: str, rotation: InterpolationMode
+) -> Tensor:
     image: Tensor = F.resize(patch_CHW.float() / 255, [size, size], antialias=True)
     image = F.horizontal_flip(image) if drawn.hflip_N[row] else image
     image = F.vertical_flip(image) if drawn.vflip_N[row] else image
     image = torch.rot90(image, int(drawn.turns_N[row]), dims=(1, 2))
-    image = _moved(image, drawn, row, patch_CHW.shape[-1], border)
+    image = _moved(image, drawn, row, patch_CHW.shape[-1], border, rotation)
     top, left, height, width = drawn.crop_N4[row].tolist()
     image = F.resized_crop(image, top, left, height, width, [size, size], antialias=True)
     image = _stained(image, *torch.from_numpy(drawn.stain_N23[row]).float())
@@ -60,7 +103,9 @@ def _augmented(patch_CHW: Tensor, drawn: Augmentation, row: int, size: int, bord
     return image
 
 
-def _moved(image: Tensor, drawn: Augmentation, row: int, patch_px: int, border: str) -> Tensor:
+def _moved(
+    image: Tensor, drawn: Augmentation, row: int, patch_px: int, border: str, rotation: InterpolationMode
+) -> Tensor:
     size, angle, zoom = image.shape[-1], float(drawn.angle_deg_N[row]), float(drawn.zoom_N[row])
     shift = [float(pixels) * size / patch_px for pixels in drawn.shift_px_N2[row]]
     if angle == 0 and zoom == 1 and shift == [0, 0]:
@@ -69,9 +114,9 @@ def _moved(image: Tensor, drawn: Augmentation, row: int, patch_px: int, border: 
     around = 0 if border == "black" else size // 2
     image = F.pad(image, [around] * 4, padding_mode="edge" if border == "clamp" else "symmetric") if around else image
     if zoom == 1 and shift == [0, 0]:
-        image = F.rotate(image, angle, BILINEAR)
+        image = F.rotate(image, angle, rotation)
     else:  # torchvision's affine turns clockwise, its rotate does not
-        image = F.affine(image, -angle, shift, zoom, [0.0, 0.0], BILINEAR)
+        image = F.affine(image, -angle, shift, zoom, [0.0, 0.0], rotation)
     moved: Tensor = F.center_crop(image, [size])
     return moved
 
