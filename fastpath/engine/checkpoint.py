@@ -34,6 +34,7 @@ class Origin:
         classes: What labels 0 and 1 are called.
         software: Versions of what decides the numbers, by distribution; `fastpath` among them.
         extra_fingerprint: Of the table `data.extra`; empty where there is none.
+        stain: How the stains of its patches were normalised, `none` where they were not.
     """
 
     config: dict[str, Any]
@@ -45,6 +46,7 @@ class Origin:
     classes: tuple[str, str]
     software: dict[str, str]
     extra_fingerprint: str = field(default="", kw_only=True)
+    stain: str = field(default="none", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if type(version) is not int or version != VERSION:
         found = f"{version}" if type(version) is int else f"a {type(version).__name__}"
         raise CheckpointError(path, f"found format version {found}, wanted {VERSION}", "use the release that wrote it")
+    values.setdefault("stain", "none")  # which no store was, before checkpoints told
     check_fields(values, get_type_hints(Checkpoint), path)
     return Checkpoint(**values)
 

@@ -97,6 +97,7 @@ _RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "std_3": (_three(_number(0.0, 1.0, above=True)), "three numbers above 0 and up to 1"),
     "patch_size_px": (lambda value: _count(value) and 1 <= value <= PATCH_PX_MAX, f"1 to {PATCH_PX_MAX} pixels"),
     "classes": (lambda names: len(names) == 2 and all(map(_text, names)), "two names"),
+    "stain": (_text, "the name of a stain normalisation"),
     "software": (lambda found: all(map(_text, found)) and all(map(_text, found.values())), "versions by name"),
     "best_auc": (_number(-1.0, 1.0), "a number of 0 to 1, or -1 before the first"),
     "loss_sum": (_scalar, "one finite number from 0 on"),

@@ -41,6 +41,7 @@ class ShardJob:
         patch_shape: Height, width, channels that every patch must have.
         on_error: `fail` at a patch that cannot be read, or `skip` and record it.
         resize_px: Side to bring patches to; 0 leaves them as they are.
+        stain: How to normalise their stains.
         stamps: What the listing says of their files (`Listing.stamps_N`); None asks the file system.
     """
 
@@ -54,6 +55,7 @@ class ShardJob:
     patch_shape: tuple[int, int, int]
     on_error: OnError = "fail"
     resize_px: int = 0
+    stain: str = "none"
     stamps: tuple[int, ...] | None = None
 
 
@@ -103,8 +105,8 @@ def _stamp_of(stamps: Sequence[str]) -> str:
 
 def _blocks(job: ShardJob, filling: _Filling) -> Iterator[np.ndarray]:
     """Yield a shard's patches in blocks, noting what each block teaches; the array is used again."""
-    read, stamp = open_reader(job.reader, job.root, job.resize_px)
-    place, note = open_place(job.reader, job.root, job.resize_px), filling.stamps.append
+    read, stamp = open_reader(job.reader, job.root, job.resize_px, job.stain)
+    place, note = open_place(job.reader, job.root, job.resize_px, job.stain), filling.stamps.append
     size = max(1, BLOCK_BYTES // int(np.prod(job.patch_shape)))
     buffer = np.empty((size, *job.patch_shape), np.uint8)
     places = list(buffer)

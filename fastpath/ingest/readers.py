@@ -14,6 +14,7 @@ import xxhash
 
 from fastpath.errors import DataError
 from fastpath.ingest.decode import MAX_FILE_BYTES, decode, decode_file, read_plain
+from fastpath.ingest.stain import Normalise, normaliser
 from fastpath.ingest.unreadable import reason
 from fastpath.shards import transfer
 from fastpath.shards.format import MANIFEST
@@ -31,23 +32,41 @@ Place = Callable[[str, np.ndarray], str]
 """From a name and uint8 [H, W, 3] to fill to the stamp of its file; empty where `Read` has to be asked instead."""
 
 
-def open_reader(reader: str, root: Path, resize_px: int = 0) -> tuple[Read, Stamp]:
+def open_reader(reader: str, root: Path, resize_px: int = 0, stain: str = "none") -> tuple[Read, Stamp]:
     """Return the functions that read and that stamp the patches of a listing.
 
     Args:
         reader: `Listing.reader`.
         root: `Listing.root`.
         resize_px: Side to bring every patch to; 0 leaves them as they are.
+        stain: How to normalise their stains (`fastpath.ingest.stain`), at that side.
     """
     read, stamp = READERS[reader](root)
-    if not resize_px:
-        return read, stamp
-    return lambda name, notes: resize(read(name, notes), resize_px, root / name), stamp
+    if resize_px:
+        read = _resized(read, resize_px, root)
+    if stain != "none":
+        read = _normalised(read, normaliser(stain, root))
+    return read, stamp
 
 
-def open_place(reader: str, root: Path, resize_px: int = 0) -> Place:
+def _resized(read: Read, side_px: int, root: Path) -> Read:
+    return lambda name, notes: resize(read(name, notes), side_px, root / name)
+
+
+def _normalised(read: Read, normalise: Normalise) -> Read:
+    def normalised(name: str, notes: Counter[str]) -> np.ndarray:
+        patch = read(name, notes)
+        found = normalise(patch)
+        if found is patch:
+            notes["patches_of_too_little_tissue_to_normalise"] += 1
+        return found
+
+    return normalised
+
+
+def open_place(reader: str, root: Path, resize_px: int = 0, stain: str = "none") -> Place:
     """Return the function that reads the common case, an uncompressed file, straight into place; see `open_reader`."""
-    if reader != "files" or resize_px:
+    if reader != "files" or resize_px or stain != "none":
         return lambda name, out: ""
     prefix = f"{root}{os.sep}"
 

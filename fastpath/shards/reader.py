@@ -75,6 +75,11 @@ class Store:
         return self.manifest.patch_shape[0]
 
     @property
+    def stain(self) -> str:
+        """How the stains of its patches were normalised when they were packed; `none` where they were not."""
+        return str(self.manifest.source.get("stain", "none"))
+
+    @property
     def fingerprint(self) -> str:
         """32 hex digits that name the content: ids, labels, groups, sites and pixels in row order."""
         return self.manifest.fingerprint

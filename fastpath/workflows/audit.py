@@ -136,9 +136,9 @@ def embed(
     """Return what a run's head is given for each patch, float32 [N, D].
 
     Raises:
-        DataError: The store's patches have another size than those trained on.
+        DataError: The store's patches have another size or stain normalisation than those trained on.
     """
-    run.check_scale(store)
+    run.check_patches(store)
     runtime = settle(runtime, run.config, training=False)
     network, parts = run.network(), []
     model, heads = runtime.prepare(network), network.heads

@@ -129,13 +129,14 @@ def run(
         advance: Called with patches compared and in all.
 
     Raises:
-        UsageError: The ending is unknown, or what it needs is not installed.
+        UsageError: The ending is unknown, what it needs is not installed, or the run's stains are normalised.
         IntegrityError: File and run differ by more than `TOLERANCE`; nothing is left behind.
     """
     kind, card = _kind(output), output.with_name(f"{output.stem}.card")
     for name in (output, *model_card.files(card)):
         output_place.check_file(name, (run_dir, store_path))
     trained = open_run(run_dir, which)
+    _check_stain(trained)
     store = trained.open_store(store_path) if check else None
     kept = calibrations.load(trained.path, tta, "logits") if calibrated else calibrations.Kept()
     calibrator = kept.calibrator
@@ -165,6 +166,19 @@ def run(
         written.write(page.name, model_card_page.markdown(told).encode())
         written.write(facts.name, (json.dumps(told, indent=2) + "\n").encode())
     return result
+
+
+def _check_stain(trained: TrainedRun) -> None:
+    """Refuse a run whose patches were normalised in stain: the file would be given patches as they are.
+
+    Raises:
+        UsageError: Naming the normalisation.
+    """
+    stain = trained.checkpoint.stain
+    if stain != "none":
+        problem = f"was trained on patches of stain normalisation '{stain}', which no exported file computes"
+        remedy = "score with 'fastpath predict' or 'fastpath slide', or train on patches packed without --stain"
+        raise UsageError(trained.path, problem, remedy)
 
 
 def deployed(trained: TrainedRun, tta: Tta, calibrator: Calibrator) -> Deployed:

@@ -157,6 +157,9 @@ def _stores(table: MinedTable, store: Store) -> list[Store]:
         if other.patch_size_px != store.patch_size_px:
             problem = f"found patches of {other.patch_size_px} px, wanted {store.patch_size_px} px as the run's own"
             raise StoreError(path, problem, "pack them with --resize, and mine again")
+        if other.stain != store.stain:
+            problem = f"found patches of stain normalisation '{other.stain}', wanted '{store.stain}' as the run's own"
+            raise StoreError(path, problem, "pack them with that --stain, and mine again")
         stores.append(other)
     return stores
 

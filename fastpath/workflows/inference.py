@@ -25,7 +25,12 @@ and so seldom does the device stand still for it."""
 
 
 def batches(run: TrainedRun, patches: Patches, rows_N: NDArray[np.int64], runtime: Runtime) -> Iterator[Batch]:
-    """Yield patches as the network sees them in an evaluation; a batch holds until the next one is asked for."""
+    """Yield patches as the network sees them in an evaluation; a batch holds until the next one is asked for.
+
+    Raises:
+        DataError: The patches have another size or stain normalisation than those trained on.
+    """
+    run.check_patches(patches)
     with closing(eval_loader(patches, rows_N, run.stats, run.config, runtime)) as loader:
         yield from loader
 

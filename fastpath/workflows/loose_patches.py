@@ -10,23 +10,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.errors import DataError
-from fastpath.ingest.readers import Read, open_reader
+from fastpath.ingest.readers import open_reader
 from fastpath.ingest.sources import Listing, list_source
+from fastpath.ingest.stain import NAMED
 from fastpath.urls import behind_url, located
 
 
 class LoosePatches:
     """What a loader needs of a store, read from a source. Holds names, never pixels.
 
+    Args:
+        path: The source.
+        listing: What lies there.
+        stain: How to normalise the patches' stains.
+
     Attributes:
         path: The source.
         ids_N: object, names in the order of rows.
         labels_N: int8, -1 where unknown.
         patch_size_px: Side of the first patch, which all must have.
+        stain: How the patches' stains are normalised.
     """
 
-    def __init__(self, path: Path, listing: Listing, read: Read) -> None:
-        self.path, self._listing, self._read = path, listing, read
+    def __init__(self, path: Path, listing: Listing, stain: str = "none") -> None:
+        self.path, self._listing, self.stain = path, listing, str(listing.about.get(NAMED, stain))
+        self._read, _ = open_reader(listing.reader, listing.root, stain="none" if NAMED in listing.about else stain)
         self._notes: Counter[str] = Counter()
         self.ids_N: NDArray[np.object_] = np.array(listing.ids, dtype=object)
         self.labels_N: NDArray[np.int8] = listing.labels_N
@@ -34,6 +42,10 @@ class LoosePatches:
 
     def __len__(self) -> int:
         return len(self._listing)
+
+    def of_stain(self, stain: str) -> LoosePatches:
+        """Return the same patches with their stains normalised as asked; those of a store stay as it has them."""
+        return self if stain == self.stain else LoosePatches(self.path, self._listing, stain)
 
     def gather(self, indices_N: NDArray[np.int64], out_NHWC: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Return the patches of these rows, uint8 [N, H, W, 3].
@@ -72,5 +84,4 @@ def open_source(source: Path, follow: Sequence[Path] = ()) -> LoosePatches:
     source = located(source)
     folder = source / "test" if behind_url(source) is None and (source / "test").is_dir() else source
     listing = list_source(folder, follow=follow)
-    read, _ = open_reader(listing.reader, listing.root)
-    return LoosePatches(folder, listing, read)
+    return LoosePatches(folder, listing)

@@ -66,7 +66,7 @@ def run(paths: Sequence[Path], output: Path, *, advance: Advance | None = None) 
         advance: Called with patches copied and in all.
 
     Raises:
-        UsageError: The target is taken, parts are missing, or patch shapes differ.
+        UsageError: The target is taken, parts are missing, or patch shapes or stain normalisations differ.
         DataError: Two stores have an id in common, or only some have groups or sites.
         IntegrityError: A shard does not have its hash.
     """
@@ -81,6 +81,10 @@ def run(paths: Sequence[Path], output: Path, *, advance: Advance | None = None) 
     shapes = {store.manifest.patch_shape for store in stores}
     if len(shapes) != 1:
         raise UsageError(paths[0], f"found patches of {len(shapes)} sizes, wanted one", "pack with --resize")
+    stains = sorted({store.stain for store in stores})
+    if len(stains) != 1:
+        problem = f"found stain normalisations {', '.join(stains)}, wanted one"
+        raise UsageError(paths[0], problem, "pack all of them with the same --stain")
     plan = " ".join([__version__, "merge", *(store.fingerprint for store in stores)])
     num_shards = sum(len(store.manifest.shards) for store in stores)
     with stage(output, xxhash.xxh3_128_hexdigest(plan.encode()), num_shards) as staging:

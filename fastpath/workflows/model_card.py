@@ -52,6 +52,7 @@ def describe(trained: TrainedRun, artefact: Mapping[str, Any], measured: Sequenc
             "notice": found.get("unknown", found.get("leak", "")),
             "mean_3": list(checkpoint.mean_3),
             "std_3": list(checkpoint.std_3),
+            "stain_normalisation": checkpoint.stain,
         },
         "population": found,
         "label_definition": model_card_data.label_definition(found, checkpoint.patch_size_px),

@@ -25,6 +25,7 @@ from fastpath.ingest.sources import Listing, Orphans, list_source
 from fastpath.ingest.sources.pcam import official_parts
 from fastpath.ingest.sources.unlabelled import refuse_forgotten
 from fastpath.ingest.split import leak_notice, write_split
+from fastpath.ingest.stain import Stain, noted
 from fastpath.shards import format as fmt
 from fastpath.shards import place
 from fastpath.shards.reader import Store, open_store
@@ -49,6 +50,7 @@ class PackOptions:
         drop: Leave patches with any of these flags out of the index.
         only: Table of ids: pack those.
         resize_px: Side to bring every patch to; 0 leaves them as they are.
+        stain: How to normalise every patch's stains, at that side.
         part: Pack the i-th of n parts only, (i, n) with i from 1, to be merged with the others.
         shard_bytes: Size of a shard; None follows from the number of patches.
         follow: Folders outside the source that symbolic links in it may lead into.
@@ -62,6 +64,7 @@ class PackOptions:
     drop: tuple[Flag, ...] = ()
     only: Path | None = None
     resize_px: int = 0
+    stain: Stain = "none"
     part: tuple[int, int] | None = None
     shard_bytes: int | None = None
     follow: tuple[Path, ...] = ()
@@ -142,7 +145,7 @@ def run(
     if engine is None and workers != 1:
         warm_up()
     listing, patch_shape, rows = _plan(source, options)
-    plan = f"{__version__} {listing.fingerprint()} {patch_shape} {rows} {options.resize_px}"
+    plan = f"{__version__} {listing.fingerprint()} {patch_shape} {rows} {options.resize_px} {options.stain}"
     jobs = _jobs(listing, output, rows, patch_shape, options)
     again = "run the same command with --resume"
     with stage(
@@ -177,6 +180,8 @@ def _plan(source: Path, options: PackOptions) -> tuple[Listing, tuple[int, int, 
     rows = fmt.rows_per_shard(len(listing), int(np.prod(patch_shape)), options.shard_bytes)
     if options.resize_px:
         listing = replace(listing, about={**listing.about, "resize_px": options.resize_px})
+    if options.stain != "none":
+        listing = replace(listing, about=noted(listing.about, options.stain, source))
     if options.part:
         listing = _part(listing, rows, *options.part)
     return listing, patch_shape, rows
@@ -224,6 +229,7 @@ def _jobs(
             patch_shape=patch_shape,
             on_error=options.on_error,
             resize_px=options.resize_px,
+            stain=options.stain,
             stamps=None if listing.stamps_N is None else tuple(listing.stamps_N[first : first + rows].tolist()),
         )
         for number, first in enumerate(range(0, len(listing), rows))

@@ -174,6 +174,8 @@ def _score(
 ) -> _Scored:
     kept = calibrated.load(trained.path, opinion.tta, opinion.mean) if opinion.calibrate else Kept()
     decided = settle(runtime, trained.config, training=False)
+    if isinstance(patches, LoosePatches):
+        patches = patches.of_stain(trained.checkpoint.stain)
     views_NV = score_views(trained, patches, rows_N, decided, opinion.tta, advance)
     logits_N = combine.combine(views_NV, opinion.mean)
     history = history_of(trained, patches, rows_N)

@@ -12,7 +12,7 @@ import xxhash
 
 from fastpath.errors import DataError, FastpathError, StoreError
 from fastpath.files import durably
-from fastpath.ingest.readers import Read, open_reader
+from fastpath.ingest.readers import Read
 from fastpath.ingest.sources import list_source
 from fastpath.shards import format as fmt
 from fastpath.shards.reader import Store, open_store
@@ -70,7 +70,7 @@ def run(
         raise StoreError(store.path / damage.file, damage.problem, "pack again: the index is not in the source")
     clear_leftovers(store)
     listing = list_source(source, kind=kind, follow=follow)
-    read, _ = open_reader(listing.reader, listing.root, verify.resized_px(store))
+    read = verify.as_packed(store, listing.reader, listing.root)
     name_of = dict(zip(listing.ids, listing.names, strict=True))
     numbers = {entry.file: number for number, entry in enumerate(store.manifest.shards)}
     before = verify.run(path, workers=workers, advance=advance).damages

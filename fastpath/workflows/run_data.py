@@ -125,6 +125,7 @@ def origin_of(data: RunData, config: Config) -> Origin:
         classes=(str(about.get("class_0", CLASSES[0])), str(about.get("class_1", CLASSES[1]))),
         software=versions(),
         extra_fingerprint=data.extra_fingerprint,
+        stain=data.store.stain,
     )
 
 

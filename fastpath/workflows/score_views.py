@@ -50,9 +50,9 @@ def score_views(
         advance: Called with patches done and in all.
 
     Raises:
-        DataError: The patches have another size than those trained on, or a logit is not finite.
+        DataError: The patches have another size or stain normalisation than those trained on, or a logit is not finite.
     """
-    run.check_scale(patches)
+    run.check_patches(patches)
     num_views = NUM_VIEWS if tta == "d4" else 1
     if not len(rows_N):
         return np.empty((0, num_views), np.float32)

@@ -135,7 +135,9 @@ def run(
             probability_N = metrics.probabilities(calibrator.apply(logits_N))
             width, height = slide.size_px
             with ThreadPoolExecutor(runtime.num_threads) as pool:
-                outside, verdict = training_appearance.judge(trained, Tiles(grid, places_N2, pool))
+                outside, verdict = training_appearance.judge(
+                    trained, Tiles(grid, places_N2, pool, trained.checkpoint.stain)
+                )
             result = SlideResult(
                 image=image.name,
                 width_px=width,
@@ -174,7 +176,7 @@ def _scores(
     model, total = runtime.prepare(trained.network()), len(places_N2)
     with closing(Progress.resume(output, _origin(trained, grid, places_N2, runtime), total)) as progress:
         with ThreadPoolExecutor(runtime.num_threads) as pool:
-            tiles = Tiles(grid, places_N2, pool)
+            tiles = Tiles(grid, places_N2, pool, trained.checkpoint.stain)
             rows_N = np.arange(len(progress), total)
             if advance is not None:
                 advance(len(progress), total)

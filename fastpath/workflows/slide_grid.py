@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastpath.errors import DataError, UsageError
 from fastpath.ingest.slide_reader import SlideReader, tissue_share
+from fastpath.ingest.stain import normaliser
 
 OVERVIEW_PX = 4096  # longest side of an overview
 _CELL_PX = (16, 8, 4, 2, 1)  # pixels of the overview a cell, the largest that fits
@@ -111,11 +112,13 @@ class Tiles:
         grid: Where they lie.
         places_N2: int64 [N, 2], row and column of each.
         pool: Reads several at once.
+        stain: How to normalise their stains, as those of the network's patches were.
     """
 
     grid: Grid
     places_N2: NDArray[np.int64]
     pool: ThreadPoolExecutor
+    stain: str
 
     @cached_property
     def labels_N(self) -> NDArray[np.int8]:
@@ -132,10 +135,11 @@ class Tiles:
         side = self.grid.tile_px
         found = np.empty((len(indices_N), side, side, 3), np.uint8) if out_NHWC is None else out_NHWC
         corners_N2 = self.grid.corners(self.places_N2[indices_N])
+        normalise = normaliser(self.stain, self.grid.slide.path)
 
         def read(number: int) -> None:
             left, top = corners_N2[number]
-            found[number] = self.grid.slide.read(left, top, (side, side), self.grid.scale)
+            found[number] = normalise(self.grid.slide.read(left, top, (side, side), self.grid.scale))
 
         list(self.pool.map(read, range(len(indices_N))))
         return found

@@ -14,7 +14,7 @@ import numpy as np
 
 from fastpath.errors import DataError, FastpathError, IntegrityError, StoreError
 from fastpath.ingest.quality import counts, wrong_flags
-from fastpath.ingest.readers import open_reader
+from fastpath.ingest.readers import Read, open_reader
 from fastpath.ingest.sources import Listing, list_source
 from fastpath.ingest.split_document import read_document, wrong_in_split
 from fastpath.shards import format as fmt
@@ -211,7 +211,7 @@ def _comparisons(store: Store, listing: Listing, known: np.ndarray) -> list[part
 def compare(job: Comparison) -> list[Damage]:
     """Compare the pixels of one shard with the source's. Runs in a worker."""
     store = open_store(job.store, checked=False)
-    read, _ = open_reader(job.reader, job.root, resized_px(store))
+    read = as_packed(store, job.reader, job.root)
     entry = store.manifest.shards[job.number].file
     different, damages = [], []
     for position, name in enumerate(job.names):
@@ -234,6 +234,16 @@ def compare(job: Comparison) -> list[Damage]:
     return damages
 
 
-def resized_px(store: Store) -> int:
-    """Return the side that the store's patches were resized to, 0 where they were not."""
-    return int(store.manifest.source.get("resize_px", 0))
+def as_packed(store: Store, reader: str, root: Path) -> Read:
+    """Return the function that reads a patch of the source and does to it what was done on packing.
+
+    Args:
+        store: The store that was packed.
+        reader: `Listing.reader` of the source.
+        root: `Listing.root`.
+    """
+    resize_px, stain = int(store.manifest.source.get("resize_px", 0)), store.stain
+    if reader == "store" and open_store(root).stain == stain:
+        stain = "none"  # the store that this one was packed from has it done
+    read, _ = open_reader(reader, root, resize_px, stain)
+    return read

@@ -32,6 +32,7 @@ def values(**changes: object) -> dict[str, Any]:
         "store_fingerprint": "a",
         "split_fingerprint": "b",
         "extra_fingerprint": "",
+        "stain": "none",
         "mean_3": (0.7, 0.5, 0.6),
         "std_3": (0.2, 0.3, 0.2),
         "patch_size_px": 96,
@@ -92,6 +93,7 @@ FIELDS: list[tuple[str, object]] = [
     *(("loss_sum", torch.tensor(wrong)) for wrong in (NAN, INF, -1.0, [1.0, 2.0], 1)),
     *(("num_skipped", torch.tensor(wrong)) for wrong in (NAN, [0.0], -1.0)),
     *(("store_fingerprint", wrong) for wrong in (7, "a" * 5000, b"a", None)),
+    *(("stain", wrong) for wrong in (None, 3, "a" * 5000)),
     *(("software", wrong) for wrong in ({"fastpath": 1}, {1: "1"}, {"a": "b" * 5000}, [])),
     *(("model", wrong) for wrong in ({"w": 1.0}, [], {"w": torch.tensor(NAN)}, {"w": torch.tensor([1j])})),
     ("model", {"w": torch.zeros(1).expand(2**40)}),
@@ -142,6 +144,13 @@ def test_the_table_that_is_changed_below_is_whole(tmp_path: Path) -> None:
     assert set(values()) == {"format", "version", *(field.name for field in fields(Checkpoint))}
     write_archive(values(), tmp_path / "best.pt")
     assert load_checkpoint(tmp_path / "best.pt").patch_size_px == 96
+
+
+def test_a_checkpoint_from_before_stains_were_told_is_of_patches_as_they_are(tmp_path: Path) -> None:
+    older = values()
+    del older["stain"]
+    write_archive(older, tmp_path / "best.pt")
+    assert load_checkpoint(tmp_path / "best.pt").stain == "none"
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,13 @@ if TYPE_CHECKING:
 )
 @click.option("--only", type=options.PATH, help="CSV with a column id: pack those patches only.")
 @click.option("--resize", type=click.IntRange(8, 1024), help="Bring every patch to this side, in pixels.")
+@click.option(
+    "--stain",
+    type=click.Choice(["none", "macenko", "reinhard"]),
+    default="none",
+    show_default=True,
+    help="Normalise every patch's stains to a published reference; glass, black and one colour stay as they are.",
+)
 @click.option("--part", metavar="I/N", help="Pack the I-th of N parts, for 'fastpath merge'.")
 @click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: up to one a core.")
 @click.option("--dask", metavar="ADDRESS", help="Fill shards on this Dask cluster, which sees the same files.")
@@ -73,6 +80,7 @@ def command(
     drop: tuple[str, ...],
     only: Path | None,
     resize: int | None,
+    stain: Literal["none", "macenko", "reinhard"],
     part: str | None,
     workers: int | None,
     dask: str | None,
@@ -105,6 +113,7 @@ def command(
         drop=tuple(map(quality.parse, drop)),
         only=only,
         resize_px=resize or 0,
+        stain=stain,
         part=None if part is None else _part(part),
         shard_bytes=None if shard_mb is None else shard_mb << 20,
     )
