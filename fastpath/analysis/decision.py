@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import metrics
+from fastpath.analysis import intervals, metrics
+from fastpath.analysis.intervals import Interval, Units
 from fastpath.analysis.metrics import Floats
+
+TOLD = (0.05, 0.1, 0.2, 0.3, 0.5)
+"""Probabilities at which net benefit is told with its interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,50 @@ def decision_curve(labels_N: NDArray[Any], logits_N: NDArray[Any], thresholds_T:
         model_T=(found_T - odds_T * alarms_T) / total,
         all_T=(points.num_positive - odds_T * points.num_negative) / total,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class NetBenefit:
+    """What acting on the model is worth at one threshold.
+
+    Attributes:
+        threshold: Probability at which one would act.
+        model: Net benefit of acting on the model.
+        all: Of acting on every patch.
+        gain: Of the model, less the better of acting on all and on none.
+    """
+
+    threshold: float
+    model: Interval
+    all: float
+    gain: Interval
+
+
+def net_benefits(
+    labels_N: NDArray[Any], logits_N: NDArray[Any], units: Units, thresholds: Sequence[float] = TOLD
+) -> list[NetBenefit]:
+    """Return net benefits with their intervals.
+
+    Args:
+        labels_N: 0 or 1, both present.
+        logits_N: Calibrated, finite.
+        units: What the patches are a sample of.
+        thresholds: Above 0 and below 1.
+    """
+    curve = decision_curve(labels_N, logits_N, np.array(thresholds))
+    positive_N, odds_T = np.asarray(labels_N) == 1, curve.thresholds_T / (1 - curve.thresholds_T)
+    worth_NT = np.where(positive_N[:, None], 1.0, -odds_T)  # of acting on a patch
+    acted_NT = worth_NT * (np.asarray(logits_N)[:, None] >= metrics.logits(curve.thresholds_T))
+    gained_NT = acted_NT - np.where(curve.all_T > 0, worth_NT, 0.0)
+    columns_NC = np.concatenate([acted_NT, gained_NT], axis=1)
+    found = intervals.bootstrap(
+        lambda weights_BN: weights_BN @ columns_NC / weights_BN.sum(axis=1, keepdims=True),
+        units,
+        ["plain"] * columns_NC.shape[1],
+    )
+    models, gains = found[: len(odds_T)], found[len(odds_T) :]
+    rows = zip(thresholds, models, curve.all_T.tolist(), gains, strict=True)
+    return [NetBenefit(*row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fastpath.analysis import intervals
+from fastpath.analysis.intervals import Interval
 from fastpath.errors import DataError
 
 RATES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -158,6 +160,25 @@ def froc(slides: Sequence[Hits]) -> Froc:
         num_lesions=len(lesions_L),
         num_slides=len(slides),
     )
+
+
+def score_interval(slides: Sequence[Hits]) -> Interval:
+    """Return the score with its interval over slides, leaving one out in turn; without ends where slides are few.
+
+    Raises:
+        DataError: See `froc`.
+    """
+    whole = froc(slides).score
+    if len(slides) < intervals.MIN_SLIDES:
+        return Interval(whole, np.nan, np.nan)
+
+    def statistic(weights_BG: Floats) -> Floats:
+        kept = ([hits for hits, weight in zip(slides, row, strict=True) if weight] for row in weights_BG.tolist())
+        return np.array([[froc(some).score if any(len(hits.lesions_L) for hits in some) else np.nan] for some in kept])
+
+    has_lesions_G = np.array([len(hits.lesions_L) > 0 for hits in slides])
+    units = intervals.units_of(np.arange(len(slides)), len(slides), has_lesions_G)
+    return intervals.bootstrap(statistic, units, ["logit"])[0]
 
 
 def _at_least(scores: Floats, thresholds_T: Floats) -> Floats:

@@ -228,7 +228,9 @@ def _freedom(statistic: Statistic, units: Units, value_M: Floats) -> Floats:
         return np.full(len(value_M), max(units.num - 1.0, 1.0))
     parts_M, rest_M = np.zeros(len(value_M)), np.zeros(len(value_M))
     for of_N in (units.positive_N, ~units.positive_N):
-        moved_JM = np.concatenate([statistic(weights_JN) for weights_JN in _leave_out(units, of_N)]) - value_M
+        left_out_JM = np.concatenate([statistic(weights_JN) for weights_JN in _leave_out(units, of_N)])
+        with np.errstate(invalid="ignore"):
+            moved_JM = left_out_JM - value_M
         part_M = np.nansum(np.where(np.isfinite(moved_JM), moved_JM, np.nan) ** 2, axis=0)
         slides = effective_number(np.bincount(units.of_N[of_N], minlength=units.num))
         parts_M, rest_M = parts_M + part_M, rest_M + part_M**2 / max(slides - 1, _LEAST_FREEDOM)

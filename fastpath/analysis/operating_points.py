@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import metrics
+from fastpath.analysis import intervals, metrics
 from fastpath.analysis.intervals import Interval, Units
 from fastpath.analysis.metrics import Confusion, Curve, Floats
 from fastpath.analysis.proportions import proportion
@@ -152,6 +152,40 @@ def check_prevalence(prevalence: float) -> None:
     if not 0 <= prevalence <= 1:
         problem = f"found {prevalence:g}, wanted a share from 0 to 1"
         raise UsageError("--prevalence", problem, "give for example 0.02 for 2 %")
+
+
+def at_prevalence(
+    labels_N: NDArray[Any], logits_N: NDArray[Any], logit: float, units: Units, prevalence: float
+) -> tuple[Interval, Interval]:
+    """Return PPV and NPV of a threshold where that share of patches is positive, each with its interval.
+
+    Their log odds are those of the prevalence and the log of a likelihood ratio (Mercaldo, Lau and Zhou 2007), whose
+    error is that of resampling; the prevalence is taken as known. Without ends where a ratio is 0 or infinite.
+
+    Args:
+        labels_N: 0 or 1, both present.
+        logits_N: On the scale of the threshold.
+        logit: The threshold.
+        units: What the patches are a sample of.
+        prevalence: 0 to 1.
+    """
+    positive_N, called_N = np.asarray(labels_N) == 1, np.asarray(logits_N, np.float64) >= logit
+    columns_N4 = np.stack([positive_N, called_N & positive_N, ~positive_N, called_N & ~positive_N], axis=1)
+
+    def statistic(weights_BN: Floats) -> Floats:
+        positive_B, found_B, negative_B, alarms_B = (weights_BN @ columns_N4.astype(np.float64)).T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            called_B = np.log(found_B / positive_B) - np.log(alarms_B / negative_B)
+            passed_B = np.log(1 - found_B / positive_B) - np.log(1 - alarms_B / negative_B)
+        return np.stack([called_B, passed_B], axis=1)
+
+    outcome = apply(labels_N, logits_N, logit, units)
+    values = predictive_values(outcome.sensitivity.value, outcome.specificity.value, prevalence)
+    called, passed = intervals.bootstrap(statistic, units, ["plain", "plain"])
+    prior = float(metrics.logits(np.float64(prevalence)))
+    ppv_ends = metrics.probabilities(np.array([prior + called.low, prior + called.high])).tolist()
+    npv_ends = metrics.probabilities(np.array([-prior - passed.high, -prior - passed.low])).tolist()
+    return Interval(values[0], *ppv_ends), Interval(values[1], *npv_ends)
 
 
 def _share(part: float, rest: float) -> float:

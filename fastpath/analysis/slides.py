@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import metrics
+from fastpath.analysis import intervals, metrics, weighted
+from fastpath.analysis.intervals import Interval
 from fastpath.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -30,7 +31,8 @@ class SlideTable:
         labels_G: 1 where any patch is positive, 0 where all are negative, -1 where patches are unlabelled.
         positive_share_G: Share of patches labelled 1; NaN where patches are unlabelled.
         scores: By aggregation, float64 [G].
-        auc: By aggregation, between slides with and without a positive patch; None where there is one kind only.
+        auc: By aggregation, between slides with and without a positive patch, with its interval over slides; None where
+            there is one kind only.
     """
 
     names_G: list[str]
@@ -38,7 +40,7 @@ class SlideTable:
     labels_G: NDArray[np.int8]
     positive_share_G: Floats
     scores: dict[str, Floats]
-    auc: dict[str, float] | None
+    auc: dict[str, Interval] | None
 
 
 def slide_scores(probability_N: NDArray[Any], top_k: int = TOP_K) -> dict[str, float]:
@@ -97,10 +99,24 @@ def by_slide(
         labels_G=labels_G,
         positive_share_G=np.where(unknown_G, np.nan, share_G),
         scores=columns,
-        auc={name: metrics.roc_auc(labels_G[known_G], ranked[name][known_G]) for name in AGGREGATIONS}
+        auc={name: auc_interval(labels_G[known_G], ranked[name][known_G]) for name in AGGREGATIONS}
         if measurable
         else None,
     )
+
+
+def auc_interval(labels_G: NDArray[Any], scores_G: NDArray[Any]) -> Interval:
+    """Return the AUC between slides with its interval over slides; without ends where slides are few, or none errs.
+
+    Args:
+        labels_G: 0 or 1, both present.
+        scores_G: Of any monotone scale.
+    """
+    if len(labels_G) < intervals.MIN_SLIDES:
+        return Interval(metrics.roc_auc(labels_G, scores_G), np.nan, np.nan)
+    scores = weighted.prepare(labels_G, scores_G)
+    units = intervals.units_of(np.arange(len(labels_G)), len(labels_G), labels_G)
+    return intervals.bootstrap(lambda weights_BG: weighted.auc(scores, weights_BG)[:, None], units, ["logit"])[0]
 
 
 def detections(

@@ -223,8 +223,7 @@ def _result(run_dir: Path, num_folds: int, frame: pd.DataFrame | None, notice: s
         return FoldsResult(
             run_dir, "interrupted", num_folds, [], **nothing, interval_over="", num_patches=0, table="", notices=notices
         )
-    labels_N, logits_N, folds_N = (frame[name].to_numpy() for name in ("label", "logit", "fold"))
-    aucs = [metrics.roc_auc(labels_N[folds_N == fold], logits_N[folds_N == fold]) for fold in np.unique(folds_N)]
+    aucs = fold_aucs(frame)
     pooled, over = auc_interval(frame)
     notices = [best_epoch_notice(frame, pooled, num_folds, num_epochs), *notices]
     return FoldsResult(
@@ -250,6 +249,12 @@ def best_epoch_notice(frame: pd.DataFrame, pooled: intervals.Interval, num_folds
     error = row_history.auc_error(asdict(pooled), num_units)
     error = None if error is None else error * num_folds**0.5
     return best_epoch.of_aucs(num_epochs, error, what="AUCs are each fold's,")
+
+
+def fold_aucs(frame: pd.DataFrame) -> list[float]:
+    """Return the AUC of each fold of a table of predictions: of one network each, where pooled ones are of several."""
+    labels_N, logits_N, folds_N = (frame[name].to_numpy() for name in ("label", "logit", "fold"))
+    return [metrics.roc_auc(labels_N[folds_N == fold], logits_N[folds_N == fold]) for fold in np.unique(folds_N)]
 
 
 def auc_interval(frame: pd.DataFrame) -> tuple[intervals.Interval, str]:

@@ -39,9 +39,12 @@ class LeakResult:
         random_auc: AUC on patches whose slides were trained on.
         random_low: Lower end of its 95 % interval.
         random_high: Upper end.
+        random_fold_auc: Mean of the AUCs of its folds: the pooled one compares logits of different networks, and is
+            lower where their scales differ.
         group_auc: AUC on patches of slides that were not.
         group_low: Lower end of its 95 % interval.
         group_high: Upper end.
+        group_fold_auc: Mean of the AUCs of its folds.
         difference: `random_auc - group_auc`.
         difference_low: Lower end of its 95 % interval.
         difference_high: Upper end.
@@ -57,9 +60,11 @@ class LeakResult:
     random_auc: float
     random_low: float
     random_high: float
+    random_fold_auc: float
     group_auc: float
     group_low: float
     group_high: float
+    group_fold_auc: float
     difference: float
     difference_low: float
     difference_high: float
@@ -152,12 +157,15 @@ def difference(frames: Mapping[str, pd.DataFrame]) -> tuple[Sequence[intervals.I
 
 def _compared(output: Path, store: Store, frames: Mapping[str, pd.DataFrame], num_folds: int) -> LeakResult:
     (by_patch, by_slide, gap), over = difference(frames)
+    by_fold = {kind: float(np.mean(folds.fold_aucs(frame))) for kind, frame in frames.items()}
     if gap.low > 0:
         verdict = f"a random split flatters this recipe by {gap.value:.3f} ({gap.low:.3f} to {gap.high:.3f})"
     elif gap.high < 0:
         verdict = f"the grouped split scores higher by {-gap.value:.3f}: its slides are easier, which is no leak"
     else:
         verdict = f"no leak shown: {gap.value:+.3f} ({gap.low:+.3f} to {gap.high:+.3f}) may be chance"
+    if num_folds:
+        verdict += f"; the mean AUCs of folds differ by {by_fold['random'] - by_fold['group']:+.3f}"
     return LeakResult(
         output=output,
         status="finished",
@@ -166,9 +174,11 @@ def _compared(output: Path, store: Store, frames: Mapping[str, pd.DataFrame], nu
         random_auc=by_patch.value,
         random_low=by_patch.low,
         random_high=by_patch.high,
+        random_fold_auc=by_fold["random"],
         group_auc=by_slide.value,
         group_low=by_slide.low,
         group_high=by_slide.high,
+        group_fold_auc=by_fold["group"],
         difference=gap.value,
         difference_low=gap.low,
         difference_high=gap.high,

@@ -109,6 +109,7 @@ def judge(table: ScoredTable, choices: Choices, chosen: Chosen | None = None) ->
         "prevalence": {"study": float((table.labels_N[tests] == 1).mean()), "asked": choices.prevalence},
         "miss_cost": choices.miss_cost,
         "slider": _slider(table, calibrated_N, chosen),
+        "net_benefit": decision.net_benefits(table.labels_N[tests], calibrated_N[tests], _units(table, tests)),
         "slides": _slides(judged, calibrated_N[table.judged_N]),
         "tta": _tta(judged),
         "seed": choices.seed,
@@ -195,8 +196,10 @@ def _points(table: ScoredTable, calibrated_N: Floats, chosen: Chosen, choices: C
         outcome = operating_points.apply(table.labels_N[tests], calibrated_N[tests], point.logit, units)
         row = {**asdict(point), **asdict(outcome)}
         if choices.prevalence is not None:
-            values = (outcome.sensitivity.value, outcome.specificity.value, choices.prevalence)
-            row["ppv_at_prevalence"], row["npv_at_prevalence"] = operating_points.predictive_values(*values)
+            held = (table.labels_N[tests], calibrated_N[tests], point.logit, units)
+            ppv, npv = operating_points.at_prevalence(*held, choices.prevalence)
+            row["ppv_at_prevalence"], row["npv_at_prevalence"] = ppv.value, npv.value
+            row["at_prevalence"] = {"ppv": ppv, "npv": npv}
         rows.append(row)
     return rows
 

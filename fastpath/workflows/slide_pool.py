@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fastpath.analysis import froc, metrics
+from fastpath.analysis import froc
+from fastpath.analysis.intervals import Interval
+from fastpath.analysis.slides import auc_interval
 from fastpath.errors import DataError
 from fastpath.litter import is_litter
 from fastpath.text import to_csv
@@ -33,8 +35,11 @@ class PoolResult:
         num_normal: Of these, without a lesion to find.
         num_lesions: Lesions to be found, isolated tumour cells not counted.
         froc_score: Mean sensitivity at the rates below.
+        froc_low: Lower end of its 95 % interval over slides; NaN with fewer than five.
+        froc_high: Upper end.
         sensitivity_at: Sensitivity by false alarms a slide.
         auc: By score of a slide, between slides with and without a lesion; None where there is one kind only.
+        auc_ends: Both ends of the 95 % interval of each over slides; NaN with fewer than five, or where none errs.
         output: Where pool.json and froc.csv lie.
     """
 
@@ -42,8 +47,11 @@ class PoolResult:
     num_normal: int
     num_lesions: int
     froc_score: float
+    froc_low: float
+    froc_high: float
     sensitivity_at: dict[float, float]
     auc: dict[str, float] | None
+    auc_ends: dict[str, tuple[float, float]] | None
     output: str
 
 
@@ -70,14 +78,18 @@ def run(folder: Path, output: Path) -> PoolResult:
             if one[name] != slides[0][name]:
                 problem = f"found {name} {one[name]}, wanted {slides[0][name]} as in {paths[0]}"
                 raise DataError(path, problem, "score all slides alike")
-    curve = froc.froc([_hits(one["lesions"]) for one in slides])
+    hits = [_hits(one["lesions"]) for one in slides]
+    curve, score, aucs = froc.froc(hits), froc.score_interval(hits), _aucs(slides)
     result = PoolResult(
         num_slides=len(slides),
         num_normal=sum(one["lesions"]["num_lesions"] == 0 for one in slides),
         num_lesions=curve.num_lesions,
         froc_score=curve.score,
+        froc_low=score.low,
+        froc_high=score.high,
         sensitivity_at=curve.sensitivity_at,
-        auc=_auc(slides),
+        auc=aucs and {name: one.value for name, one in aucs.items()},
+        auc_ends=aucs and {name: (one.low, one.high) for name, one in aucs.items()},
         output=str(output),
     )
     facts = {key: value for key, value in asdict(result).items() if key != "output"}
@@ -116,11 +128,11 @@ def _hits(lesions: Mapping[str, Any]) -> froc.Hits:
     return froc.Hits(np.array(best, np.float64), np.array(lesions["false_alarms"], np.float64))
 
 
-def _auc(slides: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
+def _aucs(slides: Sequence[Mapping[str, Any]]) -> dict[str, Interval] | None:
     labels_G = np.array([one["lesions"]["num_lesions"] > 0 for one in slides])
     if labels_G.all() or not labels_G.any():
         return None
-    return {name: metrics.roc_auc(labels_G, np.array([one["scores"][name] for one in slides])) for name in SCORES}
+    return {name: auc_interval(labels_G, np.array([one["scores"][name] for one in slides])) for name in SCORES}
 
 
 def _csv(curve: froc.Froc) -> bytes:

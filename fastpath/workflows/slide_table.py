@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from fastpath.analysis import slides
 from fastpath.analysis.slides import AGGREGATIONS, SlideTable
 from fastpath.errors import DataError
 from fastpath.text import to_csv
-from fastpath.workflows import frames, output_place
+from fastpath.workflows import frames, json_values, output_place
 
 SLIDES, FACTS = "slides.csv", "slides.json"
 GROUP_COLUMNS = ("group", "slide", "wsi")
@@ -29,6 +28,7 @@ class TableResult:
         num_positive: Slides with a positive patch; None where labels are unknown.
         num_patches: Patches.
         auc: By aggregation, between slides with and without a positive patch; None where there is one kind only.
+        auc_ends: Both ends of the 95 % interval of each over slides; NaN with fewer than five, or where none errs.
         notice: Why there is no AUC; empty where there is one.
         output: Where slides.csv and slides.json lie.
     """
@@ -37,6 +37,7 @@ class TableResult:
     num_positive: int | None
     num_patches: int
     auc: dict[str, float] | None
+    auc_ends: dict[str, tuple[float, float]] | None
     notice: str
     output: str
 
@@ -67,12 +68,16 @@ def run(table: Path, output: Path, *, top_k: int = slides.TOP_K) -> TableResult:
         num_slides=len(found.names_G),
         num_positive=int((found.labels_G == 1).sum()) if known_G.any() else None,
         num_patches=len(frame),
-        auc=found.auc,
+        auc=found.auc and {name: one.value for name, one in found.auc.items()},
+        auc_ends=found.auc and {name: (one.low, one.high) for name, one in found.auc.items()},
         notice=notice,
         output=str(output),
     )
-    values = {name: getattr(result, name) for name in ("num_slides", "num_positive", "num_patches", "auc", "notice")}
-    content = {SLIDES: _csv(found), FACTS: (json.dumps(values, indent=2) + "\n").encode()}
+    values = {
+        name: getattr(result, name)
+        for name in ("num_slides", "num_positive", "num_patches", "auc", "auc_ends", "notice")
+    }
+    content = {SLIDES: _csv(found), FACTS: (json_values.dumps(values) + "\n").encode()}
     output_place.write_set(output, FACTS, content)
     return result
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from fastpath.analysis import combine, decision, metrics
+from fastpath.analysis import combine, decision, intervals, metrics
 from fastpath.errors import UsageError
 
 
@@ -87,3 +87,18 @@ def test_spread_is_nothing_where_all_agree_and_a_half_at_most() -> None:
 def test_weights_that_do_not_fit_are_one_line(weights: list[float]) -> None:
     with pytest.raises(UsageError, match="wanted 3 numbers"):
         combine.combine(_opinions(), "logits", weights)
+
+
+def test_net_benefits_have_intervals_by_slide_and_gains_over_the_better_default() -> None:
+    rng = np.random.default_rng(5)
+    of_N = np.repeat(np.arange(20), 30)
+    labels_N = (rng.random(600) < 0.3).astype(int)
+    logits_N = 2.5 * labels_N - 1.5 + rng.normal(size=600) + rng.normal(size=20)[of_N]
+    curve = decision.decision_curve(labels_N, logits_N, np.array(decision.TOLD))
+    by_slide = decision.net_benefits(labels_N, logits_N, intervals.units_of(of_N, 600, labels_N))
+    by_patch = decision.net_benefits(labels_N, logits_N, intervals.units_of(None, 600))
+    for at, (one, other) in enumerate(zip(by_slide, by_patch, strict=True)):
+        assert one.model.value == pytest.approx(curve.model_T[at])
+        assert one.gain.value == pytest.approx(curve.model_T[at] - max(curve.all_T[at], 0))
+        assert one.model.low < one.model.value < one.model.high
+        assert one.model.high - one.model.low > other.model.high - other.model.low

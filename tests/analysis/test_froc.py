@@ -95,3 +95,21 @@ def test_nothing_to_find_is_refused() -> None:
     assert froc.lesions(np.zeros((4, 4), bool), 10.0).num_lesions == 0
     with pytest.raises(DataError, match="found no lesion in 1 slides"):
         froc.froc([froc.Hits(np.empty(0), np.array([0.5]))])
+
+
+def test_the_score_has_an_interval_over_slides() -> None:
+    rng = np.random.default_rng(2)
+
+    def scored(num: int) -> list[froc.Hits]:
+        found = [rng.random(3) * rng.integers(0, 2, 3) for _ in range(num)]
+        return [froc.Hits(np.where(best > 0, best, -np.inf), rng.random(4) * 0.9) for best in found]
+
+    few, many = scored(8), scored(120)
+    ends = [froc.score_interval(slides) for slides in (few, many)]
+    for slides, one in zip((few, many), ends, strict=True):
+        assert one.value == froc.froc(slides).score
+        assert 0 <= one.low < one.value < one.high <= 1
+    assert ends[0].high - ends[0].low > 2 * (ends[1].high - ends[1].low)
+    assert np.isnan(froc.score_interval(few[:4]).low)  # fewer than five slides
+    lone = [few[0], *(froc.Hits(np.empty(0), np.array([0.5])) for _ in range(6))]
+    assert np.isnan(froc.score_interval(lone).low)  # all lesions are of one slide

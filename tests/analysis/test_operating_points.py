@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
-from fastpath.analysis import intervals, operating_points
+from fastpath.analysis import intervals, metrics, operating_points
 
 Case = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
@@ -111,3 +111,29 @@ def test_a_rare_disease_lowers_the_ppv() -> None:
     ppv, npv = operating_points.predictive_values(0.9, 0.9, 0.01)
     assert ppv == pytest.approx(0.009 / (0.009 + 0.099))
     assert npv == pytest.approx(0.891 / 0.892)
+
+
+def test_predictive_values_elsewhere_are_bayes_with_intervals_as_mercaldo_has_them() -> None:
+    rng = np.random.default_rng(3)
+    labels_N = (rng.random(4000) < 0.4).astype(int)
+    logits_N = 2 * labels_N - 1 + rng.normal(size=4000)
+    units = intervals.units_of(None, 4000)
+    ppv, npv = operating_points.at_prevalence(labels_N, logits_N, 0.0, units, 0.02)
+    hit, pas = (logits_N >= 0)[labels_N == 1].mean(), (logits_N < 0)[labels_N == 0].mean()
+    assert (ppv.value, npv.value) == pytest.approx(operating_points.predictive_values(hit, pas, 0.02))
+    positives, negatives = (labels_N == 1).sum(), (labels_N == 0).sum()
+    # Mercaldo, Lau and Zhou 2007: the variances of the log odds.
+    for found, variance in (
+        (ppv, (1 - hit) / hit / positives + pas / (1 - pas) / negatives),
+        (npv, hit / (1 - hit) / positives + (1 - pas) / pas / negatives),
+    ):
+        wide = np.diff(metrics.logits(np.array([found.low, found.high])))[0]
+        assert wide == pytest.approx(2 * 1.96 * np.sqrt(variance), rel=0.1)
+        assert found.low < found.value < found.high
+
+
+def test_where_no_tumour_is_missed_npv_elsewhere_has_no_interval() -> None:
+    labels_N, logits_N = np.arange(60) % 2, np.where(np.arange(60) % 2 == 1, 1.0, np.arange(60) % 3 - 1.0)
+    _, npv = operating_points.at_prevalence(labels_N, logits_N, 0.5, intervals.units_of(None, 60), 0.1)
+    assert npv.value == 1
+    assert np.isnan([npv.low, npv.high]).all()

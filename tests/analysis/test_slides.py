@@ -49,7 +49,7 @@ def test_a_table_is_aggregated_slide_by_slide(seed: int) -> None:
             assert table.scores[kind][place] == pytest.approx(value)
     assert table.auc is not None
     for kind in ("max", "mean", "top_k"):
-        assert table.auc[kind] == pytest.approx(roc_auc_score([0, 1, 0, 1], table.scores[kind]))
+        assert table.auc[kind].value == pytest.approx(roc_auc_score([0, 1, 0, 1], table.scores[kind]))
 
 
 def test_slides_of_one_kind_have_scores_but_no_auc() -> None:

@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import tifffile
 import torch
+from sklearn.metrics import roc_auc_score
 
 from fastpath import config as configuration
 from fastpath.cli.main import app
@@ -99,8 +100,6 @@ def test_every_patch_is_predicted_by_the_fold_that_did_not_train_on_it(store: Pa
 
 
 def test_the_summary_is_that_of_the_table(whole: folds.FoldsResult) -> None:
-    from sklearn.metrics import roc_auc_score
-
     frame = out_of_fold.read(whole.run_dir / "out_of_fold.parquet")
     aucs = [roc_auc_score(part["label"], part["logit"]) for _, part in frame.groupby("fold")]
     assert whole.aucs == pytest.approx(aucs)
@@ -255,6 +254,10 @@ def test_the_leak_meter_sees_slides_that_tell_the_label(tmp_path: Path) -> None:
     assert found.difference == pytest.approx(found.random_auc - found.group_auc)
     assert found.difference_low > 0
     assert "flatters" in found.verdict
+    frame = pd.read_parquet(tmp_path / "out" / "random" / "out_of_fold.parquet")
+    by_fold = [roc_auc_score(one.label, one.logit) for _, one in frame.groupby("fold")]
+    assert found.random_fold_auc == pytest.approx(np.mean(by_fold))
+    assert f"by {found.random_fold_auc - found.group_fold_auc:+.3f}" in found.verdict
     assert found.interval_over == "slide"
     assert (tmp_path / "store" / "split.json").read_bytes() == before
     again = leak.run(tmp_path / "store", tmp_path / "out", config(train={"epochs": 12}), ONE_THREAD, num_folds=2)

@@ -148,7 +148,7 @@ def test_the_unit_of_the_whole_table_is_that_of_every_part(num_slides: int, unit
     pictures = dict.fromkeys(("roc", "precision_recall", "reliability", "histogram", "decision_curve"), bytes(32))
     page = report_html.render(facts | about, pictures, "evaluate.html", cards=[])
     held = facts["parts"]["held"]["resampling"]["num_units"]
-    assert page.count(f"intervals by {held} {unit}") == 2
+    assert page.count(f"intervals by {held} {unit}") == 3
 
 
 def test_a_share_of_few_slides_is_no_surer_than_these_slides() -> None:

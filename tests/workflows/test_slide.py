@@ -113,6 +113,7 @@ def test_the_slides_of_a_set_are_judged_together(tmp_path: Path) -> None:
     # One lesion is missed; the other is found from half a false alarm a slide on.
     assert found["sensitivity_at"] == {"0.25": 0.0, "0.5": 0.5, "1.0": 0.5, "2.0": 0.5, "4.0": 0.5, "8.0": 0.5}
     assert found["froc_score"] == pytest.approx(2.5 / 6)
+    assert (found["froc_low"], found["auc_ends"]["max"]) == (None, [None, None])  # two slides say nothing of others
     assert found["auc"] == {"max": 1.0, "mean": 0.0, "top_k": 1.0}
     curve = pd.read_csv(tmp_path / "all" / "froc.csv")
     assert curve.false_alarms_per_slide.tolist() == [0.0, 0.5, 0.5, 1.0, 1.5, 2.0]
@@ -249,7 +250,7 @@ def test_a_table_is_aggregated_by_slide(tmp_path: Path) -> None:
     rng = np.random.default_rng(8)
     frame = pd.DataFrame({"id": range(90), "group": [f"s{row % 9}" for row in range(90)]})
     frame["label"] = ((frame.index % 9 < 4) & (frame.index % 2 == 0)).astype(int)
-    frame["probability"] = np.clip(0.5 * frame.label + rng.random(90) / 2, 0, 1)
+    frame["probability"] = rng.random(90)
     frame.to_parquet(tmp_path / "predictions.parquet")
     outcome = _invoke("--table", tmp_path / "predictions.parquet", "-o", tmp_path / "out", "--json")
     assert outcome.exit_code == 0, outcome.output
@@ -261,6 +262,10 @@ def test_a_table_is_aggregated_by_slide(tmp_path: Path) -> None:
     assert table.label.tolist() == by_slide.label.max().tolist()
     assert (found["num_slides"], found["num_positive"], found["num_patches"]) == (9, 4, 90)
     assert found["auc"]["mean"] == pytest.approx(roc_auc_score(table.label, table["mean"]))
+    low, high = found["auc_ends"]["mean"]
+    assert 0 < low < found["auc"]["mean"] < high < 1
+    shown = _invoke("--table", tmp_path / "predictions.parquet", "-o", tmp_path / "out").stdout
+    assert f"{found['auc']['mean']:.4f}  ({low:.4f} to {high:.4f})" in shown
 
 
 def test_a_table_of_one_kind_of_slides_says_why_it_has_no_auc(tmp_path: Path) -> None:

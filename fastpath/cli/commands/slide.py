@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,7 +107,7 @@ def _aggregate(table: Path, output: Path, top_k: int, as_json: bool) -> None:
         render.notice(found.notice)
     values = asdict(found)
     if not as_json:
-        values |= {f"auc_{name}": value for name, value in (values.pop("auc") or {}).items()}
+        values |= _aucs(values.pop("auc"), values.pop("auc_ends"))
     render.result(values, as_json=as_json, title=f"{found.num_slides} slides", where=found.output)
 
 
@@ -118,8 +119,17 @@ def _pool(folder: Path, output: Path, as_json: bool) -> None:
     found = slide_pool.run(folder, output)
     values = asdict(found)
     if not as_json:
-        values |= {f"auc_{name}": value for name, value in (values.pop("auc") or {}).items()}
+        values |= _aucs(values.pop("auc"), values.pop("auc_ends"))
     render.result(values, as_json=as_json, title=f"{found.num_slides} slides", where=found.output)
+
+
+def _aucs(aucs: dict[str, float] | None, ends: dict[str, tuple[float, float]] | None) -> dict[str, str]:
+    """Return each AUC between slides with its interval over slides, as it is shown."""
+    told = {}
+    for name, value in (aucs or {}).items():
+        low, high = (ends or {})[name]
+        told[f"auc_{name}"] = f"{value:.4f}  ({'no interval' if math.isnan(low) else f'{low:.4f} to {high:.4f}'})"
+    return told
 
 
 def _score(
