@@ -88,6 +88,6 @@ def _words(measure: Measure, difference: Interval, standardised: float, outside:
     else:
         how = next(word for least, word in ((LARGE, "much "), (MEDIUM, ""), (0.0, "a little ")) if size >= least)
         phrase = f"{how}{measure.more if standardised > 0 else measure.less} than the training set"
-        if open_question or not math.isfinite(difference.low):
-            phrase += ", as far as so few can tell"
+        phrase += ", as far as so few can tell" if open_question else ""
+    phrase += "" if math.isfinite(difference.low) else ", no interval"
     return f"{phrase} ({standardised:+.2f} standard deviations; {outside:.0%} of patches outside its central 95 %)"

@@ -70,6 +70,7 @@ def train_folds(
         render.notice(text)
     values = asdict(found)
     if not as_json:
+        del values["sites"]  # a table of its own, in folds.json; what it comes to is among the notices
         values["aucs"] = ", ".join(f"{auc:.4f}" for auc in found.aucs)
     render.result(values, as_json=as_json, title=f"{num_folds} folds", where=output)
 

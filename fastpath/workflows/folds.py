@@ -21,7 +21,7 @@ from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, open_store
 from fastpath.text import command_line
 from fastpath.types import Split
-from fastpath.workflows import best_epoch, json_values, out_of_fold, output_place, row_history, train
+from fastpath.workflows import best_epoch, json_values, out_of_fold, output_place, row_history, site_facts, train
 from fastpath.workflows import run_directory as directory
 from fastpath.workflows.extra import with_extra
 from fastpath.workflows.precision import settle
@@ -56,6 +56,7 @@ class FoldsResult:
         num_patches: Patches predicted.
         table: The predictions; empty before all are done.
         notices: What the reader of the numbers should know.
+        sites: Each site's AUC and how much they differ, as `site_facts` has it; None where sites are unknown.
     """
 
     run_dir: Path
@@ -71,6 +72,7 @@ class FoldsResult:
     num_patches: int
     table: str
     notices: list[str]
+    sites: dict[str, Any] | None = None
 
 
 def run(
@@ -219,12 +221,15 @@ def _check(config: Config, runtime: Runtime) -> None:
 def _result(run_dir: Path, num_folds: int, frame: pd.DataFrame | None, notice: str, num_epochs: int) -> FoldsResult:
     notices = [notice] if notice else []
     if frame is None:
-        nothing = {name: float("nan") for name in ("mean_auc", "sd_auc", "pooled_auc", "pooled_low", "pooled_high")}
+        nothing: dict[str, Any] = {
+            name: float("nan") for name in ("mean_auc", "sd_auc", "pooled_auc", "pooled_low", "pooled_high")
+        }
         return FoldsResult(
             run_dir, "interrupted", num_folds, [], **nothing, interval_over="", num_patches=0, table="", notices=notices
         )
     aucs = fold_aucs(frame)
     pooled, over = auc_interval(frame)
+    sites = json_values.plain(_sites(frame))
     notices = [best_epoch_notice(frame, pooled, num_folds, num_epochs), *notices]
     return FoldsResult(
         run_dir=run_dir,
@@ -239,8 +244,15 @@ def _result(run_dir: Path, num_folds: int, frame: pd.DataFrame | None, notice: s
         interval_over=over,
         num_patches=len(frame),
         table=str(run_dir / out_of_fold.NAME),
-        notices=[text for text in notices if text],
+        notices=[text for text in (*notices, *(sites["words"] if sites else ())) if text],
+        sites=sites,
     )
+
+
+def _sites(frame: pd.DataFrame) -> dict[str, Any] | None:
+    """Return how the networks do at each site; of folds that leave one site out, each at the site it has not seen."""
+    sites_N = frame["site"].to_numpy(object) if "site" in frame else None
+    return site_facts.facts(frame["label"].to_numpy(), frame["logit"].to_numpy(), groups_of(frame), sites_N, seed=0)
 
 
 def best_epoch_notice(frame: pd.DataFrame, pooled: intervals.Interval, num_folds: int, num_epochs: int) -> str:

@@ -1,7 +1,7 @@
 """Predictions of networks that did not train on what they predict: one row a patch, as folds leave it.
 
-Columns `id`, `group`, `label`, `logit`, `fold` and `history`. A row's logit is of the network whose validation fold it
-was in; its history says whether it chose that network's epoch.
+Columns `id`, `group`, `label`, `logit`, `fold` and `history`, and `site` where the store has sites. A row's logit is of
+the network whose validation fold it was in; its history says whether it chose that network's epoch.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ def write(
             "history": pd.Series([history] * len(rows_N), dtype="str"),
         }
     )
+    if store.sites_N is not None:
+        frame["site"] = pd.Series(store.sites_N[rows_N], dtype="str")
     write_durably(path, frames.render(frame, path))
     return frame
 

@@ -81,7 +81,7 @@ def facts(
         "threshold": THRESHOLD,
         "unit": intervals.units_of(table.groups_N, len(table)).kind,
         "auc": metrics.roc_auc(table.labels_N, calibrated_N),
-        "titles": {name: MEASURES[name].title if name in MEASURES else name for name in usable},
+        "titles": {name: MEASURES[name].title if name in MEASURES else name for name in columns},
         "units": {name: MEASURES[name].unit for name in usable if name in MEASURES},
         "left_out": sorted(set(columns) - set(usable)),
         "groups": [asdict(one) for one in found],
