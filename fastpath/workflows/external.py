@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from fastpath.analysis import drift, intervals, metrics
 from fastpath.analysis.appearance import MEASURES
 from fastpath.analysis.intervals import Units
-from fastpath.errors import DataError, FastpathError
+from fastpath.analysis.operating_points import MISS_COST
+from fastpath.errors import DataError, FastpathError, UsageError
 from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.format import UNLABELLED
@@ -86,7 +87,9 @@ def run(
     Raises:
         DataError: The patches are unlabelled, of one class or of another size, or the run's calibration is damaged.
         StoreError: A part is wanted of a store that is not divided.
+        UsageError: A calibration or a cost was asked for: those that the run keeps are used.
     """
+    _refuse_choices(choices)
     rows_N, unlabelled = rows_of(store, split)
     report_table.check_labels(store.labels_N[rows_N], store, "it" if split is None else f"the {split} split")
     subgroup_facts.check(choices.by, store)
@@ -116,6 +119,15 @@ def run(
     }
     cards = report_gallery.make(table, logits_N, store, rows_N, trained, runtime, num=GALLERY_NUM, seed=seed)
     return report_files.write(output, scored=table, judged=judged, about=about, cards=cards)
+
+
+def _refuse_choices(choices: Choices) -> None:
+    """Refuse what would choose a calibration or a threshold: it would be passed over."""
+    asked = {"--calibration": (choices.method, Choices().method), "--miss-cost": (choices.miss_cost, MISS_COST)}
+    for option, (found, usual) in asked.items():
+        if found != usual:
+            problem = f"found {found} for another store than the run's own, which is judged by what the run keeps"
+            raise UsageError(option, problem, f"give {option} to 'fastpath evaluate' of the run's own store")
 
 
 def facts(

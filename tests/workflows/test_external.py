@@ -19,7 +19,7 @@ from sklearn.metrics import recall_score, roc_auc_score
 
 from fastpath.analysis import calibration
 from fastpath.cli.main import app
-from fastpath.errors import DataError, StoreError
+from fastpath.errors import DataError, StoreError, UsageError
 from fastpath.ingest.split import read_split
 from fastpath.ingest.synth import write_kaggle_folder
 from fastpath.runtime import resolve
@@ -208,6 +208,14 @@ def test_what_cannot_be_judged_is_refused(
     pack.run(tmp_path / "patches.csv", tmp_path / "store", workers=1)
     with pytest.raises(kind, match=told):
         evaluate.run(place / "run", resolve("cpu"), store_path=tmp_path / "store", split=split)
+
+
+@pytest.mark.parametrize(
+    ("choices", "option"), [(Choices(method="none"), "--calibration"), (Choices(miss_cost=3.0), "--miss-cost")]
+)
+def test_what_would_choose_something_elsewhere_is_refused(place: Path, choices: Choices, option: str) -> None:
+    with pytest.raises(UsageError, match=f"{option}: found .* for another store than the run's own"):
+        evaluate.run(place / "run", resolve("cpu"), store_path=place / "other", choices=choices)
 
 
 @pytest.mark.parametrize(
