@@ -75,7 +75,7 @@ def choose(labels_N: NDArray[Any], logits_N: NDArray[Any], miss_cost: float = MI
     cost_T = alarms_T + miss_cost * (points.num_positive - found_T)
 
     def at(index: int) -> float:
-        return _between(logits_T, index)
+        return between(logits_T, index)
 
     chosen = [
         ("probability 0.5", "more likely tumour than not", 0.0),
@@ -97,7 +97,7 @@ def choose(labels_N: NDArray[Any], logits_N: NDArray[Any], miss_cost: float = MI
     return [OperatingPoint(*point, probability) for point, probability in zip(chosen, probabilities, strict=True)]
 
 
-def _between(logits_T: Floats, index: int) -> float:
+def between(logits_T: Floats, index: int) -> float:
     """Return a logit half-way to the next lower score: decisions here are the same, elsewhere neither score leans."""
     if index + 1 == len(logits_T):
         return float(logits_T[index])

@@ -36,7 +36,7 @@ def proportion(hits_N: NDArray[Any], of_N: NDArray[Any], units: Units, level: fl
     sizes_U: Floats = np.bincount(units.of_N[counted_N], minlength=units.num).astype(np.float64)
     share = float(hits_U.sum() / size)
     if units.kind == "slide":
-        worth, slides = _effective_size(hits_U, sizes_U, share)
+        worth, slides = effective_size(hits_U, sizes_U, share)
         quantile = critical(max(slides - 1, 1.0), level)
     else:
         from scipy.special import ndtri
@@ -48,7 +48,7 @@ def proportion(hits_N: NDArray[Any], of_N: NDArray[Any], units: Units, level: fl
     return Interval(share, max(centre - half, 0.0), min(centre + half, 1.0))
 
 
-def _effective_size(hits_U: Floats, sizes_U: Floats, share: float) -> tuple[float, float]:
+def effective_size(hits_U: Floats, sizes_U: Floats, share: float) -> tuple[float, float]:
     """Return how many independent patches these are worth, and the number of slides they are worth.
 
     At most their number, at least the slides. The variance is the jackknife's, leaving out a slide at a time.
