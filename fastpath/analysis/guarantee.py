@@ -61,7 +61,7 @@ def guaranteed(labels_N: NDArray[Any], logits_N: NDArray[Any], units: Units) -> 
     by = "over slides" if units.kind == "slide" else "taking patches as independent"
     wanted = _needed(worth)
     if not wanted <= 1:
-        least = np.log(1 - CONFIDENCE) / np.log(TARGET)
+        least = np.ceil(np.log(1 - CONFIDENCE) / np.log(TARGET))
         told = f"no threshold can be promised to reach {TARGET:.0%}: that takes positives worth {least:.0f} independent ones"
         return Guarantee(None, np.nan, worth, f"{told}, and those of the calibration part are worth {worth:.0f}, {by}")
     at = int(np.flatnonzero(sensitivity_T >= min(wanted, 1.0))[0])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fastpath.analysis import calibration, operating_points
 from fastpath.analysis.calibration import Calibrator, Method
+from fastpath.analysis.guarantee import guaranteed
 from fastpath.analysis.operating_points import OperatingPoint
 from fastpath.workflows.report_table import ScoredTable
 
@@ -18,11 +19,13 @@ class Chosen:
         method: The calibration that is used; `none` where there is none.
         fitted: Calibrations by method.
         points: Thresholds, on logits after the calibration that is used.
+        guarantee: Whether one of them keeps its sensitivity on other slides, in words; empty where it was not asked.
     """
 
     method: Method
     fitted: dict[Method, Calibrator]
     points: list[OperatingPoint]
+    guarantee: str = ""
 
     @property
     def used(self) -> Calibrator:
@@ -42,4 +45,6 @@ def choose(table: ScoredTable, method: Method, miss_cost: float) -> Chosen:
     labels_N, logits_N = table.labels_N[table.calibrates_N], table.logits_N[table.calibrates_N]
     fitted = {name: calibration.fit(name, labels_N, logits_N) for name in calibration.METHODS}
     calibrated_N = fitted.get(method, calibration.IDENTITY).apply(logits_N)
-    return Chosen(method, fitted, operating_points.choose(labels_N, calibrated_N, miss_cost))
+    points = operating_points.choose(labels_N, calibrated_N, miss_cost)
+    assured = guaranteed(labels_N, calibrated_N, table.units(table.calibrates_N))
+    return Chosen(method, fitted, [*points, *([assured.point] if assured.point else [])], assured.told)

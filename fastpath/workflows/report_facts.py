@@ -95,9 +95,9 @@ def judge(table: ScoredTable, choices: Choices, chosen: Chosen | None = None) ->
     fits, tests = table.calibrates_N, ~table.calibrates_N
     chosen = chosen or choose(table, choices.method, choices.miss_cost)
     calibrated_N = chosen.used.apply(table.logits_N)
-    judged, units = table.judged(), _units(table, table.judged_N)
+    judged, units = table.judged(), table.units(table.judged_N)
     calibrating, held = table.part_names
-    calibrated, verdicts = report_calibration.describe(table, chosen, _units(table, tests), choices.seed)
+    calibrated, verdicts = report_calibration.describe(table, chosen, table.units(tests), choices.seed)
     facts: dict[str, Any] = {
         **_headline(judged),
         "intervals": report_calibration.measures(judged.labels_N, judged.logits_N, units, choices.seed),
@@ -106,10 +106,11 @@ def judge(table: ScoredTable, choices: Choices, chosen: Chosen | None = None) ->
         "parts": {"calibration": _part(table, fits, calibrating), "held": _part(table, tests, held)},
         "calibration": calibrated,
         "operating_points": _points(table, calibrated_N, chosen, choices),
+        "guarantee": chosen.guarantee,
         "prevalence": {"study": float((table.labels_N[tests] == 1).mean()), "asked": choices.prevalence},
         "miss_cost": choices.miss_cost,
         "slider": _slider(table, calibrated_N, chosen),
-        "net_benefit": decision.net_benefits(table.labels_N[tests], calibrated_N[tests], _units(table, tests)),
+        "net_benefit": decision.net_benefits(table.labels_N[tests], calibrated_N[tests], table.units(tests)),
         "slides": _slides(judged, calibrated_N[table.judged_N]),
         "tta": _tta(judged),
         "seed": choices.seed,
@@ -117,14 +118,6 @@ def judge(table: ScoredTable, choices: Choices, chosen: Chosen | None = None) ->
     told = plain(facts)
     verdicts = [*report_verdicts.of_report(told), *verdicts]
     return Judged(told | {"verdicts": plain(verdicts)}, chosen.fitted, calibrated_N, verdicts)
-
-
-def _units(table: ScoredTable, part_N: NDArray[np.bool_]) -> Units:
-    """Return what is resampled of some patches: the unit is that of all that are judged, however few a part holds."""
-    if table.apart:
-        groups_N = None if table.groups_N is None else table.groups_N[part_N]
-        return intervals.units_of(groups_N, int(part_N.sum()), table.labels_N[part_N])
-    return intervals.units_of(table.groups_N, len(table), table.labels_N).part(part_N)
 
 
 def _headline(table: ScoredTable) -> dict[str, Any]:
@@ -184,14 +177,14 @@ def _part(table: ScoredTable, part_N: NDArray[np.bool_], name: str) -> dict[str,
         "num_patches": int(part_N.sum()),
         "num_positive": int((table.labels_N[part_N] == 1).sum()),
         "num_slides": 0 if groups_N is None else len(set(groups_N.tolist())),
-        "resampling": _resampling(_units(table, part_N)),
+        "resampling": _resampling(table.units(part_N)),
     }
 
 
 def _points(table: ScoredTable, calibrated_N: Floats, chosen: Chosen, choices: Choices) -> list[dict[str, Any]]:
     assert table.calibrates_N is not None
     tests = ~table.calibrates_N
-    units, rows = _units(table, tests), []
+    units, rows = table.units(tests), []
     for point in chosen.points:
         outcome = operating_points.apply(table.labels_N[tests], calibrated_N[tests], point.logit, units)
         row = {**asdict(point), **asdict(outcome)}
@@ -255,7 +248,7 @@ def _tta(table: ScoredTable) -> dict[str, Any] | None:
     if table.plain_N is None or table.spread_N is None:
         return None
     labels_N = table.labels_N
-    units = _units(table, np.ones(len(table), bool))
+    units = table.units(np.ones(len(table), bool))
     gain = paired.difference(labels_N, table.logits_N, table.plain_N, units)
     wrong_N = (table.logits_N >= 0) != (labels_N == 1)
     risks = {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastpath.analysis import combine, metrics
 from fastpath.analysis.combine import Mean
-from fastpath.analysis.intervals import MIN_SLIDES
+from fastpath.analysis.intervals import MIN_SLIDES, Units, units_of
 from fastpath.errors import DataError
 from fastpath.shards.reader import Store
 from fastpath.workflows import checked_table
@@ -79,6 +79,13 @@ class ScoredTable:
 
     def __len__(self) -> int:
         return len(self.ids_N)
+
+    def units(self, part_N: NDArray[np.bool_]) -> Units:
+        """Return what is resampled of some patches: the unit is of all that are judged, however few a part holds."""
+        if self.apart:
+            groups_N = None if self.groups_N is None else self.groups_N[part_N]
+            return units_of(groups_N, int(part_N.sum()), self.labels_N[part_N])
+        return units_of(self.groups_N, len(self), self.labels_N).part(part_N)
 
 
 def scored(store: Store, rows_N: NDArray[np.int64], views_NV: NDArray[np.float32], mean: Mean) -> ScoredTable:

@@ -172,3 +172,14 @@ def test_tumour_in_few_slides_is_told_where_it_makes_intervals_too_narrow() -> N
     told = judge(few, CHOICES).facts["resampling"]["too_narrow"]
     assert told.startswith("the tumour patches lie in what is worth ")
     assert "Brier score" in told
+
+
+def test_a_threshold_is_promised_where_positives_are_worth_enough_and_else_it_is_said() -> None:
+    """By slide the calibration half of 8 slides promises nothing; many independent patches do."""
+    many = replace(_table(num=1600, num_slides=8), groups_N=None)
+    facts = judge(many, CHOICES).facts
+    assert [one["name"] for one in facts["operating_points"]][-1] == "95% sensitivity, assured"
+    assert "95% confidence, taking patches as independent" in facts["guarantee"]
+    few = judge(_table(num=60, num_slides=60), CHOICES).facts
+    assert "assured" not in str([one["name"] for one in few["operating_points"]])
+    assert few["guarantee"].startswith("no threshold can be promised")
