@@ -66,7 +66,7 @@ _BRIGHTEST_TISSUE = int(np.flatnonzero(_DENSITY_L > eda.GLASS_DENSITY).max())  #
 
 def brightness(mean_rgb_N3: NDArray[np.float32]) -> Floats:
     """Return each patch's mean luma, 0 to 255: the luma of the mean colour, since luma is a sum."""
-    return np.asarray(mean_rgb_N3, np.float64) @ eda.LUMA_3
+    return np.asarray(np.asarray(mean_rgb_N3, np.float64) @ eda.LUMA_3)
 
 
 def sharpness(variance_N: NDArray[np.float32]) -> Floats:

@@ -43,14 +43,14 @@ def test_numbers_are_those_of_the_subgroup_alone_and_the_worst_comes_first() -> 
 
 
 def test_what_is_alike_is_seldom_called_worse() -> None:
-    """Eight subgroups of equals: the widened intervals call any of them worse in about one table of twenty."""
+    """Three subgroups of equals: the widened intervals call any of them worse in at most one table of twenty."""
     called = []
     for seed in range(24):
         labels_N, logits_N, groups_N, _ = _study(blind=False, seed=seed, num=480)
         columns = {"corner": np.array([str(int(name[1:]) % 3) for name in groups_N], object)}
         found = subgroups.survey(labels_N, logits_N, groups_N, columns)
         called.append(any(one.below_whole for one in found))
-    assert np.mean(called) <= 0.12
+    assert np.mean(called) <= 0.1
 
 
 @pytest.mark.parametrize(
