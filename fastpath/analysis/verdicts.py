@@ -141,7 +141,7 @@ class Aim:
 def aims(found: Sequence[Aim], sampled: Sampled) -> Verdict:
     """Tell which operating points keep what they were chosen for, on patches that did not choose them.
 
-    The rule: missed where the interval lies below the aim, kept where it does not reach below it, and open between.
+    The rule: missed where the interval lies below the aim, kept where it does not reach below it; else undecided.
 
     Args:
         found: Points with an aim; one at least.
@@ -149,14 +149,14 @@ def aims(found: Sequence[Aim], sampled: Sampled) -> Verdict:
     """
     phrases, findings = [], []
     for one in found:
-        finding = "open"
+        finding = "undecided"
         if sampled.decides and one.reached.high < one.wanted:
             finding = "missed"
         elif sampled.decides and one.reached.low >= one.wanted:
             finding = "kept"
         findings.append(finding)
         phrases.append(f"'{one.name}' {finding} ({told(one.reached)})")
-    worst = next(word for word in ("missed", "open", "kept") if word in findings)
+    worst = next(word for word in ("missed", "undecided", "kept") if word in findings)
     text = f"on patches that did not choose the thresholds: {', '.join(phrases)}{sampled.optimistic}"
     return Verdict("whether thresholds keep their aim", worst, worst != "kept", text)
 

@@ -90,9 +90,9 @@ def _mark_best(axes: Axes, records: list[dict[str, Any]]) -> None:
     if best:
         epoch, value = best[-1]["epoch"], best[-1]["val_auc"]
         axes.plot([epoch], [value], marker="o", markersize=10, fillstyle="none", color=_ORANGE, linestyle="none")
-        axes.annotate(
-            f"{value:.4f}", (epoch, value), xytext=(0, -16), textcoords="offset points", color=_ORANGE, ha="center"
-        )
+        # Above its ring, and within the panel where the best epoch is the last.
+        side, reach = ("right", 6) if epoch == records[-1]["epoch"] else ("center", 0)
+        axes.annotate(f"{value:.4f}", (epoch, value), (reach, 8), textcoords="offset points", color=_ORANGE, ha=side)
 
 
 def _finish(axes: Axes, title: str) -> None:

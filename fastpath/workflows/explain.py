@@ -15,6 +15,7 @@ from torch import nn
 from fastpath import files
 from fastpath.analysis import attribution, metrics, png, verdicts
 from fastpath.analysis.attribution import METHODS, Method
+from fastpath.analysis.eda import CLASS_WORDS
 from fastpath.analysis.intervals import Interval
 from fastpath.analysis.verdicts import Sampled, Verdict
 from fastpath.errors import DataError, FastpathError, UsageError
@@ -263,7 +264,7 @@ def _write(
     content = {TABLE: to_csv(header, table)}  # first: it tells whose the pictures are
     content |= {name: png.of_image(strip) for name, strip in zip(_pictures(ids.tolist()), strips, strict=True)}
     captions = [
-        f"{png.literal(name, 12)}\nlabel {label if label >= 0 else 'unknown'}\nprobability {probability:.3f}"
+        f"{png.literal(name, 12)}\n{CLASS_WORDS[int(label)]}\nprobability {probability:.3f}"
         for name, label, probability in zip(ids, labels_N, probability_N, strict=True)
     ]
     columns = {str(method): mass_N for method, mass_N in masses.items()}

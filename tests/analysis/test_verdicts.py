@@ -131,11 +131,11 @@ KEPT, OPEN, MISSED = (0.97, 0.95, 0.99), (0.95, 0.92, 0.97), (0.90, 0.85, 0.94)
     ("reached", "slides", "finding", "says"),
     [
         ([KEPT], 8, "kept", "'sensitivity 95%' kept (0.970, 95 % interval 0.950 to 0.990)"),
-        ([KEPT, OPEN], 8, "open", "'sensitivity 95%' open (0.950, 95 % interval 0.920 to 0.970)"),
+        ([KEPT, OPEN], 8, "undecided", "'sensitivity 95%' undecided (0.950, 95 % interval 0.920 to 0.970)"),
         ([KEPT, OPEN, MISSED], 8, "missed", "'sensitivity 95%' missed (0.900"),
-        ([MISSED], 3, "open", "open"),
+        ([MISSED], 3, "undecided", "undecided"),
         ([KEPT], 0, "kept", "optimistic"),
-        ([(1.0, math.nan, math.nan)], 8, "open", "no interval"),
+        ([(1.0, math.nan, math.nan)], 8, "undecided", "no interval"),
     ],
 )
 def test_a_threshold_that_misses_its_aim_elsewhere_is_told(

@@ -28,7 +28,7 @@ def _facts(auc: tuple[float | None, ...], points: list[tuple[str, tuple[float, f
         ((0.9, 0.87, 0.93), [("Youden", (0.8, 0.7, 0.9))], ["better than chance"]),
         ((0.9, 0.87, 0.93), [("sensitivity 95%", (0.97, 0.95, 0.99))], ["better than chance", "kept"]),
         ((0.9, 0.87, 0.93), [("specificity 95%", (0.9, 0.85, 0.94))], ["better than chance", "missed"]),
-        ((1.0, None, None), [("sensitivity 99%", (0.98, 0.95, 1.0))], ["undecided", "open"]),
+        ((1.0, None, None), [("sensitivity 99%", (0.98, 0.95, 1.0))], ["undecided", "undecided"]),
     ],
 )
 def test_ranking_and_aims_are_told(
