@@ -22,6 +22,10 @@ from fastpath.text import visible
 NAMES = ["a[/b]", "[red]x[/red]", "\x1b[31mred\x9b0m", "two\nlines\r", ":warning:", "[link=file]x[/link]", "[/]"]
 SCORES = {"confusion": {}, "intervals": {}, "resampling": {"unit": "slides", "optimistic": False}}
 SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
+AGREEMENT = {
+    name: {"value": 0.5, "low": 0.4, "high": 0.6} for name in ("observed_over_expected", "calibration_intercept")
+}
+CALIBRATION = {"method": "platt", "methods": {"platt": {"intervals": AGREEMENT}}}
 
 # Command, arguments, and the workflow that is stood in for.
 COMMANDS = [
@@ -74,7 +78,7 @@ def given(name: str) -> dict[str, Any]:
     """Return what dictionaries hold of which the command takes certain keys, by the field they are in."""
     return {
         "class_counts": {"0": 1, "1": 2, "unlabelled": 3},
-        "facts": SCORES | dict.fromkeys(SHOWN, 1),
+        "facts": SCORES | dict.fromkeys(SHOWN, 1) | {"calibration": CALIBRATION, "parts": {"held": {"num_patches": 1}}},
         "shown": {"id": name, "label": name, "row": 1},
         "pairs": {"first": name, "second": name, "difference": 0.5, "p_corrected": 0.5, "verdict": "better"},
     }
