@@ -18,7 +18,12 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that were drawn, as they were when they became a PNG."""
     found: list[Figure] = []
     real = png.of_figure
-    monkeypatch.setattr(png, "of_figure", lambda figure: (found.append(figure), real(figure))[1])
+
+    def kept(figure: Figure) -> bytes:
+        found.append(figure)
+        return real(figure)
+
+    monkeypatch.setattr(png, "of_figure", kept)
     return found
 
 
@@ -26,7 +31,7 @@ def test_operating_points_lie_on_the_roc_numbered_and_those_that_coincide_togeth
     points = [(0.05, 0.4), (0.5, 0.9), (0.98, 1.0), (0.99, 1.0)]
     figures.roc(LABELS_N, LOGITS_N, Interval(0.9, 0.8, 0.95), points)
     (axes,) = drawn[0].axes
-    marks = [line.get_xydata()[0].tolist() for line in axes.get_lines() if line.get_marker() == "o"]
+    marks = [np.asarray(line.get_xydata())[0].tolist() for line in axes.get_lines() if line.get_marker() == "o"]
     assert marks == [list(point) for point in points]
     assert [text.get_text() for text in axes.texts] == ["1", "2", "3,4"]
     (inset,) = axes.child_axes
@@ -35,8 +40,9 @@ def test_operating_points_lie_on_the_roc_numbered_and_those_that_coincide_togeth
 
 def test_classes_are_called_normal_and_tumour(drawn: list[Figure]) -> None:
     figures.histogram(LABELS_N, LOGITS_N)
-    words = [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()]
-    assert words == ["normal (40)", "tumour (20)"]
+    legend = drawn[0].axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["normal (40)", "tumour (20)"]
 
 
 def test_the_same_input_gives_the_same_bytes() -> None:
