@@ -62,8 +62,9 @@ def guaranteed(labels_N: NDArray[Any], logits_N: NDArray[Any], units: Units) -> 
     wanted = _needed(worth)
     if not wanted <= 1:
         least = np.ceil(np.log(1 - CONFIDENCE) / np.log(TARGET))
-        told = f"no threshold can be promised to reach {TARGET:.0%}: that takes positives worth {least:.0f} independent ones"
-        return Guarantee(None, np.nan, worth, f"{told}, and those of the calibration part are worth {worth:.0f}, {by}")
+        told = f"no threshold can be promised to reach {TARGET:.0%}: that takes positives worth {least:.0f} independent "
+        told += f"ones, and those of the calibration part are worth {worth:.0f}, {by}"
+        return Guarantee(None, np.nan, worth, told)
     at = int(np.flatnonzero(sensitivity_T >= min(wanted, 1.0))[0])
     logit = between(points.thresholds_T, at)
     meaning = f"most specific with at least {TARGET:.0%} elsewhere, {CONFIDENCE:.0%} confidence {by}"

@@ -182,7 +182,7 @@ def at_prevalence(
     outcome = apply(labels_N, logits_N, logit, units)
     values = predictive_values(outcome.sensitivity.value, outcome.specificity.value, prevalence)
     called, passed = intervals.bootstrap(statistic, units, ["plain", "plain"])
-    prior = float(metrics.logits(np.float64(prevalence)))
+    prior = float(metrics.logits(np.array(prevalence)))
     ppv_ends = metrics.probabilities(np.array([prior + called.low, prior + called.high])).tolist()
     npv_ends = metrics.probabilities(np.array([-prior - passed.high, -prior - passed.low])).tolist()
     return Interval(values[0], *ppv_ends), Interval(values[1], *npv_ends)

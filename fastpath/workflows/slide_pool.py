@@ -88,8 +88,8 @@ def run(folder: Path, output: Path) -> PoolResult:
         froc_low=score.low,
         froc_high=score.high,
         sensitivity_at=curve.sensitivity_at,
-        auc=aucs and {name: one.value for name, one in aucs.items()},
-        auc_ends=aucs and {name: (one.low, one.high) for name, one in aucs.items()},
+        auc=None if aucs is None else {name: one.value for name, one in aucs.items()},
+        auc_ends=None if aucs is None else {name: (one.low, one.high) for name, one in aucs.items()},
         output=str(output),
     )
     facts = {key: value for key, value in asdict(result).items() if key != "output"}

@@ -61,15 +61,16 @@ def run(table: Path, output: Path, *, top_k: int = slides.TOP_K) -> TableResult:
     found = slides.by_slide(frame[group].to_numpy(), labels_N, frame[score].to_numpy(), top_k)
     known_G = found.labels_G >= 0
     notice = ""
-    if found.auc is None:
+    aucs = found.auc
+    if aucs is None:
         kinds = "no slide is labelled" if not known_G.any() else "all labelled slides are of one kind"
         notice = f"{kinds}, so there is no AUC: it needs slides with tumour and slides without"
     result = TableResult(
         num_slides=len(found.names_G),
         num_positive=int((found.labels_G == 1).sum()) if known_G.any() else None,
         num_patches=len(frame),
-        auc=found.auc and {name: one.value for name, one in found.auc.items()},
-        auc_ends=found.auc and {name: (one.low, one.high) for name, one in found.auc.items()},
+        auc=None if aucs is None else {name: one.value for name, one in aucs.items()},
+        auc_ends=None if aucs is None else {name: (one.low, one.high) for name, one in aucs.items()},
         notice=notice,
         output=str(output),
     )
