@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from fastpath.errors import StoreError
 from fastpath.ingest.draw import stratified_parts
@@ -54,6 +54,14 @@ class SplitDocument(fmt.Strict):
     """A character a row: t train, v validation, s test, - left out."""
     folds: str
     """A base-36 digit a row: its fold; + test, - left out. Empty where there are no folds."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a test share of nothing: a division without one has the bytes that it had before there were any."""
+        values: dict[str, Any] = plain(self)
+        if not self.test:
+            del values["test"]
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> SplitDocument:

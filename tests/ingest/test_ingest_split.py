@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +223,12 @@ def test_shares_that_whole_slides_cannot_have_are_told(store: Store) -> None:
     assert found.groups_train + found.groups_val + found.groups_test == 6
     assert "test holds" in found.notice
     assert found.share_test == found.num_test / len(store)
+
+
+def test_a_division_without_a_test_share_is_written_as_before_there_were_any(store: Store) -> None:
+    """So that older divisions still match their own checksum, which is of all keys."""
+    values = json.loads((store.path / fmt.SPLIT).read_text())
+    assert "test" not in values
+    write_split(store, "random", test=0.25)
+    assert json.loads((store.path / fmt.SPLIT).read_text())["test"] == 0.25
+    assert len(read_split(store).rows(Split.TEST))
