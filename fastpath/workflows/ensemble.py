@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fastpath.analysis import calibration, combine
+from fastpath.analysis import calibration, combine, intervals
 from fastpath.analysis.calibration import Calibrator, Method
 from fastpath.analysis.combine import Mean
 from fastpath.errors import FastpathError
@@ -117,7 +117,8 @@ def _fit(scored: ScoredTable, method: Method, seed: int) -> tuple[Calibrator, li
     num = int(fits_N.sum())
     notices = [f"the mean of the runs is calibrated ({method}) on {num:,} patches that calibrated every run"]
     if len(set(scored.labels_N[~fits_N].tolist())) == 2:
-        judged = report_calibration.judge(scored, used, seed)
+        units = intervals.units_of(scored.groups_N, len(scored), scored.labels_N).part(~fits_N)
+        judged = report_calibration.judge(scored, used, units, seed)
         notices += [f"{one.about} of the mean: {one.text}" for one in judged if one.caution]
     return used, notices
 

@@ -52,21 +52,21 @@ def describe(table: ScoredTable, chosen: Chosen, units: Units, seed: int) -> tup
         }
         if name in ("none", chosen.method):
             told[name]["intervals"] = measures(labels_N, logits_N, units, seed)
-    verdicts = judge(table, chosen.used, seed)
+    verdicts = judge(table, chosen.used, units, seed)
     return {"method": chosen.method, "methods": told, "verdicts": verdicts}, verdicts
 
 
-def judge(table: ScoredTable, used: Calibrator, seed: int) -> list[Verdict]:
+def judge(table: ScoredTable, used: Calibrator, units: Units, seed: int) -> list[Verdict]:
     """Return in words what a calibration came to on the patches of a divided table that are judged.
 
     Args:
         table: Divided, both classes among the judged.
         used: The calibration.
+        units: What the judged patches are a sample of.
         seed: Decides the resamples.
     """
     assert table.calibrates_N is not None
     held = ~table.calibrates_N
-    units = intervals.units_of(table.groups_N, len(table)).part(held)
     labels_N, before_N = table.labels_N[held], table.logits_N[held]
     change, before, after = _compare(labels_N, before_N, used.apply(before_N), units, seed)
     sampled = Sampled(units.num if units.kind == "slide" else _num_slides(table, held))
