@@ -184,14 +184,14 @@ def from_dict(values: dict[str, Any]) -> Calibrator:
             or list(heights) != sorted(heights)
         ):
             raise ValueError("knots and heights must rise together")
-        return Calibrator(method, knots_K=knots, heights_K=heights, kept=values["kept"])  # type: ignore[arg-type]
+        return Calibrator(method, knots_K=knots, heights_K=heights, kept=values["kept"])
     if method == "temperature":
         slope, intercept = 1 / _number(values["temperature"]), 0.0
     else:
         slope, intercept = _number(values["slope"]), _number(values["intercept"])
     if not (math.isfinite(slope) and math.isfinite(intercept) and slope > 0):
         raise ValueError(f"slope {slope} and intercept {intercept}")
-    return Calibrator(method, slope=slope, intercept=intercept, kept=values["kept"])  # type: ignore[arg-type]
+    return Calibrator(method, slope=slope, intercept=intercept, kept=values["kept"])
 
 
 def _number(value: object) -> float:

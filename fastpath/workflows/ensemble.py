@@ -86,28 +86,35 @@ def calibrate(
         tables = [_read(one) for one in kept]
     except (FastpathError, OSError, ValueError, KeyError) as error:
         return None, [_told(str(error))]
+    scored = _common(tables, mean, weights)
+    assert scored.calibrates_N is not None
+    labels_N = scored.labels_N[scored.calibrates_N]
+    num_positive, num_negative = (int((labels_N == label).sum()) for label in (1, 0))
+    if min(num_positive, num_negative) < _LEAST:
+        found = f"found {num_positive} tumour and {num_negative} normal patches that calibrated every run"
+        return None, [_told(f"{found}, wanted {_LEAST} of each")]
+    return _fit(scored, _method(kept), seed)
+
+
+def _common(tables: Sequence[pd.DataFrame], mean: Mean, weights: Sequence[float] | None) -> ScoredTable:
+    """Return the patches that calibrated every run, and those that were held out of every run's calibration."""
     common = tables[0].index
     for table in tables[1:]:
         common = common[common.isin(table.index)]
-    parts_NR = np.stack([table["part"][common].to_numpy(object) for table in tables], axis=1)
-    labels_NR = np.stack([table["label"][common].to_numpy() for table in tables], axis=1)
-    fits_N, held_N = (np.isin(parts_NR, names).all(axis=1) for names in (CALIBRATING, HELD))
-    known_N = (fits_N | held_N) & (labels_NR == labels_NR[:, :1]).all(axis=1)
-    common, fits_N = common[known_N], fits_N[known_N]
-    labels_N = labels_NR[known_N, 0].astype(np.int8)
-    counts = [int((labels_N[fits_N] == label).sum()) for label in (0, 1)]
-    if min(counts) < _LEAST:
-        found = f"found {counts[1]} tumour and {counts[0]} normal patches that calibrated every run"
-        return None, [_told(f"{found}, wanted {_LEAST} of each")]
-    groups = tables[0]["group"][common]
-    scored = ScoredTable(
-        ids_N=common.to_numpy(object),
-        labels_N=labels_N,
-        logits_N=combine.combine(np.stack([one["logit"][common].to_numpy() for one in tables], axis=1), mean, weights),
-        groups_N=groups.to_numpy(object) if groups.notna().all() else None,
-        calibrates_N=fits_N,
+    parts_NR, labels_NR, logits_NR = (
+        np.stack([table[name][common].to_numpy() for table in tables], axis=1) for name in ("part", "label", "logit")
     )
-    return _fit(scored, _method(kept), seed)
+    fits_N = np.isin(parts_NR, CALIBRATING).all(axis=1)
+    held_N = np.isin(parts_NR, HELD).all(axis=1)
+    known_N = (fits_N | held_N) & (labels_NR == labels_NR[:, :1]).all(axis=1)
+    groups = tables[0]["group"][common[known_N]]
+    return ScoredTable(
+        ids_N=common[known_N].to_numpy(object),
+        labels_N=labels_NR[known_N, 0].astype(np.int8),
+        logits_N=combine.combine(logits_NR[known_N], mean, weights),
+        groups_N=groups.to_numpy(object) if groups.notna().all() else None,
+        calibrates_N=np.asarray(fits_N)[known_N],
+    )
 
 
 def _fit(scored: ScoredTable, method: Method, seed: int) -> tuple[Calibrator, list[str]]:

@@ -54,7 +54,7 @@ def test_the_loss_never_rises_on_what_it_was_fitted_on(method: calibration.Metho
 def test_temperature_and_platt_leave_the_auc_as_it_is(case: Case) -> None:
     labels_N, logits_N = case
     for method in ("temperature", "platt"):
-        fitted = calibration.fit(method, labels_N, logits_N)  # type: ignore[arg-type]
+        fitted = calibration.fit(method, labels_N, logits_N)
         assert metrics.roc_auc(labels_N, fitted.apply(logits_N)) == metrics.roc_auc(labels_N, logits_N)
 
 
@@ -138,7 +138,7 @@ def test_the_default_takes_back_the_prior_of_balanced_sampling(prevalence: float
 def test_scores_no_better_than_chance_are_left_as_they_are() -> None:
     labels_N, logits_N = _drawn(0)
     for method in ("temperature", "platt"):
-        fitted = calibration.fit(method, labels_N, -logits_N)  # type: ignore[arg-type]
+        fitted = calibration.fit(method, labels_N, -logits_N)
         assert not fitted.kept
         np.testing.assert_array_equal(fitted.apply(logits_N), logits_N)
 
