@@ -29,7 +29,7 @@ def _table(prevalence: float, offset: float = 0.0, seed: int = 0) -> ScoredTable
 
 
 def _verdicts(judged: Judged) -> dict[str, tuple[str, bool]]:
-    return {one.about: (one.finding, one.caution) for one in judged.verdicts}
+    return {one["about"]: (one["finding"], one["caution"]) for one in judged.facts["calibration"]["verdicts"]}
 
 
 @pytest.mark.parametrize("prevalence", [0.2, 0.1])
