@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastpath.analysis import metrics
+
 Floats = NDArray[np.float64]
 
 
@@ -88,7 +90,7 @@ def paired_test(labels_N: NDArray[Any], logits_a_N: NDArray[Any], logits_b_N: ND
         logits_b_N: Finite.
     """
     logits_2N = np.stack([np.asarray(logits_a_N, np.float64), np.asarray(logits_b_N, np.float64)])
-    auc_a, auc_b = (float(placements(labels_N, logits_N)[0].mean()) for logits_N in logits_2N)
+    auc_a, auc_b = (metrics.roc_auc(labels_N, logits_N) for logits_N in logits_2N)
     found_22 = covariance(labels_N, logits_2N)
     spread = float(found_22[0, 0] + found_22[1, 1] - 2.0 * found_22[0, 1])
     error = math.sqrt(max(spread, 0.0)) if not math.isnan(spread) else math.nan

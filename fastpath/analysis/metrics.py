@@ -148,8 +148,18 @@ def log_loss(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> float:
         DataError: See `confusion`.
     """
     positive_N, logits_N = _checked(labels_N, logits_N)
-    # -log sigmoid(z) = log(1 + exp(-z)), with z the logit of the class that is true.
-    return float(np.logaddexp(0.0, np.where(positive_N, -logits_N, logits_N)).mean())
+    return float(cross_entropies(positive_N, logits_N).mean())
+
+
+def cross_entropies(positive_N: NDArray[Any], logits_N: Floats) -> Floats:
+    """Return each patch's cross-entropy in nats: -log sigmoid(z) = log(1 + exp(-z)), z the logit of its class.
+
+    Args:
+        positive_N: Whether each patch is positive.
+        logits_N: Finite.
+    """
+    losses_N: Floats = np.logaddexp(0.0, np.where(positive_N, -logits_N, logits_N))
+    return losses_N
 
 
 def brier(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> float:

@@ -61,7 +61,7 @@ def prepare(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> Scores:
     sorted_N = np.asarray(logits_N, np.float64)[order_N]
     positive_N = (np.asarray(labels_N)[order_N] == 1).astype(np.float64)
     probability_N = metrics.probabilities(sorted_N)
-    loss_N = np.logaddexp(0.0, np.where(positive_N == 1, -sorted_N, sorted_N))
+    loss_N = metrics.cross_entropies(positive_N == 1, sorted_N)
     return Scores(
         order_N=order_N,
         positive_N=positive_N,
