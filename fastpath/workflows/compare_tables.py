@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastpath.errors import DataError, UsageError
-from fastpath.workflows import compare, comparison, out_of_fold, output_place
+from fastpath.workflows import compare, comparison, out_of_fold, output_place, report_table, row_words
 from fastpath.workflows.comparison import CompareResult
 
 if TYPE_CHECKING:
@@ -55,8 +55,9 @@ def run(paths: Sequence[Path], output: Path | None = None) -> CompareResult:
     groups_N = first["group"].to_numpy(object) if "group" in first and first["group"].notna().all() else None
     names = comparison.short_names([path if path.is_dir() else path.with_suffix("") for path in paths])
     models, place = [("", 0)] * len(names), found[0].name
+    told = list(dict.fromkeys(text for frame in frames for text in row_words.of_table(frame)))
     result = comparison.compare(
-        models, names, labels_N, logits_RN, groups_N, store=place, kind="table's", output=output
+        models, names, labels_N, logits_RN, groups_N, store=place, kind="table's", output=output, notices=told
     )
     ids_N = first["id"].to_numpy(object)
     compare.write(output, result, labels_N, logits_RN, names, [[] for _ in names], ids_N)
@@ -65,7 +66,7 @@ def run(paths: Sequence[Path], output: Path | None = None) -> CompareResult:
 
 def _labelled(path: Path) -> pd.DataFrame:
     """Read a table and see that every patch has a label."""
-    frame = out_of_fold.read(path)
+    frame = report_table.judged_rows(out_of_fold.read(path))
     if "label" not in frame or not frame["label"].isin((0, 1)).all():
         raise DataError(path, "found patches without a label of 0 or 1, wanted one for each", "complete the table")
     return frame

@@ -34,7 +34,8 @@ from fastpath.workflows.report_facts import Choices, Judged, judge
 from fastpath.workflows.report_files import GALLERY_NUM, METRICS, PREDICTIONS, EvaluateResult
 from fastpath.workflows.report_gallery import Card
 from fastpath.workflows.report_table import ScoredTable
-from fastpath.workflows.row_history import COLUMN, HONEST, RowHistory, error_of, history_of, of_words
+from fastpath.workflows.row_history import COLUMN, HONEST, RowHistory, error_of, history_of
+from fastpath.workflows.row_words import of_words
 from fastpath.workflows.score_views import score_views
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 
@@ -161,7 +162,7 @@ def run_table(
     output = output or path.with_name(f"evaluation-{path.stem}")
     output_place.check_directory(output, METRICS, (path, store_path))
     table, dealt = report_table.divide(report_table.read(path), choices.seed)
-    history = None if table.history_N is None else of_words(table.history_N)
+    history = None if table.history_N is None else of_words(table.history_N).of(table.judged_N)
     choices = _uncalibrated(choices, history)
     judged = judge(table, choices)
     of_rows, facts = _told_by_history(history, judged)

@@ -22,7 +22,8 @@ from fastpath.workflows import calibrated, ensemble, output_place, submission
 from fastpath.workflows.calibrated import Kept
 from fastpath.workflows.loose_patches import LoosePatches, open_source
 from fastpath.workflows.precision import newly_told, settle
-from fastpath.workflows.row_history import COLUMN, RowHistory, history_of, worst
+from fastpath.workflows.row_history import COLUMN, RowHistory, history_of
+from fastpath.workflows.row_words import worst
 from fastpath.workflows.score_views import Tta, score_views
 from fastpath.workflows.trained import TrainedRun, Which, open_run
 

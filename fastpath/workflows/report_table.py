@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from fastpath.errors import DataError
 from fastpath.shards.reader import Store
 from fastpath.workflows import checked_table
 from fastpath.workflows.row_history import COLUMN, UNKNOWN
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 
@@ -138,7 +141,7 @@ def check_labels(labels_N: NDArray[np.int8], where: object, what: str = "the tab
 def divide(table: ScoredTable, seed: int) -> tuple[ScoredTable, str]:
     """Deal patches into halves: one calibrates and chooses thresholds, the other is judged. Returns it and a notice.
 
-    Whole slides where there are enough of them, single patches of each class otherwise.
+    Whole slides where there are enough of them, single patches of each class otherwise. One that is divided stays so.
 
     Args:
         table: Checked.
@@ -146,6 +149,8 @@ def divide(table: ScoredTable, seed: int) -> tuple[ScoredTable, str]:
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
+    if table.calibrates_N is not None:
+        return table, ""
     groups_N, labels_N, notice = table.groups_N, table.labels_N, ""
     if groups_N is not None:
         num = len(set(groups_N.tolist()))
@@ -185,7 +190,7 @@ def read(path: Path) -> ScoredTable:
         lacks = "no column 'label'" if "label" not in frame else "rows without an id or a label"
         raise DataError(path, f"found {lacks}, wanted id, label and logit for every patch", "complete the table")
     known = "group" in frame and bool(frame["group"].notna().all())
-    labels = frame["label"]
+    labels, apart = frame["label"], "part" in frame and set(frame["part"]) == {CALIBRATING[0], HELD[0]}
     if not labels.isin((0, 1, -1)).all():
         strange = labels[~labels.isin((0, 1, -1))].iloc[0]
         raise DataError(path, f"found label {strange!r}, wanted 0 or 1", "correct that row")
@@ -195,9 +200,16 @@ def read(path: Path) -> ScoredTable:
         logits_N=frame["logit"].to_numpy(np.float64),
         groups_N=frame["group"].astype(str).to_numpy(object) if known else None,
         history_N=frame[COLUMN].fillna(UNKNOWN).astype(str).to_numpy(object) if COLUMN in frame else None,
+        calibrates_N=(frame["part"] == CALIBRATING[0]).to_numpy(bool) if apart else None,
+        apart=apart,
     )
     check(table, path)
     return table
+
+
+def judged_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the patches of a table that its evaluation judged: not those of a validation split beside a test split."""
+    return frame[frame["part"] != CALIBRATING[0]].reset_index(drop=True) if "part" in frame else frame
 
 
 def to_parquet(table: ScoredTable, calibrated_N: Floats) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -171,24 +171,6 @@ class RowHistory:
         )
 
 
-def of_words(words_N: NDArray[np.object_]) -> RowHistory:
-    """Return what a table says of its patches by the words of its column `COLUMN`; any other word is none it knows."""
-    trained_N, slide_N, epoch_N = (np.asarray(words_N == word, bool) for word in (TRAINED, SLIDE, EPOCH))
-    num_unknown = int((~(trained_N | slide_N | epoch_N) & (words_N != HELD_OUT)).sum())
-    unknown = f"the table does not know it of {num_unknown:,} of them" if num_unknown else ""
-    nobody_N = np.zeros(len(words_N), bool)
-    return RowHistory(trained_N, slide_N, epoch_N, nobody_N, num_epochs=0, unknown=unknown)
-
-
-def worst(histories: Sequence[RowHistory]) -> NDArray[np.object_]:
-    """Return the worst word that is true of each patch for any of several runs: an average of them knows it too."""
-    found_N = np.full(len(histories[0].trained_N), HELD_OUT, object)
-    for word in (UNKNOWN, EPOCH, SLIDE, TRAINED):
-        for one in histories:
-            found_N[one.words_N == word] = word
-    return found_N
-
-
 def history_of(trained: TrainedRun, patches: Store | LoosePatches, rows_N: NDArray[np.int64]) -> RowHistory:
     """Return what a run has done with these patches.
 
@@ -253,7 +235,25 @@ def auc_error(auc: Mapping[str, float | None], num_units: int) -> float | None:
     return float(np.ptp(ends) / reach * value * (1 - value))
 
 
-def _data_of(trained: TrainedRun, patches: Store | LoosePatches) -> tuple[RunData | None, str]:
+def of_slide(trained: TrainedRun, name: str) -> str:
+    """Return what the reader of numbers on a slide must know: whether its patches were trained on; empty where not.
+
+    Args:
+        trained: The run.
+        name: The slide, as patches' groups are called.
+    """
+    data, unknown = _data_of(trained, None)
+    if data is None or data.store.groups_N is None:
+        unknown = unknown or "the slides of its patches are unknown"
+        return f"nothing tells whether patches of this slide were trained on: {unknown}"
+    if any(name in set(store.groups_N[of_N]) for store, of_N in _sources(data) if store.groups_N is not None):
+        return f"patches of slide {name} were trained on: no number on it says how the network does on new slides"
+    if run_choices.choice(trained)[0] > 1 and name in set(data.store.groups_N[data.val_rows_N]):
+        return f"patches of slide {name} chose the epoch, so numbers on it are optimistic"
+    return ""
+
+
+def _data_of(trained: TrainedRun, patches: Store | LoosePatches | None) -> tuple[RunData | None, str]:
     """Return what the run was trained on; None, with the reason, where that cannot be told. The reason may be partial.
 
     Where only the table of mined patches is gone, the rest is returned with it.

@@ -20,6 +20,7 @@ from fastpath.shards.format import hash_file
 from fastpath.workflows import calibrated, json_values, output_place, training_appearance
 from fastpath.workflows.inference import portions
 from fastpath.workflows.precision import settle
+from fastpath.workflows.row_history import of_slide
 from fastpath.workflows.slide_grid import Grid, Tiles, lay_grid
 from fastpath.workflows.slide_lesions import Found, compare, lesion_mask
 from fastpath.workflows.slide_map import heatmap
@@ -70,7 +71,7 @@ class SlideResult:
         num_tiles: Of these, with tissue: scored.
         scores: By aggregation, from calibrated probabilities.
         calibration: The calibration of the probabilities; `none` where they are raw.
-        notice: Why they are raw; empty where they are not.
+        notice: Why they are raw, and whether patches of this slide were trained on; empty where neither is so.
         lesions: How the heatmap compares with them; None where none were given.
         appearance: By measure, how its tiles lie beside the patches trained on.
         verdicts: Whether its tissue looks like theirs, in words.
@@ -125,7 +126,9 @@ def run(
     kept = calibrated.load(trained.path, "none", "logits")
     calibrator = kept.calibrator
     # It is kept beside the scores, which may go elsewhere.
-    notice = "; ".join(kept.notices).replace(f"{trained.path.parent}/", "")
+    notice = "; ".join(filter(None, (*kept.notices, of_slide(trained, image.stem)))).replace(
+        f"{trained.path.parent}/", ""
+    )
     with closing(open_slide(image)) as slide:
         tile_px = trained.checkpoint.patch_size_px
         grid = lay_grid(slide, tile_px, options.tile_mpp, options.mpp, options.stride_px)

@@ -40,6 +40,7 @@ class PoolResult:
         sensitivity_at: Sensitivity by false alarms a slide.
         auc: By score of a slide, between slides with and without a lesion; None where there is one kind only.
         auc_ends: Both ends of the 95 % interval of each over slides; NaN with fewer than five, or where none errs.
+        notices: What the slides' own notices say of training.
         output: Where pool.json and froc.csv lie.
     """
 
@@ -52,6 +53,7 @@ class PoolResult:
     sensitivity_at: dict[float, float]
     auc: dict[str, float] | None
     auc_ends: dict[str, tuple[float, float]] | None
+    notices: list[str]
     output: str
 
 
@@ -90,6 +92,7 @@ def run(folder: Path, output: Path) -> PoolResult:
         sensitivity_at=curve.sensitivity_at,
         auc=None if aucs is None else {name: one.value for name, one in aucs.items()},
         auc_ends=None if aucs is None else {name: (one.low, one.high) for name, one in aucs.items()},
+        notices=_told(slides),
         output=str(output),
     )
     facts = {key: value for key, value in asdict(result).items() if key != "output"}
@@ -121,6 +124,18 @@ def _read(path: Path) -> dict[str, Any]:
         remedy = "score that slide with --lesions FILE, or with --lesions none where it is known to hold no tumour"
         raise DataError(path, "found no lesions, wanted those of every slide", remedy)
     return found
+
+
+def _told(slides: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return how many slides were scored by a network that knew them, or may have."""
+    notices = [str(one.get("notice", "")) for one in slides]
+    kinds = {
+        "nothing tells whether patches": "nothing tells whether patches of {} slides were trained on",
+        "were trained on: no number": "{} slides were trained on: these numbers are optimistic",
+        "chose the epoch": "{} slides chose the epoch: these numbers are optimistic",
+    }
+    numbers = {mark: sum(mark in notice for notice in notices) for mark in kinds}
+    return [kinds[mark].format(f"{num} of {len(slides)}") for mark, num in numbers.items() if num]
 
 
 def _hits(lesions: Mapping[str, Any]) -> froc.Hits:

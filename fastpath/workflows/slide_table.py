@@ -12,7 +12,7 @@ from fastpath.analysis import slides
 from fastpath.analysis.slides import AGGREGATIONS, SlideTable
 from fastpath.errors import DataError
 from fastpath.text import to_csv
-from fastpath.workflows import frames, json_values, output_place
+from fastpath.workflows import frames, json_values, output_place, report_table, row_words
 
 SLIDES, FACTS = "slides.csv", "slides.json"
 GROUP_COLUMNS = ("group", "slide", "wsi")
@@ -29,7 +29,7 @@ class TableResult:
         num_patches: Patches.
         auc: By aggregation, between slides with and without a positive patch; None where there is one kind only.
         auc_ends: Both ends of the 95 % interval of each over slides; NaN with fewer than five, or where none errs.
-        notice: Why there is no AUC; empty where there is one.
+        notices: Why there is no AUC, and what the network has done with these patches.
         output: Where slides.csv and slides.json lie.
     """
 
@@ -38,7 +38,7 @@ class TableResult:
     num_patches: int
     auc: dict[str, float] | None
     auc_ends: dict[str, tuple[float, float]] | None
-    notice: str
+    notices: list[str]
     output: str
 
 
@@ -60,23 +60,24 @@ def run(table: Path, output: Path, *, top_k: int = slides.TOP_K) -> TableResult:
     labels_N = labels.fillna(-1).to_numpy().astype(np.int8)
     found = slides.by_slide(frame[group].to_numpy(), labels_N, frame[score].to_numpy(), top_k)
     known_G = found.labels_G >= 0
-    notice = ""
+    notices = row_words.of_table(frame)
     aucs = found.auc
     if aucs is None:
         kinds = "no slide is labelled" if not known_G.any() else "all labelled slides are of one kind"
-        notice = f"{kinds}, so there is no AUC: it needs slides with tumour and slides without"
+        told = f"{kinds}, so there is no AUC: it needs slides with tumour and slides without"
+        notices.append(told)
     result = TableResult(
         num_slides=len(found.names_G),
         num_positive=int((found.labels_G == 1).sum()) if known_G.any() else None,
         num_patches=len(frame),
         auc=None if aucs is None else {name: one.value for name, one in aucs.items()},
         auc_ends=None if aucs is None else {name: (one.low, one.high) for name, one in aucs.items()},
-        notice=notice,
+        notices=notices,
         output=str(output),
     )
     values = {
         name: getattr(result, name)
-        for name in ("num_slides", "num_positive", "num_patches", "auc", "auc_ends", "notice")
+        for name in ("num_slides", "num_positive", "num_patches", "auc", "auc_ends", "notices")
     }
     content = {SLIDES: _csv(found), FACTS: (json_values.dumps(values) + "\n").encode()}
     output_place.write_set(output, FACTS, content)
@@ -86,7 +87,7 @@ def run(table: Path, output: Path, *, top_k: int = slides.TOP_K) -> TableResult:
 def _read(table: Path) -> tuple[pd.DataFrame, str, str]:
     """Return the table and the names of the columns that tell slides and probabilities."""
     output_place.check_whole(table)
-    frame, _ = frames.read(table, "give what 'fastpath evaluate' wrote")
+    frame = report_table.judged_rows(frames.read(table, "give what 'fastpath evaluate' wrote")[0])
     group = next((name for name in GROUP_COLUMNS if name in frame), None)
     if group is None or frame[group].isna().any():
         found = f"no column {', '.join(GROUP_COLUMNS)}" if group is None else f"patches without a {group}"

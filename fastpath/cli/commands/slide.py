@@ -103,8 +103,8 @@ def _aggregate(table: Path, output: Path, top_k: int, as_json: bool) -> None:
     from fastpath.workflows import slide_table
 
     found = slide_table.run(table, output, top_k=top_k)
-    if found.notice:
-        render.notice(found.notice)
+    for text in found.notices:
+        render.notice(text)
     values = asdict(found)
     if not as_json:
         values |= _aucs(values.pop("auc"), values.pop("auc_ends"))
@@ -117,6 +117,8 @@ def _pool(folder: Path, output: Path, as_json: bool) -> None:
     from fastpath.workflows import slide_pool
 
     found = slide_pool.run(folder, output)
+    for text in found.notices:
+        render.notice(text)
     values = asdict(found)
     if not as_json:
         values |= _aucs(values.pop("auc"), values.pop("auc_ends"))
