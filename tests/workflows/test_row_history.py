@@ -203,3 +203,12 @@ def test_words_and_sizes(folder: Path) -> None:
     assert history(epoch_N=half, num_epochs=15).of(~half).notices() == []
     trained: TrainedRun = open_run(folder / "run")
     assert row_history.history_of(trained, open_store(folder / "store"), np.arange(2)).trained_N.all()
+
+
+def test_a_slide_that_was_trained_on_is_told(folder: Path, store: Store, tmp_path: Path) -> None:
+    trained = open_run(folder / "run")
+    name = store.column("group")[read_split(store).rows(Split.TRAIN)[0]]
+    assert f"patches of slide {name} were trained on" in row_history.of_slide(trained, name)
+    assert row_history.of_slide(trained, "new") == ""
+    shutil.copy(folder / "run" / "best.pt", tmp_path / "best.pt")
+    assert "nothing tells whether patches of this slide" in row_history.of_slide(open_run(tmp_path / "best.pt"), name)
