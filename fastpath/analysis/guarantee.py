@@ -62,7 +62,9 @@ def guaranteed(labels_N: NDArray[Any], logits_N: NDArray[Any], units: Units) -> 
     wanted = _needed(worth)
     if not wanted <= 1:
         least = np.ceil(np.log(1 - CONFIDENCE) / np.log(TARGET))
-        told = f"no threshold can be promised to reach {TARGET:.0%}: that takes positives worth {least:.0f} independent "
+        told = (
+            f"no threshold can be promised to reach {TARGET:.0%}: that takes positives worth {least:.0f} independent "
+        )
         told += f"ones, and those of the calibration part are worth {worth:.0f}, {by}"
         return Guarantee(None, np.nan, worth, told)
     at = int(np.flatnonzero(sensitivity_T >= min(wanted, 1.0))[0])
