@@ -1,37 +1,31 @@
 """What stain normalisation is worth beside stain augmentation: a small network, several seeds, real patches.
 
-Each way trains the baseline network on the same real patches and scores the same others: as they are, and with their
-stains changed as another laboratory's might be. The split is by patch, since nothing tells the slides of the sample, so
-patches of one slide lie on both sides and every AUC is optimistic; differences between ways are of interest, and their
-intervals resample patches, so they are too narrow as well.
+Each way trains the same network of three convolutions on the same real patches, averaged down to 32 pixels, and scores
+the same others: as they are, and with their stains changed as another laboratory's might be. Nothing tells the slides
+of the sample, so the split is by patch, patches of one slide lie on both sides, and every AUC is optimistic. Intervals
+of differences resample held patches as if they were independent, so they are too narrow as well.
 
-Usage: python -m benchmarks.suites.stain_worth [--folder KAGGLE_FOLDER] [--seeds 3] [--epochs 4] [--size 32]
+Usage: python -m benchmarks.suites.stain_worth [--folder KAGGLE_FOLDER] [--seeds 3] [--train 2000] [--held 1000]
 """
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
+from torch import nn
+from torch.nn import functional
 
 from benchmarks import harness
-from benchmarks.suites.notebook_chain import MemoryPatches
-from fastpath.config import Config, parse
+from benchmarks.suites.fed_size import read_labelled
 from fastpath.data.colour import shift_stains
-from fastpath.ingest.split import read_split
 from fastpath.ingest.stain import METHODS, normaliser
-from fastpath.runtime import Runtime, resolve
-from fastpath.shards.reader import open_store
-from fastpath.types import Split
-from fastpath.workflows import pack, train
-from fastpath.workflows.score_views import score
-from fastpath.workflows.trained import open_run
 
+SMALL_PX, BATCH, EPOCHS, RATE = 32, 50, 6, 5e-3
 WAYS = {
     "neither": ("none", 0.0),
     "stain augmentation 0.1": ("none", 0.1),
@@ -45,15 +39,11 @@ LABORATORIES: dict[str, list[list[float]] | None] = {
     "more haematoxylin, less eosin": [[1.3, 0.7, 1.0], [0.0, 0.0, 0.0]],
     "less haematoxylin, more eosin": [[0.7, 1.3, 1.0], [0.0, 0.0, 0.0]],
 }
-DRAWS = 500
+DRAWS = 200
 
-
-class Stained(MemoryPatches):
-    """Patches whose stains were normalised one way."""
-
-    def __init__(self, images_NHWC: NDArray[np.uint8], stain: str) -> None:
-        super().__init__(images_NHWC)
-        self.stain = stain
+Images = NDArray[np.uint8]
+Logits = dict[str, dict[str, list[NDArray[np.float32]]]]
+"""By way and laboratory, a row of logits a seed."""
 
 
 def of_laboratory(images_NHWC: NDArray[np.uint8], change: list[list[float]] | None) -> NDArray[np.uint8]:
@@ -65,28 +55,60 @@ def of_laboratory(images_NHWC: NDArray[np.uint8], change: list[list[float]] | No
     return np.rint(moved * 255).astype(np.uint8).reshape(images_NHWC.shape)
 
 
-def config_of(augmentation: float, seed: int, epochs: int, size_px: int) -> Config:
-    """Return a run's configuration: the baseline network from random weights."""
-    augment = {"policy": "d4", "stain": augmentation}
-    data = {"image_size_px": size_px, "batch_size": 32, "sampling": "natural", "augment": augment}
-    model = {"name": "baseline_cnn", "pretrained": False, "trainable": "all"}
-    optim = {"lr_head": 1e-3, "lr_trunk": 1e-3, "weight_decay": 0.0}
-    rest = {"schedule": {"kind": "onecycle"}, "train": {"epochs": epochs}}
-    return parse({"seed": seed, "data": data, "model": model, "optim": optim, **rest})
+def small(images_NHWC: Images, method: str) -> NDArray[np.float32]:
+    """Return patches normalised and averaged down, float32 [N, 32, 32, 3] in 0 to 1."""
+    normalise, side = normaliser(method), images_NHWC.shape[1] // SMALL_PX
+    made = np.stack([normalise(image) for image in images_NHWC]).astype(np.float32) / 255
+    shape = (len(made), SMALL_PX, side, SMALL_PX, side, 3)
+    averaged: NDArray[np.float32] = made.reshape(shape).mean(axis=(2, 4))
+    return averaged
 
 
-def logits_of(
-    folder: Path, way: str, seed: int, shown: dict[str, NDArray[np.uint8]], runtime: Runtime, **settings: int
-) -> dict[str, NDArray[np.float32]]:
-    """Train one run and return its logits of the held patches by laboratory, float32 [N] each."""
-    method, augmentation = WAYS[way]
-    run_dir = folder / f"{way} {seed}"
-    train.run(folder / method, run_dir, config_of(augmentation, seed, **settings), runtime)
-    normalise, run = normaliser(method), open_run(run_dir, "last")
-    found = {}
-    for name, images in shown.items():
-        seen = Stained(np.stack([normalise(image) for image in images]), method)
-        found[name] = score(run, seen, np.arange(len(images)), runtime)
+def network() -> nn.Module:
+    """Return three convolutions, each with BatchNorm and half the side, and a linear head."""
+    layers: list[nn.Module] = []
+    for before, after in ((3, 12), (12, 24), (24, 48)):
+        layers += [
+            nn.Conv2d(before, after, 3, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 1), nn.Flatten(0))
+
+
+def trained(images_NHWC: NDArray[np.float32], labels_N: NDArray[np.int64], reach: float, seed: int) -> nn.Module:
+    """Train from random weights with D4 and, where `reach` is above 0, stain augmentation of `data.augment.stain`."""
+    torch.manual_seed(seed)
+    rng, model, targets_N = np.random.default_rng(seed), network(), torch.from_numpy(labels_N).float()
+    optimiser = torch.optim.Adam(model.parameters(), RATE)
+    steps = EPOCHS * len(labels_N) // BATCH
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
+    for _ in range(EPOCHS):
+        seen_NHWC = images_NHWC if reach == 0 else jittered(images_NHWC, reach, rng)
+        images_NCHW = torch.from_numpy(seen_NHWC).permute(0, 3, 1, 2)
+        for rows in torch.from_numpy(rng.permutation(len(labels_N))).split(BATCH):
+            batch = torch.rot90(images_NCHW[rows], int(rng.integers(4)), (2, 3))
+            batch = batch.flip(3) if rng.integers(2) else batch
+            loss = functional.binary_cross_entropy_with_logits(model(batch - 0.6), targets_N[rows])
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+    return model.eval()
+
+
+def jittered(images_NHWC: NDArray[np.float32], reach: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return patches whose stains are scaled and shifted as `data.augment.stain` draws it."""
+    count = len(images_NHWC)
+    change = np.stack([rng.uniform(1 - reach, 1 + reach, (count, 3)), rng.uniform(-reach, reach, (count, 3))], axis=1)
+    return shift_stains(images_NHWC.reshape(count, -1, 3), change).reshape(images_NHWC.shape)
+
+
+def scored(model: nn.Module, images_NHWC: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return logits, float32 [N]."""
+    with torch.inference_mode():
+        found: NDArray[np.float32] = model(torch.from_numpy(images_NHWC).permute(0, 3, 1, 2) - 0.6).numpy()
     return found
 
 
@@ -103,9 +125,7 @@ def table_of(auc: dict[str, dict[str, list[float]]], gain: dict[str, dict[str, l
     return lines
 
 
-def gains(
-    labels_N: NDArray[np.int8], logits: dict[str, dict[str, list[NDArray[np.float32]]]]
-) -> dict[str, dict[str, list[float]]]:
+def gains(labels_N: NDArray[np.int64], logits: Logits) -> dict[str, dict[str, list[float]]]:
     """Return the mean difference in AUC from neither over seeds: itself and its bootstrap interval over patches."""
     rng = np.random.default_rng(0)
     draws = [np.arange(len(labels_N)), *rng.integers(0, len(labels_N), (DRAWS, len(labels_N)))]
@@ -124,35 +144,40 @@ def gains(
 @click.command()
 @click.option("--folder", type=click.Path(path_type=Path), help="Kaggle folder; default: the real sample.")
 @click.option("--seeds", type=int, default=3, show_default=True)
-@click.option("--epochs", type=int, default=4, show_default=True)
-@click.option("--size", type=int, default=32, show_default=True, help="Side of the network's input, in pixels.")
-def main(folder: Path | None, seeds: int, epochs: int, size: int) -> None:
+@click.option("--train", "num_train", type=int, default=2000, show_default=True, help="Patches trained on.")
+@click.option("--held", "num_held", type=int, default=1000, show_default=True, help="Patches scored.")
+def main(folder: Path | None, seeds: int, num_train: int, num_held: int) -> None:
     """Measure, print and write a record."""
     folder = folder or harness.sample_folder()
     if folder is None:
         raise click.ClickException("no real patches here: give --folder, or set FASTPATH_SAMPLE_DATA")
-    runtime = resolve("cpu")
-    logits: dict[str, dict[str, list[Any]]] = {way: {name: [] for name in LABORATORIES} for way in WAYS}
-    with tempfile.TemporaryDirectory() as scratch:
-        for method in METHODS:
-            pack.run(folder, Path(scratch) / method, pack.PackOptions(stain=method), workers=1)
-        store = open_store(Path(scratch) / "none")
-        rows = read_split(store).rows(Split.VAL)
-        labels_N, images = store.labels_N[rows], store.gather(rows)
-        shown = {name: of_laboratory(images, change) for name, change in LABORATORIES.items()}
-        for seed in range(seeds):
-            for way in WAYS:
-                made = logits_of(Path(scratch), way, seed, shown, runtime, epochs=epochs, size_px=size)
-                for name, logits_N in made.items():
-                    logits[way][name].append(logits_N)
-                click.echo(f"{seed} {way}: {[round(roc_auc_score(labels_N, one), 4) for one in made.values()]}")
+    torch.set_num_threads(1)
+    images, labels_N = read_labelled(folder, num_train + num_held)
+    order = np.random.default_rng(42).permutation(len(images))
+    fitted, held = order[num_held:], order[:num_held]
+    shown = {
+        method: {name: small(of_laboratory(images[held], change), method) for name, change in LABORATORIES.items()}
+        for method in METHODS
+    }
+    given = {method: small(images[fitted], method) for method in METHODS}
+    logits: Logits = {way: {name: [] for name in LABORATORIES} for way in WAYS}
+    for seed in range(seeds):
+        for way, (method, reach) in WAYS.items():
+            model = trained(given[method], labels_N[fitted], reach, seed)
+            for name in LABORATORIES:
+                logits[way][name].append(scored(model, shown[method][name]))
+            click.echo(
+                f"{seed} {way}: {[round(roc_auc_score(labels_N[held], by[-1]), 3) for by in logits[way].values()]}"
+            )
     auc = {
-        way: {name: [float(roc_auc_score(labels_N, one)) for one in found] for name, found in by.items()}
+        way: {name: [float(roc_auc_score(labels_N[held], one)) for one in found] for name, found in by.items()}
         for way, by in logits.items()
     }
-    lines = table_of(auc, gain := gains(labels_N, logits))
+    gain = gains(labels_N[held], logits)
+    lines = table_of(auc, gain)
     click.echo("\n".join(lines))
-    told = {"network": f"baseline_cnn at {size} px, {epochs} epochs", "seeds": seeds, "held patches": len(labels_N)}
+    told = {"network": f"three convolutions at {SMALL_PX} px, {EPOCHS} epochs", "seeds": seeds}
+    told |= {"trained on": len(fitted), "held": len(held)}
     told |= {"data": f"{folder.name}, real patches, random split by patch: optimistic"}
     told |= {"interval": f"95 %, bootstrap of the held patches ({DRAWS} draws) as if independent, mean over seeds"}
     click.echo(f"→ {harness.write_record('stain-worth', told, {'auc': auc, 'gain': gain}, chr(10).join(lines))}")

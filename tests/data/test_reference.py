@@ -23,7 +23,7 @@ def the_notebooks(drawn: augment.Augmentation, row: int, stats: ChannelStats, pa
     """Return the notebook's transforms as the notebook writes them, which draw what one row says."""
 
     def draw(values: object) -> Callable[..., object]:
-        return staticmethod(lambda *_, **__: values)  # type: ignore[return-value]
+        return staticmethod(lambda *_, **__: values)
 
     order, factors = drawn.order_N4[row].tolist(), drawn.factors_N4[row].tolist()
     patch.setattr(transforms.RandomRotation, "get_params", draw(float(drawn.angle_deg_N[row])))
