@@ -8,7 +8,8 @@ import numpy as np
 
 EPOCH_CORRELATION = 0.87
 """Correlation of the errors of two epochs' AUCs on the same patches: what one epoch owes to these patches, most other
-epochs owe to them too. Measured in docs/evaluation.md."""
+epochs owe to them too. Assumed, not measured: it gives 15 equally good epochs +.006 of AUC at a standard error of .0097
+(1,000 patches) and +.021 at .034 (8 slides)."""
 
 
 def expected_maximum(num: int) -> float:
