@@ -23,10 +23,10 @@ from torch.nn import functional
 from benchmarks import harness
 from benchmarks.suites.fed_size import read_labelled
 from fastpath.data.colour import shift_stains
-from fastpath.ingest.stain import METHODS, normaliser
+from fastpath.ingest.stain import METHODS, Stain, normaliser
 
 SMALL_PX, BATCH, EPOCHS, RATE = 32, 50, 6, 5e-3
-WAYS = {
+WAYS: dict[str, tuple[Stain, float]] = {
     "neither": ("none", 0.0),
     "stain augmentation 0.1": ("none", 0.1),
     "Macenko": ("macenko", 0.0),
@@ -50,7 +50,7 @@ def of_laboratory(images_NHWC: NDArray[np.uint8], change: list[list[float]] | No
     """Return patches as another laboratory would have stained them, uint8 [N, H, W, 3]."""
     if change is None:
         return images_NHWC
-    pixels_NK3 = images_NHWC.reshape(len(images_NHWC), -1, 3).astype(np.float32) / 255
+    pixels_NK3 = np.divide(images_NHWC.reshape(len(images_NHWC), -1, 3), 255, dtype=np.float32)
     moved = shift_stains(pixels_NK3, np.broadcast_to(np.array(change), (len(images_NHWC), 2, 3)))
     return np.rint(moved * 255).astype(np.uint8).reshape(images_NHWC.shape)
 
@@ -87,7 +87,7 @@ def trained(images_NHWC: NDArray[np.float32], labels_N: NDArray[np.int64], reach
     for _ in range(EPOCHS):
         seen_NHWC = images_NHWC if reach == 0 else jittered(images_NHWC, reach, rng)
         images_NCHW = torch.from_numpy(seen_NHWC).permute(0, 3, 1, 2)
-        for rows in torch.from_numpy(rng.permutation(len(labels_N))).split(BATCH):
+        for rows in torch.split(torch.from_numpy(rng.permutation(len(labels_N))), BATCH):
             batch = torch.rot90(images_NCHW[rows], int(rng.integers(4)), (2, 3))
             batch = batch.flip(3) if rng.integers(2) else batch
             loss = functional.binary_cross_entropy_with_logits(model(batch - 0.6), targets_N[rows])
