@@ -75,7 +75,7 @@ def fit(method: Method, labels_N: NDArray[Any], logits_N: NDArray[Any]) -> Calib
         return IDENTITY
     targets_N = (labels_N == 1).astype(np.float64) if method == "isotonic" else smoothed_targets(labels_N)
     fitted = _FITS[method](targets_N, logits_N)
-    worse = cross_entropy(targets_N, fitted.apply(logits_N)) > cross_entropy(targets_N, logits_N)
+    worse = _loss(targets_N, fitted.apply(logits_N)) > _loss(targets_N, logits_N)
     return Calibrator(method, kept=False) if worse else fitted
 
 
@@ -102,10 +102,8 @@ def smoothed_targets(labels_N: NDArray[Any]) -> Floats:
     return np.where(positive_N, 1 - moved / num_positive, moved / num_negative)
 
 
-def cross_entropy(targets_N: Floats, logits_N: Floats) -> float:
-    """Return the mean cross-entropy in nats between targets from 0 to 1 and logits; of labels it is the log loss."""
-    losses_N = targets_N * np.logaddexp(0.0, -logits_N) + (1 - targets_N) * np.logaddexp(0.0, logits_N)
-    return float(losses_N.mean())
+def _loss(targets_N: Floats, logits_N: Floats) -> float:
+    return float(metrics.cross_entropies(targets_N, logits_N).mean())
 
 
 def _temperature(targets_N: Floats, logits_N: Floats) -> Calibrator:
@@ -117,7 +115,7 @@ def _temperature(targets_N: Floats, logits_N: Floats) -> Calibrator:
     # Convex in the inverse temperature; searched in its logarithm, where one tolerance fits all scales.
     scale = math.log(float(np.abs(logits_N).max()))
     found = minimize_scalar(
-        lambda exponent: cross_entropy(targets_N, logits_N * math.exp(exponent)),
+        lambda exponent: _loss(targets_N, logits_N * math.exp(exponent)),
         bounds=(math.log(_FLATTEST) - scale, math.log(_STEEPEST) - scale),
         method="bounded",
         options={"xatol": 1e-9},

@@ -50,9 +50,7 @@ def losses(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> Floats:
         labels_N: 0 or 1.
         logits_N: Finite.
     """
-    logits_N = np.asarray(logits_N, np.float64)
-    result: Floats = np.logaddexp(0.0, np.where(np.asarray(labels_N) == 1, -logits_N, logits_N))
-    return result
+    return metrics.cross_entropies(np.asarray(labels_N) == 1, logits_N)
 
 
 def find(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> Suspects:

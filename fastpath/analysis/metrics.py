@@ -151,14 +151,20 @@ def log_loss(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> float:
     return float(cross_entropies(positive_N, logits_N).mean())
 
 
-def cross_entropies(positive_N: NDArray[Any], logits_N: Floats) -> Floats:
-    """Return each patch's cross-entropy in nats: -log sigmoid(z) = log(1 + exp(-z)), z the logit of its class.
+def cross_entropies(targets_N: NDArray[Any], logits_N: NDArray[Any]) -> Floats:
+    """Return each patch's cross-entropy in nats: t log(1 + exp(-z)) + (1 - t) log(1 + exp(z)).
+
+    Not log(1 + exp(z)) - t z, which loses the digits of small losses.
 
     Args:
-        positive_N: Whether each patch is positive.
-        logits_N: Finite.
+        targets_N: t, the label or a smoothed one, 0 to 1.
+        logits_N: z, finite.
+
+    Returns:
+        float64 [N].
     """
-    losses_N: Floats = np.logaddexp(0.0, np.where(positive_N, -logits_N, logits_N))
+    targets_N, logits_N = np.asarray(targets_N, np.float64), np.asarray(logits_N, np.float64)
+    losses_N: Floats = targets_N * np.logaddexp(0.0, -logits_N) + (1 - targets_N) * np.logaddexp(0.0, logits_N)
     return losses_N
 
 

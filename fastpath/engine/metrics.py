@@ -1,11 +1,12 @@
-"""How good a set of logits is."""
+"""How good a set of logits is, while training goes on: what cannot be told is NaN and stops nothing."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
+
+from fastpath.analysis import metrics
 
 
 def auc(labels_N: np.ndarray, logits_N: np.ndarray) -> float:
@@ -17,13 +18,9 @@ def auc(labels_N: np.ndarray, logits_N: np.ndarray) -> float:
     """
     if len(np.unique(labels_N)) < 2 or not np.isfinite(logits_N).all():
         return math.nan
-    return float(roc_auc_score(labels_N, logits_N))
+    return metrics.roc_auc(labels_N, logits_N)
 
 
 def bce(labels_N: np.ndarray, logits_N: np.ndarray) -> float:
     """Return the mean binary cross-entropy in nats, computed in float64 from logits; NaN of nothing."""
-    if not len(labels_N):
-        return math.nan
-    logits, labels = logits_N.astype(np.float64), labels_N.astype(np.float64)
-    # log(1 + e^z) - y z, without overflow for large z.
-    return float(np.mean(np.logaddexp(0.0, logits) - labels * logits))
+    return float(metrics.cross_entropies(labels_N, logits_N).mean()) if len(labels_N) else math.nan

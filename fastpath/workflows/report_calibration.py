@@ -99,8 +99,8 @@ def _compare(
     labels_N: NDArray[Any], before_N: Floats, after_N: Floats, units: Units, seed: int
 ) -> tuple[Interval, Interval, Interval]:
     """Return the mean change of the log loss a patch, and observed over expected before and after."""
-    signs_N = np.where(np.asarray(labels_N) == 1, -1.0, 1.0)
-    change_N = np.logaddexp(0.0, signs_N * after_N) - np.logaddexp(0.0, signs_N * before_N)
+    positive_N = np.asarray(labels_N) == 1
+    change_N = metrics.cross_entropies(positive_N, after_N) - metrics.cross_entropies(positive_N, before_N)
 
     def statistic(weights_BN: Floats) -> Floats:
         large = [agreement.measure(labels_N, logits_N, weights_BN)[:, 0] for logits_N in (before_N, after_N)]
