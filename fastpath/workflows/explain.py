@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from fastpath import files
 from fastpath.analysis import attribution, metrics, png, verdicts
@@ -23,13 +22,14 @@ from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.reader import Store, locate
 from fastpath.text import from_cell, to_csv
-from fastpath.types import Batch, Split
+from fastpath.types import Split
 from fastpath.workflows import json_values, output_place
+from fastpath.workflows.attribution_maps import CentreMass, Maps, explain_rows, summary, untrained_masses
 from fastpath.workflows.explain_sheet import sheet
 from fastpath.workflows.inference import all_logits
 from fastpath.workflows.occlusion import Audit, audit
 from fastpath.workflows.row_history import history_of
-from fastpath.workflows.trained import TrainedRun, Which, open_run
+from fastpath.workflows.trained import Which, open_run
 
 TABLE, SHEET, FACTS, PICTURES = "attributions.csv", "explain.png", "explain.json", "patches"
 SAMPLE = 64
@@ -37,22 +37,6 @@ SAMPLE = 64
 SHEET_ROWS = 12
 ZOOM = 4
 TABLE_BYTES_MAX = 1 << 28
-Maps = dict[Method, NDArray[np.float32]]
-
-
-@dataclass(frozen=True, slots=True)
-class CentreMass:
-    """How much of the maps of one method lies in the middle third by middle third.
-
-    Attributes:
-        mean: Over patches.
-        median: Over patches.
-        num_undefined: Patches whose map is zero everywhere, left out of both.
-    """
-
-    mean: float
-    median: float
-    num_undefined: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +57,7 @@ class ExplainResult:
         chosen: How they were chosen.
         centre_area: The share that an even map would have in the centre.
         centre_mass: By method.
+        centre_mass_untrained: The same of networks with random weights: what a method gives where nothing was learned.
         audit: AUC with parts of all patches of the split hidden; None where it was not asked for.
         verdicts: What the audit comes to, in words.
         notices: What the reader of these numbers should know: what the run has done with the patches.
@@ -85,6 +70,7 @@ class ExplainResult:
     chosen: str
     centre_area: float
     centre_mass: dict[str, CentreMass]
+    centre_mass_untrained: dict[str, CentreMass]
     audit: Audit | None
     verdicts: list[Verdict]
     notices: list[str]
@@ -149,7 +135,8 @@ def run(
         num_patches=len(rows_N),
         chosen=chosen,
         centre_area=attribution.CENTRE_AREA,
-        centre_mass={method: _summary(mass_N) for method, mass_N in masses.items()},
+        centre_mass={method: summary(mass_N) for method, mass_N in masses.items()},
+        centre_mass_untrained=untrained_masses(trained, store, rows_N, methods, runtime),
         audit=found,
         verdicts=[] if found is None else [_where_it_looks(found)],
         notices=history_of(trained, store, rows_M if wants_split else rows_N).notices(),
@@ -159,25 +146,6 @@ def run(
     )
     _write(output, result, store, rows_N, logits_N, maps, masses)
     return result
-
-
-def explain_rows(
-    trained: TrainedRun,
-    model: nn.Module,
-    store: Store,
-    rows_N: NDArray[np.int64],
-    methods: Sequence[Method],
-    runtime: Runtime,
-) -> tuple[Maps, NDArray[np.float64]]:
-    """Return the maps of these rows by method, float32 [N, H, W], and their logits float64 [N]."""
-    maps: dict[Method, list[NDArray[np.float32]]] = {method: [] for method in methods}
-
-    def attribute(batch: Batch) -> None:
-        for method in methods:
-            maps[method].append(attribution.attribute(model, batch.images_NCHW, method))
-
-    logits_N = all_logits(trained, model, store, rows_N, runtime, each=attribute)
-    return {method: np.concatenate(parts) for method, parts in maps.items()}, logits_N.astype(np.float64)
 
 
 def _where_it_looks(found: Audit) -> Verdict:
@@ -226,12 +194,6 @@ def _worst_errors(labels_M: NDArray[np.int8], logits_M: NDArray[np.float32], cou
         rank_M[mine] = np.arange(mine.sum())
     in_turn: NDArray[np.int64] = wrong_M[np.argsort(rank_M, kind="stable")][:count]
     return in_turn
-
-
-def _summary(mass_N: NDArray[np.float64]) -> CentreMass:
-    defined = mass_N[np.isfinite(mass_N)]
-    mean, median = (float(np.mean(defined)), float(np.median(defined))) if len(defined) else (float("nan"),) * 2
-    return CentreMass(mean, median, int(len(mass_N) - len(defined)))
 
 
 def _reporter(advance: Callable[[int, int], None] | None, total: int) -> Callable[[int], Callable[[int], None] | None]:

@@ -39,6 +39,9 @@ def test_evidence_is_found_in_the_centre_and_nowhere_else(learned: Path, tmp_pat
     for method in ("hirescam", "integrated_gradients"):  # the baseline flattens its features: see attribution.py
         assert found["centre_mass"][method]["mean"] > 2.5 / 9, method
     assert found["centre_mass"]["gradcam"]["mean"] > 1.2 / 9
+    for method, untrained in found["centre_mass_untrained"].items():  # what its build gives, and no more
+        assert 0.5 / 9 < untrained["mean"] < 2 / 9, method
+        assert untrained["mean"] < found["centre_mass"][method]["mean"], method
     audit = found["audit"]
     assert audit["auc"] > 0.95
     assert audit["auc_ring_masked"] > 0.9

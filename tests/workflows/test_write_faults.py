@@ -52,7 +52,7 @@ CASES = faults.FULL | faults.READ_ONLY | faults.NO_PERMISSION
 # What takes long, and gives the same every time.
 SLOW = (
     *((evaluate, name) for name in ("open_run", "judge", "score_views")),
-    *((explain, name) for name in ("open_run", "all_logits", "explain_rows", "sheet")),
+    *((explain, name) for name in ("open_run", "all_logits", "explain_rows", "untrained_masses", "sheet")),
     *((inspect, name) for name in ("_pictures", "_stains", "_facts")),
     (inspect.eda, "survey"),
     *((export, name) for name in ("open_run", "_proven")),

@@ -44,8 +44,8 @@ def command(
 ) -> None:
     """Show where a run finds its calls, and how much of that lies in the centre, which decides the label.
 
-    Attribution maps of single patches, the share of each in the middle third by middle third beside the 1/9 of the
-    patch's area that this is, and the occlusion audit: the AUC of the split with the ring hidden and with the centre
+    Attribution maps of single patches, the share of each in the middle third by middle third beside that of networks
+    with random weights, and the occlusion audit: the AUC of the split with the ring hidden and with the centre
     hidden, behind the mean colour of the training patches. Writes explain.png, patches/ID.png, attributions.csv and
     explain.json.
 
@@ -79,8 +79,9 @@ def command(
     render.verdicts(found.verdicts)
     values = asdict(found)
     if not as_json:
+        untrained = values.pop("centre_mass_untrained")
         for method, mass in values.pop("centre_mass").items():
-            values[f"centre_mass_{method}"] = mass["mean"]
+            values |= {f"centre_mass_{method}": mass["mean"], f"untrained_{method}": untrained[method]["mean"]}
         audit = values.pop("audit") or {}
         values |= {("patches_audited" if name == "num_patches" else name): value for name, value in audit.items()}
     render.result(values, as_json=as_json, title=f"{found.num_patches} patches explained", where=found.output)
