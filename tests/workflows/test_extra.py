@@ -147,7 +147,7 @@ def test_the_samples_of_a_run_with_a_table_are_shown(
     order = data.order(settings, 1)
     assert [one["id"] for one in found.shown] == data.patches.ids_N[order].tolist()
     label = {one["id"]: one["label"] for one in found.shown}
-    assert (label[flipped], label[pseudo]) == (("negative", "positive")[wrong], "positive")
+    assert (label[flipped], label[pseudo]) == (("normal", "tumour")[wrong], "tumour")
     for one in found.shown:
         place = other if one["id"] == pseudo else plain.store
         assert one["store"] == place.path.name
