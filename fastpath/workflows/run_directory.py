@@ -167,6 +167,11 @@ def record_epoch(path: Path, event: EpochEvent, checkpoint: Checkpoint) -> None:
     save_checkpoint(checkpoint, path / LAST)
 
 
+def has_epochs(path: Path) -> bool:
+    """Return whether a run's journal tells of an epoch."""
+    return bool(journal.read(path / JOURNAL))
+
+
 def draw(path: Path, title: str) -> None:
     """Draw the curves so far under a title."""
     draw_curves(path / CURVES, journal.read(path / JOURNAL), title, journal.read(path / TIMINGS))

@@ -60,7 +60,8 @@ class Saver:
         self._thread = ThreadPoolExecutor(1, "fastpath-save")
         self._pending: Future[None] | None = None
         self._saved_s = self._drawn_s = clock()
-        self._undrawn = False
+        # A process that was killed may have kept all epochs and died as it drew them.
+        self._undrawn = self._writes and directory.has_epochs(run_dir)
 
     def __enter__(self) -> Self:
         return self

@@ -66,9 +66,14 @@ MERGED = ("merge", "given/part1", "given/part2", "-o", "work/store")
 RUN_VARIES = ("run.json", "timings.jsonl", "curves.png")
 
 
-def over(command: Command, *older: str) -> Command:
-    """Return a command whose outputs are there already, from a run with other arguments at the end."""
-    return replace(command, start=(*command.start, (*command.arguments, *older)))
+def over(command: Command, option: str, value: str) -> Command:
+    """Return a command whose outputs are there already, from a run with another value of an option."""
+    told = list(command.arguments)
+    if option in told:
+        told[told.index(option) + 1] = value
+    else:
+        told += [option, value]
+    return replace(command, start=(*command.start, tuple(told)))
 
 
 def of_run(*arguments: str, files: tuple[str, ...], varies: tuple[str, ...] = ()) -> Command:
