@@ -20,6 +20,7 @@ INTENDED_USE = (
 MEASURES = ("auc", "average_precision", "accuracy", "brier", "log_loss", "ece", "calibration_slope")
 _BYTES_MAX = 1 << 26
 WORST_SLIDES = 5
+WORST_SUBGROUPS = 3
 
 
 def files(card: Path) -> tuple[Path, Path]:
@@ -77,7 +78,7 @@ def evaluations(run_dir: Path) -> tuple[list[dict[str, Any]], str]:
     Also what is left out, as a sentence; empty where nothing is.
     """
     found, left_out, trained_on = [], [], []
-    for folder in sorted(run_dir.glob("evaluation*")) if run_dir.is_dir() else []:
+    for folder in sorted([*run_dir.glob("evaluation*"), *run_dir.glob("external-*")]) if run_dir.is_dir() else []:
         try:
             measured = _measured(folder / "metrics.json")
             if _on_trained(measured):
@@ -109,6 +110,7 @@ def _measured(path: Path) -> dict[str, Any]:
         "held": values.get("parts", {}).get("held"),
         "measures": measures,
         "thresholds": [_threshold(point) for point in values.get("operating_points", [])],
+        "subgroups": _subgroups(values.get("subgroups")),
         "failures": _failures(values, gallery=path.with_name("gallery.csv").is_file()),
         "cautions": [one["text"] for one in values.get("verdicts", []) if one["caution"]],
     }
@@ -117,6 +119,13 @@ def _measured(path: Path) -> dict[str, Any]:
 def _threshold(point: Mapping[str, Any]) -> dict[str, Any]:
     measures = {name: dict(point[name]) for name in ("sensitivity", "specificity")}
     return {"name": str(point["name"]), "probability": float(point["probability"]), **measures}
+
+
+def _subgroups(found: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the subgroups with the lowest AUC, of those that are large enough to tell it."""
+    told = [one for one in (found or {}).get("groups", []) if not one["warnings"] and _known(one["auc"])]
+    kept = ("variable", "value", "num_patches", "below_whole")
+    return [{**{name: one[name] for name in kept}, "auc": _measure(one["auc"])} for one in told[:WORST_SUBGROUPS]]
 
 
 def _failures(values: Mapping[str, Any], *, gallery: bool) -> dict[str, Any]:

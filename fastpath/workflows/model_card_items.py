@@ -94,6 +94,7 @@ def _limits(card: Card) -> str | None:
 
 _MEASURED = _section("Measured", lambda card: card["evaluations"])
 _THRESHOLDS = _section("Thresholds", lambda card: any(one["thresholds"] for one in card["evaluations"]))
+_SUBGROUPS = _section("Subgroups", lambda card: any(one.get("subgroups") for one in card["evaluations"]))
 _FAILURES = _section("Failures", lambda card: any(one["failures"] for one in card["evaluations"]))
 _POPULATION = _section("Population", lambda card: "parts" in card["population"])
 
@@ -138,7 +139,7 @@ ITEMS: tuple[tuple[str, str, str, str, _Say], ...] = (
     ("numbers and events in each analysis", "21", "33", "", _POPULATION),
     ("the model itself", "22", "", "", lambda card: f"the file {card['artefact'].get('file', '')}"),
     ("performance with intervals", "23a", "35, 36", "23, 24", _MEASURED),
-    ("performance in subgroups", "23a", "", "", _nothing),
+    ("performance in subgroups", "23a", "", "", _SUBGROUPS),
     ("evaluation on data from elsewhere", "12a", "32", "", _elsewhere),
     ("robustness", "", "30", "17", _nothing),
     ("explanation of its calls", "", "31", "", _nothing),

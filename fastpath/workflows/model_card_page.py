@@ -13,8 +13,8 @@ UNMEASURED = "none: run 'fastpath evaluate' on the run, then export again"
 
 def markdown(card: Mapping[str, Any]) -> str:
     """Return a card as Markdown."""
-    sections = (_model(card), _population(card), _selection(card), _measured(card), _thresholds(card), _failures(card))
-    return "\n".join([*(line for section in sections for line in section), *_items(card)])
+    sections = (_model, _population, _selection, _measured, _thresholds, _subgroups, _failures, _items)
+    return "\n".join(line for section in sections for line in section(card))
 
 
 def _model(card: Mapping[str, Any]) -> list[str]:
@@ -80,6 +80,20 @@ def _thresholds(card: Mapping[str, Any]) -> list[str]:
             shares = [f"{_number(point[name])} ({_ends(point[name])})" for name in ("sensitivity", "specificity")]
             rows.append((point["name"], f"{point['probability']:.4f}", *shares))
         lines += _table(("point", "probability", "sensitivity", "specificity"), rows)
+    return lines if given else [*lines, NOT_REPORTED, ""]
+
+
+def _subgroups(card: Mapping[str, Any]) -> list[str]:
+    lines = ["## Subgroups", ""]
+    given = [one for one in card["evaluations"] if one.get("subgroups")]
+    for one in given:
+        lines += [f"{one['from']}: the lowest AUCs of those that are large enough, all in its report.html.", ""]
+        rows = []
+        for group in one["subgroups"]:
+            named = f"{group['variable'].replace('_', ' ')}: {group['value']}"
+            lower = "yes" if group["below_whole"] else "not told"
+            rows.append((named, f"{group['num_patches']:,}", _number(group["auc"]), _ends(group["auc"]), lower))
+        lines += _table(("subgroup", "patches", "AUC", "95 % interval", "lower than all"), rows)
     return lines if given else [*lines, NOT_REPORTED, ""]
 
 

@@ -20,6 +20,7 @@ from fastpath.cli.main import app
 from fastpath.config import parse
 from fastpath.errors import FastpathError, IntegrityError, UsageError
 from fastpath.ingest.split import read_split
+from fastpath.ingest.synth import write_kaggle_folder
 from fastpath.runtime import resolve
 from fastpath.shards.format import hash_file
 from fastpath.shards.reader import open_store
@@ -196,6 +197,10 @@ def test_the_card_tells_population_selection_thresholds_failures_and_what_is_not
 ) -> None:
     shutil.copytree(run_dir, tmp_path / "run")
     evaluated = evaluate.run(tmp_path / "run", resolve("cpu"), store_path=run_dir.parent / "store").facts
+    large = [one for one in evaluated["subgroups"]["groups"] if one["auc"]["value"] is not None][:2]
+    for one in large:  # as on a set of some size
+        one["warnings"] = []
+    (tmp_path / "run" / "evaluation-val" / "metrics.json").write_text(json.dumps(evaluated))
     assert _invoke(tmp_path / "run", "-o", tmp_path / "model.ts", "--check", 0).exit_code == 0
     card = json.loads((tmp_path / "model.card.json").read_text())
     store = open_store(run_dir.parent / "store")
@@ -215,6 +220,7 @@ def test_the_card_tells_population_selection_thresholds_failures_and_what_is_not
     assert told["failures"]["false_negative"] == evaluated["confusion"]["false_negative"]
     assert told["failures"]["num_tumour"] == evaluated["num_positive"]
     assert told["failures"]["gallery"]
+    assert [one["auc"]["value"] for one in told["subgroups"]] == [one["auc"]["value"] for one in large]
     reported = {item["topic"]: item["reported"] for item in card["reporting"]}
     for topic in ("ethical approval", "funding", "who labelled, how qualified, with what tools"):
         assert reported[topic] == model_card_items.NOT_REPORTED
@@ -223,15 +229,26 @@ def test_the_card_tells_population_selection_thresholds_failures_and_what_is_not
         "output and thresholds",
         "analysis of failures",
         "performance with intervals",
+        "performance in subgroups",
     ):
         assert reported[topic] != model_card_items.NOT_REPORTED
     page = (tmp_path / "model.card.md").read_text()
-    for heading in ("Population", "Selection", "Measured", "Thresholds", "Failures", "Reporting guidelines"):
+    for heading in ("Population", "Selection", "Measured", "Thresholds", "Subgroups", "Failures"):
         assert f"## {heading}\n" in page
     tables = [line for line in page.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") for line in tables)
     assert page.count(model_card_items.NOT_REPORTED) > 10
     assert "| funding | 18a | 42 | 30 | not reported |" in page
+
+
+def test_the_card_holds_evaluations_of_other_stores_too(run_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_dir, tmp_path / "run")
+    other = tmp_path / "other"
+    write_kaggle_folder(tmp_path / "kaggle", num_train=48, num_test=0, num_slides=6, seed=23)
+    pack.run(tmp_path / "kaggle", other, workers=1)
+    evaluate.run(tmp_path / "run", resolve("cpu"), store_path=other)
+    found, _ = model_card.evaluations(tmp_path / "run")
+    assert [one["from"] for one in found if one.get("external")] == ["external-other"]
 
 
 def test_every_item_of_the_lists_names_its_number() -> None:
