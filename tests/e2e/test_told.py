@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from fastpath.cli.main import app
-from fastpath.ingest.split import write_split
+from fastpath.ingest.split import read_split, write_split
 from fastpath.shards.reader import open_store
+from fastpath.types import Split
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 
@@ -50,6 +53,8 @@ ELSEWHERE = {"demo"}
 
 
 STORE, FOLDED, RECIPE_FILE = "@store", "@folded", "@recipe.toml"
+KNOWN = "@known"
+"""The picture of a slide whose patches were trained on."""
 FIRST, SECOND = (f"@sweep/runs/0{at}-optim.lr_head={rate}/seed-42" for at, rate in enumerate(("0.001", "0.01")))
 TRAIN = ("--config", RECIPE_FILE, "--device", "cpu")
 TEST = "@eval-test/predictions.parquet"
@@ -99,6 +104,17 @@ CASES: dict[str, Case] = {
     "compare": (("compare", FIRST, SECOND, "-o", "@compared"), ("best epoch by these very", HONEST), (TRAINED,)),
     "explain": (("explain", "@run", "-o", "@explained", "--sample", "2"), (CHOSE,), (TRAINED,)),
     "explain train": (("explain", "@run", "--split", "train", "-o", "@seen", "--sample", "2"), (TRAINED,), (CHOSE,)),
+    "evaluate elsewhere": (
+        ("evaluate", "@run", "--store", "@elsewhere", "-o", "@eval-elsewhere"),
+        ("have the id or the pixels of patches that were trained on",),
+        (),
+    ),
+    "slide": (
+        ("slide", "@run", KNOWN, "-o", "@scored/one", "--mpp", "0.5", "--lesions", "none"),
+        ("were trained on: no number on it",),
+        (),
+    ),
+    "slide --pool": (("slide", "--pool", "@scored", "-o", "@pooled"), ("1 of 1 slides were trained on",), ()),
     "mine folds": (("mine", "@folds", "-o", "@mined-folds.csv"), ("trained on the present validation fold",), ()),
 }
 
@@ -135,6 +151,13 @@ def _prepare(place: Path, kaggle_folder: Path) -> None:
     write_split(open_store(place / "store"), "random", val=0.25, test=0.25)
     shutil.copytree(place / "store", place / "folded")
     write_split(open_store(place / "folded"), "random", folds=2, test=0.25)
+    store = open_store(place / "store")
+    (place / "some.csv").write_text("\n".join(["id", *store.ids_N[:60]]))
+    _run(place, "pack", kaggle_folder, "-o", place / "elsewhere", "--only", place / "some.csv")
+    assert store.groups_N is not None
+    (place / "known").mkdir()
+    pixels = np.random.default_rng(0).integers(60, 200, (200, 220, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(place / "known" / f"{store.groups_N[read_split(store).rows(Split.TRAIN)[0]]}.png")
 
 
 def _check_test_split(place: Path) -> None:
@@ -166,6 +189,12 @@ def _texts(place: Path, arguments: tuple[str, ...]) -> dict[str, str]:
     if "@other.parquet" in arguments:  # the same patches by another score
         table = pd.read_parquet(place / "all.parquet")
         table.assign(logit=table.logit + 0.1 * (table.index % 7)).to_parquet(place / "other.parquet", index=False)
+    if "--pool" in arguments:  # a lesion to find, which the picture has not
+        path = place / "scored" / "one" / "slide.json"
+        lesions = {"num_lesions": 1, "lesion_scores": [0.9], "false_alarms": []}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"lesions": lesions}))
+    picture = next((place / "known").iterdir())
+    arguments = tuple(f"@known/{picture.name}" if part == KNOWN else part for part in arguments)
     filled = [part.replace("@", f"{place}/") if part.startswith("@") else part for part in arguments]
     answer, told = _run(place, *filled, "--json")
     texts = {"JSON": " ".join(_strings(json.loads(answer))), "console": " ".join(told.split())}
@@ -181,7 +210,7 @@ def _files(arguments: tuple[str, ...], filled: list[str]) -> Iterator[Path]:
         "evaluate": ["metrics.json", "report.html"],
         "compare": ["leak.json" if "--splits" in arguments else "comparison.json"],
         "explain": ["explain.json"],
-        "slide": ["slides.json"],
+        "slide": ["pool.json" if "--pool" in arguments else "slides.json" if "--table" in arguments else "slide.json"],
     }
     for name in names.get(arguments[0], ()):
         yield output / name
