@@ -77,8 +77,8 @@ def sharpness(variance_N: NDArray[np.float32]) -> Floats:
     return np.log10(np.asarray(variance_N, np.float64) + 1)
 
 
-def stains(images_NHWC: NDArray[np.uint8]) -> Floats:
-    """Return each patch's tissue share, and the haematoxylin and the eosin of its tissue, float64 [N, 3].
+def stains_and_rest(images_NHWC: NDArray[np.uint8]) -> Floats:
+    """Return each patch's tissue share, the haematoxylin and eosin of its tissue, and the rest, float64 [N, 4].
 
     Tissue are the pixels that absorb light in every channel, as for the estimate of stains (Macenko et al. 2009). The
     amounts are the tissue's mean optical density, taken apart into the reference stains and what neither explains
@@ -88,14 +88,9 @@ def stains(images_NHWC: NDArray[np.uint8]) -> Floats:
         images_NHWC: uint8 [N, H, W, 3].
 
     Returns:
-        Share 0 to 1 and two amounts in natural optical density; NaN amounts where less than
+        Share 0 to 1 and three amounts in natural optical density; NaN amounts where less than
         `eda.MIN_TISSUE_SHARE` is tissue.
     """
-    return stains_and_rest(images_NHWC)[:, :3]
-
-
-def stains_and_rest(images_NHWC: NDArray[np.uint8]) -> Floats:
-    """Return what `stains` does, and what is left that neither stain explains, float64 [N, 4]."""
     found_N4 = np.full((len(images_NHWC), 4), np.nan)
     images_NHWC = images_NHWC[:, ::2, ::2]  # neighbours hardly differ, and a quarter of the pixels is a quarter of time
     red, green, blue = (images_NHWC[..., channel] <= _BRIGHTEST_TISSUE for channel in range(3))

@@ -20,7 +20,7 @@ from fastpath.analysis import drift, intervals, metrics
 from fastpath.analysis.appearance import MEASURES
 from fastpath.analysis.intervals import Units
 from fastpath.analysis.operating_points import MISS_COST
-from fastpath.errors import DataError, FastpathError, UsageError
+from fastpath.errors import DataError, UsageError
 from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime
 from fastpath.shards.format import UNLABELLED
@@ -29,13 +29,12 @@ from fastpath.types import Split
 from fastpath.workflows import frozen, report_files, report_gallery, report_table, subgroup_facts
 from fastpath.workflows.frozen import Frozen
 from fastpath.workflows.json_values import plain
-from fastpath.workflows.patch_appearance import measure
+from fastpath.workflows.patch_appearance import measure, training_rows
 from fastpath.workflows.precision import newly_told, settle
 from fastpath.workflows.report_facts import Choices, Judged, judge
 from fastpath.workflows.report_files import GALLERY_NUM, EvaluateResult
 from fastpath.workflows.report_table import Floats, ScoredTable
 from fastpath.workflows.row_history import RowHistory, history_of
-from fastpath.workflows.run_data import run_data_of
 from fastpath.workflows.score_views import score_views
 from fastpath.workflows.trained import TrainedRun, Which
 
@@ -159,7 +158,7 @@ def facts(
         "prevalence": {"here": float((table.labels_N == 1).mean()), "training": None},
         "drift": [],
     }
-    training = _training_rows(trained)
+    training = training_rows(trained)
     if training is not None:
         store, rows_M = training
         told["prevalence"]["training"] = float((store.labels_N[rows_M] == 1).mean())
@@ -176,17 +175,6 @@ def _seen(table: ScoredTable, history: RowHistory) -> dict[str, Any]:
     if seen_N.any() and len(set(table.labels_N[rest_N].tolist())) == 2:
         auc = metrics.roc_auc(table.labels_N[rest_N], table.logits_N[rest_N])
     return history.facts() | {"num_seen": int(seen_N.sum()), "auc_of_others": auc}
-
-
-def _training_rows(trained: TrainedRun) -> tuple[Store, NDArray[np.int64]] | None:
-    """Return the run's own store and the rows it was trained on; None where it is gone or holds something else."""
-    try:
-        store = trained.open_store()
-        if trained.differs(store) is not None:
-            return None
-        return store, run_data_of(store, trained.config).train_rows_N
-    except FastpathError:
-        return None
 
 
 def _drift(

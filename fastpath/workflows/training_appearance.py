@@ -11,24 +11,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import appearance, verdicts
+from fastpath.analysis import verdicts
 from fastpath.analysis.appearance import LOOKS
 from fastpath.analysis.verdicts import Outside, Verdict
 from fastpath.data.residency import Patches
 from fastpath.errors import FastpathError
 from fastpath.files import read_regular, write_durably
-from fastpath.ingest import stats
 from fastpath.shards.reader import Store
-from fastpath.workflows.run_data import run_data_of
+from fastpath.workflows.patch_appearance import measure_pixels, training_rows
 from fastpath.workflows.trained import TrainedRun
 
 NAME = "appearance.json"
 SAMPLE = 2000
 """Training patches looked at: five of them lie beyond either end of the range, and they take about a second."""
 
-_TOGETHER = 256  # patches in memory at once
 _BYTES_MAX = 1 << 20
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class Look:
 def look(store: Store, rows_N: NDArray[np.int64], seed: int) -> Look:
     """Measure a draw of at most `SAMPLE` of these rows of a store."""
     rng = np.random.Generator(np.random.Philox(seed))
-    measured = measure(store, np.sort(rng.permutation(rows_N)[:SAMPLE]))
+    measured = measure_pixels(store, np.sort(rng.permutation(rows_N)[:SAMPLE]))
     tail = (1 - verdicts.CENTRAL) / 2
     ranges = {}
     for name, values_N in measured.items():
@@ -73,32 +70,11 @@ def of_run(trained: TrainedRun) -> Look | None:
             return Look(int(values["num_patches"]), {name: (one[0], one[1], one[2]) for name, one in ranges.items()})
     except (FastpathError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
+    own = training_rows(trained)
     try:
-        store = trained.open_store()
-        if trained.differs(store) is None:
-            return look(store, run_data_of(store, trained.config).train_rows_N, trained.config.seed)
-    except FastpathError:
-        pass
-    return None
-
-
-def measure(patches: Patches, rows_N: NDArray[np.int64]) -> dict[str, Floats]:
-    """Return float64 [N] for each of `appearance.LOOKS`, from the pixels alone; NaN where a patch has none."""
-    parts = [_measures(patches.gather(rows_N[at : at + _TOGETHER])) for at in range(0, len(rows_N), _TOGETHER)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in LOOKS}
-
-
-def _measures(images_NHWC: NDArray[np.uint8]) -> dict[str, Floats]:
-    found, stains_N4 = stats.measure(images_NHWC), appearance.stains_and_rest(images_NHWC)
-    mean_N3 = (found.sums_N3 / (images_NHWC.shape[1] * images_NHWC.shape[2])).astype(np.float32)
-    return {
-        "brightness": appearance.brightness(mean_N3),
-        "haematoxylin": stains_N4[:, 1],
-        "eosin": stains_N4[:, 2],
-        "tissue_share": stains_N4[:, 0],
-        "sharpness": appearance.sharpness(found.sharpness_N),
-        "other_stain": stains_N4[:, 3],
-    }
+        return None if own is None else look(*own, trained.config.seed)
+    except FastpathError:  # its pixels cannot be read
+        return None
 
 
 def judge(trained: TrainedRun, patches: Patches, seed: int = 0) -> tuple[list[Outside], Verdict]:
@@ -116,7 +92,7 @@ def judge(trained: TrainedRun, patches: Patches, seed: int = 0) -> tuple[list[Ou
     if before is None:
         return [], verdicts.foreign([], math.nan)
     rng = np.random.Generator(np.random.Philox(seed))
-    found = measure(patches, np.sort(rng.permutation(len(patches.labels_N))[:SAMPLE]))
+    found = measure_pixels(patches, np.sort(rng.permutation(len(patches.labels_N))[:SAMPLE]))
     outside, anywhere_N = [], np.zeros(len(next(iter(found.values()))), bool)
     for name, (low, middle, high) in before.ranges.items():
         values_N = found[name]

@@ -20,7 +20,7 @@ def _stained(haematoxylin: float, eosin: float, tissue: float = 1.0) -> np.ndarr
 
 def test_stains_of_known_amounts_are_found() -> None:
     given = [(0.9, 0.6, 1.0), (0.6, 0.9, 0.5), (0.9, 0.6, 0.05)]
-    found_N3 = appearance.stains(np.stack([_stained(*one) for one in given]))
+    found_N3 = appearance.stains_and_rest(np.stack([_stained(*one) for one in given]))[:, :3]
     assert found_N3[:, 0] == pytest.approx([1.0, 0.5, 2 / 32])
     assert found_N3[:2, 1:] == pytest.approx(np.array([[0.9, 0.6], [0.6, 0.9]]), abs=0.02)
     assert np.isnan(found_N3[2, 1:]).all()  # hardly any tissue
