@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastpath.analysis.calibration import Calibrator
-from fastpath.analysis.intervals import MIN_SLIDES, Interval
+from fastpath.analysis.intervals import Interval
 from fastpath.analysis.verdicts import Sampled, Verdict, told
 
 
@@ -28,8 +28,7 @@ def gain(used: Calibrator, change: Interval, num_patches: int, sampled: Sampled)
     numbers = f"{used.method} changes the log loss of {num_patches:,} patches by {told(change, signed=True, digits=4)}"
     numbers += sampled.optimistic
     if not sampled.decides:
-        few = f"patches are of {sampled.num_slides} of the at least {MIN_SLIDES} slides wanted"
-        return Verdict(about, "undecided", True, f"whether it helped cannot be told: {few} ({numbers})")
+        return Verdict(about, "undecided", True, f"whether it helped cannot be told: {sampled.few} ({numbers})")
     if change.high < 0:
         return Verdict(about, "better", False, f"it helped ({numbers})")
     if change.low > 0:
@@ -53,8 +52,7 @@ def in_the_large(before: Interval, after: Interval | None, sampled: Sampled) -> 
     if after is not None:
         numbers += f"; before calibration {told(before)}"
     if not sampled.decides:
-        few = f"patches are of {sampled.num_slides} of the at least {MIN_SLIDES} slides wanted"
-        return Verdict(about, "undecided", True, f"whether it is right cannot be told: {few} ({numbers})")
+        return Verdict(about, "undecided", True, f"whether it is right cannot be told: {sampled.few} ({numbers})")
     if used.high < 1:
         return Verdict(about, "too high", True, f"probabilities promise more tumour than there is ({numbers})")
     if used.low > 1:

@@ -63,6 +63,11 @@ class Sampled:
         return not 0 < self.num_slides < MIN_SLIDES
 
     @property
+    def few(self) -> str:
+        """Why an interval of them decides nothing, where it does not."""
+        return f"patches are of {self.num_slides} of the at least {MIN_SLIDES} slides wanted"
+
+    @property
     def optimistic(self) -> str:
         """What to add to a finding of patches whose slides are unknown."""
         return "" if self.num_slides else "; slides are unknown, so the interval is optimistic"
@@ -83,8 +88,9 @@ def where_it_looks(centre_over_ring: Interval, ring: Interval, sampled: Sampled)
     about = "where the network looks"
     numbers = f"AUC of the centre alone less that of the ring alone {told(centre_over_ring, signed=True)}"
     if not sampled.decides:
-        few = f"patches are of {sampled.num_slides} of the at least {MIN_SLIDES} slides wanted"
-        return Verdict(about, "undecided", True, f"whether centre or ring decides cannot be told: {few} ({numbers})")
+        return Verdict(
+            about, "undecided", True, f"whether centre or ring decides cannot be told: {sampled.few} ({numbers})"
+        )
     if centre_over_ring.high < 0:
         wrong = "it ranks patches better by the ring than by the centre, where the label is decided: it has learned"
         return Verdict(about, "ring", True, f"{wrong} the wrong place ({numbers}{sampled.optimistic})")
@@ -108,8 +114,7 @@ def ranking(auc: Interval, sampled: Sampled) -> Verdict:
     """
     about, numbers = "how well tumour and normal are told apart", f"AUC {told(auc)}"
     if not sampled.decides:
-        few = f"patches are of {sampled.num_slides} of the at least {MIN_SLIDES} slides wanted"
-        return Verdict(about, "undecided", True, f"not told by so few slides: {few} ({numbers})")
+        return Verdict(about, "undecided", True, f"not told by so few slides: {sampled.few} ({numbers})")
     if not (math.isfinite(auc.low) and math.isfinite(auc.high)):
         return Verdict(about, "undecided", True, f"not told by these patches ({numbers})")
     if auc.high < 0.5:
