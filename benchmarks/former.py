@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
 from fastpath.config import AugmentConfig, Config
-from fastpath.data import artefacts, augment, colour, geometry, plan
-from fastpath.data.artefacts import NOISE_LEVELS
-from fastpath.data.augment import SAME_STAIN, Augmentation
+from fastpath.data import order as plan
+from fastpath.data.augment import artefacts, colour, draw, geometry
+from fastpath.data.augment.artefacts import NOISE_LEVELS
+from fastpath.data.augment.draw import SAME_STAIN, Augmentation
 from fastpath.data.residency import Patches, Pixels
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
@@ -79,7 +80,7 @@ def training_feed(
         share = plan.step_positions(size, data.batch_size, step, runtime.rank, runtime.world_size)
         positions = share or range(share.start, share.start + 1)
         rows = order(epoch)[positions.start : positions.stop]
-        drawn = augment.draw(data.augment, data.image_size_px, config.seed, epoch, positions)
+        drawn = draw.draw(data.augment, data.image_size_px, config.seed, epoch, positions)
         told = rows if share else np.full_like(rows, STAND_IN)
         images, probes = pixels.probed(rows, 0 if data.augment.artefacts else layout.frame_px)
         warp = geometry.warp_matrices(drawn, layout)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fastpath.workflows.versions import installed
+from fastpath.system.versions import installed
 
 RECORDS = Path(__file__).resolve().parent / "records"
 PACKAGES = ("torch", "torchvision", "timm", "nvidia-dali-cuda120", "nvidia-dali-cuda130", "numpy", "pillow", "tifffile")

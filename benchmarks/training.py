@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fastpath.config import Config
-from fastpath.data.recipe import training_frame
 from fastpath.data.residency import Pixels, budget, place
-from fastpath.engine.course import Stage, course_of
+from fastpath.data.step_parameters import training_frame
 from fastpath.engine.loop import Feed, StepEvent, fit
+from fastpath.engine.stages import Stage, course_of
+from fastpath.runs.run_data import RunData
+from fastpath.runs.train_stages import make_state
 from fastpath.runtime import Runtime
 from fastpath.types import Batch
-from fastpath.workflows.run_data import RunData
-from fastpath.workflows.train_course import make_state
 
 ENDLESS = 1 << 40  # steps of an epoch that nobody waits the end of
 

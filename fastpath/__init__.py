@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fastpath.model.registry import build as build_model
     from fastpath.runtime import Runtime as Runtime
     from fastpath.runtime import resolve as resolve_runtime
-    from fastpath.shards.reader import open_store as open_store
+    from fastpath.store.reader import open_store as open_store
     from fastpath.types import Batch as Batch
     from fastpath.types import ChannelStats as ChannelStats
 
@@ -34,7 +34,7 @@ _WHERE = {
     "build_model": ("fastpath.model.registry", "build"),
     "eval_loader": ("fastpath.data.loader", "eval_loader"),
     "load_config": ("fastpath.config", "load"),
-    "open_store": ("fastpath.shards.reader", "open_store"),
+    "open_store": ("fastpath.store.reader", "open_store"),
     "read_split": ("fastpath.ingest.split", "read_split"),
     "resolve_runtime": ("fastpath.runtime", "resolve"),
     "train_loader": ("fastpath.data.loader", "train_loader"),

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from fastpath import cards, torch_settings
-from fastpath.device_clock import CudaClock, HostClock, IdleClock
+from fastpath.devices import cards, torch_settings
+from fastpath.devices.device_clock import CudaClock, HostClock, IdleClock
+from fastpath.devices.process_group import Ranked
+from fastpath.devices.process_group import attempt as attempt  # of the ranks that torchrun starts again
+from fastpath.devices.streams import Arrival as Arrival
+from fastpath.devices.streams import Streamed
 from fastpath.errors import UsageError
-from fastpath.process_group import Ranked
-from fastpath.process_group import attempt as attempt  # of the ranks that torchrun starts again
-from fastpath.streams import Arrival as Arrival
-from fastpath.streams import Streamed
 
 Precision = Literal["float32", "bfloat16", "float16"]
 PrecisionChoice = Literal["auto", "float32", "bfloat16", "float16"]

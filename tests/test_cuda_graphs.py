@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fastpath.config import OptimConfig, ScheduleConfig
-from fastpath.cuda_graphs import WARM_UP, GraphedStep, graphed
+from fastpath.engine.cuda_graphs import WARM_UP, GraphedStep, graphed
 from fastpath.engine.ema import Average
 from fastpath.engine.loop import EpochEvent, Feed, StepEvent, TrainState, fit
 from fastpath.engine.optim import make_optimizer, make_schedule

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fastpath.device_clock import CudaClock, HostClock
+from fastpath.devices.device_clock import CudaClock, HostClock
 from fastpath.runtime import Runtime
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fastpath.file_sets import FileSet
+from fastpath.system.file_sets import FileSet
 
 
 def _names(folder: Path) -> list[str]:

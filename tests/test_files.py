@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from fastpath import files
 from fastpath.errors import DataError, FastpathError, UsageError
-from fastpath.files import durably, exchange, read_regular, write_durably
+from fastpath.system import files
+from fastpath.system.files import durably, exchange, read_regular, write_durably
 
 
 def _names(folder: Path) -> list[str]:

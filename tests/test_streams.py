@@ -7,7 +7,8 @@ import contextlib
 import pytest
 import torch
 
-from fastpath import runtime, streams
+from fastpath import runtime
+from fastpath.devices import streams
 
 
 def test_on_the_cpu_a_copy_to_the_host_has_arrived_at_once() -> None:

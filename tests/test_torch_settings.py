@@ -9,7 +9,7 @@ import sys
 TF32 = """
 import warnings
 import torch
-from fastpath.torch_settings import use_tf32
+from fastpath.devices.torch_settings import use_tf32
 with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
     use_tf32()

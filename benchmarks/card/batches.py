@@ -13,10 +13,10 @@ from benchmarks.card.check import Check
 from fastpath import config as configuration
 from fastpath import runtime
 from fastpath.config import Config
-from fastpath.config_data import POLICIES
+from fastpath.config.augment import POLICIES
 from fastpath.data.loader import train_loader
 from fastpath.data.residency import Residency, place
-from fastpath.shards.reader import Store, open_store
+from fastpath.store.reader import Store, open_store
 from fastpath.types import ChannelStats
 
 STATS = ChannelStats((0.70, 0.54, 0.69), (0.22, 0.27, 0.20))

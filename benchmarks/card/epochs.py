@@ -11,7 +11,8 @@ from benchmarks.card.device import Watch, peak
 from fastpath.config import Config
 from fastpath.engine.loop import EpochEvent, Event, StepEvent
 from fastpath.runtime import Runtime
-from fastpath.workflows import bounds, train
+from fastpath.workflows.bench import roofline
+from fastpath.workflows.train import train
 
 SETTLED = 100  # steps of an epoch after which nothing is started or chosen any more
 
@@ -81,7 +82,7 @@ class Epochs:
             "epoch": event.epoch,
             "size_px": self._size(event.epoch),
             "epoch_s": round(wall, 2),
-            "times_the_notebook": round(bounds.NOTEBOOK_EPOCH_S / wall, 1),
+            "times_the_notebook": round(roofline.NOTEBOOK_EPOCH_S / wall, 1),
             "train_s": round(timing.train_s, 2),
             "val_s": round(timing.val_s, 2),
             "rest_s": round(wall - timing.train_s - timing.val_s, 2),  # checkpoints, curves

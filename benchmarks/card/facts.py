@@ -12,7 +12,7 @@ from nvidia import dali
 from benchmarks import harness
 from benchmarks.card import device
 from benchmarks.card.check import Check
-from fastpath.workflows import bounds
+from fastpath.workflows.bench import roofline
 
 
 def tell(check: Check) -> None:
@@ -31,7 +31,7 @@ def tell(check: Check) -> None:
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
     }
     side = 256 if check.tiny else None
-    product = bounds.peak_flop_per_s(runtime, side=side) / 1e12
+    product = roofline.peak_flop_per_s(runtime, side=side) / 1e12
     check.tell("facts", precision=runtime.precision, product_tflop_per_s=round(product, 3), **settings)
 
 

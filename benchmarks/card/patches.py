@@ -16,12 +16,13 @@ import numpy as np
 from benchmarks.card.check import Check
 from fastpath.ingest.split import write_split
 from fastpath.ingest.synth import write_kaggle_folder
-from fastpath.shards import format as fmt
-from fastpath.shards.reader import Store, open_store
-from fastpath.shards.writer import Contents, write_index, write_manifest
-from fastpath.workflows import bounds, pack
+from fastpath.store import format as fmt
+from fastpath.store.reader import Store, open_store
+from fastpath.store.writer import Contents, write_index, write_manifest
+from fastpath.workflows import pack
+from fastpath.workflows.bench import roofline
 
-NUM_UNIQUE, NUM_ROWS = 4096, bounds.EPOCH_TRAIN + bounds.EPOCH_VAL
+NUM_UNIQUE, NUM_ROWS = 4096, roofline.EPOCH_TRAIN + roofline.EPOCH_VAL
 TINY_UNIQUE, TINY_ROWS = 96, 120
 
 

@@ -12,7 +12,7 @@ from benchmarks.card import patches
 from benchmarks.card.check import Check
 from benchmarks.card.measure import WARM, endless
 from fastpath.data.loader import train_loader
-from fastpath.workflows.run_data import open_run_data
+from fastpath.runs.run_data import open_run_data
 
 KERNELS, TRACE = "kernels.txt", "trace.json.gz"
 STEPS = 5

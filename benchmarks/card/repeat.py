@@ -17,7 +17,8 @@ from benchmarks.card.check import Check
 from fastpath.config import Config
 from fastpath.engine import journal
 from fastpath.engine.checkpoint import load_checkpoint
-from fastpath.workflows import run_directory, train
+from fastpath.runs import run_directory
+from fastpath.workflows.train import train
 
 # Small, so that it is over soon; at a size, and with a batch, at which the card takes its usual kernels.
 CHANGES = ("train.epochs=2", "data.limit=768", "data.val_limit=128", "data.image_size_px=96", "data.batch_size=64")

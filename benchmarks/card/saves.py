@@ -10,7 +10,8 @@ from collections.abc import Callable
 from benchmarks.card import patches
 from benchmarks.card.check import Check
 from fastpath.engine.loop import Event, StepEvent
-from fastpath.workflows import run_directory, train
+from fastpath.runs import run_directory
+from fastpath.workflows.train import train
 
 EVERY, SAVES = 10, 4
 OFTEN = "train.checkpoint_minutes=1e-6"

@@ -13,8 +13,8 @@ from benchmarks.card.device import peak
 from benchmarks.card.measure import endless, pace, same
 from fastpath.data.loader import train_loader
 from fastpath.data.residency import Pixels, budget
+from fastpath.runs.run_data import RunData, open_run_data
 from fastpath.runtime import Runtime
-from fastpath.workflows.run_data import RunData, open_run_data
 
 NUM_ROWS = 65_536  # an epoch long enough that its start is not felt
 SIZES = (64, 256, 1024, 128, 512)  # the notebook's and the ends first, should time run out

@@ -13,9 +13,9 @@ from benchmarks.card.device import peak
 from benchmarks.card.measure import endless, pace, same
 from fastpath.data.loader import train_loader
 from fastpath.errors import FastpathError
+from fastpath.runs.run_data import RunData, open_run_data
 from fastpath.runtime import Precision
 from fastpath.types import Batch
-from fastpath.workflows.run_data import RunData, open_run_data
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from benchmarks.peers.common import MEAN, STD, Batches, Task, Work, main
 from fastpath.config import Config, DataConfig
 from fastpath.data import loader
 from fastpath.runtime import resolve
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import ChannelStats
 
 COLOUR = "colour as one affine map fitted to the jitter"

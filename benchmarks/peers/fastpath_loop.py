@@ -18,10 +18,10 @@ from fastpath.config import Config
 from fastpath.data import loader
 from fastpath.engine.step import infer
 from fastpath.model.registry import build
+from fastpath.runs import precision
+from fastpath.runs.run_data import RunData, open_run_data
 from fastpath.runtime import Runtime, resolve
 from fastpath.types import Batch
-from fastpath.workflows import precision
-from fastpath.workflows.run_data import RunData, open_run_data
 
 
 def load(task: Task) -> Batches:

@@ -13,7 +13,8 @@ import click
 
 from benchmarks import harness
 from fastpath import config, runtime
-from fastpath.workflows import bench, pack
+from fastpath.workflows import pack
+from fastpath.workflows.bench import bench
 
 RATES = ("gather_images_per_s", "loader_images_per_s", "model_images_per_s", "train_images_per_s", "stall_share")
 

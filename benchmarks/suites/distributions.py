@@ -19,8 +19,8 @@ from torchvision.transforms import v2
 
 from benchmarks import harness
 from fastpath.config import AugmentConfig, MixConfig
-from fastpath.data import artefacts, augment, mix
-from fastpath.data.augment import COLOUR_ORDERS
+from fastpath.data.augment import artefacts, draw, mix
+from fastpath.data.augment.draw import COLOUR_ORDERS
 
 SIZE_PX, PATCH_PX = 224, 96
 MOVED = {"shift_px": 6.0, "zoom": (0.8, 1.2), "blur_p": 1.0, "noise_p": 1.0, "jpeg_p": 1.0}
@@ -31,7 +31,7 @@ Columns = dict[str, NDArray[Any]]
 def ours(draws: int) -> Columns:
     """Return each parameter as fastpath draws it, [draws] each."""
     policy = AugmentConfig.model_validate(MOVED)
-    drawn = augment.draw(policy, SIZE_PX, 11, 0, range(draws))
+    drawn = draw.draw(policy, SIZE_PX, 11, 0, range(draws))
     found: Columns = dict(zip(("top", "left", "height", "width"), drawn.crop_N4.T, strict=True))
     found |= dict(zip(("brightness", "contrast", "saturation", "hue"), drawn.factors_N4.T, strict=True))
     found |= {"order of the four": drawn.order_N4 @ [64, 16, 4, 1], "angle": drawn.angle_deg_N, "flip": drawn.hflip_N}

@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 from benchmarks import former, harness
 from benchmarks.peers.common import MEAN, STD
 from fastpath.config import Config, DataConfig
-from fastpath.data import colour, graph, loader, source
-from fastpath.data.recipe import Recipe
+from fastpath.data import loader, step_inputs
+from fastpath.data.augment import colour
+from fastpath.data.dali import graph
 from fastpath.data.residency import StorePixels
+from fastpath.data.step_parameters import Recipe
 from fastpath.runtime import Runtime, resolve
-from fastpath.shards.reader import Store, open_store
+from fastpath.store.reader import Store, open_store
 from fastpath.types import ChannelStats
 from fastpath.workflows import pack
 
@@ -87,8 +89,8 @@ def measure(
     pixels, mapped = OnCard(store, batch_size, recipe.frame_px), StorePixels(store)
     steps = max(1, turn // batch_size)
     old = former.training_feed(store, rows, STATS, config, runtime, pixels)
-    alone = source.training_feed(store, rows, STATS, config, runtime, pixels)
-    with closing(source.training_feed(store, rows, STATS, config, runtime, pixels, ahead_of_time=True)) as feed:
+    alone = step_inputs.training_feed(store, rows, STATS, config, runtime, pixels)
+    with closing(step_inputs.training_feed(store, rows, STATS, config, runtime, pixels, ahead_of_time=True)) as feed:
         turns = {name: Turns(steps, batch_size) for name in ("old", "alone", "ahead", "gather")}
         batches = _batches(store, rows, feed, config, runtime)
         order = recipe.order(0)
@@ -124,7 +126,7 @@ class Turns:
         return cost
 
 
-def await_ready(feed: source.TrainingFeed, step: int) -> None:
+def await_ready(feed: step_inputs.TrainingFeed, step: int) -> None:
     """Wait until a step lies ready: a feed without a network behind it outruns any process."""
     deadline = time.monotonic() + LONG_S
     while not feed.ready(step):
@@ -135,10 +137,10 @@ def await_ready(feed: source.TrainingFeed, step: int) -> None:
 
 
 def _batches(
-    store: Store, rows: NDArray[np.int64], feed: source.TrainingFeed, config: Config, runtime: Runtime
+    store: Store, rows: NDArray[np.int64], feed: step_inputs.TrainingFeed, config: Config, runtime: Runtime
 ) -> dict[str, Callable[[int], object]]:
     """Return what makes a `Batch` out of the graph's outputs, before and now."""
-    layout = source.training_layout(store.patch_size_px, config)
+    layout = step_inputs.training_layout(store.patch_size_px, config)
     pipeline = graph.training_graph(feed, 0, layout, config.data.batch_size, runtime, config.data.augment)
     images, told = pipeline.run()
     stream = loader.Stream(lambda _: pipeline, lambda _: len(rows), store.labels_N, runtime)

@@ -34,8 +34,8 @@ from fastpath.model.depthwise import pad_first
 from fastpath.model.fold import fold_frozen
 from fastpath.model.freeze import LogitNetwork, parameter_groups
 from fastpath.model.registry import build
+from fastpath.runs.train_stages import training_network
 from fastpath.runtime import Runtime
-from fastpath.workflows.train_course import training_network
 
 CPU, CARD = Runtime(torch.device("cpu"), "bfloat16"), Runtime(torch.device("cuda", 0), "bfloat16")
 MAX_TENSORS = {1: 110, 2: 64, 3: 48, 4: 36, 5: 30}  # of as many lists at once: ATen/native/cuda/MultiTensorApply.cuh

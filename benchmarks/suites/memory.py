@@ -17,7 +17,8 @@ import click
 from benchmarks import harness
 from fastpath import config, runtime
 from fastpath.engine.loop import EpochEvent
-from fastpath.workflows import pack, train
+from fastpath.workflows import pack
+from fastpath.workflows.train import train
 
 SETTLED = 3  # epochs until caches, pools and the first figure are there
 SETTINGS = ("data.image_size_px=64", "data.limit=512", "data.val_limit=256", "train.ema_decay=0.99")

@@ -18,7 +18,7 @@ from fastpath.config import Config, DataConfig
 from fastpath.data import loader
 from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime, resolve
-from fastpath.shards.reader import Store, open_store
+from fastpath.store.reader import Store, open_store
 from fastpath.types import ChannelStats, Split
 from fastpath.workflows import pack
 

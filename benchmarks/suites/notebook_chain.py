@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from benchmarks import harness
 from benchmarks.peers.common import MEAN, STD
 from fastpath.config import AugmentConfig, Config, DataConfig
-from fastpath.data import augment, loader, reference
-from fastpath.data.augment import BRIGHTNESS, Augmentation
+from fastpath.data import loader, reference
+from fastpath.data.augment import draw
+from fastpath.data.augment.draw import BRIGHTNESS, Augmentation
 from fastpath.runtime import Runtime, resolve
 from fastpath.types import ChannelStats
 
@@ -95,7 +96,7 @@ def steps(images_NHWC: NDArray[np.uint8], policy: AugmentConfig, runtime: Runtim
     config = Config(seed=42, data=data)
     for step, batch in enumerate(loader.train_loader(patches, rows, STATS, config, runtime).epoch(0)):
         first = step * BATCH
-        drawn = augment.draw(policy, SIZE, config.seed, 0, range(first, first + len(batch.indices_N)))
+        drawn = draw.draw(policy, SIZE, config.seed, 0, range(first, first + len(batch.indices_N)))
         sources = torch.from_numpy(patches.gather(batch.indices_N.numpy())).permute(0, 3, 1, 2)
         yield batch.images_NCHW, sources, drawn
 

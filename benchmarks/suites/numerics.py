@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from benchmarks import harness
 from fastpath.config import AugmentConfig, Config, DataConfig
-from fastpath.data import artefacts, augment, loader, reference
+from fastpath.data import loader, reference
+from fastpath.data.augment import artefacts, draw
 from fastpath.runtime import Runtime, resolve
-from fastpath.shards.reader import Store, open_store
+from fastpath.store.reader import Store, open_store
 from fastpath.types import ChannelStats
 from fastpath.workflows import pack
 
@@ -62,7 +63,7 @@ def distances(store: Store, rows: NDArray[np.int64], size: int, case: str, runti
     found = []
     batches = loader.train_loader(store, rows, STATS, config, runtime)
     for step, batch in enumerate(batches.epoch(0)):
-        drawn = augment.draw(policy, size, config.seed, 0, range(step * 64, step * 64 + len(batch.indices_N)))
+        drawn = draw.draw(policy, size, config.seed, 0, range(step * 64, step * 64 + len(batch.indices_N)))
         taken = batch.indices_N.numpy()
         partners = artefacts.partner_rows(drawn, taken, rows)
         patches, lent = (torch.from_numpy(store.gather(these)).permute(0, 3, 1, 2) for these in (taken, partners))

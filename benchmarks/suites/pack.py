@@ -31,11 +31,11 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import harness
 from fastpath.ingest import stats
-from fastpath.ingest.decode import decode, decode_general, read_bytes, read_plain
+from fastpath.ingest.formats.decode import decode, decode_general, read_bytes, read_plain
 from fastpath.ingest.sources import list_source
-from fastpath.shards import format as fmt
+from fastpath.store import format as fmt
+from fastpath.system.process_pool import local_engine
 from fastpath.workflows import pack
-from fastpath.workflows.pool import local_engine
 
 PATCH_BYTES = 96 * 96 * 3
 WORKERS = len(os.sched_getaffinity(0))

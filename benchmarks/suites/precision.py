@@ -22,8 +22,8 @@ import click
 from benchmarks import harness
 from fastpath import config, runtime
 from fastpath.config import Config
-from fastpath.workflows.lone_step import training_step
-from fastpath.workflows.precision import cpu_name, settle, synthetic
+from fastpath.runs.lone_step import training_step
+from fastpath.runs.precision import cpu_name, settle, synthetic
 
 RECIPES = {
     "ResNet-50, layer4 and head": "notebook",

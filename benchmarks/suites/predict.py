@@ -21,10 +21,13 @@ import torch
 from benchmarks import harness
 from fastpath.config import parse
 from fastpath.ingest.synth import write_kaggle_folder
+from fastpath.runs import inference
+from fastpath.runs.trained import TrainedRun, open_run
 from fastpath.runtime import Runtime, resolve
-from fastpath.shards.reader import Store, open_store
-from fastpath.workflows import inference, pack, predict, train
-from fastpath.workflows.trained import TrainedRun, open_run
+from fastpath.store.reader import Store, open_store
+from fastpath.workflows import pack
+from fastpath.workflows.predict import predict
+from fastpath.workflows.train import train
 
 DISTINCT, SAMPLE_EVERY = 2000, 2000  # distinct synthetic patches; patches between two looks at memory
 

@@ -26,9 +26,9 @@ from benchmarks import harness
 from fastpath.config import Config, DataConfig
 from fastpath.data.loader import train_loader
 from fastpath.runtime import resolve
-from fastpath.shards import format as fmt
-from fastpath.shards.reader import open_store
-from fastpath.shards.writer import Contents, write_index, write_manifest, write_shard
+from fastpath.store import format as fmt
+from fastpath.store.reader import open_store
+from fastpath.store.writer import Contents, write_index, write_manifest, write_shard
 from fastpath.types import ChannelStats
 
 SIDE, BATCH, WARM = 96, 64, 6

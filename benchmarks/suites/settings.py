@@ -22,9 +22,10 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.peers.common import MEAN, STD
 from fastpath.config import parse
-from fastpath.data import graph, loader
+from fastpath.data import loader
+from fastpath.data.dali import graph
 from fastpath.runtime import resolve
-from fastpath.shards.reader import Store, open_store
+from fastpath.store.reader import Store, open_store
 from fastpath.types import Batch, ChannelStats
 from fastpath.workflows import pack
 

@@ -21,11 +21,11 @@ from nvidia.dali import Pipeline, fn, math, types
 from benchmarks import harness
 from benchmarks.peers.common import CROP_RATIO, CROP_SCALE, MEAN, ROTATION_DEG, STD
 from fastpath.config import Config, DataConfig
-from fastpath.data import source
-from fastpath.data.geometry import Canvas
-from fastpath.data.source import StepFeed
+from fastpath.data import step_inputs
+from fastpath.data.augment.geometry import Canvas
+from fastpath.data.step_inputs import StepFeed
 from fastpath.runtime import resolve
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import ChannelStats
 from fastpath.workflows import pack
 
@@ -151,8 +151,8 @@ def main(folder: Path | None, size: int, rounds: int, threads: int) -> None:
         pack.run(folder, Path(scratch) / "store")
         store = open_store(Path(scratch) / "store")
         rows, stats = np.arange(len(store) // BATCH * BATCH), ChannelStats(MEAN, STD)
-        feed = source.training_feed(store, rows, stats, config, runtime)
-        layout = source.training_layout(store.patch_size_px, config)
+        feed = step_inputs.training_feed(store, rows, stats, config, runtime)
+        layout = step_inputs.training_layout(store.patch_size_px, config)
         steps = iter(range(10**9))
         runs = {"feed, no graph": functools.partial(rate, lambda: feed(next(steps)))}
         for name, define in VARIANTS.items():

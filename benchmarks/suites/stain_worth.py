@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from benchmarks import harness
 from benchmarks.suites.fed_size import read_labelled
-from fastpath.data.colour import shift_stains
+from fastpath.data.augment.colour import shift_stains
 from fastpath.ingest.stain import METHODS, Stain, normaliser
 
 SMALL_PX, BATCH, EPOCHS, RATE = 32, 50, 6, 5e-3

@@ -24,12 +24,12 @@ import pandas as pd
 
 from benchmarks import harness
 from fastpath.ingest.split import read_split
-from fastpath.shards.reader import open_store
+from fastpath.runs.run_data import run_data_of
+from fastpath.runs.score_views import score
+from fastpath.runs.trained import open_run
+from fastpath.store.reader import open_store
 from fastpath.types import Split
 from fastpath.workflows import pack
-from fastpath.workflows.run_data import run_data_of
-from fastpath.workflows.score_views import score
-from fastpath.workflows.trained import open_run
 
 RESAMPLES = 2000
 

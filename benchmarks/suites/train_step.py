@@ -28,7 +28,8 @@ from fastpath.engine.step import train_step
 from fastpath.model.freeze import parameter_groups
 from fastpath.model.registry import build
 from fastpath.types import Batch
-from fastpath.workflows import bounds, pack
+from fastpath.workflows import pack
+from fastpath.workflows.bench import roofline
 
 BASE, PARITY = "the notebook's loop", "fastpath train --amp"
 NUM_TRAIN, NUM_VAL = 176_020, 44_005  # the notebook's epoch
@@ -87,8 +88,8 @@ def limits() -> dict[str, float]:
     optimizer, scaler = make_optimizer(*parameter_groups(model), settings.optim), where.grad_scaler()
     images = torch.randn(2, 3, 224, 224).to(memory_format=torch.channels_last)
     batch = Batch(images, torch.tensor([0.0, 1.0]), torch.arange(2))
-    flop = bounds.step_flop(lambda: train_step(model, batch, optimizer, scaler, where)) / 2
-    peak = bounds.peak_flop_per_s(where)
+    flop = roofline.step_flop(lambda: train_step(model, batch, optimizer, scaler, where)) / 2
+    peak = roofline.peak_flop_per_s(where)
     bfloat16 = runtime.Runtime(where.device, "bfloat16", where.num_threads)
     block = torch.zeros(1 << 26)
     copy = torch.empty_like(block)
@@ -96,7 +97,7 @@ def limits() -> dict[str, float]:
     return {
         "step_gflop_a_patch": flop / 1e9,
         "peak_fp32_gflop_per_s": peak / 1e9,
-        "peak_bf16_gflop_per_s": bounds.peak_flop_per_s(bfloat16, side=512, rounds=2) / 1e9,
+        "peak_bf16_gflop_per_s": roofline.peak_flop_per_s(bfloat16, side=512, rounds=2) / 1e9,
         "copy_gbyte_per_s": 2 * block.numel() * 4 / seconds / 1e9,
         "bound_images_per_s": peak / flop,
     }

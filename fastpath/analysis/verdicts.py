@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastpath.analysis.appearance import LOOKS
 from fastpath.analysis.intervals import MIN_SLIDES, Interval
+from fastpath.analysis.pixels.appearance import LOOKS
 
 WIDE = 0.1
 """Width of an AUC's 95 % interval above which a study is too small to tell how good a model is: what Riley et al. aim

@@ -15,7 +15,7 @@ import click
 from fastpath import __version__
 from fastpath.cli import commands, outlets
 from fastpath.errors import FastpathError, UsageError, memory_exhausted
-from fastpath.files import as_failure
+from fastpath.system.files import as_failure
 from fastpath.text import visible
 from fastpath.urls import redacted
 

@@ -119,7 +119,7 @@ def _heading(name: str) -> str:
 def result(values: Mapping[str, Any], *, as_json: bool, title: str, where: object | None = None) -> None:
     """Print a command's result: JSON, or a table of its plain values and a last line that says where things lie."""
     if as_json:
-        from fastpath.workflows import json_values  # imports NumPy, which `--help` must not wait for
+        from fastpath.system import json_values  # imports NumPy, which `--help` must not wait for
 
         click.echo(redacted(json_values.dumps(values)))
         return

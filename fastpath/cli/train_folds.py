@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fastpath.config import Config
     from fastpath.data.residency import ResidencyChoice
     from fastpath.runtime import Runtime
-    from fastpath.workflows.folds import Watch
+    from fastpath.workflows.train.folds import Watch
 
 
 def watch(verbosity: int, where: Runtime) -> Watch:
@@ -49,7 +49,7 @@ def train_folds(
 ) -> None:
     """Train folds and print what they scored."""
     from fastpath.cli.main import INTERRUPTED
-    from fastpath.workflows import folds
+    from fastpath.workflows.train import folds
 
     found = folds.run(
         store,
@@ -90,7 +90,7 @@ def measure_leak(
     from fastpath import config
     from fastpath.cli.main import INTERRUPTED
     from fastpath.errors import UsageError
-    from fastpath.workflows import leak
+    from fastpath.workflows.compare import leak
 
     leak.parse_kinds(splits)
     if len(stores) != 1 or output is None:

@@ -14,10 +14,10 @@ from rich.text import Text
 from fastpath.cli import render
 
 if TYPE_CHECKING:
-    from fastpath.engine.lint import EpochRates
     from fastpath.engine.loop import EpochEvent, Event, StepEvent
+    from fastpath.engine.schedule_lint import EpochRates
     from fastpath.runtime import Runtime
-    from fastpath.workflows.train import StartEvent
+    from fastpath.workflows.train.train import StartEvent
 
 # A line is written no more often than the eye needs.
 _REFRESH_S = 0.5
@@ -62,7 +62,7 @@ class TrainView:
     def show(self, event: StartEvent | Event) -> None:
         """Take one event of the training workflow."""
         from fastpath.engine.loop import EpochEvent, StepEvent, ValidationEvent
-        from fastpath.workflows.train import StartEvent
+        from fastpath.workflows.train.train import StartEvent
 
         if isinstance(event, StartEvent):
             self.start = event

@@ -35,7 +35,7 @@ from typing import Any, BinaryIO, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.data.recipe import Columns, Recipe, not_empty
+from fastpath.data.step_parameters import Columns, Recipe, not_empty
 
 CHUNK = 4096  # samples made at once: large enough that a call into NumPy costs nothing, 0.4 MB
 WINDOW = 64  # chunks in memory at most: 24 MB for the notebook's policy, 262,144 samples; never more than an epoch

@@ -17,9 +17,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.data import colour
 from fastpath.data.ahead import MESSAGE, Job, Reopenable
-from fastpath.data.recipe import Columns
+from fastpath.data.augment import colour
+from fastpath.data.step_parameters import Columns
 
 NICENESS = 10  # the run comes first: it can do this itself
 BLOCK = 1024  # samples at once: intermediate results stay in the cache, and the process below 150 MB

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.data.geometry import Canvas
-from fastpath.data.graph import PREFETCH
-from fastpath.data.source import StepFeed
+from fastpath.data.augment.geometry import Canvas
+from fastpath.data.dali.graph import PREFETCH
+from fastpath.data.step_inputs import StepFeed
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 

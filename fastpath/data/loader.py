@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
 from fastpath.config import Config
-from fastpath.data import enlarge, geometry, graph, mix, plan, residency, source
+from fastpath.data import enlarge, order, residency, step_inputs
+from fastpath.data.augment import geometry, mix
+from fastpath.data.dali import graph
 from fastpath.data.residency import Patches, Pixels
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
@@ -51,7 +53,7 @@ class Stream:
         # NHWC memory seen as NCHW is what torch calls channels-last: no copy.
         images_NCHW = from_dlpack(images.as_tensor()).permute(0, 3, 1, 2)
         rows_N = rows.as_array()  # a copy, on the host: the pipeline may use its own memory again
-        if rows_N[0] == source.STAND_IN:
+        if rows_N[0] == step_inputs.STAND_IN:
             images_NCHW, rows_N = images_NCHW[:0], rows_N[:0]
         upload = self._runtime.upload
         return Batch(images_NCHW, upload(self._labels_N[rows_N]), upload(rows_N), num_total)
@@ -139,10 +141,10 @@ def train_loader(
         weights_N: How often each row is drawn, relative to the others; None is equally often.
     """
     pixels = pixels or residency.place(store, rows_N, "host", runtime)
-    layout = source.training_layout(store.patch_size_px, config)
-    feed = source.training_feed(store, rows_N, stats, config, runtime, pixels, weights_N, ahead_of_time=True)
+    layout = step_inputs.training_layout(store.patch_size_px, config)
+    feed = step_inputs.training_feed(store, rows_N, stats, config, runtime, pixels, weights_N, ahead_of_time=True)
     share = -(-config.data.batch_size // runtime.world_size)
-    steps = plan.num_steps(len(rows_N), config.data.batch_size)
+    steps = order.num_steps(len(rows_N), config.data.batch_size)
 
     def build(first_step: int) -> Any:  # noqa: ANN401 (DALI is untyped)
         return graph.training_graph(feed, first_step, layout, share, runtime, config.data.augment)
@@ -172,9 +174,9 @@ def eval_loader(
     pixels = pixels or residency.place(store, rows_N, "host", runtime)
     layout = geometry.canvas(store.patch_size_px, config.data.image_size_px, framed=False)
     batch_size = config.data.patches_evaluated_at_once
-    feed = source.evaluation_feed(store, rows_N, batch_size, runtime, pixels)
+    feed = step_inputs.evaluation_feed(store, rows_N, batch_size, runtime, pixels)
     share = -(-batch_size // runtime.world_size)
-    steps = plan.num_steps(len(rows_N), batch_size)
+    steps = order.num_steps(len(rows_N), batch_size)
 
     make: Any = enlarge.Enlargement if enlarge.serves(layout, runtime) else graph.evaluation_graph
 
@@ -185,9 +187,9 @@ def eval_loader(
 
 
 def _stream(build: Callable[[int], Any], store: Patches, size: int, batch_size: int, runtime: Runtime) -> Stream:
-    steps = plan.num_steps(size, batch_size)
+    steps = order.num_steps(size, batch_size)
 
     def total(step: int) -> int:
-        return len(plan.step_positions(size, batch_size, step % steps))
+        return len(order.step_positions(size, batch_size, step % steps))
 
     return Stream(build, total, store.labels_N, runtime)

@@ -18,8 +18,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from fastpath.data import artefacts
-from fastpath.data.augment import BRIGHTNESS, CONTRAST, HUE, SATURATION, Augmentation
+from fastpath.data.augment import artefacts
+from fastpath.data.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, Augmentation
 from fastpath.types import ChannelStats
 
 BILINEAR, NEAREST = InterpolationMode.BILINEAR, InterpolationMode.NEAREST

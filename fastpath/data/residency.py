@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastpath.data import colour
+from fastpath.data.augment import colour
 from fastpath.errors import UsageError
 from fastpath.runtime import Runtime
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from fastpath.errors import CheckpointError
-from fastpath.files import durably, sync_directory, temporary_name
-from fastpath.tensor_file import read_tensor_file
+from fastpath.system.files import durably, sync_directory, temporary_name
+from fastpath.system.tensor_file import read_tensor_file
 from fastpath.text import brief
 
 

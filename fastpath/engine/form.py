@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fastpath.engine.archive import tensors
 from fastpath.errors import CheckpointError
-from fastpath.tensor_file import not_finite
+from fastpath.system.tensor_file import not_finite
 
 WEIGHTS = ("model", "average")
 PATCH_PX_MAX = 4096  # of a patch's side; a network's input has 1,024 at most

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastpath.engine.loop import EpochEvent
-from fastpath.files import as_failure, write_durably
+from fastpath.system.files import as_failure, write_durably
 from fastpath.text import to_csv
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastpath.cuda_graphs import Step
 from fastpath.engine import metrics
 from fastpath.engine.chance import Chance
+from fastpath.engine.cuda_graphs import Step
 from fastpath.engine.ema import Average
 from fastpath.engine.guard import LossGuard
 from fastpath.engine.optim import Schedule, learning_rates, steps_taken

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastpath.cuda_graphs import Step, graphed
+from fastpath.engine.cuda_graphs import Step, graphed
 from fastpath.runtime import GradScaler, Runtime
 from fastpath.types import Batch
 

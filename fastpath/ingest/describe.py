@@ -12,9 +12,9 @@ from fastpath.errors import DataError
 from fastpath.ingest.quality import Flag, counts, flags_of, parse
 from fastpath.ingest.quality import names as flag_names
 from fastpath.ingest.sources.listing import Listing
-from fastpath.shards import format as fmt
-from fastpath.shards.staging import Staging
-from fastpath.shards.writer import Contents, write_index, write_manifest
+from fastpath.store import format as fmt
+from fastpath.store.staging import Staging
+from fastpath.store.writer import Contents, write_index, write_manifest
 
 
 @dataclass(frozen=True, slots=True)

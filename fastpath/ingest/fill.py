@@ -17,9 +17,9 @@ from fastpath.errors import DataError
 from fastpath.ingest.quality import Flag
 from fastpath.ingest.readers import Read, open_place, open_reader
 from fastpath.ingest.stats import measure
-from fastpath.shards import format as fmt
-from fastpath.shards.staging import Finished, Staging
-from fastpath.shards.writer import write_shard
+from fastpath.store import format as fmt
+from fastpath.store.staging import Finished, Staging
+from fastpath.store.writer import write_shard
 
 OnError = Literal["fail", "skip"]
 SHA1_ID = re.compile(r"[0-9a-f]{40}")

@@ -10,7 +10,7 @@ from enum import IntFlag
 import numpy as np
 
 from fastpath.errors import UsageError
-from fastpath.shards import format as fmt
+from fastpath.store import format as fmt
 
 BLACK_MEAN, WHITE_MEAN = 10.0, 245.0  # of all channels, grey levels
 CONSTANT_STD = 6.0  # of the channel that varies most, grey levels

@@ -13,12 +13,12 @@ import numpy as np
 import xxhash
 
 from fastpath.errors import DataError
-from fastpath.ingest.decode import MAX_FILE_BYTES, decode, decode_file, read_plain
+from fastpath.ingest.formats.decode import MAX_FILE_BYTES, decode, decode_file, read_plain
+from fastpath.ingest.formats.unreadable import reason
 from fastpath.ingest.stain import Normalise, normaliser
-from fastpath.ingest.unreadable import reason
-from fastpath.shards import transfer
-from fastpath.shards.format import MANIFEST
-from fastpath.shards.reader import Store, open_store
+from fastpath.store import transfer
+from fastpath.store.format import MANIFEST
+from fastpath.store.reader import Store, open_store
 from fastpath.text import command_line
 from fastpath.urls import as_url
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastpath.errors import DataError
-from fastpath.ingest.tiff_header import Directory, directories
-from fastpath.ingest.unreadable import UnreadableError
+from fastpath.ingest.formats.tiff_header import Directory, directories
+from fastpath.ingest.formats.unreadable import UnreadableError
 
 MAX_SIDE_PX = 1 << 19  # a whole glass slide of 76 mm is 304,000 pixels at 0.25 µm
 MAX_TILE_PX = 4096  # scanners write 240 to 1,024

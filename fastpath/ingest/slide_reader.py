@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fastpath.errors import DataError, UsageError
+from fastpath.ingest.formats.tiff_codecs import silence_libtiff
+from fastpath.ingest.formats.unreadable import reason
 from fastpath.ingest.slide_bounds import check_file, check_levels
-from fastpath.ingest.tiff_codecs import silence_libtiff
-from fastpath.ingest.unreadable import reason
 
 Pixels = NDArray[np.uint8]
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fastpath import files
 from fastpath.errors import DataError, StoreError
-from fastpath.ingest.deal import deal_folds, num_sites
+from fastpath.ingest.assign_split import deal_folds, num_sites
 from fastpath.ingest.sources.columns import read_columns
 from fastpath.ingest.sources.mending import told
 from fastpath.ingest.sources.pcam import official_parts
 from fastpath.ingest.split_document import CODES, LEFT_OUT, NUMBERS, TEST, Kind, SplitDocument, read_document
-from fastpath.shards import format as fmt
-from fastpath.shards.reader import Store
-from fastpath.shards.writer import channel_moments
+from fastpath.store import format as fmt
+from fastpath.store.reader import Store
+from fastpath.store.writer import channel_moments
+from fastpath.system import files
 from fastpath.text import command_line
 from fastpath.types import Split
 

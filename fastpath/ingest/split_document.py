@@ -9,11 +9,11 @@ import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from fastpath.errors import StoreError
-from fastpath.ingest.draw import stratified_parts
 from fastpath.ingest.sources.pcam import official_parts
-from fastpath.shards import format as fmt
-from fastpath.shards.reader import Store
-from fastpath.shards.writer import channel_moments
+from fastpath.ingest.stratified import stratified_parts
+from fastpath.store import format as fmt
+from fastpath.store.reader import Store
+from fastpath.store.writer import channel_moments
 from fastpath.text import command_line
 from fastpath.types import Split
 

@@ -17,8 +17,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from fastpath.errors import DataError, UsageError
-from fastpath.files import as_failure, clear_temporaries, temporary_name
 from fastpath.ingest import tissue
+from fastpath.system.files import as_failure, clear_temporaries, temporary_name
 
 POSITIVE_SHARE = 0.4
 """Share of the training patches labelled 1, as in the Kaggle set (40.5 %)."""

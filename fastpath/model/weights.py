@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fastpath.errors import ConfigError, FastpathError
-from fastpath.files import open_regular
 from fastpath.model.freeze import LogitNetwork
-from fastpath.tensor_file import not_finite, read_tensor_file
+from fastpath.system.files import open_regular
+from fastpath.system.tensor_file import not_finite, read_tensor_file
 from fastpath.text import brief
 
 # What published files call their thousand-class layer; torchvision's is `fc`.

@@ -9,18 +9,20 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
-from fastpath.analysis import eda_figures, neighbours
-from fastpath.analysis.eda_figures import Row
+from fastpath.analysis.pixels import neighbours
 from fastpath.engine.step import infer
 from fastpath.errors import DataError
+from fastpath.figures import patch_figures
+from fastpath.figures.patch_figures import Row
 from fastpath.ingest.split import read_split
+from fastpath.runs import inference, output_place
+from fastpath.runs.precision import settle
+from fastpath.runs.trained import TrainedRun, Which, open_run
 from fastpath.runtime import Runtime
-from fastpath.shards.reader import Store, open_store
+from fastpath.store.reader import Store, open_store
+from fastpath.system import json_values
 from fastpath.text import to_csv
 from fastpath.types import Split
-from fastpath.workflows import inference, json_values, output_place
-from fastpath.workflows.precision import settle
-from fastpath.workflows.trained import TrainedRun, Which, open_run
 
 Advance = Callable[[int, int], None]
 
@@ -209,7 +211,7 @@ def _write(output: Path, store: Store, pairs: _Pairs, result: AuditResult) -> No
     told = {key: value for key, value in asdict(result).items() if key != "output"}
     content = {
         TABLE: to_csv((*sides, "pixel_correlation", "similarity"), table),
-        SHEET: eda_figures.contact_sheet([sheet], 6, scale=scale, centre=True),
+        SHEET: patch_figures.contact_sheet([sheet], 6, scale=scale, centre=True),
         FACTS: (json_values.dumps(told | {"store": result.store.resolve().name}) + "\n").encode(),
     }
     output_place.write_set(output, FACTS, content)

@@ -13,11 +13,15 @@ from pathlib import Path
 from fastpath import config as configuration
 from fastpath.engine.loop import Event
 from fastpath.errors import FastpathError, IntegrityError, UsageError
-from fastpath.files import as_failure, read_regular, write_durably
 from fastpath.ingest.synth import write_kaggle_folder
+from fastpath.runs import output_place
 from fastpath.runtime import Runtime
-from fastpath.workflows import evaluate, output_place, pack, train, verify
-from fastpath.workflows.train import StartEvent
+from fastpath.system.files import as_failure, read_regular, write_durably
+from fastpath.workflows import pack
+from fastpath.workflows.evaluate import evaluate
+from fastpath.workflows.train import train
+from fastpath.workflows.train.train import StartEvent
+from fastpath.workflows.verify import verify
 
 Advance = Callable[[int, int], None]
 Watch = Callable[[StartEvent | Event], None]

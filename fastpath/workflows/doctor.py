@@ -123,7 +123,7 @@ def card_kernels(cards: Sequence[tuple[str, tuple[int, int]]], built: Sequence[s
         cards: Name and compute capability of each, in torch's order.
         built: The architectures that torch has kernels for.
     """
-    from fastpath.cards import served
+    from fastpath.devices.cards import served
 
     unserved = [(name, card) for name, card in cards if not served(card, built)]
     if not unserved:
@@ -195,7 +195,7 @@ def _cards() -> tuple[list[str], str | None]:
 def _gpu(installed: Mapping[str, str | None], listed: list[str], driver: str | None) -> list[Check]:
     import torch
 
-    from fastpath import cards
+    from fastpath.devices import cards
 
     majors = [major for name, major in _DALI_BUILDS.items() if installed[name]]
     what = "; ".join(listed) if listed else "none: training runs on the processor"

@@ -14,18 +14,18 @@ import xxhash
 
 from fastpath import __version__
 from fastpath.errors import DataError, IntegrityError, StoreError, UsageError
-from fastpath.files import open_regular, temporary_name
 from fastpath.ingest.quality import Flag, counts, flags_of, parse
 from fastpath.ingest.sources.listing import check_ids
-from fastpath.shards import format as fmt
-from fastpath.shards import place
-from fastpath.shards.reader import Store, open_store, rows_of
-from fastpath.shards.staging import Staging, has_hash, settle, stage
-from fastpath.shards.writer import Contents, write_index, write_manifest
+from fastpath.runs import output_place
+from fastpath.store import format as fmt
+from fastpath.store import place
+from fastpath.store.reader import Store, open_store, rows_of
+from fastpath.store.staging import Staging, has_hash, settle, stage
+from fastpath.store.writer import Contents, write_index, write_manifest
+from fastpath.system.files import open_regular, temporary_name
 from fastpath.text import command_line
-from fastpath.workflows import output_place
 from fastpath.workflows.pack import default_split
-from fastpath.workflows.verify import check_statements
+from fastpath.workflows.verify.verify import check_statements
 
 Advance = Callable[[int, int], None]
 COPY_BYTES = 1 << 20

@@ -26,13 +26,13 @@ from fastpath.ingest.sources.pcam import official_parts
 from fastpath.ingest.sources.unlabelled import refuse_forgotten
 from fastpath.ingest.split import leak_notice, write_split
 from fastpath.ingest.stain import Stain, noted
-from fastpath.shards import format as fmt
-from fastpath.shards import place
-from fastpath.shards.reader import Store, open_store
-from fastpath.shards.staging import Finished, Staging, settle, stage
+from fastpath.runs import output_place
+from fastpath.store import format as fmt
+from fastpath.store import place
+from fastpath.store.reader import Store, open_store
+from fastpath.store.staging import Finished, Staging, settle, stage
+from fastpath.system.process_pool import default_workers, run_jobs, warm_up
 from fastpath.urls import located
-from fastpath.workflows import output_place
-from fastpath.workflows.pool import default_workers, run_jobs, warm_up
 
 Advance = Callable[[int, int], None]
 

@@ -11,13 +11,13 @@ import numpy as np
 import xxhash
 
 from fastpath.errors import DataError, FastpathError, StoreError
-from fastpath.files import durably
 from fastpath.ingest.readers import Read
 from fastpath.ingest.sources import list_source
-from fastpath.shards import format as fmt
-from fastpath.shards.reader import Store, open_store
-from fastpath.shards.verify import Damage, clear_leftovers
-from fastpath.workflows import verify
+from fastpath.store import format as fmt
+from fastpath.store.check import Damage, clear_leftovers
+from fastpath.store.reader import Store, open_store
+from fastpath.system.files import durably
+from fastpath.workflows.verify import verify
 
 Advance = Callable[[int, int], None]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastpath.ingest.split import SplitTable, leak_notice, write_split, write_split_from_csv
 from fastpath.ingest.split_document import Kind
-from fastpath.shards.reader import Store, open_store
+from fastpath.store.reader import Store, open_store
 from fastpath.types import Split
 
 SHARE_TOLERANCE = 0.02  # a division may hold so much more or less validation than was asked for, unremarked

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fastpath.analysis import attribution
-from fastpath.analysis.feature_maps import feature_layer
 from fastpath.errors import UsageError
+from fastpath.model import attribution
+from fastpath.model.feature_maps import feature_layer
 
 
 class Pooled(nn.Module):

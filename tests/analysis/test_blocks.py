@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fastpath.analysis import blocks
+from fastpath.analysis import seed_comparison
 
 
 def test_two_settings_are_the_paired_t_test() -> None:
     values_SR = np.random.default_rng(0).normal(size=(2, 6))
-    (found,) = blocks.contrasts(values_SR)
+    (found,) = seed_comparison.contrasts(values_SR)
     assert found.p_value == pytest.approx(stats.ttest_rel(values_SR[0], values_SR[1]).pvalue)
     assert found.p_corrected == found.p_value
     assert found.difference == pytest.approx(abs(values_SR[0].mean() - values_SR[1].mean()))
@@ -24,7 +24,7 @@ def test_the_noise_is_that_of_an_analysis_of_variance() -> None:
     total = ((values_SR - grand) ** 2).sum()
     between = 3 * ((values_SR.mean(1) - grand) ** 2).sum() + 3 * ((values_SR.mean(0) - grand) ** 2).sum()
     error = math.sqrt(2 * (total - between) / 4 / 3)
-    found = blocks.contrasts(values_SR)
+    found = seed_comparison.contrasts(values_SR)
     assert [(one.first, one.second) for one in found] == [(0, 2), (1, 2), (0, 1)]
     assert all(one.standard_error == pytest.approx(error) for one in found)
     assert [one.better for one in found] == [True, True, False]
@@ -33,16 +33,16 @@ def test_the_noise_is_that_of_an_analysis_of_variance() -> None:
 def test_what_all_settings_share_is_no_noise() -> None:
     values_SR = np.random.default_rng(1).normal(size=(4, 5))
     shifted_SR = values_SR + np.random.default_rng(2).normal(size=5) * 100
-    for before, after in zip(blocks.contrasts(values_SR), blocks.contrasts(shifted_SR), strict=True):
+    for before, after in zip(seed_comparison.contrasts(values_SR), seed_comparison.contrasts(shifted_SR), strict=True):
         assert before.p_value == pytest.approx(after.p_value)
 
 
 def test_one_seed_or_one_setting_says_nothing() -> None:
-    (found,) = blocks.contrasts(np.array([[0.9], [0.8]]))
+    (found,) = seed_comparison.contrasts(np.array([[0.9], [0.8]]))
     assert math.isnan(found.p_value)
     assert not found.better
-    assert blocks.contrasts(np.array([[0.9, 0.8]])) == []
-    (equal,) = blocks.contrasts(np.array([[0.9, 0.8], [0.9, 0.8]]))
+    assert seed_comparison.contrasts(np.array([[0.9, 0.8]])) == []
+    (equal,) = seed_comparison.contrasts(np.array([[0.9, 0.8], [0.9, 0.8]]))
     assert (equal.difference, equal.p_value, equal.better) == (0.0, 1.0, False)
 
 
@@ -50,13 +50,14 @@ def test_any_false_verdict_is_one_sweep_in_twenty_at_most() -> None:
     rng = np.random.default_rng(3)
     trials = 1000
     false = sum(
-        any(one.better for one in blocks.contrasts(rng.normal(size=(4, 3)) + rng.normal(size=3))) for _ in range(trials)
+        any(one.better for one in seed_comparison.contrasts(rng.normal(size=(4, 3)) + rng.normal(size=3)))
+        for _ in range(trials)
     )
     assert false / trials < 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
 
 
 def test_hanley_and_mcneils_error() -> None:
     # Their formula at area 0.5 is that of the Wilcoxon statistic under the null: sqrt((m + n + 1) / (12 m n)).
-    assert blocks.auc_error(0.5, 40, 60) == pytest.approx(math.sqrt(101 / (12 * 40 * 60)))
-    assert blocks.auc_error(1.0, 40, 60) == 0.0
-    assert blocks.auc_error(0.8907, 80, 120) == pytest.approx(0.025, abs=0.001)  # of 200 patches
+    assert seed_comparison.auc_error(0.5, 40, 60) == pytest.approx(math.sqrt(101 / (12 * 40 * 60)))
+    assert seed_comparison.auc_error(1.0, 40, 60) == 0.0
+    assert seed_comparison.auc_error(0.8907, 80, 120) == pytest.approx(0.025, abs=0.001)  # of 200 patches

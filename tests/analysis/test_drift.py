@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastpath.analysis import appearance, drift, eda, intervals
-from fastpath.analysis.appearance import MEASURES
+from fastpath.analysis import intervals
+from fastpath.analysis.pixels import appearance, drift, eda
+from fastpath.analysis.pixels.appearance import MEASURES
 
 
 def _stained(haematoxylin: float, eosin: float, tissue: float = 1.0) -> np.ndarray:

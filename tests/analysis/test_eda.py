@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fastpath.analysis import eda, eda_figures
-from fastpath.analysis.eda_figures import Row
+from fastpath.analysis.pixels import eda
+from fastpath.figures import patch_figures
+from fastpath.figures.patch_figures import Row
 
 
 def _patches(num: int, seed: int = 0, size: int = 32) -> np.ndarray:
@@ -106,7 +107,7 @@ def test_groups_are_counted_and_unknown_ones_left_out() -> None:
 
 def test_a_contact_sheet_shows_every_pixel() -> None:
     images = _patches(3, size=8)
-    sheet = eda_figures.contact_sheet([Row("", images)], 2)
+    sheet = patch_figures.contact_sheet([Row("", images)], 2)
     picture = np.asarray(Image.open(io.BytesIO(sheet)).convert("RGB"))
     assert picture.shape == (2 * (8 + 6) + 6, 2 * (8 + 6) + 6, 3)
     for place, image in enumerate(images):
@@ -116,7 +117,7 @@ def test_a_contact_sheet_shows_every_pixel() -> None:
 
 def test_the_centre_is_framed_from_outside() -> None:
     image = np.full((96, 96, 3), 200, np.uint8)
-    framed = eda_figures.enlarge(image, 4, centre=True)
+    framed = patch_figures.enlarge(image, 4, centre=True)
     assert framed.shape == (384, 384, 3)
     assert (framed[128:256, 128:256] == 200).all()
     assert (framed[126:128, 128:256] == 255).all()
@@ -126,8 +127,8 @@ def test_the_centre_is_framed_from_outside() -> None:
 
 def test_thumbnails_average_whole_blocks() -> None:
     small, large = _patches(2, size=96), _patches(2, size=259)
-    assert eda_figures.thumbnails(small) is small
-    shrunk = eda_figures.thumbnails(large)
+    assert patch_figures.thumbnails(small) is small
+    shrunk = patch_figures.thumbnails(large)
     assert shrunk.shape == (2, 86, 86, 3)
     np.testing.assert_allclose(shrunk[1, 85, 85], large[1, 255:258, 255:258].mean(axis=(0, 1)), atol=0.51)
 
@@ -141,13 +142,13 @@ def test_figures_are_the_same_png_each_time() -> None:
         groups = [eda.Group("a", 12, 4, 12), eda.Group("b", 8, 0, 8)]
         stains_N23 = eda.stain_vectors(images)
         return [
-            eda_figures.balance({"all": {0: 10, 1: 10}, "train": {0: 1}, "val": {-1: 3}}),
-            eda_figures.histogram(1, found.histograms),
-            eda_figures.brightness_saturation(found.brightness_N, found.saturation_N, labels),
-            eda_figures.mean_difference(found.mean_patches[1], found.mean_patches[0]),
-            eda_figures.stains(stains_N23[~np.isnan(stains_N23).any(axis=(1, 2))]),
-            eda_figures.slides(groups),
-            eda_figures.slide_shares(groups),
+            patch_figures.balance({"all": {0: 10, 1: 10}, "train": {0: 1}, "val": {-1: 3}}),
+            patch_figures.histogram(1, found.histograms),
+            patch_figures.brightness_saturation(found.brightness_N, found.saturation_N, labels),
+            patch_figures.mean_difference(found.mean_patches[1], found.mean_patches[0]),
+            patch_figures.stains(stains_N23[~np.isnan(stains_N23).any(axis=(1, 2))]),
+            patch_figures.slides(groups),
+            patch_figures.slide_shares(groups),
         ]
 
     first, again = draw(), draw()

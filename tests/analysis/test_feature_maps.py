@@ -9,8 +9,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from fastpath.analysis.feature_maps import feature_layer
 from fastpath.errors import UsageError
+from fastpath.model.feature_maps import feature_layer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastpath.analysis import neighbours
+from fastpath.analysis.pixels import neighbours
 
 
 @settings(max_examples=30, deadline=None)

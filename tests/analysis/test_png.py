@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fastpath.analysis import eda_figures, png
-from fastpath.analysis.eda_figures import Row
-from fastpath.workflows import bench, compare_figure, curves, explain_sheet, slide_map, sweep_report
+from fastpath.figures import explain_sheet, patch_figures, png, run_comparison, slide_map, training_curves
+from fastpath.figures.patch_figures import Row
+from fastpath.workflows.bench import bench
+from fastpath.workflows.sweep import sweep_report
 
 NAMES = (
     "$x_$",
@@ -34,11 +35,11 @@ PATCHES = np.zeros((2, 8, 8, 3), np.uint8)
 def _compared(name: str, _path: Path) -> bytes:
     labels_N, logits_N = np.array([0, 1, 0, 1]), np.array([0.1, 0.9, 0.4, 0.3])
     epochs = [{"epoch": 1, "val_auc": 0.7}, {"epoch": 2, "val_auc": 0.8}]
-    return compare_figure.draw([name, "other"], labels_N, np.stack([logits_N, logits_N]), [epochs, []], name)
+    return run_comparison.draw([name, "other"], labels_N, np.stack([logits_N, logits_N]), [epochs, []], name)
 
 
 def _swept(name: str, _path: Path) -> bytes:
-    from fastpath.workflows.sweep import Row as Setting
+    from fastpath.workflows.sweep.sweep import Row as Setting
 
     return sweep_report.draw([Setting(name, (0.8, 0.9), 0.85, 0.05, "best")], name)
 
@@ -50,7 +51,7 @@ def _benched(name: str, path: Path) -> bytes:
 
 
 def _curves(name: str, path: Path) -> bytes:
-    curves.draw_curves(path, [], name)
+    training_curves.draw_curves(path, [], name)
     return path.read_bytes()
 
 
@@ -60,8 +61,8 @@ DRAWN: dict[str, Callable[[str, Path], bytes]] = {
     "bench": _benched,
     "train": _curves,
     "slide": lambda name, _: slide_map.heatmap(np.zeros((8, 8, 3), np.uint8), np.eye(2), 100.0, name),
-    "contact sheet": lambda name, _: eda_figures.contact_sheet([Row(name, PATCHES, [name, name])], 2),
-    "balance": lambda name, _: eda_figures.balance({name: {0: 3, 1: 4}}),
+    "contact sheet": lambda name, _: patch_figures.contact_sheet([Row(name, PATCHES, [name, name])], 2),
+    "balance": lambda name, _: patch_figures.balance({name: {0: 3, 1: 4}}),
     "explain": lambda name, _: explain_sheet.sheet(PATCHES, [png.literal(name)] * 2, ["patch"], {}),
 }
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fastpath.analysis import verdicts
-from fastpath.analysis.appearance import LOOKS
 from fastpath.analysis.intervals import Interval
+from fastpath.analysis.pixels.appearance import LOOKS
 from fastpath.analysis.verdicts import Aim, Outside, Sampled
 
 CHANCE = (0.44, 0.56)

@@ -13,7 +13,7 @@ from benchmarks import harness
 from benchmarks.suites import host
 from fastpath.data import ahead
 from fastpath.runtime import Runtime
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.workflows import pack
 
 

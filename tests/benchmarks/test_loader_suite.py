@@ -16,7 +16,7 @@ from benchmarks.peers import environments
 from benchmarks.peers.packed import Packed
 from benchmarks.suites import loader
 from fastpath.ingest.synth import write_kaggle_folder
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.workflows import pack
 
 PEERS = Path(loader.__file__).parents[1] / "peers"

@@ -18,7 +18,7 @@ def test_the_suite_runs_and_tells_what_amp_chose(
 ) -> None:
     monkeypatch.setenv("FASTPATH_CACHE_DIR", str(tmp_path))  # what the suite sets is undone with it
     monkeypatch.setattr("fastpath.runtime.cpu_has_bfloat16", lambda: has_bfloat16)
-    monkeypatch.setattr("fastpath.workflows.precision.gain", lambda _plain, _mixed: gain)
+    monkeypatch.setattr("fastpath.runs.precision.gain", lambda _plain, _mixed: gain)
     monkeypatch.setattr(harness, "RECORDS", tmp_path / "records")
     arguments = ["--rounds", "1", "--batch-size", "4", "--sizes", "16", "--names", "baseline_cnn"]
     done = CliRunner().invoke(precision.main, arguments, catch_exceptions=False)

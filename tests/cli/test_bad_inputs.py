@@ -274,7 +274,8 @@ def things(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
         from fastpath.config import parse
         from fastpath.ingest.synth import write_kaggle_folder
         from fastpath.runtime import resolve
-        from fastpath.workflows import pack, train
+        from fastpath.workflows import pack
+        from fastpath.workflows.train import train
 
         for number in ("", "2"):
             patches = folder / f"patches{number}"
@@ -323,10 +324,10 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for target in (
         "fastpath.data.loader._stream",
         "fastpath.workflows.demo.write_kaggle_folder",
-        "fastpath.workflows.export.deployed",
-        "fastpath.workflows.inspect.eda.survey",
-        "fastpath.workflows.sweep._train_all",
-        "fastpath.workflows.pool.local_engine",
+        "fastpath.workflows.export.export.deployed",
+        "fastpath.workflows.inspect.inspect.eda.survey",
+        "fastpath.workflows.sweep.sweep._train_all",
+        "fastpath.system.process_pool.local_engine",
         "fastpath.workflows.doctor.run",
     ):
         monkeypatch.setattr(target, _legal)
@@ -383,7 +384,7 @@ def test_bad_input_is_one_line(
 
 def _filled(word: str, things: Path, tmp_path: Path, command: str) -> str:
     """Return a word with the paths that it stands for."""
-    from fastpath.shards.reader import open_store
+    from fastpath.store.reader import open_store
 
     def place(found: re.Match[str]) -> str:
         name = found[1]

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from fastpath.cli import render
 from fastpath.cli.train_view import TrainView
-from fastpath.engine.lint import EpochRates
 from fastpath.engine.loop import EpochEvent, StepEvent, Timing, ValidationEvent
+from fastpath.engine.schedule_lint import EpochRates
 from fastpath.runtime import Runtime
-from fastpath.workflows.train import StartEvent
+from fastpath.workflows.train.train import StartEvent
 
 CPU = Runtime(torch.device("cpu"))
 

@@ -18,7 +18,7 @@ import numpy as np
 from fastpath import runtime
 from fastpath.config import Config, DataConfig
 from fastpath.data import loader, residency
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import ChannelStats
 
 STATS = ChannelStats((0.70, 0.54, 0.69), (0.22, 0.27, 0.20))

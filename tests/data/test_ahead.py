@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 
 from benchmarks import former
 from fastpath.config import AugmentConfig, Config, DataConfig
-from fastpath.data import ahead, ahead_process, artefacts, source
+from fastpath.data import ahead, ahead_process, step_inputs
 from fastpath.data.ahead import Ahead, Job, Ring
-from fastpath.data.recipe import Columns, Recipe, not_empty
+from fastpath.data.augment import artefacts
 from fastpath.data.residency import Patches, StorePixels
-from fastpath.data.source import Feed, TrainingFeed
+from fastpath.data.step_inputs import Feed, TrainingFeed
+from fastpath.data.step_parameters import Columns, Recipe, not_empty
 from fastpath.runtime import Runtime
-from fastpath.shards.joined import JoinedStore
-from fastpath.shards.reader import Store, open_store
+from fastpath.store.joined import JoinedStore
+from fastpath.store.reader import Store, open_store
 from fastpath.types import ChannelStats
 from fastpath.workflows import pack
 
@@ -93,7 +94,7 @@ def test_a_step_alone_and_many_at_once_are_what_a_step_was_fed_before(
     for rank in {0, world_size // 2, world_size - 1}:
         where = dataclasses.replace(runtime, rank=rank, world_size=world_size)
         wanted = formerly(patches, config, where, weights)
-        feed = source.training_feed(patches, ROWS, STATS, config, where, weights_M=weights)
+        feed = step_inputs.training_feed(patches, ROWS, STATS, config, where, weights_M=weights)
         recipe = Recipe(ROWS, patches.labels_N[ROWS], weights, config, STATS, 96, rank, world_size)
         num_steps = recipe.num_steps
         epoch = num_steps - 1  # any
@@ -136,7 +137,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def helped(store: Patches, config: Config, runtime: Runtime, **others: Any) -> TrainingFeed:
-    return source.training_feed(store, ROWS, STATS, config, runtime, ahead_of_time=True, **others)
+    return step_inputs.training_feed(store, ROWS, STATS, config, runtime, ahead_of_time=True, **others)
 
 
 def process_of(feed: TrainingFeed) -> subprocess.Popen[bytes]:
@@ -260,7 +261,7 @@ def test_a_process_is_started_only_where_it_is_worth_one(
     others = {
         "in memory": helped(patches, settings(), runtime),  # cannot be reopened
         "elsewhere": helped(Elsewhere(store.path, store.manifest), settings(), runtime),
-        "not asked for": source.training_feed(store, ROWS, STATS, settings(), runtime),
+        "not asked for": step_inputs.training_feed(store, ROWS, STATS, settings(), runtime),
     }
     monkeypatch.setattr(ahead, "CHUNK", 100)
     others["small"] = helped(store, settings(), runtime)
@@ -340,7 +341,7 @@ from fastpath import runtime
 from fastpath.config import Config, DataConfig
 from fastpath.data import ahead
 from fastpath.data.loader import train_loader
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import ChannelStats
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started with it ignored
 ahead.CHUNK, ahead.PATIENCE_STEPS, ahead.WINDOW = 24, 1, 4

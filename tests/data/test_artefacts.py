@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fastpath.config import AugmentConfig, Config, DataConfig
-from fastpath.data import artefacts, augment, colour, loader
-from fastpath.data.source import Patches
+from fastpath.data import loader
+from fastpath.data.augment import artefacts, colour, draw
+from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
@@ -76,13 +77,13 @@ def test_a_probability_is_the_share_of_samples_that_change(
 ) -> None:
     plain, found = images(patches, stats, runtime), images(patches, stats, runtime, **SEEN, **{key: 0.5})
     policy = AugmentConfig.model_validate({"policy": "none", key: 0.5})
-    drawn = augment.draw(policy, 96, 42, 1, range(60))
+    drawn = draw.draw(policy, 96, 42, 1, range(60))
     asked = {
         "blur_p": drawn.blur_px_N > 0,
         "noise_p": drawn.noise_sd_N > 0,
         "jpeg_p": drawn.jpeg_quality_N > 0,
         "ring_blur_p": drawn.ring_blur_px_N > 0,
-        "ring_stain_p": (drawn.ring_stain_N23 != augment.SAME_STAIN).any(axis=(1, 2)),
+        "ring_stain_p": (drawn.ring_stain_N23 != draw.SAME_STAIN).any(axis=(1, 2)),
         "ring_swap_p": drawn.ring_partner_N >= 0,
     }[key]
     changed = (found != plain).any(axis=(1, 2, 3))
@@ -104,7 +105,7 @@ def test_the_matrix_of_a_stain_does_to_its_pixels_what_the_stain_does() -> None:
     # Two stains of varying strength: what tissue is made of.
     density = rng.uniform(0.05, 0.6, (8, 64, 2)) @ colour.STAINS_33[:2]
     pixels = np.exp(-density).astype(np.float32)
-    stain = augment.SAME_STAIN + rng.uniform(-0.1, 0.1, (8, 2, 3))
+    stain = draw.SAME_STAIN + rng.uniform(-0.1, 0.1, (8, 2, 3))
     matrices = colour.stain_matrices(pixels, stain)
     mapped = np.einsum("nij,nkj->nki", matrices[:, :, :3], 255 * pixels) + matrices[:, None, :, 3]
     assert np.abs(mapped - 255 * colour.shift_stains(pixels, stain)).mean() < 2

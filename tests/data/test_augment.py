@@ -13,7 +13,7 @@ from scipy.stats import ks_2samp
 from torchvision.transforms import v2
 
 from fastpath.config import AugmentConfig
-from fastpath.data import augment
+from fastpath.data.augment import draw
 
 NOTEBOOK = AugmentConfig()
 DRAWS = 100_000
@@ -34,19 +34,19 @@ EVERYTHING = AugmentConfig.model_validate(
 def test_a_draw_depends_on_its_position_only(
     policy: AugmentConfig, seed: int, epoch: int, start: int, count: int
 ) -> None:
-    whole = augment.draw(policy, 224, seed, epoch, range(start, start + count))
+    whole = draw.draw(policy, 224, seed, epoch, range(start, start + count))
     for offset in {0, count // 2, count - 1}:
-        alone = augment.draw(policy, 224, seed, epoch, range(start + offset, start + offset + 1))
+        alone = draw.draw(policy, 224, seed, epoch, range(start + offset, start + offset + 1))
         for field in dataclasses.fields(alone):
             np.testing.assert_array_equal(getattr(alone, field.name)[0], getattr(whole, field.name)[offset])
 
 
 @pytest.fixture(scope="module")
-def drawn() -> augment.Augmentation:
-    return augment.draw(NOTEBOOK, 224, 11, 0, range(DRAWS))
+def drawn() -> draw.Augmentation:
+    return draw.draw(NOTEBOOK, 224, 11, 0, range(DRAWS))
 
 
-def test_crops_follow_torchvision(drawn: augment.Augmentation) -> None:
+def test_crops_follow_torchvision(drawn: draw.Augmentation) -> None:
     torch.manual_seed(5)
     transform = v2.RandomResizedCrop(224, scale=(0.8, 1.0))
     image = torch.empty(3, 224, 224)
@@ -55,7 +55,7 @@ def test_crops_follow_torchvision(drawn: augment.Augmentation) -> None:
         assert ks_2samp(drawn.crop_N4[:, column], theirs[:, column]).pvalue > 1e-3, name
 
 
-def test_jitter_follows_torchvision(drawn: augment.Augmentation) -> None:
+def test_jitter_follows_torchvision(drawn: draw.Augmentation) -> None:
     torch.manual_seed(6)
     transform = v2.ColorJitter(0.2, 0.2, 0.2, 0.1)
     theirs = [transform.make_params([]) for _ in range(20_000)]
@@ -65,13 +65,13 @@ def test_jitter_follows_torchvision(drawn: augment.Augmentation) -> None:
         assert ks_2samp(drawn.factors_N4[:, column], values).pvalue > 1e-3, name
 
 
-def test_all_24_orders_of_jitter_are_equally_likely(drawn: augment.Augmentation) -> None:
+def test_all_24_orders_of_jitter_are_equally_likely(drawn: draw.Augmentation) -> None:
     _, counts = np.unique(drawn.order_N4, axis=0, return_counts=True)
     assert len(counts) == 24
     assert counts.max() / counts.min() < 1.15
 
 
-def test_rotation_and_flips_follow_torchvision(drawn: augment.Augmentation) -> None:
+def test_rotation_and_flips_follow_torchvision(drawn: draw.Augmentation) -> None:
     torch.manual_seed(7)
     transform = v2.RandomRotation(15)
     theirs = [transform.make_params([])["angle"] for _ in range(20_000)]
@@ -83,7 +83,7 @@ def test_rotation_and_flips_follow_torchvision(drawn: augment.Augmentation) -> N
 
 def test_d4_draws_each_of_the_eight_symmetries_equally_often() -> None:
     config = AugmentConfig(hflip=0.5, quarter_turns=True, rotation_deg=0)
-    drawn = augment.draw(config, 96, 0, 0, range(40_000))
+    drawn = draw.draw(config, 96, 0, 0, range(40_000))
     _, counts = np.unique(np.stack([drawn.hflip_N, drawn.turns_N]), axis=1, return_counts=True)
     assert len(counts) == 8
     assert counts.min() > 4_500
@@ -93,7 +93,7 @@ def test_a_crop_that_never_fits_falls_back_as_torchvision_does() -> None:
     wide = AugmentConfig(crop_scale=(1.0, 1.0), crop_ratio=(2.0, 2.0))
     transform = v2.RandomResizedCrop(224, scale=(1.0, 1.0), ratio=(2.0, 2.0))
     theirs = list(transform.make_params([torch.empty(3, 224, 224)]).values())
-    assert augment.draw(wide, 224, 0, 0, range(1)).crop_N4[0].tolist() == theirs
+    assert draw.draw(wide, 224, 0, 0, range(1)).crop_N4[0].tolist() == theirs
 
 
 def test_a_policy_is_where_its_keys_start_from_and_a_given_key_wins() -> None:
@@ -106,7 +106,7 @@ def test_a_policy_is_where_its_keys_start_from_and_a_given_key_wins() -> None:
 
 
 def test_without_augmentation_every_sample_is_left_as_it_is() -> None:
-    drawn = augment.draw(AugmentConfig.model_validate({"policy": "none"}), 96, 0, 0, range(100))
+    drawn = draw.draw(AugmentConfig.model_validate({"policy": "none"}), 96, 0, 0, range(100))
     assert not drawn.hflip_N.any()
     assert not drawn.vflip_N.any()
     assert not drawn.turns_N.any()
@@ -117,8 +117,8 @@ def test_without_augmentation_every_sample_is_left_as_it_is() -> None:
 
 
 def test_what_is_asked_for_more_leaves_the_notebooks_draws_as_they_are() -> None:
-    plain = augment.draw(NOTEBOOK, 224, 5, 2, range(100))
-    more = augment.draw(NOTEBOOK.model_copy(update={"blur_p": 0.5, "shift_px": 3.0}), 224, 5, 2, range(100))
+    plain = draw.draw(NOTEBOOK, 224, 5, 2, range(100))
+    more = draw.draw(NOTEBOOK.model_copy(update={"blur_p": 0.5, "shift_px": 3.0}), 224, 5, 2, range(100))
     for name in ("hflip_N", "angle_deg_N", "crop_N4", "factors_N4", "order_N4"):
         np.testing.assert_array_equal(getattr(more, name), getattr(plain, name))
 
@@ -127,19 +127,19 @@ def test_what_is_asked_for_more_leaves_the_notebooks_draws_as_they_are() -> None
 def test_each_probability_is_the_share_of_samples_that_are_changed(share: float) -> None:
     asked = {key: share for key in AugmentConfig.model_fields if key.endswith("_p")}
     settings = {"stain": 0.1, "shift_px": 3.0, "zoom": (1.1, 1.2), "crop_scale": (0.5, 0.9)} | asked
-    drawn = augment.draw(AugmentConfig.model_validate(settings), 224, 0, 0, range(20_000))
+    drawn = draw.draw(AugmentConfig.model_validate(settings), 224, 0, 0, range(20_000))
     changed = {
         "rotation_p": drawn.angle_deg_N != 0,
         "crop_p": (drawn.crop_N4 != [0, 0, 224, 224]).any(axis=1),
-        "colour_p": (drawn.factors_N4 != augment.SAME_COLOUR).any(axis=1),
-        "stain_p": (drawn.stain_N23 != augment.SAME_STAIN).any(axis=(1, 2)),
+        "colour_p": (drawn.factors_N4 != draw.SAME_COLOUR).any(axis=1),
+        "stain_p": (drawn.stain_N23 != draw.SAME_STAIN).any(axis=(1, 2)),
         "shift_p": drawn.shift_px_N2.any(axis=1),
         "zoom_p": drawn.zoom_N != 1,
         "blur_p": drawn.blur_px_N > 0,
         "noise_p": drawn.noise_sd_N > 0,
         "jpeg_p": drawn.jpeg_quality_N > 0,
         "ring_blur_p": drawn.ring_blur_px_N > 0,
-        "ring_stain_p": (drawn.ring_stain_N23 != augment.SAME_STAIN).any(axis=(1, 2)),
+        "ring_stain_p": (drawn.ring_stain_N23 != draw.SAME_STAIN).any(axis=(1, 2)),
         "ring_swap_p": drawn.ring_partner_N >= 0,
     }
     assert set(changed) == set(asked)
@@ -148,7 +148,7 @@ def test_each_probability_is_the_share_of_samples_that_are_changed(share: float)
 
 
 def test_artefacts_are_drawn_within_their_ends() -> None:
-    drawn = augment.draw(EVERYTHING, 224, 0, 0, range(20_000))
+    drawn = draw.draw(EVERYTHING, 224, 0, 0, range(20_000))
     for values, (low, high) in (
         (drawn.blur_px_N, EVERYTHING.blur_sigma_px),
         (drawn.noise_sd_N, EVERYTHING.noise_sd),

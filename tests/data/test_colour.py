@@ -13,15 +13,16 @@ from torchvision.transforms.v2 import functional as F
 
 from benchmarks import former
 from fastpath.config import AugmentConfig
-from fastpath.data import augment, colour, reference
+from fastpath.data import reference
+from fastpath.data.augment import colour, draw
 from fastpath.types import ChannelStats
 
 UNIT = ChannelStats((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
-def drawn(count: int, seed: int = 0, **factors: float) -> augment.Augmentation:
+def drawn(count: int, seed: int = 0, **factors: float) -> draw.Augmentation:
     settings = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0} | factors
-    return augment.draw(AugmentConfig(**settings), 96, seed, 0, range(count))
+    return draw.draw(AugmentConfig(**settings), 96, seed, 0, range(count))
 
 
 def random_pixels(count: int, probes: int = 50) -> np.ndarray:

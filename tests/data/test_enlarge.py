@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from fastpath.config import Config, DataConfig
-from fastpath.data import enlarge, geometry, graph, loader, source
-from fastpath.data.source import Patches
+from fastpath.data import enlarge, loader, step_inputs
+from fastpath.data.augment import geometry
+from fastpath.data.dali import graph
+from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
@@ -74,7 +76,7 @@ def test_passes_repeat_and_batches_stay_valid_while_later_ones_are_made(
 
 @pytest.mark.usefixtures("without_opencv")
 def test_what_the_feed_raises_is_raised_where_the_batch_is_asked_for(stats: ChannelStats, runtime: Runtime) -> None:
-    def feed(step: int) -> source.Feed:
+    def feed(step: int) -> step_inputs.Feed:
         if step == 5:
             raise OSError("gone")
         return np.full((2, 96, 96, 3), step, np.uint8), np.arange(2)
@@ -106,7 +108,7 @@ def test_images_are_the_evaluation_graphs_to_a_hundredth_of_a_grey_level(
 ) -> None:
     pytest.importorskip("cv2")
     layout, alone = geometry.canvas(96, size, framed=False), dataclasses.replace(runtime, num_threads=1)
-    feed = source.evaluation_feed(patches, ROWS, 16, runtime)
+    feed = step_inputs.evaluation_feed(patches, ROWS, 16, runtime)
     here = enlarge.Enlargement(feed, 1, layout, stats, 16, runtime).run()
     there = graph.evaluation_graph(feed, 1, layout, stats, 16, alone).run()
     (images, rows), (wanted, wanted_rows) = (

@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpath.config import AugmentConfig
-from fastpath.config_data import POLICIES
-from fastpath.data import augment, geometry
+from fastpath.config.augment import POLICIES
+from fastpath.data.augment import draw, geometry
 
 STILL = AugmentConfig(
     hflip=0, rotation_deg=0, crop_scale=(1, 1), crop_ratio=(1, 1), brightness=0, contrast=0, saturation=0, hue=0
 )
 
 
-def one(output_px: int = 96, **values: object) -> augment.Augmentation:
-    drawn = augment.draw(STILL, output_px, 0, 0, range(1))
+def one(output_px: int = 96, **values: object) -> draw.Augmentation:
+    drawn = draw.draw(STILL, output_px, 0, 0, range(1))
     return dataclasses.replace(drawn, **{name: np.array([value]) for name, value in values.items()})
 
 
-def shows(drawn: augment.Augmentation, layout: geometry.Canvas, x: float, y: float) -> tuple[float, float]:
+def shows(drawn: draw.Augmentation, layout: geometry.Canvas, x: float, y: float) -> tuple[float, float]:
     """The point of the warped array that output point (x, y) shows."""
     point = geometry.warp_matrices(drawn, layout)[0].astype(float) @ [x, y, 1.0]
     return float(point[0]), float(point[1])
@@ -94,7 +94,7 @@ def test_the_patch_fills_the_output_whatever_the_frame_and_the_shrinking(patch: 
 
 def test_coverage_is_the_share_that_is_not_black() -> None:
     layout = geometry.canvas(96, 224, framed=True)
-    drawn = augment.draw(AugmentConfig(crop_scale=(1, 1), crop_ratio=(1, 1)), 224, 0, 0, range(50))
+    drawn = draw.draw(AugmentConfig(crop_scale=(1, 1), crop_ratio=(1, 1)), 224, 0, 0, range(50))
     shown = geometry.coverage(geometry.warp_matrices(drawn, layout), layout)
     y, x = (np.mgrid[0:400, 0:400] + 0.5) / 400 - 0.5
     for angle, share in zip(np.deg2rad(drawn.angle_deg_N), shown, strict=True):
@@ -110,7 +110,7 @@ def test_no_policy_cuts_into_the_centre_that_decides_the_label(policy: str, outp
 
 def test_the_share_of_samples_that_lose_their_centre_is_that_of_brute_force() -> None:
     policy = STILL.model_copy(update={"crop_scale": (0.2, 0.4)})
-    drawn = augment.draw(policy, 96, 1, 0, range(20_000))
+    drawn = draw.draw(policy, 96, 1, 0, range(20_000))
     top, left, height, width = drawn.crop_N4.T
     lost = (top > 32) | (left > 32) | (top + height < 64) | (left + width < 64)
     assert 0.1 < lost.mean() < 0.9

@@ -10,8 +10,9 @@ import pytest
 import torch
 from nvidia.dali import fn
 
-from fastpath.config_data import POLICIES, AugmentConfig
-from fastpath.data import geometry, graph, graph_artefacts
+from fastpath.config.augment import POLICIES, AugmentConfig
+from fastpath.data.augment import geometry
+from fastpath.data.dali import artefact_nodes, graph
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
@@ -63,7 +64,7 @@ def record(
     """Return each operator with where its input and its output lie."""
     recorder = Recorder()
     monkeypatch.setattr(graph, "fn", recorder)
-    monkeypatch.setattr(graph_artefacts, "fn", recorder)
+    monkeypatch.setattr(artefact_nodes, "fn", recorder)
     runtime = Runtime(torch.device(device))
     if training:
         policy = AugmentConfig(**settings)

@@ -11,9 +11,12 @@ import pytest
 import xxhash
 
 from fastpath.config import AugmentConfig, Config, DataConfig
-from fastpath.config_data import Policy
-from fastpath.data import artefacts, graph, loader, plan, source
-from fastpath.data.source import Patches
+from fastpath.config.augment import Policy
+from fastpath.data import loader, step_inputs
+from fastpath.data import order as plan
+from fastpath.data.augment import artefacts
+from fastpath.data.dali import graph
+from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
 
@@ -105,14 +108,14 @@ def sampled(
 
     mine = [triple for triple in triples if place(triple[2]) >= 0]
 
-    def feed(number: int) -> source.Feed:
+    def feed(number: int) -> step_inputs.Feed:
         seed, epoch, position = mine[number % len(mine)]  # prefetched beyond the last
         config = Config(seed=seed, data=data)
-        return source.training_feed(patches, ROWS, stats, config, runtime)(epoch * steps + position // batch_size)
+        return step_inputs.training_feed(patches, ROWS, stats, config, runtime)(epoch * steps + position // batch_size)
 
     found: dict[Triple, Sample] = {}
     if mine:
-        layout, share = source.training_layout(96, Config(data=data)), -(-batch_size // runtime.world_size)
+        layout, share = step_inputs.training_layout(96, Config(data=data)), -(-batch_size // runtime.world_size)
         pipeline = graph.training_graph(feed, 0, layout, share, runtime, data.augment)
         for triple in mine:
             images, rows = (np.asarray(output.as_tensor()) for output in pipeline.run())

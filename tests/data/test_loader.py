@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from fastpath.config import AugmentConfig, Config, DataConfig
-from fastpath.data import loader, plan
-from fastpath.data.source import Patches
+from fastpath.data import loader, order
+from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
 
@@ -48,11 +48,11 @@ def test_a_batch_is_what_its_type_says(patches: Patches, stats: ChannelStats, ru
 
 @pytest.mark.parametrize("sampling", ["natural", "weighted", "systematic"])
 def test_the_order_is_the_plans(
-    patches: Patches, stats: ChannelStats, runtime: Runtime, sampling: plan.Sampling
+    patches: Patches, stats: ChannelStats, runtime: Runtime, sampling: order.Sampling
 ) -> None:
     settings = config(sampling=sampling)
     indices, _ = joined(epoch(patches, stats, settings, runtime, number=3))
-    wanted = ROWS[plan.epoch_order(patches.labels_N[ROWS], sampling, settings.seed, 3)]
+    wanted = ROWS[order.epoch_order(patches.labels_N[ROWS], sampling, settings.seed, 3)]
     np.testing.assert_array_equal(indices, wanted)
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from scipy.stats import beta, kstest
 
 from fastpath.config import Config, DataConfig, MixConfig
-from fastpath.config_data import AugmentConfig
-from fastpath.data import loader, mix
-from fastpath.data.source import Patches
+from fastpath.config.augment import AugmentConfig
+from fastpath.data import loader
+from fastpath.data.augment import mix
+from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
 

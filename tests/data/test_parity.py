@@ -16,9 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from fastpath.config import AugmentConfig, Config, DataConfig
-from fastpath.config_data import POLICIES
-from fastpath.data import artefacts, augment, loader, plan, reference
-from fastpath.data.source import Patches
+from fastpath.config.augment import POLICIES
+from fastpath.data import loader, reference
+from fastpath.data import order as plan
+from fastpath.data.augment import artefacts, draw
+from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
@@ -104,7 +106,7 @@ def distances(
     batch = next(loader.train_loader(patches, rows, stats, config, runtime).epoch(1))
     order = rows[plan.epoch_order(patches.labels_N, "natural", config.seed, 1)][:64]
     np.testing.assert_array_equal(batch.indices_N.numpy(), order)
-    drawn = augment.draw(policy, size, config.seed, 1, range(64))
+    drawn = draw.draw(policy, size, config.seed, 1, range(64))
     drawn = dataclasses.replace(drawn, **{name: getattr(drawn, name) * sign for name, sign in reverse.items()})
     partners = artefacts.partner_rows(drawn, order, rows)
     sources, lent = (torch.from_numpy(patches.gather(these)).permute(0, 3, 1, 2) for these in (order, partners))
@@ -192,7 +194,7 @@ def test_a_reversed_direction_would_be_seen(
 def test_a_crop_window_off_by_one_pixel_would_be_seen(patches: Patches, stats: ChannelStats, runtime: Runtime) -> None:
     right = np.abs(distances(patches, stats, runtime, 224, CROP)).mean()
     policy = AugmentConfig(**(STILL | CROP))
-    drawn = augment.draw(policy, 224, 42, 1, range(64))
+    drawn = draw.draw(policy, 224, 42, 1, range(64))
     sources = torch.from_numpy(patches.gather(plan.epoch_order(patches.labels_N, "natural", 42, 1)[:64]))
     shifted = dataclasses.replace(drawn, crop_N4=np.maximum(drawn.crop_N4 - [1, 0, 0, 0], 0))
     first, second = (

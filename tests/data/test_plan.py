@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpath.data import plan
+from fastpath.data import order as plan
 
 labels = st.lists(st.integers(0, 1), min_size=2, max_size=300).filter(lambda values: len(set(values)) == 2)
 seeds = st.integers(0, 2**32 - 1)

@@ -12,7 +12,8 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from fastpath.config import AugmentConfig
-from fastpath.data import augment, reference
+from fastpath.data import reference
+from fastpath.data.augment import draw as augment
 from fastpath.data.residency import Patches
 from fastpath.types import ChannelStats
 

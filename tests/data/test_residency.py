@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from fastpath.config import AugmentConfig, Config, DataConfig
-from fastpath.data import colour, loader, residency
+from fastpath.data import loader, residency
+from fastpath.data.augment import colour
 from fastpath.data.residency import Patches, Pixels, ResidentPixels, StagedPixels, StorePixels
 from fastpath.errors import UsageError
 from fastpath.runtime import Runtime

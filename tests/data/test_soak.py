@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastpath.shards.reader import Store, open_store
+from fastpath.store.reader import Store, open_store
 from fastpath.workflows import pack
 
 pytestmark = pytest.mark.dali
@@ -28,7 +28,7 @@ import numpy as np
 from fastpath import runtime
 from fastpath.config import Config, DataConfig
 from fastpath.data.loader import train_loader
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import ChannelStats
 store = open_store(Path(sys.argv[1]))
 stats = ChannelStats((0.7, 0.5, 0.7), (0.2, 0.3, 0.2))

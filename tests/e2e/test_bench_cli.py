@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fastpath.cli import main as entry
-from fastpath.workflows import bounds, pack
+from fastpath.workflows import pack
+from fastpath.workflows.bench import roofline
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 
@@ -30,7 +31,7 @@ def bench(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
 ) -> tuple[int, str, str]:
     monkeypatch.setattr(sys, "argv", ["fastpath", "bench", *map(str, arguments), *OPTIONS])
-    monkeypatch.setattr(bounds, "peak_flop_per_s", lambda _runtime: 1e12)
+    monkeypatch.setattr(roofline, "peak_flop_per_s", lambda _runtime: 1e12)
     with pytest.raises(SystemExit) as ended:
         entry.main()
     told = capsys.readouterr()

@@ -13,9 +13,10 @@ import pytest
 
 from fastpath.analysis.operating_points import predictive_values
 from fastpath.runtime import resolve
-from fastpath.shards.reader import open_store
-from fastpath.workflows import evaluate, pack
-from fastpath.workflows.report_facts import Choices
+from fastpath.store.reader import open_store
+from fastpath.workflows import pack
+from fastpath.workflows.evaluate import evaluate
+from fastpath.workflows.evaluate.report_facts import Choices
 
 pytestmark = pytest.mark.e2e
 

@@ -19,12 +19,16 @@ from fastpath.cli.main import app
 from fastpath.config import Config, parse
 from fastpath.errors import CheckpointError, DataError, FastpathError, UsageError
 from fastpath.ingest.split import read_split, write_split, write_split_from_csv
+from fastpath.runs import calibration_file
 from fastpath.runtime import resolve
-from fastpath.shards.format import hash_file
-from fastpath.shards.reader import open_store
+from fastpath.store.format import hash_file
+from fastpath.store.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import calibrated, evaluate, model_card, pack, train
-from fastpath.workflows.report_facts import Choices
+from fastpath.workflows import pack
+from fastpath.workflows.evaluate import evaluate
+from fastpath.workflows.evaluate.report_facts import Choices
+from fastpath.workflows.export import model_card
+from fastpath.workflows.train import train
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 
@@ -190,19 +194,19 @@ def test_a_table_that_cannot_be_judged_is_one_line(tmp_path: Path, change: Any, 
 def test_the_calibration_is_kept_for_these_weights_only(own: tuple[Path, Path]) -> None:
     run_dir = own[0]
     evaluate.run(run_dir, resolve("cpu"))
-    found = calibrated.load(run_dir / "best.pt", "none", "logits")
+    found = calibration_file.load(run_dir / "best.pt", "none", "logits")
     assert (found.calibrator.method, found.missing) == ("platt", "")
     assert found.predictions is not None
     assert hash_file(found.predictions) == found.predictions_hash
-    assert "with --tta none" in calibrated.load(run_dir / "best.pt", "d4", "logits").missing
+    assert "with --tta none" in calibration_file.load(run_dir / "best.pt", "d4", "logits").missing
     kept = (run_dir / "calibration.json").read_bytes()
     evaluate.run(run_dir, resolve("cpu"), split=Split.TRAIN)
     assert (run_dir / "calibration.json").read_bytes() == kept
     (run_dir / "best.pt").write_bytes((run_dir / "best.pt").read_bytes() + b" ")
-    assert "other weights" in calibrated.load(run_dir / "best.pt", "none", "logits").missing
+    assert "other weights" in calibration_file.load(run_dir / "best.pt", "none", "logits").missing
     (run_dir / "calibration.json").write_text("{}")
     with pytest.raises(DataError, match="is not a calibration"):
-        calibrated.load(run_dir / "best.pt", "none", "logits")
+        calibration_file.load(run_dir / "best.pt", "none", "logits")
 
 
 def _with_test_split(path: Path) -> np.ndarray:

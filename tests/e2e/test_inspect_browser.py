@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from fastpath.workflows import inspect, pack
+from fastpath.workflows import pack
+from fastpath.workflows.inspect import inspect
 
 pytestmark = pytest.mark.e2e
 

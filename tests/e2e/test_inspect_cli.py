@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from fastpath.cli.main import app
 from fastpath.errors import StoreError
 from fastpath.ingest.split import write_split
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.workflows import pack
 
 pytestmark = pytest.mark.e2e

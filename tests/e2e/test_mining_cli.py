@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from fastpath.cli.main import app
 from fastpath.errors import DataError, StoreError, UsageError
 from fastpath.ingest.split import write_split
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.workflows import pack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]

@@ -124,7 +124,7 @@ def test_unreadable_patches_can_be_left_out(kaggle_folder: Path, tmp_path: Path)
 
 
 def test_every_real_patch_reads_back_as_tifffile_and_pillow_read_it(sample_folder: Path, tmp_path: Path) -> None:
-    from fastpath.shards.reader import open_store
+    from fastpath.store.reader import open_store
 
     assert fastpath("pack", sample_folder, "-o", tmp_path / "store", "-q").returncode == 0
     store = open_store(tmp_path / "store")

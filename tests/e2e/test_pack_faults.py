@@ -22,10 +22,11 @@ import pytest
 from PIL import Image
 
 from fastpath.errors import DataError, FastpathError, IntegrityError, UsageError
-from fastpath.ingest import decode
-from fastpath.shards import place, staging
-from fastpath.shards.reader import open_store
-from fastpath.workflows import merge, pack, verify
+from fastpath.ingest.formats import decode
+from fastpath.store import place, staging
+from fastpath.store.reader import open_store
+from fastpath.workflows import merge, pack
+from fastpath.workflows.verify import verify
 
 pytestmark = pytest.mark.e2e
 SMALL = pack.PackOptions(shard_bytes=6 * 768)

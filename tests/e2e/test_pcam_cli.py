@@ -17,7 +17,7 @@ from fastpath.cli.main import app
 from fastpath.ingest import tissue
 from fastpath.ingest.sources.pcam import STEM
 from fastpath.ingest.split import read_split
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import Split
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]

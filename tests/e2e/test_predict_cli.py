@@ -18,9 +18,12 @@ from fastpath.config import parse
 from fastpath.errors import DataError, FastpathError, UsageError
 from fastpath.ingest.split import read_split
 from fastpath.runtime import resolve
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import evaluate, pack, predict, train
+from fastpath.workflows import pack
+from fastpath.workflows.evaluate import evaluate
+from fastpath.workflows.predict import predict
+from fastpath.workflows.train import train
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 

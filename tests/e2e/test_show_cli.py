@@ -15,14 +15,15 @@ from PIL import Image
 
 from fastpath.cli.main import app
 from fastpath.config import Config, parse
-from fastpath.data import augment
+from fastpath.data.augment import draw
 from fastpath.data.loader import train_loader
 from fastpath.errors import FastpathError, StoreError, UsageError
+from fastpath.runs.run_data import open_run_data
 from fastpath.runtime import resolve
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import ChannelStats
-from fastpath.workflows import pack, show_samples
-from fastpath.workflows.run_data import open_run_data
+from fastpath.workflows import pack
+from fastpath.workflows.show import show_samples
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 
@@ -85,12 +86,12 @@ def test_drawn_parameters_are_told(store: Path, tmp_path: Path) -> None:
     outcome = _invoke(store, "--epoch", 1, "--position", 4, *SETTINGS, "-o", tmp_path)
     assert outcome.exit_code == 0, outcome.output
     [sample] = json.loads((tmp_path / "show.json").read_text())["samples"]
-    drawn = augment.draw(CONFIG.data.augment, 64, 5, 1, range(4, 5))
+    drawn = draw.draw(CONFIG.data.augment, 64, 5, 1, range(4, 5))
     told = sample["augmentation"]
     assert told["hflip"] is bool(drawn.hflip_N[0])
     assert told["angle_deg"] == drawn.angle_deg_N[0]
     assert list(told["crop"].values()) == drawn.crop_N4[0].tolist()
-    assert told["factors"]["hue"] == drawn.factors_N4[0, augment.HUE]
+    assert told["factors"]["hue"] == drawn.factors_N4[0, draw.HUE]
     assert sorted(told["order"]) == ["brightness", "contrast", "hue", "saturation"]
     assert told["order"][0] == ["brightness", "contrast", "saturation", "hue"][drawn.order_N4[0, 0]]
     assert f"position 4: {sample['id']}, {sample['label']}, row {sample['row']}" in outcome.stdout
@@ -105,7 +106,7 @@ def _plain(**changes: object) -> Config:
     "config", [_plain(), _plain(hflip=1.0), _plain(vflip=1.0), _plain(hflip=1.0, quarter_turns=True)]
 )
 def test_the_centre_stays_where_nothing_moves_it(config: Config) -> None:
-    drawn = augment.draw(config.data.augment, 192, 0, 0, range(8))
+    drawn = draw.draw(config.data.augment, 192, 0, 0, range(8))
     corners_N42 = show_samples.centre_corners(drawn, config, 96)
     np.testing.assert_allclose(corners_N42.min(axis=1), 64, atol=1e-3)
     np.testing.assert_allclose(corners_N42.max(axis=1), 128, atol=1e-3)

@@ -22,7 +22,7 @@ from PIL import Image
 
 from fastpath.cli.main import app
 from fastpath.ingest.split import read_split, write_split
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import Split
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]

@@ -21,7 +21,7 @@ import numpy as np, xxhash
 from fastpath import runtime
 from fastpath.config import parse
 from fastpath.data.loader import eval_loader, train_loader
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import ChannelStats
 
 store_path, target, first, last = sys.argv[1:]

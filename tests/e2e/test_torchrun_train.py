@@ -24,9 +24,10 @@ from fastpath.engine.step import LogitTable, infer
 from fastpath.ingest.split import read_split
 from fastpath.model.registry import build
 from fastpath.runtime import Runtime
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import ChannelStats, Split
-from fastpath.workflows import pack, train
+from fastpath.workflows import pack
+from fastpath.workflows.train import train
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 

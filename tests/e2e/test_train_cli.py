@@ -77,7 +77,7 @@ def test_resuming_goes_on_in_the_precision_of_the_run(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("fastpath.runtime.cpu_has_bfloat16", lambda: True)  # emulated, which a tiny network bears
-    monkeypatch.setattr("fastpath.workflows.precision.gain", lambda _plain, _mixed: 2.0)
+    monkeypatch.setattr("fastpath.runs.precision.gain", lambda _plain, _mixed: 2.0)
     monkeypatch.setenv("FASTPATH_CACHE_DIR", str(tmp_path / "own"))  # another test may have measured this network
     run_dir = tmp_path / "run"
 
@@ -94,7 +94,7 @@ def test_resuming_goes_on_in_the_precision_of_the_run(
     assert told == "bfloat16"
     assert "goes on in" not in error
     monkeypatch.setenv("FASTPATH_CACHE_DIR", str(tmp_path / "empty"))  # nothing is remembered, and now it is slower
-    monkeypatch.setattr("fastpath.workflows.precision.gain", lambda _plain, _mixed: 0.5)
+    monkeypatch.setattr("fastpath.runs.precision.gain", lambda _plain, _mixed: 0.5)
     told, error = precision("--resume", "--amp", *ONE)
     assert told == "bfloat16"
     assert "goes on in" not in error

@@ -16,7 +16,8 @@ import torch
 from fastpath.config import load
 from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.runtime import Runtime
-from fastpath.workflows import pack, train
+from fastpath.workflows import pack
+from fastpath.workflows.train import train
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 
@@ -52,7 +53,7 @@ from fastpath.config import load
 from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.engine.loop import StepEvent
 from fastpath.runtime import Runtime
-from fastpath.files import write_durably
+from fastpath.system.files import write_durably
 from fastpath.workflows import run_directory, train
 
 run_directory.draw_curves = lambda path, *told: write_durably(path, repr(told).encode())
@@ -153,9 +154,9 @@ for number, place in enumerate(places):
 PLACES = (
     "fastpath.engine.archive _Sink.write 50",  # half of the first file is there
     "fastpath.engine.archive _Sink.write 500",  # and of a later one
-    "fastpath.workflows.run_directory save_checkpoint 1",  # the journal is ahead, with no checkpoint of an epoch at all
-    "fastpath.workflows.run_directory save_checkpoint 3",  # the journal is ahead of the checkpoint
-    "fastpath.workflows.run_directory share_file 1",  # best.pt is ahead of last.pt
+    "fastpath.runs.run_directory save_checkpoint 1",  # the journal is ahead, with no checkpoint of an epoch at all
+    "fastpath.runs.run_directory save_checkpoint 3",  # the journal is ahead of the checkpoint
+    "fastpath.runs.run_directory share_file 1",  # best.pt is ahead of last.pt
     "fastpath.engine.archive sync_directory 1",  # last.pt is there, but the curves and all that follows are not
 )
 

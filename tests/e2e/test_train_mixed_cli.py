@@ -16,15 +16,16 @@ import pytest
 import torch
 
 from fastpath.config import MixConfig, load
-from fastpath.data import mix
+from fastpath.data.augment import mix
 from fastpath.data.loader import train_loader
 from fastpath.engine import loop
 from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.engine.loop import StepEvent
+from fastpath.runs.run_data import open_run_data
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
-from fastpath.workflows import pack, train
-from fastpath.workflows.run_data import open_run_data
+from fastpath.workflows import pack
+from fastpath.workflows.train import train
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 

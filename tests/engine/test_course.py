@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastpath.config import Config, parse
-from fastpath.engine.course import begins_phase, course_of, phase_of, stage_at
+from fastpath.engine.stages import begins_phase, course_of, phase_of, stage_at
 
 PROGRESSIVE = parse(
     {

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from fastpath.config import Config, parse
-from fastpath.engine.course import course_of
-from fastpath.engine.lint import lint, planned_rates, rate_share
 from fastpath.engine.optim import learning_rates, make_optimizer, make_schedule
+from fastpath.engine.schedule_lint import lint, planned_rates, rate_share
+from fastpath.engine.stages import course_of
 
 NUM_TRAIN = 50
 

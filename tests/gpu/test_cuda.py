@@ -17,7 +17,7 @@ from fastpath.engine.optim import make_optimizer
 from fastpath.engine.step import train_step
 from fastpath.model.freeze import parameter_groups
 from fastpath.model.registry import build
-from fastpath.shards.reader import Store, open_store
+from fastpath.store.reader import Store, open_store
 from fastpath.types import ChannelStats
 from fastpath.workflows import pack
 

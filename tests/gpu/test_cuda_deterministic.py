@@ -12,7 +12,8 @@ from fastpath import runtime
 from fastpath.config import Config, parse
 from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.engine.loop import StepEvent
-from fastpath.workflows import pack, train
+from fastpath.workflows import pack
+from fastpath.workflows.train import train
 
 pytestmark = [pytest.mark.gpu, pytest.mark.dali]
 

@@ -13,9 +13,9 @@ from fastpath.engine.optim import make_optimizer, make_schedule, steps_taken
 from fastpath.engine.step import make_step
 from fastpath.model.freeze import parameter_groups
 from fastpath.model.registry import build
+from fastpath.runs.train_stages import training_network
 from fastpath.runtime import Precision, Runtime
 from fastpath.types import Batch
-from fastpath.workflows.train_course import training_network
 
 pytestmark = pytest.mark.gpu
 NUM_STEPS = 12

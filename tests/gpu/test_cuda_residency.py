@@ -15,7 +15,7 @@ from fastpath import runtime
 from fastpath.config import parse
 from fastpath.data import residency
 from fastpath.data.loader import eval_loader, train_loader
-from fastpath.shards.reader import Store, open_store
+from fastpath.store.reader import Store, open_store
 from fastpath.types import ChannelStats
 from fastpath.workflows import pack
 

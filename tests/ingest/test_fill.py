@@ -11,8 +11,8 @@ import tifffile
 from PIL import Image
 
 from fastpath.errors import DataError
-from fastpath.ingest import decode as module
-from fastpath.shards.reader import open_store
+from fastpath.ingest.formats import decode as module
+from fastpath.store.reader import open_store
 from fastpath.workflows import pack
 
 PIXELS = np.random.default_rng(5).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)

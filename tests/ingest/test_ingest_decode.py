@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fastpath.errors import DataError
-from fastpath.ingest import decode as module
-from fastpath.ingest.decode import ALPHA, PAGES, decode, decode_file, decode_general
+from fastpath.ingest.formats import decode as module
+from fastpath.ingest.formats.decode import ALPHA, PAGES, decode, decode_file, decode_general
 
 PATCH = np.random.default_rng(3).integers(0, 256, (96, 96, 3), dtype=np.uint8)
 RGBA = np.concatenate([PATCH, np.full((96, 96, 1), 90, np.uint8)], axis=2)

@@ -16,9 +16,10 @@ from fastpath.ingest.readers import open_place, open_reader
 from fastpath.ingest.sources import KINDS, detect
 from fastpath.ingest.sources.pcam import official_parts
 from fastpath.ingest.split import read_split
-from fastpath.shards.reader import Store, open_store
+from fastpath.store.reader import Store, open_store
 from fastpath.types import Split
-from fastpath.workflows import merge, pack, split, verify
+from fastpath.workflows import merge, pack, split
+from fastpath.workflows.verify import verify
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (12, 10, 10, 3), dtype=np.uint8)
 LABELS = [0, 1, 1, 0, 1, 0, 0, 1, 1, 0, 1, 0]

@@ -24,8 +24,9 @@ from fastpath.cli.main import app
 from fastpath.errors import DataError, FastpathError
 from fastpath.ingest.sources import Listing, list_source
 from fastpath.ingest.sources.unlabelled import refuse_forgotten
-from fastpath.litter import is_litter
-from fastpath.workflows import slide_pool, submission
+from fastpath.system.litter import is_litter
+from fastpath.workflows.predict import submission
+from fastpath.workflows.slide import slide_pool
 
 TABLE = "id,label\nb,0\na,1\nd,1\nc,0\n"
 LABELS = {"a": 1, "b": 0, "c": 0, "d": 1}

@@ -16,7 +16,7 @@ from fastpath.errors import UsageError
 from fastpath.ingest import quality
 from fastpath.ingest.quality import Flag, flags_of
 from fastpath.ingest.stats import measure
-from fastpath.shards import format as fmt
+from fastpath.store import format as fmt
 
 
 def tissue(seed: int, side: int = 96) -> np.ndarray:

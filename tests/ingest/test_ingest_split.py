@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from fastpath.errors import DataError, StoreError
-from fastpath.ingest.draw import stratified_draw
 from fastpath.ingest.split import leak_notice, read_split, write_split, write_split_from_csv
 from fastpath.ingest.split_document import wrong_in_split
-from fastpath.shards import format as fmt
-from fastpath.shards.reader import Store, open_store
+from fastpath.ingest.stratified import stratified_draw
+from fastpath.store import format as fmt
+from fastpath.store.reader import Store, open_store
 from fastpath.types import Split
 from fastpath.workflows import pack, split
 

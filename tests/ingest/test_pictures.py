@@ -15,7 +15,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from fastpath.errors import DataError
-from fastpath.ingest.decode import ALPHA, PAGES, TURNED, decode
+from fastpath.ingest.formats.decode import ALPHA, PAGES, TURNED, decode
 
 SMOOTH = np.stack(np.meshgrid(np.arange(48), np.arange(32)), axis=2) * 4
 PATCH = np.concatenate([SMOOTH, 200 - SMOOTH[..., :1]], axis=2).astype(np.uint8)
@@ -322,7 +322,7 @@ def test_what_no_one_foresaw_names_the_file_and_no_address(monkeypatch: pytest.M
     def fail(*_: object) -> None:
         raise KeyError(f"{io.BytesIO()!r}\nand more")
 
-    monkeypatch.setattr("fastpath.ingest.decode.png.decode_png", fail)
+    monkeypatch.setattr("fastpath.ingest.formats.decode.png.decode_png", fail)
     with pytest.raises(DataError, match=r"^patch\.tif: cannot be decoded \(KeyError: .it.*and more") as caught:
         decode(png(), "patch.tif")
     assert "\n" not in str(caught.value)

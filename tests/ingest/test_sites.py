@@ -12,9 +12,10 @@ import pytest
 from fastpath.errors import DataError
 from fastpath.ingest.split import leak_notice, read_split, write_split
 from fastpath.ingest.split_document import wrong_in_split
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import merge, pack, verify
+from fastpath.workflows import merge, pack
+from fastpath.workflows.verify import verify
 
 SITES = ("Ost", "Süd", "West")
 
@@ -136,7 +137,7 @@ def test_what_cannot_be_left_out_in_turn_is_refused(stores: Path) -> None:
 
 def test_a_split_by_site_that_is_none_is_found(stores: Path, tmp_path: Path) -> None:
     from fastpath.ingest import split_document
-    from fastpath.shards import format as fmt
+    from fastpath.store import format as fmt
 
     shutil.copytree(stores / "sites", tmp_path / "store")
     store = open_store(tmp_path / "store")

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from tiff_writer import DEFLATE, JPEG, LOSSLESS, LZMA, LZW, NONE, OLD_DEFLATE, RGB, TRUTH, YCBCR, ZSTD, Form, tiff
 
-from fastpath.ingest.decode import ALPHA, TURNED, decode_general
+from fastpath.ingest.formats.decode import ALPHA, TURNED, decode_general
 
 
 def allowed(form: Form) -> bool:

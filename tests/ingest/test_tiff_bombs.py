@@ -14,7 +14,7 @@ import pytest
 from tiff_writer import DEFLATE, JPEG, LONG, LZMA, LZW, PACKBITS, SHORT, TRUTH, Form, made, patched, segments, stored
 
 from fastpath.errors import DataError
-from fastpath.ingest.decode import decode_general
+from fastpath.ingest.formats.decode import decode_general
 
 ROOM = 400 << 20  # for what the largest patch takes several times over, and far less than a bomb would
 

@@ -33,7 +33,7 @@ from tiff_writer import (
 )
 
 from fastpath.errors import DataError
-from fastpath.ingest.decode import PAGES, decode
+from fastpath.ingest.formats.decode import PAGES, decode
 
 ROW = 3 * TRUTH.shape[1]
 

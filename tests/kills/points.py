@@ -1,8 +1,8 @@
 """Counts what a process does to files below a folder, and kills it at one of these operations.
 
 An operation is a call that changes a file system: opening to write, writing, syncing, renaming, linking, removing,
-making a directory. Python's own ways to all of them are seen, and `fastpath.files.exchange`; what a library's C code
-does by itself lies between two of them.
+making a directory. Python's own ways to all of them are seen, and `fastpath.system.files.exchange`; what a library's C
+code does by itself lies between two of them.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Points:
         return buffer if "b" in mode else io.TextIOWrapper(buffer, encoding, errors, newline)
 
     def _see_exchange(self) -> None:
-        from fastpath import files
+        from fastpath.system import files
 
         exchange = ctypes.CDLL(None, use_errno=True).renameat2
 

@@ -8,12 +8,12 @@ import pytest
 import timm
 import torch
 
-from fastpath.analysis.feature_maps import feature_layer
 from fastpath.config import ModelConfig
 from fastpath.engine.ema import Average
 from fastpath.engine.step import train_step
 from fastpath.errors import FastpathError
 from fastpath.model.depthwise import pad_first
+from fastpath.model.feature_maps import feature_layer
 from fastpath.model.fold import fold_frozen
 from fastpath.model.freeze import freeze, parameter_groups
 from fastpath.model.lean import lean

@@ -15,8 +15,8 @@ import pytest
 import xxhash
 
 from fastpath.cli.main import main
-from fastpath.shards import format as fmt
-from fastpath.shards import remote, transfer
+from fastpath.store import format as fmt
+from fastpath.store import remote, transfer
 
 pytest.importorskip("urllib3", reason="the remote extra is not installed")
 

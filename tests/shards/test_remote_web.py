@@ -14,17 +14,18 @@ from click.testing import CliRunner, Result
 
 from fastpath.cli.main import app
 from fastpath.errors import DataError, FastpathError, StoreError, UsageError
+from fastpath.ingest.loose_patches import open_source
 from fastpath.ingest.split import read_split
-from fastpath.shards import format as fmt
-from fastpath.shards import remote, transfer
-from fastpath.shards.reader import open_store
-from fastpath.shards.recorded import open_recorded
+from fastpath.runs.trained import open_run
+from fastpath.store import format as fmt
+from fastpath.store import remote, transfer
+from fastpath.store.reader import open_store
+from fastpath.store.recorded import open_recorded
 from fastpath.types import Split
 from fastpath.urls import without_secrets
-from fastpath.workflows import merge, pack, repair, verify
-from fastpath.workflows.loose_patches import open_source
-from fastpath.workflows.submission import sample_beside
-from fastpath.workflows.trained import open_run
+from fastpath.workflows import merge, pack, repair
+from fastpath.workflows.predict.submission import sample_beside
+from fastpath.workflows.verify import verify
 
 pytest.importorskip("urllib3", reason="the remote extra is not installed")
 ROWS = np.arange(20)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fastpath.errors import FastpathError, StoreError
-from fastpath.shards import format as fmt
-from fastpath.workflows import pack, repair, verify
+from fastpath.store import format as fmt
+from fastpath.workflows import pack, repair
+from fastpath.workflows.verify import verify
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import xxhash
 
 from fastpath.ingest.quality import Flag, names
-from fastpath.shards.format import Manifest
+from fastpath.store.format import Manifest
 from fastpath.workflows import pack
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "shard-format.md").read_text(encoding="utf-8")

@@ -24,9 +24,11 @@ import xxhash
 
 from fastpath.errors import FastpathError
 from fastpath.ingest.split import read_split
-from fastpath.shards import format as fmt
-from fastpath.shards.reader import open_store
-from fastpath.workflows import inspect, merge, pack, repair, verify
+from fastpath.store import format as fmt
+from fastpath.store.reader import open_store
+from fastpath.workflows import merge, pack, repair
+from fastpath.workflows.inspect import inspect
+from fastpath.workflows.verify import verify
 
 Forge = Callable[[Path], object]
 

@@ -12,8 +12,8 @@ import pytest
 
 from fastpath.errors import FastpathError
 from fastpath.ingest.sources import columns
-from fastpath.shards import index
-from fastpath.shards.reader import open_store
+from fastpath.store import index
+from fastpath.store.reader import open_store
 
 
 class _Watched(io.FileIO):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastpath.ingest.synth import write_kaggle_folder
-from fastpath.shards.joined import JoinedStore
-from fastpath.shards.reader import Store, open_store
+from fastpath.store.joined import JoinedStore
+from fastpath.store.reader import Store, open_store
 from fastpath.workflows import pack
 
 

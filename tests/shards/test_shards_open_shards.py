@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from fastpath.errors import FastpathError, IntegrityError, StoreError
-from fastpath.shards import format as fmt
-from fastpath.shards import open_shards
-from fastpath.shards.reader import Store, open_store
-from fastpath.shards.writer import Contents, write_index, write_manifest, write_shard
+from fastpath.store import format as fmt
+from fastpath.store import open_shards
+from fastpath.store.reader import Store, open_store
+from fastpath.store.writer import Contents, write_index, write_manifest, write_shard
 
 SIDE = 8
 

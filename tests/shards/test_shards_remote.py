@@ -15,13 +15,15 @@ import torch
 from fastpath.config import parse
 from fastpath.errors import DataError, FastpathError, IntegrityError, StoreError, UsageError
 from fastpath.ingest.split import read_split, write_split
+from fastpath.runs.trained import open_run
 from fastpath.runtime import Runtime
-from fastpath.shards import format as fmt
-from fastpath.shards import remote, transfer
-from fastpath.shards.reader import open_store
+from fastpath.store import format as fmt
+from fastpath.store import remote, transfer
+from fastpath.store.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import pack, train, verify
-from fastpath.workflows.trained import open_run
+from fastpath.workflows import pack
+from fastpath.workflows.train import train
+from fastpath.workflows.verify import verify
 
 fsspec = pytest.importorskip("fsspec", reason="the remote extra is not installed")
 

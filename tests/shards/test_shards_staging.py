@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastpath import files
 from fastpath.errors import FastpathError, UsageError
-from fastpath.shards import format as fmt
-from fastpath.shards import place
-from fastpath.shards.staging import Finished, Staging, settle, stage
-from fastpath.shards.writer import write_shard
+from fastpath.store import format as fmt
+from fastpath.store import place
+from fastpath.store.staging import Finished, Staging, settle, stage
+from fastpath.store.writer import write_shard
+from fastpath.system import files
 
 SHAPE, ROWS = (4, 4, 3), 5
 
@@ -307,7 +307,7 @@ class TestOverwriting:
 
         replaces = place.vacancy(target, overwrite=True)
         with monkeypatch.context() as patch:
-            patch.setattr("fastpath.shards.staging.exchange", exchange)
+            patch.setattr("fastpath.store.staging.exchange", exchange)
             with suppress(KeyboardInterrupt), stage(target, "plan", 1, replaces=replaces) as staging:
                 self.build(staging)
                 staging.commit(replaces)

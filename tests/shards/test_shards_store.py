@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastpath.errors import StoreError
-from fastpath.shards import format as fmt
-from fastpath.shards.reader import open_store
-from fastpath.shards.writer import Contents, channel_moments, write_index, write_manifest, write_shard
+from fastpath.store import format as fmt
+from fastpath.store.reader import open_store
+from fastpath.store.writer import Contents, channel_moments, write_index, write_manifest, write_shard
 
 
 def make_store(folder: Path, images: np.ndarray, rows_per_shard: int, labels: list[int] | None = None) -> None:

@@ -20,7 +20,7 @@ from benchmarks.card.check import Check
 from benchmarks.card.driver import end_tree
 from benchmarks.card.table import table
 from fastpath.ingest.split import read_split
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import Split
 
 pytestmark = pytest.mark.dali

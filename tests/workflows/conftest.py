@@ -14,7 +14,8 @@ def learned(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     from fastpath import config
     from fastpath.ingest.synth import write_kaggle_folder
     from fastpath.runtime import resolve
-    from fastpath.workflows import pack, train
+    from fastpath.workflows import pack
+    from fastpath.workflows.train import train
 
     def fill(folder: Path) -> None:
         write_kaggle_folder(folder / "patches", num_train=1280, num_test=0, num_slides=10, seed=42)

@@ -14,11 +14,12 @@ import torch
 from fastpath.config import parse
 from fastpath.errors import StoreError
 from fastpath.ingest.split import write_split_from_csv
+from fastpath.runs.score_views import score
+from fastpath.runs.trained import open_run
 from fastpath.runtime import Runtime
-from fastpath.shards.reader import open_store
-from fastpath.workflows import audit, pack, train
-from fastpath.workflows.score_views import score
-from fastpath.workflows.trained import open_run
+from fastpath.store.reader import open_store
+from fastpath.workflows import audit, pack
+from fastpath.workflows.train import train
 
 pytestmark = [pytest.mark.dali, pytest.mark.usefixtures("one_thread")]
 

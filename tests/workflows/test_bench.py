@@ -11,9 +11,11 @@ import torch
 from torch import nn
 
 from fastpath.config import Config, parse
+from fastpath.runs import lone_step
 from fastpath.runtime import Runtime
 from fastpath.types import Batch
-from fastpath.workflows import bench, lone_step, pack
+from fastpath.workflows import pack
+from fastpath.workflows.bench import bench
 
 CPU = Runtime(torch.device("cpu"), num_threads=1)
 CUDA_AMP = Runtime(torch.device("cuda", 0), "bfloat16")

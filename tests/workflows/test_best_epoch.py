@@ -12,9 +12,10 @@ import pytest
 from fastpath.analysis import selection
 from fastpath.config import parse
 from fastpath.errors import ConfigError
-from fastpath.workflows import best_epoch, sweep_trust
-from fastpath.workflows.row_history import HONEST, RowHistory, auc_error
-from fastpath.workflows.sweep_plan import Setting
+from fastpath.runs import best_epoch
+from fastpath.runs.row_history import HONEST, RowHistory, auc_error
+from fastpath.workflows.sweep import sweep_trust
+from fastpath.workflows.sweep.sweep_plan import Setting
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fastpath.runtime import Precision, Runtime
-from fastpath.workflows import bounds
+from fastpath.workflows.bench import roofline
 
 
 def test_the_operations_of_a_linear_step_are_those_counted_by_hand() -> None:
@@ -22,7 +22,7 @@ def test_the_operations_of_a_linear_step_are_those_counted_by_hand() -> None:
         head(features).sum().backward()
 
     # The trunk forward; the head forward and the gradient of its weights. Its input needs no gradient.
-    assert bounds.step_flop(step) == 2 * 8 * 32 * 16 + 2 * (2 * 8 * 16)
+    assert roofline.step_flop(step) == 2 * 8 * 32 * 16 + 2 * (2 * 8 * 16)
 
 
 def test_a_resnet50_step_costs_what_performance_md_says() -> None:
@@ -30,12 +30,12 @@ def test_a_resnet50_step_costs_what_performance_md_says() -> None:
 
     model = timm.create_model("resnet50", num_classes=1).eval()
     with torch.no_grad():
-        found = bounds.step_flop(lambda: model(torch.rand(1, 3, 224, 224)))
-    assert found == pytest.approx(bounds.RESNET50_FORWARD_FLOP, rel=0.01)
+        found = roofline.step_flop(lambda: model(torch.rand(1, 3, 224, 224)))
+    assert found == pytest.approx(roofline.RESNET50_FORWARD_FLOP, rel=0.01)
 
 
 def test_the_peak_is_a_rate_that_a_product_reaches() -> None:
-    found = bounds.peak_flop_per_s(Runtime(torch.device("cpu"), num_threads=1), side=128, rounds=2)
+    found = roofline.peak_flop_per_s(Runtime(torch.device("cpu"), num_threads=1), side=128, rounds=2)
     assert found > 1e7
 
 
@@ -51,7 +51,7 @@ def test_the_peak_is_of_the_dtype_in_which_the_step_computes(
         return real(left, right)
 
     monkeypatch.setattr(torch, "mm", spied)
-    bounds.peak_flop_per_s(Runtime(torch.device("cpu"), precision, num_threads=1), side=16, rounds=1)
+    roofline.peak_flop_per_s(Runtime(torch.device("cpu"), precision, num_threads=1), side=16, rounds=1)
     assert set(seen) == {(dtype, False)}
 
 
@@ -60,8 +60,8 @@ def test_the_peak_is_of_the_dtype_in_which_the_step_computes(
     [("NVIDIA A100-SXM4-80GB, bfloat16", 3 * 3410), ("Tesla T4, float16", 1561), ("NVIDIA H100 PCIe", 3 * 6900)],
 )
 def test_published_rates_are_found_by_the_name_of_the_card(device: str, patches_per_s: float) -> None:
-    assert bounds.published_flop_per_s(device) == pytest.approx(patches_per_s * bounds.RESNET50_FORWARD_FLOP)
-    assert bounds.published_flop_per_s("NVIDIA T400 4GB") is None
+    assert roofline.published_flop_per_s(device) == pytest.approx(patches_per_s * roofline.RESNET50_FORWARD_FLOP)
+    assert roofline.published_flop_per_s("NVIDIA T400 4GB") is None
 
 
 def documented() -> dict[tuple[str, bool], list[str]]:
@@ -81,11 +81,11 @@ def written(pair: tuple[float, ...] | None, digits: int = 0) -> str:
     return "\N{EN DASH}".join(ends)
 
 
-@pytest.mark.parametrize("key", bounds.PUBLISHED)
+@pytest.mark.parametrize("key", roofline.PUBLISHED)
 def test_performance_md_has_the_bounds_that_the_code_works_out(key: tuple[str, bool]) -> None:
-    rates, bound = bounds.PUBLISHED[key], bounds.epoch_bound_s(key[0], mixed=key[1])
+    rates, bound = roofline.PUBLISHED[key], roofline.epoch_bound_s(key[0], mixed=key[1])
     assert bound is not None
-    times = tuple(bounds.NOTEBOOK_EPOCH_S / seconds for seconds in bound)
+    times = tuple(roofline.NOTEBOOK_EPOCH_S / seconds for seconds in bound)
     digits = 0 if times[0] > 5 else 1
     assert documented()[key] == [
         written(rates.inference),
@@ -97,8 +97,8 @@ def test_performance_md_has_the_bounds_that_the_code_works_out(key: tuple[str, b
 
 def test_an_epochs_bound_by_hand() -> None:
     # A training step of every layer is three forward passes, of layer4 and the head 1.346.
-    a100 = bounds.epoch_bound_s("NVIDIA A100-SXM4-40GB", mixed=True)
+    a100 = roofline.epoch_bound_s("NVIDIA A100-SXM4-40GB", mixed=True)
     assert a100 is not None
     assert a100[0] == pytest.approx(176_020 / 3410 * 1.346 / 3 + 44_005 / 8241)
-    assert bounds.epoch_bound_s("NVIDIA A100-SXM4-40GB", mixed=False) is None
-    assert bounds.epoch_bound_s("Tesla T4", mixed=False) == pytest.approx([(176_020 * 1.346 + 44_005) / 428] * 2)
+    assert roofline.epoch_bound_s("NVIDIA A100-SXM4-40GB", mixed=False) is None
+    assert roofline.epoch_bound_s("Tesla T4", mixed=False) == pytest.approx([(176_020 * 1.346 + 44_005) / 428] * 2)

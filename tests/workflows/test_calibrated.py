@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastpath.analysis.calibration import IDENTITY, Calibrator
-from fastpath.workflows import calibrated
+from fastpath.runs import calibration_file
 
 LINE = Calibrator("platt", 0.5, -1.0)
 
@@ -35,15 +35,17 @@ def test_views_and_their_mean_are_compared(
     weights: Path, fitted: tuple[str, str | None], asked: tuple[str, str], why: str
 ) -> None:
     about = {"tta": fitted[0]} | ({} if fitted[1] is None else {"mean": fitted[1]})
-    calibrated.save(weights, "platt", {"platt": LINE}, about)
-    found = calibrated.load(weights, *asked)  # type: ignore[arg-type]
+    calibration_file.save(weights, "platt", {"platt": LINE}, about)
+    found = calibration_file.load(weights, *asked)  # type: ignore[arg-type]
     assert found.calibrator == (IDENTITY if why else LINE)
     assert why in found.missing
     assert bool(found.missing) == bool(why)
 
 
 def test_what_speaks_against_a_calibration_goes_with_it(weights: Path) -> None:
-    calibrated.save(weights, "platt", {"platt": LINE}, {"tta": "none", "mean": "logits", "cautions": ["it was worse"]})
-    found = calibrated.load(weights, "none", "logits")
+    calibration_file.save(
+        weights, "platt", {"platt": LINE}, {"tta": "none", "mean": "logits", "cautions": ["it was worse"]}
+    )
+    found = calibration_file.load(weights, "none", "logits")
     assert found.calibrator == LINE
     assert found.notices == ["of the run's calibration, its evaluation says: it was worse"]

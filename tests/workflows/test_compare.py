@@ -19,11 +19,13 @@ from fastpath.cli import main as entry
 from fastpath.config import Config, parse
 from fastpath.errors import CheckpointError, UsageError
 from fastpath.ingest.split import read_split, write_split
+from fastpath.runs.trained import open_run
 from fastpath.runtime import resolve
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import compare, comparison, pack, train
-from fastpath.workflows.trained import open_run
+from fastpath.workflows import pack
+from fastpath.workflows.compare import compare, comparison
+from fastpath.workflows.train import train
 
 pytestmark = pytest.mark.dali
 

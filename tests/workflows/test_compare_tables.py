@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fastpath.errors import DataError, UsageError
-from fastpath.workflows import compare_tables
+from fastpath.workflows.compare import compare_tables
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastpath.workflows.curves import draw_curves
+from fastpath.figures.training_curves import draw_curves
 
 
 def records(count: int, **changes: Any) -> list[dict[str, Any]]:

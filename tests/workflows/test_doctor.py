@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fastpath import cards
+from fastpath.devices import cards
 from fastpath.workflows import doctor
 from fastpath.workflows.doctor import Check, DoctorResult
 

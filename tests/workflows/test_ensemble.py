@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from fastpath.analysis import calibration, combine, metrics
-from fastpath.shards.format import hash_file
-from fastpath.workflows import ensemble
-from fastpath.workflows.calibrated import Kept
-from fastpath.workflows.report_table import CALIBRATING, HELD
+from fastpath.runs.calibration_file import Kept
+from fastpath.runs.report_table import CALIBRATING, HELD
+from fastpath.store.format import hash_file
+from fastpath.workflows.predict import ensemble
 
 NUM, NUM_RUNS = 4000, 4
 

@@ -14,9 +14,9 @@ from PIL import Image
 from fastpath.analysis import metrics
 from fastpath.cli.main import app
 from fastpath.errors import FastpathError, UsageError
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import ChannelStats
-from fastpath.workflows import occlusion
+from fastpath.workflows.explain import occlusion
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 

@@ -21,23 +21,18 @@ from fastpath.config import parse
 from fastpath.errors import FastpathError, IntegrityError, UsageError
 from fastpath.ingest.split import read_split
 from fastpath.ingest.synth import write_kaggle_folder
+from fastpath.model import export_formats
+from fastpath.runs import inference
+from fastpath.runs.score_views import score
+from fastpath.runs.trained import open_run
 from fastpath.runtime import resolve
-from fastpath.shards.format import hash_file
-from fastpath.shards.reader import open_store
+from fastpath.store.format import hash_file
+from fastpath.store.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import (
-    evaluate,
-    export,
-    export_formats,
-    inference,
-    model_card,
-    model_card_items,
-    model_card_page,
-    pack,
-    train,
-)
-from fastpath.workflows.score_views import score
-from fastpath.workflows.trained import open_run
+from fastpath.workflows import pack
+from fastpath.workflows.evaluate import evaluate
+from fastpath.workflows.export import export, model_card, model_card_items, model_card_page
+from fastpath.workflows.train import train
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 

@@ -22,12 +22,14 @@ from fastpath.cli.main import app
 from fastpath.errors import DataError, StoreError, UsageError
 from fastpath.ingest.split import read_split
 from fastpath.ingest.synth import write_kaggle_folder
+from fastpath.runs import calibration_file
 from fastpath.runtime import resolve
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import calibrated, evaluate, pack
-from fastpath.workflows.report_facts import Choices
-from fastpath.workflows.report_files import EvaluateResult
+from fastpath.workflows import pack
+from fastpath.workflows.evaluate import evaluate
+from fastpath.workflows.evaluate.report_facts import Choices
+from fastpath.workflows.evaluate.report_files import EvaluateResult
 
 pytestmark = pytest.mark.dali
 
@@ -64,7 +66,7 @@ def place(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("external")
     shutil.copytree(learned, root / "run")
     evaluate.run(root / "run", resolve("cpu"))
-    shutil.copy(root / "run" / calibrated.NAME, root / "as-kept.json")
+    shutil.copy(root / "run" / calibration_file.NAME, root / "as-kept.json")
     _elsewhere(root)
     return root
 
@@ -93,7 +95,7 @@ def test_every_labelled_patch_is_judged_and_none_calibrates(judged: EvaluateResu
 def test_calibration_and_thresholds_are_the_runs_own_as_they_are(
     place: Path, judged: EvaluateResult, table: pd.DataFrame
 ) -> None:
-    kept = json.loads((place / "run" / calibrated.NAME).read_text())
+    kept = json.loads((place / "run" / calibration_file.NAME).read_text())
     own = calibration.from_dict(kept)
     assert table["calibrated"].to_numpy() == pytest.approx(expit(own.apply(table["logit"].to_numpy())))
     at_home = {point["name"]: point for point in kept["judged"]["operating_points"]}
@@ -107,7 +109,7 @@ def test_calibration_and_thresholds_are_the_runs_own_as_they_are(
 
 def test_another_store_never_changes_what_the_run_keeps(place: Path, judged: EvaluateResult) -> None:
     assert judged.num_patches
-    assert (place / "run" / calibrated.NAME).read_bytes() == (place / "as-kept.json").read_bytes()
+    assert (place / "run" / calibration_file.NAME).read_bytes() == (place / "as-kept.json").read_bytes()
 
 
 def test_observed_over_expected_is_told_before_and_after(judged: EvaluateResult, table: pd.DataFrame) -> None:
@@ -173,7 +175,7 @@ def test_patches_that_were_trained_on_are_noticed(place: Path, learned: Path, tm
 
 def test_a_run_without_a_calibration_is_judged_as_it_is_and_says_so(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "run", tmp_path / "run")
-    (tmp_path / "run" / calibrated.NAME).unlink()
+    (tmp_path / "run" / calibration_file.NAME).unlink()
     found = evaluate.run(tmp_path / "run", resolve("cpu"), store_path=place / "other")
     assert [point["name"] for point in found.facts["operating_points"]] == ["probability 0.5"]
     assert found.facts["calibration"]["method"] == "none"

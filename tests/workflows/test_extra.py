@@ -15,12 +15,14 @@ from PIL import Image
 from fastpath.config import Config, parse
 from fastpath.errors import DataError, StoreError
 from fastpath.ingest.split import read_split, write_split, write_split_from_csv
+from fastpath.runs import mined_table, mined_training
+from fastpath.runs.mined_table import Kind
+from fastpath.runs.run_data import RunData, open_run_data
 from fastpath.runtime import resolve
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import extra, mined, pack, show_samples
-from fastpath.workflows.mined import Kind
-from fastpath.workflows.run_data import RunData, open_run_data
+from fastpath.workflows import pack
+from fastpath.workflows.show import show_samples
 
 Row = tuple[str, Kind, int, float, Path]
 
@@ -45,7 +47,7 @@ def write(store: Path, tmp_path: Path) -> Callable[..., Path]:
 
     def write(rows: list[Row], name: str = "table.parquet", split: str | None = None) -> Path:
         stores = {path: open_store(path) for path in {row[4] for row in rows}}
-        made = mined.frame_of(
+        made = mined_table.frame_of(
             {
                 "id": [row[0] for row in rows],
                 "kind": [str(row[1]) for row in rows],
@@ -55,10 +57,11 @@ def write(store: Path, tmp_path: Path) -> Callable[..., Path]:
                 "weight": [row[3] for row in rows],
                 "store": [str(row[4]) for row in rows],
                 "store_fingerprint": [stores[row[4]].fingerprint for row in rows],
-                "split_fingerprint": [split or mined.split_fingerprint(read_split(open_store(store)))] * len(rows),
+                "split_fingerprint": [split or mined_table.split_fingerprint(read_split(open_store(store)))]
+                * len(rows),
             }
         )
-        mined.write(tmp_path / name, made)
+        mined_table.write(tmp_path / name, made)
         return tmp_path / name
 
     return write
@@ -70,7 +73,7 @@ def config(table: Path | None, **data: Any) -> Config:
 
 def opened(store: Path, table: Path | None, **data: Any) -> RunData:
     settings = config(table, **data)
-    return extra.with_extra(open_run_data(store, settings), settings)
+    return mined_training.with_extra(open_run_data(store, settings), settings)
 
 
 def test_without_a_table_nothing_changes(store: Path) -> None:
@@ -121,7 +124,7 @@ def test_the_order_is_a_function_of_seed_and_epoch(store: Path, write: Callable[
     name = plain.store.ids_N[plain.train_rows_N[5]]
     table = write([(name, Kind.HARD_NEGATIVE, 0, 8.0, store)])
     settings = config(table, sampling="natural")
-    data = extra.with_extra(open_run_data(store, settings), settings)
+    data = mined_training.with_extra(open_run_data(store, settings), settings)
     orders = [data.order(settings, epoch) for epoch in (0, 1, 0)]
     np.testing.assert_array_equal(orders[0], orders[2])
     assert (orders[0] != orders[1]).any()
@@ -142,7 +145,7 @@ def test_the_samples_of_a_run_with_a_table_are_shown(
         (pseudo, Kind.PSEUDO_LABEL, 1, 9.0, unlabelled),
     ]
     settings = config(write(rows), sampling="natural", image_size_px=32, batch_size=16)
-    data = extra.with_extra(open_run_data(store, settings), settings)
+    data = mined_training.with_extra(open_run_data(store, settings), settings)
     found = show_samples.run(store, tmp_path / "shown", settings, resolve("cpu"), epoch=1, position=0, count=1024)
     order = data.order(settings, 1)
     assert [one["id"] for one in found.shown] == data.patches.ids_N[order].tolist()
@@ -197,7 +200,7 @@ class TestLeakGuard:
         groups.write_text("id,wsi\n" + "".join(f"{a},{b}\n" for a, b in zip(new, slides, strict=True)))
         pack.run(kaggle_folder / "test", tmp_path / "other", pack.PackOptions(groups=groups), workers=1)
         other = open_store(tmp_path / "other")
-        found_N = extra.held_out_twins(own, table, other, np.arange(len(other)))
+        found_N = mined_training.held_out_twins(own, table, other, np.arange(len(other)))
         assert (table.kind, other.ids_N[found_N].tolist()) == (kind, new[:2] if guarded else [])
 
     def test_a_table_of_another_split(self, store: Path, unlabelled: Path, write: Callable[..., Path]) -> None:

@@ -27,13 +27,18 @@ from fastpath.config import Config, parse
 from fastpath.engine.loop import StepEvent
 from fastpath.errors import CheckpointError, ConfigError, DataError, FastpathError, StoreError, UsageError
 from fastpath.ingest.split import read_split, write_split
+from fastpath.runs import out_of_fold
+from fastpath.runs.run_directory import claimed
+from fastpath.runs.score_views import score
+from fastpath.runs.trained import open_run
 from fastpath.runtime import Runtime
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import folds, leak, mine, out_of_fold, pack, show_samples, trackers
-from fastpath.workflows.run_directory import claimed
-from fastpath.workflows.score_views import score
-from fastpath.workflows.trained import open_run
+from fastpath.workflows import pack
+from fastpath.workflows.compare import leak
+from fastpath.workflows.mine import mine
+from fastpath.workflows.show import show_samples
+from fastpath.workflows.train import folds, trackers
 
 pytestmark = [pytest.mark.dali, pytest.mark.usefixtures("one_thread")]
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fastpath.workflows import frames, mined, out_of_fold, slide_table
+from fastpath.runs import mined_table, out_of_fold
+from fastpath.system import tables
+from fastpath.workflows.slide import slide_table
 
 IDS = ["=1+1", "+a", "-2+3", "@x", "\t=a", "\r=a", "'=a", "'a", "007", "1e5", "NA", "nan", "null", "a,b", 'q"q', "True"]
 
 
-@pytest.mark.parametrize("suffix", frames.SUFFIXES)
+@pytest.mark.parametrize("suffix", tables.SUFFIXES)
 def test_a_mined_table_is_read_back(suffix: str, tmp_path: Path) -> None:
     count = len(IDS)
     columns = dict.fromkeys(("store", "store_fingerprint", "split_fingerprint"), IDS) | {
@@ -26,8 +28,8 @@ def test_a_mined_table_is_read_back(suffix: str, tmp_path: Path) -> None:
         "weight": [2.0] * count,
     }
     path = tmp_path / f"mined{suffix}"
-    mined.write(path, mined.frame_of(columns))
-    read = mined.read(path).frame
+    mined_table.write(path, mined_table.frame_of(columns))
+    read = mined_table.read(path).frame
     for name in ("id", "store", "store_fingerprint"):
         assert read[name].tolist() == IDS
     assert read["loss"].tolist() == [-0.5] * count
@@ -40,14 +42,14 @@ def test_a_mined_table_is_read_back(suffix: str, tmp_path: Path) -> None:
 def test_predictions_in_a_csv_have_the_ids_that_were_written(tmp_path: Path) -> None:
     path = tmp_path / "predictions.csv"
     frame = pd.DataFrame({"id": IDS, "group": IDS[::-1], "label": [0, 1] * (len(IDS) // 2), "logit": -1.5})
-    path.write_bytes(frames.render(frame.assign(probability=0.25), path))
+    path.write_bytes(tables.render(frame.assign(probability=0.25), path))
     read = out_of_fold.read(path)
     assert read["id"].tolist() == IDS
     assert read["group"].tolist() == IDS[::-1]
     assert read["logit"].tolist() == [-1.5] * len(IDS)
     found = slide_table.run(path, tmp_path / "slides")
     assert found.num_slides == len(IDS)
-    written = frames.parse((tmp_path / "slides" / "slides.csv").read_bytes(), tmp_path / "slides.csv")
+    written = tables.parse((tmp_path / "slides" / "slides.csv").read_bytes(), tmp_path / "slides.csv")
     assert sorted(written["slide"]) == sorted(IDS)
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from fastpath.analysis.calibration import Calibrator
 from fastpath.errors import DataError
-from fastpath.shards.format import hash_file
-from fastpath.workflows import calibrated, checked_table, frames, mined, out_of_fold
+from fastpath.runs import calibration_file, mined_table, out_of_fold
+from fastpath.store.format import hash_file
+from fastpath.system import checked_table, tables
 
 ISOTONIC = Calibrator("isotonic", knots_K=(-1.0, 0.5, 2.0), heights_K=(-2.0, 0.0, 1.0))
 
@@ -27,12 +28,12 @@ def weights(tmp_path: Path) -> Path:
 
 
 def test_a_calibration_survives_the_round_trip_and_a_flipped_digit_does_not(weights: Path) -> None:
-    calibrated.save(weights, "isotonic", {"isotonic": ISOTONIC}, {"tta": "none"})
-    assert calibrated.load(weights, "none", "logits") == calibrated.Kept(ISOTONIC)
-    path = weights.with_name(calibrated.NAME)
+    calibration_file.save(weights, "isotonic", {"isotonic": ISOTONIC}, {"tta": "none"})
+    assert calibration_file.load(weights, "none", "logits") == calibration_file.Kept(ISOTONIC)
+    path = weights.with_name(calibration_file.NAME)
     path.write_text(path.read_text().replace("0.5", "0.7", 1))
     with pytest.raises(DataError, match="the checksum is another"):
-        calibrated.load(weights, "none", "logits")
+        calibration_file.load(weights, "none", "logits")
 
 
 KNOTS = {"method": "isotonic", "kept": True, "knots": [0.0, 1.0], "heights": [0.0, 1.0]}
@@ -58,9 +59,9 @@ LINE = {"method": "platt", "kept": True, "slope": 1.0, "intercept": 0.0}
 def test_a_calibration_of_wrong_numbers_is_refused_in_one_line(wrong: Any, weights: Path) -> None:
     about = {"weights": hash_file(weights), "tta": "none"}
     values = {**wrong, **about} if isinstance(wrong, dict) else wrong
-    weights.with_name(calibrated.NAME).write_text(json.dumps(values))
+    weights.with_name(calibration_file.NAME).write_text(json.dumps(values))
     with pytest.raises(DataError, match="is not a calibration") as caught:
-        calibrated.load(weights, "none", "logits")
+        calibration_file.load(weights, "none", "logits")
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -77,16 +78,16 @@ def test_a_calibration_of_wrong_numbers_is_refused_in_one_line(wrong: Any, weigh
     ],
 )
 def test_a_calibration_that_is_no_text_is_refused_in_one_line(make: Callable[[Path], Any], weights: Path) -> None:
-    make(weights.with_name(calibrated.NAME))
+    make(weights.with_name(calibration_file.NAME))
     with pytest.raises(DataError) as caught:
-        calibrated.load(weights, "none", "logits")
+        calibration_file.load(weights, "none", "logits")
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_calibration_written_by_hand_is_taken(weights: Path) -> None:
     values = {**LINE, "slope": 2.0, "weights": hash_file(weights), "tta": "none"}
-    weights.with_name(calibrated.NAME).write_text(json.dumps(values))
-    assert calibrated.load(weights, "none", "logits").calibrator.slope == 2.0
+    weights.with_name(calibration_file.NAME).write_text(json.dumps(values))
+    assert calibration_file.load(weights, "none", "logits").calibrator.slope == 2.0
 
 
 def predictions(**changes: Any) -> pd.DataFrame:
@@ -96,7 +97,7 @@ def predictions(**changes: Any) -> pd.DataFrame:
 
 def test_a_table_whose_values_are_others_than_were_written_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "out_of_fold.parquet"
-    path.write_bytes(frames.render(predictions(), path))
+    path.write_bytes(tables.render(predictions(), path))
     assert out_of_fold.read(path)["logit"].tolist() == [0.5, -1.0, 2.0]
     table = pq.read_table(path)
     changed = table.set_column(3, "logit", [[0.5, -1.0, 2.5]])
@@ -121,13 +122,13 @@ def test_predictions_that_are_not_finite_or_twice_there_are_refused(
     changes: dict[str, Any], suffix: str, tmp_path: Path
 ) -> None:
     path, frame = tmp_path / f"table{suffix}", predictions(**changes)
-    path.write_bytes(frames.render(frame, path))
+    path.write_bytes(tables.render(frame, path))
     with pytest.raises(DataError) as caught:
         out_of_fold.read(path)
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("read", [out_of_fold.read, mined.read])
+@pytest.mark.parametrize("read", [out_of_fold.read, mined_table.read])
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
 @pytest.mark.parametrize(
     "make",
@@ -153,7 +154,7 @@ def test_a_table_that_is_no_file_of_one_is_refused_in_one_line(
 def test_a_table_that_claims_more_rows_than_there_can_be_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "t.parquet").write_bytes(frames.render(predictions(), tmp_path / "t.parquet"))
+    (tmp_path / "t.parquet").write_bytes(tables.render(predictions(), tmp_path / "t.parquet"))
     monkeypatch.setattr(checked_table, "ROWS_MAX", 2)
     with pytest.raises(DataError, match="it claims 3 rows"):
         out_of_fold.read(tmp_path / "t.parquet")

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from fastpath.ingest.split import Kind, read_split, write_split
-from fastpath.shards.reader import open_store
-from fastpath.workflows import inspect_facts as facts
+from fastpath.store.reader import open_store
 from fastpath.workflows import pack
+from fastpath.workflows.inspect import inspect_facts as facts
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,16 @@ from fastpath.config import Config, parse
 from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.errors import CheckpointError, DataError, StoreError, UsageError
 from fastpath.ingest.split import read_split, write_split
+from fastpath.runs import calibration_file, mined_table, mined_training, out_of_fold
+from fastpath.runs.run_data import open_run_data
+from fastpath.runs.score_views import score
+from fastpath.runs.trained import open_run
 from fastpath.runtime import Runtime
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import calibrated, extra, mine, mined, out_of_fold, pack, train
-from fastpath.workflows.run_data import open_run_data
-from fastpath.workflows.score_views import score
-from fastpath.workflows.trained import open_run
+from fastpath.workflows import pack
+from fastpath.workflows.mine import mine
+from fastpath.workflows.train import train
 
 pytestmark = [pytest.mark.dali, pytest.mark.usefixtures("one_thread")]
 
@@ -75,7 +78,7 @@ def test_hard_patches_are_the_training_patches_of_highest_loss(store: Path, run_
     found = mine.run(
         run_dir, tmp_path / "t.parquet", ONE_THREAD, rule=rule, advance=lambda *progress: told.append(progress)
     )
-    frame = mined.read(tmp_path / "t.parquet").frame
+    frame = mined_table.read(tmp_path / "t.parquet").frame
     opened, rows_N = open_store(store), read_split(open_store(store)).rows(Split.TRAIN)
     logits_N = score(open_run(run_dir), opened, rows_N, ONE_THREAD)
     assert (found.evidence, found.label_errors, told[-1]) == ("training", 0, (len(rows_N), len(rows_N)))
@@ -96,16 +99,18 @@ def test_label_errors_are_told_by_predictions_that_did_not_see_the_label(
     store: Path, run_dir: Path, predictions: Path, tmp_path: Path
 ) -> None:
     found = mine.run(run_dir, tmp_path / "t.csv", ONE_THREAD, predictions=predictions)
-    frame = mined.read(tmp_path / "t.csv").frame
+    frame = mined_table.read(tmp_path / "t.csv").frame
     wrong = frame[frame["kind"] == "label_error"]
     opened = open_store(store)
     assert set(wrong["id"]) == set(opened.ids_N[read_split(opened).rows(Split.TRAIN)[:3]])
     assert wrong["loss"].is_monotonic_decreasing
     assert (wrong["weight"] == 0).all()
-    assert (found.evidence, found.label_errors, found.notices) == ("out of fold", 3, [mined.SEEN_BY_FOLDS])
+    assert (found.evidence, found.label_errors, found.notices) == ("out of fold", 3, [mined_table.SEEN_BY_FOLDS])
     assert set(frame["evidence"]) == {"out of fold"}
     data = open_run_data(store, config())
-    assert extra.with_extra(data, config(extra=str(tmp_path / "t.csv"))).extra_notice == mined.SEEN_BY_FOLDS
+    assert (
+        mined_training.with_extra(data, config(extra=str(tmp_path / "t.csv"))).extra_notice == mined_table.SEEN_BY_FOLDS
+    )
     assert found.estimated_errors == pytest.approx(3, abs=1.5)
     assert [one.caution for one in found.verdicts] == [3 / found.num_labelled > 0.033]
     assert f"3 of {found.num_labelled} labels" in found.verdicts[0].text
@@ -116,7 +121,7 @@ def test_nothing_held_out_is_listed(store: Path, run_dir: Path, predictions: Pat
     mine.run(run_dir, tmp_path / "t.csv", ONE_THREAD, predictions=predictions, rule=mine.Rule(hard_share=1.0))
     opened = open_store(store)
     held = set(opened.ids_N[read_split(opened).rows(Split.VAL)])
-    listed = set(mined.read(tmp_path / "t.csv").frame["id"])
+    listed = set(mined_table.read(tmp_path / "t.csv").frame["id"])
     assert len(listed) == len(opened) - len(held)
     assert not listed & held
 
@@ -126,7 +131,7 @@ def test_unlabelled_patches_get_the_label_the_network_is_sure_of(
 ) -> None:
     rule = mine.Rule(confidence=0.5)
     found = mine.run(run_dir, tmp_path / "all.csv", ONE_THREAD, stores=[unlabelled], rule=rule)
-    frame = mined.read(tmp_path / "all.csv").frame
+    frame = mined_table.read(tmp_path / "all.csv").frame
     assert found.num_unlabelled == len(frame) == found.pseudo_negatives + found.pseudo_positives == 8
     assert (found.num_labelled, found.calibration) == (0, "none")
     assert any("raw probability" in notice for notice in found.notices)
@@ -135,7 +140,7 @@ def test_unlabelled_patches_get_the_label_the_network_is_sure_of(
     assert (np.diff(sure_N) <= 1e-9).all()
     middle = float(sure_N.iloc[3])
     mine.run(run_dir, tmp_path / "some.csv", ONE_THREAD, stores=[unlabelled], rule=mine.Rule(confidence=middle - 1e-9))
-    assert mined.read(tmp_path / "some.csv").frame["id"].tolist() == frame["id"].tolist()[:4]
+    assert mined_table.read(tmp_path / "some.csv").frame["id"].tolist() == frame["id"].tolist()[:4]
 
 
 def test_calibration_decides_who_is_sure(
@@ -145,9 +150,9 @@ def test_calibration_decides_who_is_sure(
 
     mine.run(run_dir, tmp_path / "raw.csv", ONE_THREAD, stores=[unlabelled], rule=mine.Rule(confidence=0.5))
     cold = Calibrator("temperature", slope=100.0)
-    monkeypatch.setattr(calibrated, "load", lambda _path, _tta, _mean: calibrated.Kept(cold))
+    monkeypatch.setattr(calibration_file, "load", lambda _path, _tta, _mean: calibration_file.Kept(cold))
     found = mine.run(run_dir, tmp_path / "t.csv", ONE_THREAD, stores=[unlabelled], rule=mine.Rule(confidence=0.5))
-    raw, frame = (mined.read(tmp_path / name).frame.set_index("id") for name in ("raw.csv", "t.csv"))
+    raw, frame = (mined_table.read(tmp_path / name).frame.set_index("id") for name in ("raw.csv", "t.csv"))
     logit = np.log(raw["probability"] / (1 - raw["probability"])) * 100
     np.testing.assert_allclose(frame["probability"], 1 / (1 + np.exp(-logit[frame.index])), atol=1e-4)
     assert (found.calibration, found.notices) == ("temperature", [])
@@ -167,7 +172,7 @@ def test_training_takes_the_table_and_resumes_with_no_other(
     train.run(store, again, config(extra=str(table)), ONE_THREAD, on_event=events.append)
     num_train = len(read_split(open_store(store)).rows(Split.TRAIN))
     assert events[0].num_train == num_train - 3 + 8 == num_train - found.label_errors + found.num_unlabelled
-    assert load_checkpoint(again / "last.pt").extra_fingerprint == mined.read(table).fingerprint
+    assert load_checkpoint(again / "last.pt").extra_fingerprint == mined_table.read(table).fingerprint
     longer = config(extra=str(table)).model_copy(update={"train": config().train.model_copy(update={"epochs": 1})})
     assert train.run(store, again, longer, ONE_THREAD, resume=True).status == "finished"
     frame = pd.read_csv(table)

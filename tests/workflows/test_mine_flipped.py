@@ -14,9 +14,11 @@ from fastpath.config import Config
 from fastpath.ingest.split import read_split, write_split
 from fastpath.ingest.synth import write_kaggle_folder
 from fastpath.runtime import resolve
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import folds, mine, pack
+from fastpath.workflows import pack
+from fastpath.workflows.mine import mine
+from fastpath.workflows.train import folds
 
 pytestmark = [pytest.mark.dali, pytest.mark.slow]
 

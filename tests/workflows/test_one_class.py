@@ -14,8 +14,12 @@ from fastpath.config import Config
 from fastpath.errors import DataError
 from fastpath.ingest.split import read_split, write_split, write_split_from_csv
 from fastpath.runtime import resolve
-from fastpath.shards.reader import open_store
-from fastpath.workflows import compare_tables, folds, inspect, pack, sweep, sweep_plan, train
+from fastpath.store.reader import open_store
+from fastpath.workflows import pack
+from fastpath.workflows.compare import compare_tables
+from fastpath.workflows.inspect import inspect
+from fastpath.workflows.sweep import sweep, sweep_plan
+from fastpath.workflows.train import folds, train
 
 CPU = resolve("cpu", num_threads=1)
 DIVISIONS = {"train": ("train", 0), "val": ("val", 1)}  # the part that has one class, and which

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fastpath import file_sets
 from fastpath.errors import DataError, FastpathError, UsageError
-from fastpath.workflows import output_place
-from fastpath.workflows.output_place import SETS
+from fastpath.runs import output_place
+from fastpath.runs.output_place import SETS
+from fastpath.system import file_sets
 
 
 @pytest.fixture
@@ -191,10 +191,19 @@ def test_an_error_while_a_set_is_written_leaves_the_old_one(tmp_path: Path, monk
 
 
 def test_all_that_a_run_writes_is_its_own() -> None:
-    from fastpath.workflows import calibrated, failure, folds, leak, out_of_fold, trackers, training_appearance
-    from fastpath.workflows import run_directory as run
+    from fastpath.runs import calibration_file, out_of_fold, training_appearance
+    from fastpath.runs import run_directory as run
+    from fastpath.workflows.compare import leak
+    from fastpath.workflows.train import failure, trackers
 
     names = {run.CONFIG, run.RUN, run.JOURNAL, run.TIMINGS, run.HISTORY, run.BEST, run.LAST, run.CURVES}
-    names |= {calibrated.NAME, failure.FACTS, failure.SETTINGS, folds.SUMMARY, leak.SUMMARY, out_of_fold.NAME}
+    names |= {
+        calibration_file.NAME,
+        failure.FACTS,
+        failure.SETTINGS,
+        out_of_fold.SUMMARY,
+        leak.SUMMARY,
+        out_of_fold.NAME,
+    }
     names |= {trackers.TENSORBOARD, trackers.MLFLOW, training_appearance.NAME, "fold-*"}
     assert set(output_place.OF_RUN) == names

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from fastpath.config import Config, parse
+from fastpath.runs import precision
+from fastpath.runs.precision import Step, settle
 from fastpath.runtime import Runtime
-from fastpath.workflows import precision
-from fastpath.workflows.precision import Step, settle
 
 OPEN = Runtime(torch.device("cpu"), "bfloat16", num_threads=2, tentative=True)
 

@@ -10,7 +10,7 @@ import torch
 
 from fastpath.engine.loop import EpochEvent, Event, StepEvent, Timing, ValidationEvent
 from fastpath.runtime import Runtime
-from fastpath.workflows.ranks import MEETING_STEPS, LostRankError, asked_to_stop, together
+from fastpath.workflows.train.ranks import MEETING_STEPS, LostRankError, asked_to_stop, together
 
 ALONE = Runtime(torch.device("cpu"))
 RANKED = Runtime(torch.device("cpu"), rank=1, world_size=2)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from fastpath.analysis import metrics
-from fastpath.workflows import report_html, report_table
-from fastpath.workflows.report_facts import Choices, Judged, judge
-from fastpath.workflows.report_table import ScoredTable
+from fastpath.figures import page as report_html
+from fastpath.runs import report_table
+from fastpath.runs.report_table import ScoredTable
+from fastpath.workflows.evaluate.report_facts import Choices, Judged, judge
 
 NUM, NUM_SLIDES = 1000, 20
 

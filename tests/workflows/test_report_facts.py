@@ -13,9 +13,10 @@ from sklearn.metrics import roc_auc_score
 
 from fastpath.analysis import delong, metrics, operating_points
 from fastpath.errors import UsageError
-from fastpath.workflows import report_html, report_table
-from fastpath.workflows.report_facts import Choices, judge
-from fastpath.workflows.report_table import ScoredTable
+from fastpath.figures import page as report_html
+from fastpath.runs import report_table
+from fastpath.runs.report_table import ScoredTable
+from fastpath.workflows.evaluate.report_facts import Choices, judge
 
 CHOICES = Choices(prevalence=0.02, seed=3)
 

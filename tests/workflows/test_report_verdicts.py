@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fastpath.workflows import report_verdicts
+from fastpath.workflows.evaluate import report_verdicts
 
 
 def _facts(auc: tuple[float | None, ...], points: list[tuple[str, tuple[float, float, float]]]) -> dict[str, Any]:

@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 
 from fastpath.config import parse
+from fastpath.ingest.loose_patches import open_source
 from fastpath.ingest.split import read_split, write_split, write_split_from_csv
+from fastpath.runs import row_history
+from fastpath.runs.row_history import RowHistory, history_of
+from fastpath.runs.run_data import run_data_of
+from fastpath.runs.trained import TrainedRun, open_run
 from fastpath.runtime import resolve
-from fastpath.shards.reader import Store, open_store
+from fastpath.store.reader import Store, open_store
 from fastpath.types import Split
-from fastpath.workflows import pack, row_history, train
-from fastpath.workflows.loose_patches import open_source
-from fastpath.workflows.row_history import RowHistory, history_of
-from fastpath.workflows.run_data import run_data_of
-from fastpath.workflows.trained import TrainedRun, open_run
+from fastpath.workflows import pack
+from fastpath.workflows.train import train
 
 pytestmark = pytest.mark.dali
 

@@ -18,9 +18,10 @@ from fastpath.engine.archive import share_file
 from fastpath.engine.checkpoint import Checkpoint, load_checkpoint
 from fastpath.engine.loop import EpochEvent, StepEvent, Timing, ValidationEvent
 from fastpath.errors import FastpathError
+from fastpath.runs import run_directory
 from fastpath.runtime import Runtime
-from fastpath.workflows import run_directory, saving
-from fastpath.workflows.saving import CURVES_S, Saver
+from fastpath.workflows.train import saving
+from fastpath.workflows.train.saving import CURVES_S, Saver
 
 CPU = Runtime(torch.device("cpu"))
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fastpath.errors import UsageError
-from fastpath.workflows import explain, show
+from fastpath.workflows.explain import explain
+from fastpath.workflows.show import show
 
 
 def test_no_picture_takes_the_place_of_another() -> None:

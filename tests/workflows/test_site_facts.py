@@ -12,11 +12,15 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from fastpath.analysis import sites as site_facts
 from fastpath.config import parse
 from fastpath.ingest.split import write_split
+from fastpath.runs import out_of_fold
 from fastpath.runtime import resolve
-from fastpath.shards.reader import open_store
-from fastpath.workflows import evaluate, folds, pack, site_facts
+from fastpath.store.reader import open_store
+from fastpath.workflows import pack
+from fastpath.workflows.evaluate import evaluate
+from fastpath.workflows.train import folds
 
 
 def _study(strengths: list[float], num: int = 600) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -74,7 +78,7 @@ def test_folds_that_leave_one_site_out_tell_each_and_so_does_their_evaluation(
         "train": {"epochs": 1},
     }
     found = folds.run(tmp_path / "store", tmp_path / "folds", parse(tiny), resolve("cpu"), 2)
-    kept = json.loads((tmp_path / "folds" / folds.SUMMARY).read_text())
+    kept = json.loads((tmp_path / "folds" / out_of_fold.SUMMARY).read_text())
     assert found.sites == kept["sites"]
     assert {one["site"]: one["auc"]["value"] for one in kept["sites"]["sites"]} == pytest.approx(
         dict(zip("AB", found.aucs, strict=True))

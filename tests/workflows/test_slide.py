@@ -18,11 +18,12 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from fastpath.analysis.appearance import LOOKS
+from fastpath.analysis.pixels.appearance import LOOKS
 from fastpath.cli.main import app
 from fastpath.errors import DataError, FastpathError, UsageError
 from fastpath.ingest import tissue
-from fastpath.workflows import inference, slide, slide_progress
+from fastpath.runs import inference
+from fastpath.workflows.slide import slide, slide_progress
 
 pytest.importorskip("openslide", reason="pip install 'fastpath[slide]'")
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
@@ -157,11 +158,11 @@ def test_a_slide_known_to_be_normal_has_false_alarms_only(learned: Path, planted
 
 def test_tiles_are_the_patches_of_a_store(learned: Path, planted: Path, tmp_path: Path) -> None:
     """The same pixels get the same logits whether they come from a slide or from a store."""
+    from fastpath.runs.score_views import score
+    from fastpath.runs.trained import open_run
     from fastpath.runtime import resolve
-    from fastpath.shards.reader import open_store
+    from fastpath.store.reader import open_store
     from fastpath.workflows import pack
-    from fastpath.workflows.score_views import score
-    from fastpath.workflows.trained import open_run
 
     assert _invoke(learned, planted, "--stride", SIDE, "-o", tmp_path / "out").exit_code == 0
     table = pd.read_parquet(tmp_path / "out" / "tiles.parquet")

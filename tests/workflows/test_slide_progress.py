@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fastpath.errors import UsageError
-from fastpath.workflows.slide_progress import NAME, Progress
+from fastpath.workflows.slide.slide_progress import NAME, Progress
 
 ORIGIN: dict[str, Any] = {"checkpoint": "0f" * 16, "slide": ["a.svs", 5, 7], "grid": [96, 32, 1.0]}
 PARTS = [np.arange(count, dtype=np.float32) + 0.5 for count in (3, 1, 4)]

@@ -18,12 +18,16 @@ from fastpath.cli.main import app
 from fastpath.config import parse
 from fastpath.errors import DataError, FastpathError, StoreError, UsageError
 from fastpath.ingest import stain, tissue
+from fastpath.runs import inference, mined_training
+from fastpath.runs.score_views import score
+from fastpath.runs.trained import TrainedRun, open_run
 from fastpath.runtime import resolve
-from fastpath.shards.reader import Store, open_store
-from fastpath.workflows import audit, export, extra, inference, merge, pack, repair, train, verify
-from fastpath.workflows.score_views import score
-from fastpath.workflows.slide_grid import Tiles
-from fastpath.workflows.trained import TrainedRun, open_run
+from fastpath.store.reader import Store, open_store
+from fastpath.workflows import audit, merge, pack, repair
+from fastpath.workflows.export import export
+from fastpath.workflows.slide.slide_grid import Tiles
+from fastpath.workflows.train import train
+from fastpath.workflows.verify import verify
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 
@@ -130,7 +134,7 @@ def test_mined_patches_of_another_stain_are_refused(made: Made) -> None:
     frame = pd.DataFrame({"store": [str(other.path)], "store_fingerprint": [other.fingerprint]})
     table: Any = SimpleNamespace(frame=frame, path=made.source / "mined.parquet")
     with pytest.raises(StoreError, match="found patches of stain normalisation 'none', wanted 'macenko'"):
-        extra._stores(table, made.stores[STAINED])
+        mined_training._stores(table, made.stores[STAINED])
 
 
 Score = Callable[[TrainedRun, Store], object]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastpath.errors import DataError
-from fastpath.workflows import submission
+from fastpath.workflows.predict import submission
 
 IDS = ["b", "a", "c"]
 

@@ -18,13 +18,16 @@ from fastpath.cli import main as entry
 from fastpath.engine.loop import StepEvent
 from fastpath.errors import FastpathError, UsageError
 from fastpath.ingest.split import read_split, write_split
+from fastpath.runs.run_data import open_run_data
+from fastpath.runs.score_views import score
+from fastpath.runs.trained import open_run
 from fastpath.runtime import resolve
-from fastpath.shards.reader import open_store
-from fastpath.workflows import comparison, pack, sweep, train
-from fastpath.workflows.run_data import open_run_data
-from fastpath.workflows.score_views import score
-from fastpath.workflows.sweep_plan import Plan, make_plan
-from fastpath.workflows.trained import open_run
+from fastpath.store.reader import open_store
+from fastpath.workflows import pack
+from fastpath.workflows.compare import comparison
+from fastpath.workflows.sweep import sweep
+from fastpath.workflows.sweep.sweep_plan import Plan, make_plan
+from fastpath.workflows.train import train
 
 pytestmark = pytest.mark.dali
 
@@ -201,7 +204,7 @@ def test_a_killed_process_is_told_by_the_option_that_began_it(
     def killed(*_args: Any, **_more: Any) -> Any:
         raise FastpathError("workers", "a worker process was killed (out of memory?)", "use fewer --workers")
 
-    monkeypatch.setattr("fastpath.workflows.pool.run_jobs", killed)
+    monkeypatch.setattr("fastpath.system.process_pool.run_jobs", killed)
     with pytest.raises(
         FastpathError, match=r"--jobs: the process of a run was killed .*; give fewer; the same command"
     ):

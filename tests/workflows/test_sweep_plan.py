@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpath.errors import ConfigError
-from fastpath.workflows.sweep_plan import make_plan, parse_axis
+from fastpath.workflows.sweep.sweep_plan import make_plan, parse_axis
 
 ROOT = Path(__file__).resolve().parents[2]
 

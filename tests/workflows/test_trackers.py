@@ -11,7 +11,7 @@ import pytest
 from fastpath.config import Config
 from fastpath.engine.loop import EpochEvent, StepEvent, Timing
 from fastpath.errors import FastpathError, UsageError
-from fastpath.workflows import trackers
+from fastpath.workflows.train import trackers
 
 
 def event(epoch: int, auc: float = 0.5) -> EpochEvent:

@@ -20,10 +20,11 @@ from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.engine.loop import EpochEvent, StepEvent
 from fastpath.errors import CheckpointError, ConfigError, DataError, StoreError, UsageError
 from fastpath.ingest.split import write_split
+from fastpath.runs.run_data import RunData
 from fastpath.runtime import Runtime
-from fastpath.shards.reader import open_store
-from fastpath.workflows import pack, train
-from fastpath.workflows.run_data import RunData
+from fastpath.store.reader import open_store
+from fastpath.workflows import pack
+from fastpath.workflows.train import train
 
 pytestmark = [pytest.mark.dali, pytest.mark.usefixtures("one_thread")]
 
@@ -284,12 +285,12 @@ class TestRefusals:
     def test_an_unlabelled_split(self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         opened = open_store(store)
         opened.__dict__["labels_N"] = opened.labels_N * 0 - 1
-        monkeypatch.setattr("fastpath.workflows.run_data.open_store", lambda _path: opened)
+        monkeypatch.setattr("fastpath.runs.run_data.open_store", lambda _path: opened)
         with pytest.raises(DataError, match="unlabelled patches in the train split"):
             train.run(store, tmp_path / "run", config(), ONE_THREAD)
 
     def test_a_directory_in_use(self, store: Path, tmp_path: Path) -> None:
-        from fastpath.workflows.run_directory import claimed
+        from fastpath.runs.run_directory import claimed
 
         with claimed(tmp_path / "run"), pytest.raises(UsageError, match="another process is training here"):
             train.run(store, tmp_path / "run", config(), ONE_THREAD)

@@ -16,7 +16,8 @@ from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.engine.loop import StepEvent
 from fastpath.errors import ConfigError
 from fastpath.runtime import Runtime
-from fastpath.workflows import pack, train
+from fastpath.workflows import pack
+from fastpath.workflows.train import train
 
 pytestmark = [pytest.mark.dali, pytest.mark.usefixtures("one_thread")]
 

@@ -21,10 +21,12 @@ from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.engine.loop import EpochEvent, StepEvent
 from fastpath.errors import ConfigError, FastpathError
 from fastpath.model.registry import build
+from fastpath.runs import train_stages
+from fastpath.runs.run_data import open_run_data
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
-from fastpath.workflows import pack, train, train_course
-from fastpath.workflows.run_data import open_run_data
+from fastpath.workflows import pack
+from fastpath.workflows.train import train
 
 pytestmark = [pytest.mark.dali, pytest.mark.usefixtures("one_thread")]
 
@@ -242,4 +244,4 @@ def test_the_fewest_patches_at_once_are_those_of_the_shortest_part(
     num_train: int, batch_size: int, accumulate: int, world_size: int, least: int
 ) -> None:
     config = plain(data={"batch_size": batch_size}, train={"accumulate": accumulate})
-    assert train_course._least_part(num_train, config, world_size) == least
+    assert train_stages._least_part(num_train, config, world_size) == least

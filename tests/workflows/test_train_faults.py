@@ -16,9 +16,10 @@ from fastpath.engine import journal
 from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.engine.loop import EpochEvent
 from fastpath.errors import FastpathError
+from fastpath.runs import run_directory as directory
 from fastpath.runtime import resolve
-from fastpath.workflows import failure, pack, train
-from fastpath.workflows import run_directory as directory
+from fastpath.workflows import pack
+from fastpath.workflows.train import failure, train
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 faults = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("faults.py"))))

@@ -15,7 +15,7 @@ from fastpath.config import Config, parse
 from fastpath.engine.checkpoint import Checkpoint, save_checkpoint
 from fastpath.errors import FastpathError
 from fastpath.model.registry import build
-from fastpath.workflows.trained import open_run
+from fastpath.runs.trained import open_run
 
 CONFIG = parse(
     {

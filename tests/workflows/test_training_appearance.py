@@ -14,10 +14,10 @@ from scipy.ndimage import gaussian_filter
 
 from fastpath.ingest import tissue
 from fastpath.ingest.split import read_split
-from fastpath.shards.reader import open_store
+from fastpath.runs import training_appearance
+from fastpath.runs.trained import open_run
+from fastpath.store.reader import open_store
 from fastpath.types import Split
-from fastpath.workflows import training_appearance
-from fastpath.workflows.trained import open_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 

@@ -26,23 +26,18 @@ from PIL import Image
 
 from fastpath.cli.main import app
 from fastpath.errors import FastpathError
-from fastpath.files import as_failure
-from fastpath.shards.reader import open_store
-from fastpath.workflows import (
-    audit,
-    compare,
-    evaluate,
-    explain,
-    export,
-    inspect,
-    mine,
-    predict,
-    report_gallery,
-    report_pictures,
-    show,
-    slide,
-    slide_progress,
-)
+from fastpath.store.reader import open_store
+from fastpath.system.files import as_failure
+from fastpath.workflows import audit
+from fastpath.workflows.compare import compare
+from fastpath.workflows.evaluate import evaluate, report_gallery, report_pictures
+from fastpath.workflows.explain import explain
+from fastpath.workflows.export import export
+from fastpath.workflows.inspect import inspect
+from fastpath.workflows.mine import mine
+from fastpath.workflows.predict import predict
+from fastpath.workflows.show import show
+from fastpath.workflows.slide import slide, slide_progress
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 

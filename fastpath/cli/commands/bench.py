@@ -48,7 +48,8 @@ def command(
     from dataclasses import asdict
 
     from fastpath import config, runtime
-    from fastpath.workflows import bench, output_place
+    from fastpath.runs import output_place
+    from fastpath.workflows.bench import bench
 
     if plot is not None:
         output_place.check_file(plot, (store, config_path), "--plot")

@@ -12,7 +12,7 @@ from fastpath.cli import options, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
-    from fastpath.workflows.comparison import CompareResult
+    from fastpath.workflows.compare.comparison import CompareResult
 
 
 @options.command("compare")
@@ -59,7 +59,7 @@ def command(
 
     from fastpath import runtime
     from fastpath.cli.train_folds import measure_leak
-    from fastpath.workflows import compare, compare_tables
+    from fastpath.workflows.compare import compare, compare_tables
 
     where = runtime.resolve(device, precision=precision)
     if where.notice:

@@ -11,7 +11,7 @@ from fastpath.cli import options, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
-    from fastpath.workflows.report_files import EvaluateResult
+    from fastpath.workflows.evaluate.report_files import EvaluateResult
 
 _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
 
@@ -87,9 +87,10 @@ def command(
               fastpath evaluate folds
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from fastpath import runtime
+    from fastpath.runs import out_of_fold
     from fastpath.types import Split
-    from fastpath.workflows import evaluate, out_of_fold
-    from fastpath.workflows.report_facts import Choices
+    from fastpath.workflows.evaluate import evaluate
+    from fastpath.workflows.evaluate.report_facts import Choices
 
     where = runtime.resolve(device, precision=precision)
     if where.notice:

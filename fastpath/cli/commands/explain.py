@@ -57,7 +57,7 @@ def command(
 
     from fastpath import runtime
     from fastpath.types import Split
-    from fastpath.workflows import explain
+    from fastpath.workflows.explain import explain
 
     choice = _choice(first_ids, more_ids, rest["errors"], rest["sample"])
     where = runtime.resolve(device)

@@ -47,7 +47,7 @@ def command(
     from dataclasses import asdict
 
     from fastpath import runtime
-    from fastpath.workflows import export
+    from fastpath.workflows.export import export
 
     where = runtime.resolve("cpu")
     with render.progress_bar("comparing", verbosity) as advance:

@@ -32,7 +32,7 @@ def command(store: Path, output: Path | None, sample: int, seed: int, as_json: b
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
-    from fastpath.workflows import inspect
+    from fastpath.workflows.inspect import inspect
 
     url = as_url(store)
     beside = store.resolve() if url is None else Path.cwd() / Path(without_secrets(url)).name

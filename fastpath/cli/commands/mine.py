@@ -77,7 +77,7 @@ def command(
     from dataclasses import asdict
 
     from fastpath import runtime
-    from fastpath.workflows import mine
+    from fastpath.workflows.mine import mine
 
     where = runtime.resolve(device, precision=precision)
     if where.notice:

@@ -92,7 +92,7 @@ def command(
     from dataclasses import asdict
 
     from fastpath import runtime
-    from fastpath.workflows import predict, submission
+    from fastpath.workflows.predict import predict, submission
 
     where = runtime.resolve(device, precision=precision)
     if where.notice:

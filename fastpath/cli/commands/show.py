@@ -53,12 +53,12 @@ def command(
         problem = "wanted either --ids, or --epoch and --position"
         raise UsageError("arguments", problem, "see 'fastpath show --help'")
     if epoch is None or position is None:
-        from fastpath.workflows import show
+        from fastpath.workflows.show import show
 
         found = show.patches(store, output, [*ids, *more_ids])
     else:
         from fastpath import config, runtime
-        from fastpath.workflows import show_samples
+        from fastpath.workflows.show import show_samples
 
         settings = config.load(config_path, [*overrides, *([] if seed is None else [f"seed={seed}"])])
         where = runtime.resolve("cpu")  # a handful of samples, on whatever machine is at hand

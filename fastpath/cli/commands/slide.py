@@ -100,7 +100,7 @@ def command(
 def _aggregate(table: Path, output: Path, top_k: int, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from fastpath.workflows import slide_table
+    from fastpath.workflows.slide import slide_table
 
     found = slide_table.run(table, output, top_k=top_k)
     for text in found.notices:
@@ -114,7 +114,7 @@ def _aggregate(table: Path, output: Path, top_k: int, as_json: bool) -> None:
 def _pool(folder: Path, output: Path, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from fastpath.workflows import slide_pool
+    from fastpath.workflows.slide import slide_pool
 
     found = slide_pool.run(folder, output)
     for text in found.notices:
@@ -146,7 +146,7 @@ def _score(
     from dataclasses import asdict
 
     from fastpath import runtime
-    from fastpath.workflows import slide
+    from fastpath.workflows.slide import slide
 
     where = runtime.resolve(rest["device"], precision=rest["precision"])
     if where.notice:

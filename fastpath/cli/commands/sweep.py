@@ -10,7 +10,7 @@ import click
 from fastpath.cli import options, render
 
 if TYPE_CHECKING:
-    from fastpath.workflows.sweep import SweepResult
+    from fastpath.workflows.sweep.sweep_result import SweepResult
 
 
 @options.command("sweep")
@@ -54,8 +54,8 @@ def command(
     from dataclasses import asdict
 
     from fastpath.cli.main import INTERRUPTED
-    from fastpath.workflows import sweep
-    from fastpath.workflows.sweep_plan import make_plan
+    from fastpath.workflows.sweep import sweep
+    from fastpath.workflows.sweep.sweep_plan import make_plan
 
     plan = make_plan(config_path, grid, grid_file=grid_file, overrides=overrides, repeats=repeats)
     with render.progress_bar("runs", verbosity) as advance:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fastpath.config import Config
     from fastpath.data.residency import ResidencyChoice
     from fastpath.runtime import PrecisionChoice, Runtime
-    from fastpath.workflows.train import StartEvent, TrainResult
+    from fastpath.workflows.train.train import StartEvent, TrainResult
 
 
 @options.command("train")
@@ -74,8 +74,9 @@ def command(
     from fastpath import runtime
     from fastpath.cli.train_folds import train_folds
     from fastpath.cli.train_view import TrainView
-    from fastpath.workflows import run_directory, train
-    from fastpath.workflows.trackers import listening
+    from fastpath.runs import run_directory
+    from fastpath.workflows.train import train
+    from fastpath.workflows.train.trackers import listening
 
     resume = resume or (runtime.attempt() > 0 and (output / run_directory.CONFIG).exists())
     settings = _settings(output, config_path, overrides, shorts, resume=resume)
@@ -115,7 +116,7 @@ def _settings(
 ) -> Config:
     """Return what is asked for; where nothing is and a run is resumed, that run's own."""
     from fastpath import config
-    from fastpath.workflows import run_directory
+    from fastpath.runs import run_directory
 
     keys = {"epochs": "train.epochs", "limit": "data.limit", "val_limit": "data.val_limit", "seed": "seed"}
     changes = [*overrides, *(f"{keys[name]}={value}" for name, value in shorts.items() if value is not None)]

@@ -11,7 +11,7 @@ from fastpath.cli import options, render
 from fastpath.urls import redacted
 
 if TYPE_CHECKING:
-    from fastpath.shards.verify import Damage
+    from fastpath.store.check import Damage
 
 SHOWN = 5  # ids named on the console for one damage; --json names all
 
@@ -48,7 +48,7 @@ def command(
     Example:  fastpath verify store
               fastpath verify store --source histopathologic-cancer-detection
     """  # noqa: D301
-    from fastpath.workflows import verify
+    from fastpath.workflows.verify import verify
 
     with render.progress_bar("verifying", verbosity) as advance:
         found = verify.run(store, source=source, kind=source_kind, follow=follow, workers=workers, advance=advance)

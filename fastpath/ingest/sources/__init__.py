@@ -18,7 +18,7 @@ from fastpath.ingest.sources.table import list_table
 from fastpath.ingest.sources.tables import Orphans, join_groups, keep_only
 from fastpath.ingest.sources.unlabelled import labels_in
 from fastpath.ingest.sources.url import list_url
-from fastpath.shards.format import MANIFEST
+from fastpath.store.format import MANIFEST
 from fastpath.urls import behind_url, located
 
 KINDS = ("kaggle", "folder", "classes", "table", "pcam", "store")

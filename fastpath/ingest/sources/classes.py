@@ -12,7 +12,7 @@ from fastpath.ingest.sources.contents import SUFFIXES, has_images
 from fastpath.ingest.sources.folder import scan
 from fastpath.ingest.sources.links import Links
 from fastpath.ingest.sources.listing import Listing, check_ids
-from fastpath.litter import is_litter
+from fastpath.system.litter import is_litter
 from fastpath.text import visible
 
 NEGATIVE = ("0", "normal", "negative", "benign", "non-tumour", "non-tumor", "no_tumour", "no_tumor")

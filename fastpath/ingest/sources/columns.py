@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastpath import arrow_files
 from fastpath.errors import DataError
-from fastpath.files import open_regular
 from fastpath.ingest.sources.opened import is_parquet, text_lines
+from fastpath.system import arrow_files
+from fastpath.system.files import open_regular
 from fastpath.text import brief
 
 SEPARATORS = (",", ";", "\t")

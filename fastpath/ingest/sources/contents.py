@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from fastpath.errors import DataError
-from fastpath.litter import is_litter
+from fastpath.system.litter import is_litter
 from fastpath.text import visible
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")

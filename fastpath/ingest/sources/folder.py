@@ -13,7 +13,7 @@ from fastpath.ingest.sources.contents import SUFFIXES, no_patches
 from fastpath.ingest.sources.links import Links
 from fastpath.ingest.sources.listing import FileNames, Listing, check_ids, unlabelled
 from fastpath.ingest.sources.tables import join_labels
-from fastpath.litter import is_litter
+from fastpath.system.litter import is_litter
 from fastpath.text import visible
 
 

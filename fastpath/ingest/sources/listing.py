@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 
 from fastpath.errors import DataError
-from fastpath.shards.format import UNLABELLED
+from fastpath.store.format import UNLABELLED
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from fastpath.errors import DataError
-from fastpath.files import open_regular
-from fastpath.litter import is_litter
+from fastpath.system.files import open_regular
+from fastpath.system.litter import is_litter
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 COMPRESSED = (".gz", ".zip", ".bz2", ".xz")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastpath.ingest.sources.listing import Listing
-from fastpath.shards.reader import open_store
+from fastpath.store.reader import open_store
 
 
 def list_store(path: Path) -> Listing:

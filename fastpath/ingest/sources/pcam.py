@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from fastpath.errors import DataError, UsageError
+from fastpath.ingest.formats.unreadable import MAX_SIDE_PX
 from fastpath.ingest.sources.columns import read_columns
 from fastpath.ingest.sources.listing import Listing
-from fastpath.ingest.unreadable import MAX_SIDE_PX
-from fastpath.shards.format import UNLABELLED
+from fastpath.store.format import UNLABELLED
 from fastpath.types import Split
 
 PARTS = {"train": Split.TRAIN, "valid": Split.VAL, "test": Split.TEST}

@@ -10,8 +10,8 @@ from fastpath.errors import DataError
 from fastpath.ingest.sources.columns import Columns, read_columns
 from fastpath.ingest.sources.listing import Listing, check_ids
 from fastpath.ingest.sources.tables import GROUP_COLUMNS, SITE_COLUMNS, is_nothing, label_remedy
-from fastpath.litter import lies_in_litter
-from fastpath.shards.format import UNLABELLED
+from fastpath.store.format import UNLABELLED
+from fastpath.system.litter import lies_in_litter
 
 LABELS = {"0": 0, "1": 1, "": UNLABELLED}
 

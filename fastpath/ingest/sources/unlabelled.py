@@ -14,9 +14,9 @@ from fastpath.ingest.sources.columns import header_of, read_columns
 from fastpath.ingest.sources.listing import Listing
 from fastpath.ingest.sources.mending import plain_key
 from fastpath.ingest.sources.opened import COMPRESSED, is_table
-from fastpath.litter import is_litter
-from fastpath.shards.format import UNLABELLED
-from fastpath.shards.transfer import server_of
+from fastpath.store.format import UNLABELLED
+from fastpath.store.transfer import server_of
+from fastpath.system.litter import is_litter
 from fastpath.text import visible
 from fastpath.urls import as_url, without_secrets
 

@@ -14,8 +14,8 @@ from fastpath.errors import DataError
 from fastpath.ingest.sources.contents import SUFFIXES
 from fastpath.ingest.sources.listing import Listing, check_ids, unlabelled
 from fastpath.ingest.sources.tables import Orphans, join_groups, join_labels
-from fastpath.litter import is_litter
-from fastpath.shards import transfer
+from fastpath.store import transfer
+from fastpath.system.litter import is_litter
 from fastpath.urls import without_secrets
 
 TABLES = ("train_labels.csv", "groups.csv")

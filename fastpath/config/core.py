@@ -1,0 +1,182 @@
+"""The one configuration of a run: nested, frozen, unknown keys refused.
+
+Sources, later ones winning: the defaults below, a TOML file, `--set a.b=value` overrides.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from fastpath.config.augment import Section
+from fastpath.config.train import (
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    ScheduleConfig,
+    StageConfig,
+    TrainConfig,
+    fill_stages,
+)
+from fastpath.errors import ConfigError
+from fastpath.system.files import read_regular
+from fastpath.text import brief
+
+BYTES_MAX = 1 << 20  # a recipe has a few hundred
+_SHOWN = 100  # characters of a key or value that an error shows
+
+
+class Config(Section):
+    """Everything that decides a run's result, and nothing else: no paths of outputs, no device."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    """Decides order, augmentation, initial weights and dropout."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    optim: OptimConfig = OptimConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    train: TrainConfig = TrainConfig()
+    stages: Annotated[tuple[StageConfig, ...], Field(max_length=100)] = ()
+    """Parts of the run, each a table after `[[stages]]` with its `epochs` and what it changes of `data` (not the
+    limits), `model` (`trainable`, `batchnorm`), `optim` and `schedule`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_stages(cls, values: Any) -> Any:  # noqa: ANN401 (whatever was given)
+        return fill_stages(values) if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def _stages_make_the_run(self) -> Self:
+        total = sum(stage.epochs for stage in self.stages)
+        if self.stages and self.train.epochs != total:
+            raise ValueError(f"train.epochs: found {self.train.epochs}, wanted {total}, the sum of the stages' epochs")
+        return self
+
+    def of_stage(self, stage: StageConfig) -> Config:
+        """Return the configuration of a run that is this stage and nothing else."""
+        changed = {
+            name: getattr(self, name).model_copy(update=dict(getattr(stage, name))) for name in ("data", "model")
+        }
+        changed |= {"optim": stage.optim, "schedule": stage.schedule, "stages": ()}
+        return self.model_copy(update=changed | {"train": self.train.model_copy(update={"epochs": stage.epochs})})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, the form stored in manifests and checkpoints."""
+        return self.model_dump(mode="json")
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits that differ when any value differs."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def parse(values: Mapping[str, Any], where: object = "configuration") -> Config:
+    """Validate nested plain values.
+
+    Raises:
+        ConfigError: An unknown key (the nearest known one is named) or a value out of range.
+    """
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        raise _explain(error, where) from None
+
+
+def load(path: Path | None, overrides: Iterable[str] = ()) -> Config:
+    """Read a TOML file (defaults where `path` is None) and apply `a.b=value` overrides.
+
+    Raises:
+        ConfigError: The file is missing or not TOML, or a key or value is wrong.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        content = read_regular(path, bytes_max=BYTES_MAX, follow=True, kind=ConfigError)
+        try:
+            values = tomllib.loads(content.decode())
+        except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, a number of 5,000 digits
+            problem = f"is not TOML ({brief(error, 200)})"
+            raise ConfigError(path, problem, "correct that line") from None
+    for override in overrides:
+        _apply(values, override)
+    return parse(values, path or "configuration")
+
+
+def recipe(name: str) -> Path:
+    """Return the TOML file of a recipe that ships with fastpath, such as `demo`.
+
+    Raises:
+        ConfigError: There is no such recipe.
+    """
+    package = Path(__file__).resolve().parent.parent
+    # Within the package where a wheel was installed, beside it in a checkout.
+    folders = (package / "configs", package.parent / "configs")
+    for folder in folders:
+        if (folder / f"{name}.toml").is_file():
+            return folder / f"{name}.toml"
+    known = ", ".join(sorted({path.stem for folder in folders for path in folder.glob("*.toml")}))
+    raise ConfigError(name, f"is not a recipe; known are {known or 'none'}", "choose one of these")
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Set one `a.b=value` in nested `values`; the value is read as TOML, and as a bare string failing that."""
+    dotted, equals, text = override.partition("=")
+    keys = dotted.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError("--set", f"found '{override}', wanted key=value", "write for example --set train.epochs=3")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except RecursionError:
+        raise ConfigError("--set", f"'{dotted}' is nested too deeply", "give it a value") from None
+    except ValueError:  # TOMLDecodeError, or a number of 5,000 digits
+        value = text.strip()
+    table = values
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise ConfigError("--set", f"'{dotted}' goes below '{key}', which is a value", "drop what follows it")
+    table[keys[-1]] = value
+
+
+def keys(section: type[Section] = Config, prefix: str = "") -> dict[str, str]:
+    """Return every dotted key with the sentence that documents it."""
+    found: dict[str, str] = {}
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            found |= keys(kind, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = " ".join((field.description or "").split())
+    return found
+
+
+def _shown(value: object) -> str:
+    """Return a value as Python writes it, cut where it would fill more than a line."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python writes
+        return f"a {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"
+
+
+def _explain(error: ValidationError, where: object) -> ConfigError:
+    """Turn the first of pydantic's complaints into one line."""
+    first = error.errors()[0]
+    dotted = ".".join(str(part) for part in first["loc"])[:_SHOWN]
+    if first["type"] == "extra_forbidden":
+        known = list(keys()) + list({key.split(".")[0] for key in keys()})
+        near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'?" if near else "see docs/config.md for the keys"
+        return ConfigError(where, f"unknown key '{dotted}'", hint)
+    problem = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return ConfigError(where, f"'{dotted}' is missing", "give it a value")
+    # What concerns several tables names its keys itself.
+    problem = f"{dotted}: found {_shown(first['input'])}; {problem}" if dotted else problem
+    return ConfigError(where, problem, "correct that value")

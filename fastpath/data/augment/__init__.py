@@ -1,0 +1,1 @@
+"""Augmentation: parameters of each sample, and the matrices and artefacts that they become."""

@@ -1,0 +1,148 @@
+"""What goes into the graph at each step: patches and their parameters, computed from the step's number alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastpath.config import Config
+from fastpath.data import order as plan
+from fastpath.data.ahead import Ahead
+from fastpath.data.augment import artefacts, geometry
+from fastpath.data.augment.geometry import Canvas
+from fastpath.data.residency import Patches, Pixels, StorePixels
+from fastpath.data.step_parameters import Columns, Recipe, not_empty
+from fastpath.runtime import Runtime
+from fastpath.types import ChannelStats
+
+NO_NOISE = np.empty((0, 0, 3), np.int8)
+LENDERS = 3  # where among the columns rows of the patches that lend their rings are, if rings are swapped
+STAND_IN = -1  # the row told of a sample that belongs to no rank, where a rank's share of a step is empty
+
+Feed = tuple[Any, ...]
+"""Images uint8 [N, H, W, 3], on the card if that is where they are, and rows int64 [N]; for training, also colour
+float32 [N, 3, 4] and warp float32 [N, 3, 3]. Where rings are swapped, the patches that lend them come second; where
+there are artefacts, `artefacts.inputs` come last."""
+
+StepFeed = Callable[[int], Feed]
+
+
+def training_layout(patch_px: int, config: Config) -> Canvas:
+    """Lay out training patches."""
+    return geometry.training_canvas(config.data.augment, patch_px, config.data.image_size_px)
+
+
+def epoch_rows(
+    patches: Patches,
+    rows_M: NDArray[np.int64],
+    config: Config,
+    epoch: int,
+    weights_M: NDArray[np.float64] | None = None,
+) -> NDArray[np.int64]:
+    """Return the rows of an epoch in the order they are trained on, int64 [M]; see `training_feed`."""
+    order = plan.epoch_order(patches.labels_N[rows_M], config.data.sampling, config.seed, epoch, weights_M)
+    return np.asarray(rows_M[order])
+
+
+class TrainingFeed:
+    """From a global step (epoch × steps an epoch + step) to this rank's share of its batch.
+
+    Args:
+        recipe: What is fed besides pixels.
+        pixels: Where the patches are.
+        helper: Where it may lie ready.
+    """
+
+    def __init__(self, recipe: Recipe, pixels: Pixels, helper: Ahead | None) -> None:
+        self._recipe, self._pixels, self._helper = recipe, pixels, helper
+        self._policy, self._patch_px, self._frame_px = recipe.config.data.augment, recipe.patch_px, recipe.frame_px
+        self._field = artefacts.noise_field(recipe.config.seed, self._patch_px) if self._policy.noise_p else NO_NOISE
+        self._num_steps, self._order = recipe.num_steps, lru_cache(maxsize=2)(recipe.order)
+
+    def __call__(self, global_step: int) -> Feed:
+        """Return the feed of a step."""
+        epoch, step = divmod(global_step, self._num_steps)
+        columns = self._helper.take(epoch, step) if self._helper else None
+        images, columns = self._made(epoch, step) if columns is None else (self._gathered(columns), columns)
+        rows, matrices, warp, *others = columns
+        told = rows if self._recipe.share(step) else np.full_like(rows, STAND_IN)
+        extra = artefacts.inputs(self._policy, others[len(images) - 1 :], self._field, self._patch_px)
+        return *images, told, matrices, warp, *extra
+
+    def ready(self, global_step: int) -> bool:
+        """Whether a step would find what it is fed made."""
+        return bool(self._helper and self._helper.take(*divmod(global_step, self._num_steps)))
+
+    def _made(self, epoch: int, step: int) -> tuple[list[Any], Columns]:
+        """Make what lies nowhere ready, from the pixels as they are gathered."""
+        images = []
+
+        def look(rows_N: NDArray[np.int64]) -> NDArray[np.float32]:
+            gathered, probes = self._pixels.probed(rows_N, self._frame_px)
+            images.append(gathered)
+            return probes
+
+        columns = self._recipe.columns(epoch, range(step, step + 1), self._order(epoch), look)
+        if self._helper:
+            self._helper.missed(columns)
+        return images, columns
+
+    def _gathered(self, columns: Columns) -> list[Any]:
+        """Gather the patches, and those that lend their rings."""
+        rows = [columns[0], columns[LENDERS]] if self._policy.ring_swap_p else [columns[0]]
+        return [self._pixels.take(rows_N, self._frame_px) for rows_N in rows]
+
+    def close(self) -> None:
+        """End the process that works ahead."""
+        if self._helper:
+            self._helper.close()
+
+
+def training_feed(
+    patches: Patches,
+    rows_M: NDArray[np.int64],
+    stats: ChannelStats,
+    config: Config,
+    runtime: Runtime,
+    pixels: Pixels | None = None,
+    weights_M: NDArray[np.float64] | None = None,
+    *,
+    ahead_of_time: bool = False,
+) -> TrainingFeed:
+    """Return the feed of training.
+
+    Args:
+        patches: The store.
+        rows_M: int64 [M], rows of the training split.
+        stats: What to normalise with.
+        config: Order, augmentation and batch size.
+        runtime: Rank and world size.
+        pixels: Where the patches are; None reads them from the store.
+        weights_M: How often each is drawn, relative to the others; None is equally often.
+        ahead_of_time: Whether a process may make what is fed besides pixels, from when it is worth one until the feed
+            is closed. It changes no bit.
+    """
+    labels_M, patch_px = patches.labels_N[rows_M], patches.patch_size_px
+    recipe = Recipe(rows_M, labels_M, weights_M, config, stats, patch_px, runtime.rank, runtime.world_size)
+    helper = Ahead(recipe, patches) if ahead_of_time else None
+    return TrainingFeed(recipe, pixels or StorePixels(patches), helper)
+
+
+def evaluation_feed(
+    patches: Patches, rows_M: NDArray[np.int64], batch_size: int, runtime: Runtime, pixels: Pixels | None = None
+) -> StepFeed:
+    """Return the function from a step to this rank's share of its batch, in the order given; passes follow on."""
+    steps = plan.num_steps(len(rows_M), batch_size)
+    pixels = pixels or StorePixels(patches)
+
+    def feed(step: int) -> Feed:
+        share = plan.step_positions(len(rows_M), batch_size, step % steps, runtime.rank, runtime.world_size)
+        positions = not_empty(share)
+        rows = rows_M[positions.start : positions.stop]
+        return pixels.take(rows), rows if share else np.full_like(rows, STAND_IN)
+
+    return feed

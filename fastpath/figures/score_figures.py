@@ -1,0 +1,192 @@
+"""Pictures of scores. Each returns the bytes of a PNG, one panel, the same for the same input.
+
+Lines differ in dashes and fills in hatching, so that they can be told apart without colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastpath.analysis import calibration, decision, metrics
+from fastpath.analysis.intervals import Interval
+from fastpath.analysis.metrics import Curve, Floats
+from fastpath.figures import png
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_BLUE, _ORANGE, _GREY, _INK, _GRID = "#1f6fb4", "#d9730d", "#8a8f98", "#30353b", "#e3e5e8"
+_SIZE_IN, _DPI = (4.6, 4.0), 160
+_DRAWN = 4000  # points of a curve: more cannot be seen
+
+
+def roc(
+    labels_N: NDArray[Any], logits_N: NDArray[Any], auc: Interval, points: Sequence[tuple[float, float]] = ()
+) -> bytes:
+    """Draw the ROC curve, with its steep beginning enlarged on a logarithmic axis.
+
+    Args:
+        labels_N: 0 or 1, both present.
+        logits_N: Finite.
+        auc: Told above.
+        points: False positive rate and sensitivity of each operating point, numbered from 1 in the picture.
+    """
+    figure, axes = _panel()
+    steps = metrics.curve(labels_N, logits_N)
+    fall_out_T, recall_T = _rates(steps)
+    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":")
+    axes.plot(fall_out_T, recall_T, color=_BLUE, linewidth=1.8)
+    _unit(axes)
+    _finish(axes, f"Area {_told(auc)}", "false positive rate (1 − specificity)", "sensitivity")  # noqa: RUF001
+    inset = axes.inset_axes((0.42, 0.13, 0.55, 0.5))
+    least = 0.5 / steps.num_negative
+    inset.plot(np.maximum(fall_out_T, least), recall_T, color=_BLUE, linewidth=1.5)
+    _mark(axes, points, 0.0)
+    _mark(inset, points, least, told=False)
+    inset.set_xscale("log")
+    inset.set_xlim(least, 1)
+    inset.set_ylim(0, 1.02)
+    inset.tick_params(labelsize=8)
+    inset.set_title("the same, false positive rate on a log axis", fontsize=8, loc="right", color=_INK)
+    inset.grid(color=_GRID, linewidth=0.6)
+    return png.of_figure(figure)
+
+
+def precision_recall(labels_N: NDArray[Any], logits_N: NDArray[Any], area: Interval) -> bytes:
+    """Draw precision over recall; the dotted line is what chance gives."""
+    figure, axes = _panel()
+    points = metrics.curve(labels_N, logits_N)
+    _, recall_T = _rates(points)
+    found_T, called_T = points.true_positives_T, points.true_positives_T + points.false_positives_T
+    precision_T = _thin(np.append(found_T[0] / called_T[0], found_T / called_T))
+    share = points.num_positive / (points.num_positive + points.num_negative)
+    axes.axhline(share, color=_GREY, linewidth=1, linestyle=":")
+    axes.text(0.01, share + 0.015, f"chance: {share:.3f}", fontsize=9, color=_INK)
+    axes.step(recall_T, precision_T, where="pre", color=_BLUE, linewidth=1.8)
+    _unit(axes)
+    _finish(axes, f"Average precision {_told(area)}", "recall (sensitivity)", "precision (PPV)")
+    return png.of_figure(figure)
+
+
+def reliability(labels_N: NDArray[Any], before_N: NDArray[Any], after_N: NDArray[Any]) -> bytes:
+    """Draw the share of positives over the probability, before calibration and after; on the line, both agree."""
+    figure, axes = _panel()
+    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":")
+    styles = ((before_N, "before", _ORANGE, "--", "s", "none"), (after_N, "after", _BLUE, "-", "o", _BLUE))
+    for logits_N, name, colour, line, marker, fill in styles:
+        found = calibration.reliability(labels_N, logits_N)
+        error = metrics.expected_calibration_error(labels_N, logits_N)
+        told = f"{name}: error {error:.3f}"
+        axes.plot(found.probability_K, found.share_K, line, color=colour, linewidth=1.3, label=told)
+        size = 12 + 90 * found.count_K / found.count_K.max()
+        axes.scatter(
+            found.probability_K, found.share_K, s=size, marker=marker, facecolors=fill, edgecolors=colour, clip_on=False
+        )
+    axes.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2)
+    _unit(axes)
+    _finish(axes, "", "probability (mean of a bin)", "share of tumour patches; marks grow with patches")
+    return png.of_figure(figure)
+
+
+def histogram(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> bytes:
+    """Draw how the two classes' probabilities lie, patches on a logarithmic axis."""
+    figure, axes = _panel()
+    probability_N, bins = metrics.probabilities(logits_N), np.linspace(0, 1, 31).tolist()
+    for label, name, colour, hatch in ((0, "normal", _BLUE, "////"), (1, "tumour", _ORANGE, "....")):
+        chosen_N = probability_N[np.asarray(labels_N) == label]
+        label_text = f"{name} ({len(chosen_N):,})"
+        axes.hist(chosen_N, bins=bins, label=label_text, color=colour, hatch=hatch, edgecolor=colour, alpha=0.28)
+        axes.hist(chosen_N, bins=bins, histtype="step", color=colour, linewidth=1.4)
+    axes.set_yscale("log")
+    axes.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2)
+    _finish(axes, "", "calibrated probability", "patches")
+    return png.of_figure(figure)
+
+
+def decision_curve(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> bytes:
+    """Draw the net benefit of acting on the model, on every patch and on none."""
+    figure, axes = _panel()
+    found = decision.decision_curve(labels_N, logits_N)
+    axes.axhline(0, color=_GREY, linewidth=1.2, linestyle=":", label="act on none")
+    axes.plot(found.thresholds_T, found.all_T, color=_ORANGE, linewidth=1.4, linestyle="--", label="act on all")
+    axes.plot(found.thresholds_T, found.model_T, color=_BLUE, linewidth=1.8, label="act on the model")
+    top = float(max(found.model_T.max(), found.all_T.max(), 0.01))
+    axes.set_ylim(-0.25 * top, 1.1 * top)
+    axes.set_xlim(0, 1)
+    axes.legend(frameon=False, fontsize=9, loc="upper right")
+    _finish(axes, "", "probability at which one would act", "net benefit, true positives a patch")
+    return png.of_figure(figure)
+
+
+def risk_coverage(curves: Mapping[str, decision.RiskCoverage]) -> bytes:
+    """Draw the share of errors among the most certain patches, by measure of uncertainty."""
+    figure, axes = _panel()
+    styles = ((_BLUE, "-"), (_ORANGE, "--"), (_GREY, ":"))
+    for (name, found), (colour, line) in zip(curves.items(), styles, strict=False):
+        label = f"{name}: area {found.area:.4f}"
+        axes.plot(_thin(found.coverage_T), _thin(found.risk_T), line, color=colour, linewidth=1.6, label=label)
+    axes.set_xlim(0, 1.01)
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    _finish(axes, "", "share of patches decided, the surest first", "share of errors among them")
+    return png.of_figure(figure)
+
+
+def _mark(axes: Axes, points: Sequence[tuple[float, float]], least: float, *, told: bool = True) -> None:
+    """Draw operating points as rings; those too close to be told apart share one label."""
+    rings: list[tuple[float, float, list[str]]] = []
+    for number, (x, y) in enumerate(points, start=1):
+        near = next((ring for ring in rings if abs(ring[0] - x) < 0.04 and abs(ring[1] - y) < 0.04), None)
+        if near is None:
+            rings.append((x, y, [str(number)]))
+        else:
+            near[2].append(str(number))
+        axes.plot([max(x, least)], [y], "o", color=_ORANGE, markersize=5, fillstyle="none", clip_on=False, zorder=3)
+    for x, y, numbers in rings if told else ():
+        # Below and to the right of a curve that rises to the left of its points there is nothing.
+        axes.annotate(",".join(numbers), (x, y), (4, -10), textcoords="offset points", fontsize=8, color=_INK)
+
+
+def _rates(points: Curve) -> tuple[Floats, Floats]:
+    fall_out_T = np.append(0.0, points.false_positives_T / points.num_negative)
+    return _thin(fall_out_T), _thin(np.append(0.0, points.true_positives_T / points.num_positive))
+
+
+def _thin(values_T: Floats) -> Floats:
+    """Return at most `_DRAWN` points, the ends among them."""
+    return np.asarray(values_T[np.unique(np.linspace(0, len(values_T) - 1, _DRAWN).astype(int))])
+
+
+def _told(found: Interval) -> str:
+    ends = "" if np.isnan(found.low) else f" ({found.low:.4f} to {found.high:.4f})"
+    return f"{found.value:.4f}{ends}"
+
+
+def _panel() -> tuple[Figure, Axes]:
+    # Object-oriented, with no pyplot: no window system, no global state.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_SIZE_IN, dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def _unit(axes: Axes) -> None:
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.01)
+
+
+def _finish(axes: Axes, title: str, x_name: str, y_name: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11, color=_INK)
+    axes.set_xlabel(x_name, fontsize=10, color=_INK)
+    axes.set_ylabel(y_name, fontsize=10, color=_INK)
+    axes.tick_params(labelsize=9, colors=_INK)
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

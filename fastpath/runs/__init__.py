@@ -1,0 +1,1 @@
+"""What a training run is made of and what it leaves; shared by the commands that make and use one."""

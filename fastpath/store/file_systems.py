@@ -1,0 +1,108 @@
+"""Files behind every kind of URL but http and https, by fsspec."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastpath.errors import FastpathError, UsageError
+from fastpath.store import transfer
+from fastpath.store.transfer import Absent, Body, Opened, Passing, Value
+from fastpath.urls import redacted, without_secrets
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system for a URL, and the path within it.
+
+    Raises:
+        UsageError: fsspec, or what it needs for this kind of URL, is not installed.
+    """
+    try:
+        from fsspec.core import url_to_fs
+
+        system, root = url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        remedy = "run: pip install 'fastpath[remote]', and s3fs or gcsfs for s3:// or gs://"
+        raise UsageError(without_secrets(url), f"cannot be opened ({_one_line(error)})", remedy) from None
+    except Exception as error:  # what a kind's own library raises where it finds no credentials, or no server
+        raise _failure_of(without_secrets(url), error) from None
+    return system, root
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystemServer:
+    """Files of an fsspec file system; how it waits and tries again is its own affair, within `PATIENCE`.
+
+    Attributes:
+        url: What names are relative to.
+        system: The file system.
+        root: The URL's path within it.
+    """
+
+    url: str = field(repr=False)
+    system: Any
+    root: str
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[Opened]:
+        """Ask for a file; see `Server`."""
+        where = transfer.place_of(self.url, name)
+        file = self._asked(where, lambda: self.system.open(f"{self.root}/{name}", "rb"))
+        size = getattr(file, "size", None)
+        with contextlib.closing(file):
+            yield Opened(_Mapped(file, where), size if isinstance(size, int) else None)
+
+    def listed(self, folder: str) -> dict[str, Mapping[str, Any]] | None:
+        """Return what is told of each file of a folder; see `Server`."""
+        path = f"{self.root}/{folder}".rstrip("/")
+
+        def ask() -> list[Mapping[str, Any]] | None:
+            self.system.invalidate_cache()  # a listing from before a change would hide it
+            return list(self.system.ls(path, detail=True)) if self.system.isdir(path) else None
+
+        found = self._asked(transfer.place_of(self.url, folder), ask)
+        if found is None:
+            return None
+        return {str(entry["name"]).rsplit("/", 1)[-1]: entry for entry in found if entry.get("type") != "directory"}
+
+    def _asked(self, where: str, ask: Callable[[], Value]) -> Value:
+        try:
+            return transfer.patiently(ask, transfer.PATIENCE.connect_s + transfer.PATIENCE.silence_s)
+        except (Passing, FastpathError):
+            raise
+        except Exception as error:
+            raise _failure_of(where, error) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Mapped:
+    """A file of fsspec whose errors are ours, so that none is taken for one of the disk that is written to."""
+
+    file: Body
+    where: str
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            return self.file.read(size)
+        except Exception as error:
+            raise _failure_of(self.where, error) from None
+
+
+def _failure_of(where: str, error: Exception) -> Exception:
+    """Return what an error of an fsspec file system means: each kind's library raises its own."""
+    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+        return Absent(where)
+    told = _one_line(error)
+    if isinstance(error, PermissionError):
+        return UsageError(where, f"access is refused ({told})", "check the URL and your rights")
+    if isinstance(error, TimeoutError | ConnectionError):
+        return Passing(f"cannot be reached ({told})", "check the URL and the network")
+    return FastpathError(where, f"cannot be read ({told})", "check the URL, your rights and the network")
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(redacted(f"{type(error).__name__}: {error}", foreign=True).split())
+    return text[:200]

@@ -1,0 +1,282 @@
+"""Read a packed store: pixels by row, and the index beside them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from functools import cached_property
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastpath.errors import StoreError
+from fastpath.store import format as fmt
+from fastpath.store.index import Index
+from fastpath.store.open_shards import OpenShards
+from fastpath.store.remote import Remote, open_remote
+from fastpath.urls import behind_url, located
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Store:
+    """A packed store, opened for reading. Safe to use from several threads.
+
+    Attributes:
+        path: The store's directory.
+        manifest: What the store says of itself.
+        remote: Where its shards are fetched from, for a store behind a URL; None for one on disk.
+    """
+
+    def __init__(
+        self, path: Path, manifest: fmt.Manifest, remote: Remote | None = None, seen: fmt.Stamp | None = None
+    ) -> None:
+        self.path, self.manifest, self.remote, self._seen = path, manifest, remote, seen
+        self._index = Index(path / fmt.INDEX, manifest)
+        self._shards = OpenShards(path, manifest, remote, seen)
+
+    def __reduce__(self) -> tuple[type[Store], tuple[Path, fmt.Manifest, Remote | None, fmt.Stamp | None]]:
+        """Travel to another process as a place and not as pixels: there the files are opened anew."""
+        return Store, (self.path, self.manifest, self.remote, self._seen)
+
+    def __len__(self) -> int:
+        return self.manifest.num_patches
+
+    @property
+    def local(self) -> bool:
+        """Whether all shards are on this machine."""
+        return self.remote is None or all((self.path / entry.file).exists() for entry in self.manifest.shards)
+
+    def __str__(self) -> str:
+        """Where it lies, to be shown: its path, or its URL without secrets."""
+        return self.remote.place if self.remote else str(self.path)
+
+    @property
+    def name(self) -> str:
+        """What reports that are handed on call it: its directory's name, or its URL without secrets."""
+        return self.remote.place if self.remote else self.path.resolve().name
+
+    @property
+    def place(self) -> str:
+        """Where it lies, to be kept: its path in full, or its URL without secrets (`shards.recorded`)."""
+        return self.remote.place if self.remote else str(self.path.resolve())
+
+    @property
+    def address(self) -> Path:
+        """What opens it again: its path, or its URL with all that the server wants, which is never shown or kept."""
+        return Path(self.remote.url) if self.remote else self.path
+
+    @property
+    def patch_size_px(self) -> int:
+        """Height and width of every patch, in pixels."""
+        return self.manifest.patch_shape[0]
+
+    @property
+    def stain(self) -> str:
+        """How the stains of its patches were normalised when they were packed; `none` where they were not."""
+        return str(self.manifest.source.get("stain", "none"))
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits that name the content: ids, labels, groups, sites and pixels in row order."""
+        return self.manifest.fingerprint
+
+    def check_index(self) -> None:
+        """Check that every row has a name of its own, a label and a place, as opening a store does.
+
+        Raises:
+            StoreError: The index is not the manifest's, or holds what no index may.
+        """
+        self._index.check()
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """The index, one row a patch, in row order; columns as docs/shard-format.md lists them."""
+        frame: pd.DataFrame = self._index.read().to_pandas()
+        return frame
+
+    def column(self, name: str) -> np.ndarray:
+        """Return one column of the index: an array of its type, or of str or bytes objects."""
+        return self._index.column(name)
+
+    @cached_property
+    def ids_N(self) -> np.ndarray:
+        """Names, an object array of str."""
+        return self.column("id")
+
+    @cached_property
+    def labels_N(self) -> np.ndarray:
+        """Labels, int8; -1 where unknown."""
+        return self.column("label")
+
+    @cached_property
+    def groups_N(self) -> np.ndarray | None:
+        """Slides, an object array of str, or None where they are unknown."""
+        return self.column("group") if self.manifest.num_groups else None
+
+    @cached_property
+    def sites_N(self) -> np.ndarray | None:
+        """Sites, an object array of str, or None where they are unknown."""
+        return self.column("site") if self._index.has_sites else None
+
+    @property
+    def hash_halves_N2(self) -> np.ndarray:
+        """Each patch's pixel hash as two numbers, uint64 [N, 2]: a sixth of what bytes objects take."""
+        column = self._index.read(["hash"])["hash"].combine_chunks()
+        halves = np.frombuffer(column.buffers()[1], "<u8").reshape(-1, 2)
+        return halves[column.offset : column.offset + len(column)]
+
+    @cached_property
+    def sums_N3(self) -> np.ndarray:
+        """Each patch's exact sum of pixel values by channel, int64 [N, 3]."""
+        return self._by_channel("sum")
+
+    @cached_property
+    def squares_N3(self) -> np.ndarray:
+        """Each patch's exact sum of squared pixel values by channel, int64 [N, 3]."""
+        return self._by_channel("squares")
+
+    def _by_channel(self, kind: str) -> np.ndarray:
+        found_N3 = np.empty((len(self), 3), np.int64)
+        for channel, letter in enumerate("rgb"):
+            found_N3[:, channel] = self.column(f"{kind}_{letter}")
+        return found_N3
+
+    @cached_property
+    def mean_rgb_N3(self) -> np.ndarray:
+        """Each patch's channel means, float32 [N, 3], 0 to 255."""
+        mean: np.ndarray = self.sums_N3 / (self.manifest.patch_shape[0] * self.manifest.patch_shape[1])
+        return mean.astype(np.float32)
+
+    @cached_property
+    def _places(self) -> tuple[list[int], list[int]]:
+        """Shard and row of each patch, as lists: indexing one by one is several times faster than in NumPy."""
+        return self.column("shard").tolist(), self.column("row").tolist()
+
+    def block(self, number: int, start: int, stop: int) -> np.ndarray:
+        """Return rows of one shard, listed in the index or not, uint8 [n, H, W, 3].
+
+        Raises:
+            StoreError: The file is missing or not of the shape the manifest gives.
+            IntegrityError: It was cut while it was read.
+        """
+        images_NHWC = np.empty((stop - start, *self.manifest.patch_shape), np.uint8)
+        self._shards.block(number, start, images_NHWC)
+        return images_NHWC
+
+    def gather(self, indices_N: np.ndarray, out_NHWC: np.ndarray | None = None) -> np.ndarray:
+        """Copy patches out of the shards.
+
+        Args:
+            indices_N: Rows of the store, in any order, repeats allowed.
+            out_NHWC: Where to write, uint8 [N, H, W, 3], strided or not; None makes a new array.
+
+        Returns:
+            uint8 [N, H, W, 3].
+
+        Raises:
+            IndexError: A row is out of range.
+            StoreError: A shard is missing or not of the shape the manifest gives.
+            IntegrityError: The store has changed since it was opened.
+        """
+        rows = self._checked(indices_N)
+        if out_NHWC is None:
+            out_NHWC = np.empty((len(rows), *self.manifest.patch_shape), np.uint8)
+        if not len(rows):
+            return out_NHWC
+        if out_NHWC[0].flags.c_contiguous:
+            for _ in self._shards.patches(*self._places_of(rows), out_NHWC):
+                pass
+            return out_NHWC
+        whole = np.empty(self.manifest.patch_shape, np.uint8)  # stays in the core's cache
+        for patch, _ in zip(out_NHWC, self._shards.patches(*self._places_of(rows), repeat(whole)), strict=True):
+            patch[...] = whole
+        return out_NHWC
+
+    def sampled(self, indices_N: np.ndarray, grid: slice) -> np.ndarray:
+        """Copy some pixels of patches.
+
+        Args:
+            indices_N: Rows of the store, in any order, repeats allowed.
+            grid: Which pixels, along either side.
+
+        Returns:
+            uint8 [N, K, K, 3].
+
+        Raises:
+            As `gather`.
+        """
+        rows, side = self._checked(indices_N), len(range(*grid.indices(self.patch_size_px)))
+        found_NKK3, whole = (
+            np.empty((len(rows), side, side, 3), np.uint8),
+            np.empty(self.manifest.patch_shape, np.uint8),
+        )
+        for pixels, _ in zip(found_NKK3, self._shards.patches(*self._places_of(rows), repeat(whole)), strict=True):
+            pixels[...] = whole[grid, grid]
+        return found_NKK3
+
+    def _places_of(self, rows_N: np.ndarray) -> tuple[list[int], list[int]]:
+        shard_of, row_of = self._places
+        rows = rows_N.tolist()
+        return [shard_of[row] for row in rows], [row_of[row] for row in rows]
+
+    def _checked(self, indices_N: np.ndarray) -> np.ndarray:
+        rows = np.asarray(indices_N, dtype=np.int64)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise IndexError(f"row {rows.min() if rows.min() < 0 else rows.max()} of a store of {len(self)}")
+        return rows
+
+
+def locate(ids_N: np.ndarray, wanted: Iterable[str]) -> tuple[np.ndarray, list[str]]:
+    """Return the rows of patches by id, int64, in the order wanted, and the ids that none of them has.
+
+    Args:
+        ids_N: Ids by row.
+        wanted: Ids looked for.
+    """
+    row_of = {str(name): row for row, name in enumerate(ids_N)}
+    found = [(str(name), row_of.get(str(name))) for name in wanted]
+    rows = np.array([row for _, row in found if row is not None], np.int64)
+    return rows, [name for name, row in found if row is None]
+
+
+def rows_of(store: Store) -> np.ndarray:
+    """Return what a store's index says of its patches' pixels, `format.ROW` [N]."""
+    rows = np.zeros(len(store), fmt.ROW)
+    rows["hash"] = np.frombuffer(store.hash_halves_N2.tobytes(), "V16")
+    rows["sums"], rows["squares"] = store.sums_N3, store.squares_N3
+    for name in ("sharpness", "phash", "flags"):
+        rows[name] = store.column(name)
+    return rows
+
+
+def open_store(path: Path, *, checked: bool = True) -> Store:
+    """Open a packed store: a directory, or a URL such as `s3://bucket/store`, whose shards are cached locally.
+
+    Args:
+        path: The place.
+        checked: Whether to check the index now; else only its hash and schema are looked at, when it is first read. For
+            who tells of all damage, or opens what another process has checked.
+
+    Raises:
+        StoreError: The directory is not a store, is damaged, or is of a newer format.
+    """
+    path = located(path)
+    url = behind_url(path)
+    if url is not None:
+        remote = open_remote(url)
+        store = Store(remote.cache, remote.manifest, remote)
+    elif not path.is_dir():
+        found = "a file" if path.exists() else "nothing"
+        raise StoreError(path, f"found {found}, wanted the directory of a packed store", "run 'fastpath pack' first")
+    else:
+        seen = None
+        with contextlib.suppress(OSError):  # looked at first: what is replaced from here on is noticed
+            seen = fmt.stamp_of((path / fmt.MANIFEST).stat(follow_symlinks=False))
+        store = Store(path, fmt.load_document(path / fmt.MANIFEST, fmt.Manifest), seen=seen)
+    if checked:
+        store.check_index()
+    return store

@@ -1,0 +1,156 @@
+"""Put trained runs side by side on the same validation patches, and say which differences are more than chance."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fastpath.engine import journal
+from fastpath.errors import CheckpointError, DataError, UsageError
+from fastpath.figures import run_comparison
+from fastpath.ingest.split import leak_notice, read_split
+from fastpath.runs import best_epoch, output_place
+from fastpath.runs import run_directory as directory
+from fastpath.runs.row_history import history_of
+from fastpath.runs.score_views import score
+from fastpath.runs.trained import TrainedRun, Which, open_run
+from fastpath.runtime import Runtime
+from fastpath.store.reader import Store
+from fastpath.system import json_values
+from fastpath.types import Split
+from fastpath.workflows.compare.comparison import CompareResult, compare, short_names
+
+RESULT, PICTURE, PREDICTIONS = "comparison.json", "comparison.png", "predictions.parquet"
+
+
+def run(
+    runs: Sequence[Path],
+    runtime: Runtime,
+    *,
+    store_path: Path | None = None,
+    output: Path | None = None,
+    which: Which = "best",
+    advance: Callable[[int, int], None] | None = None,
+) -> CompareResult:
+    """Score every run on the whole validation split and compare all pairs.
+
+    Runs may have trained on a draw of the training split, or validated on a draw of the other (`data.limit`,
+    `data.val_limit`): none has trained on a validation patch, so all are scored on all of these.
+
+    Args:
+        runs: Directories of runs, or checkpoints' files; two at least.
+        runtime: Device and precision.
+        store_path: Where the store lies now; None takes the first run's.
+        output: Where to write; None is `comparison` beside the first run.
+        which: The best epoch's weights or the last's.
+        advance: Called with patches scored and in all, over all runs.
+
+    Raises:
+        UsageError: Fewer than two runs, or the same one twice.
+        CheckpointError: A run was trained on another store or split, naming both.
+        DataError: The validation patches are of one class.
+    """
+    if len(runs) < 2 or len({path.resolve() for path in runs}) < len(runs):
+        raise UsageError("arguments", f"found {len(runs)} runs, wanted two or more, all different", "name several runs")
+    trained = [open_run(path, which) for path in runs]
+    output = output or trained[0].path.parent.parent / "comparison"
+    output_place.check_directory(output, RESULT, (*runs, store_path))
+    store = trained[0].open_store(store_path)
+    for one in trained:
+        check_same_split(one, store)
+    table = read_split(store)
+    rows_N = table.rows(Split.VAL)
+    check_labels(store.labels_N[rows_N], store.path)
+    total = len(rows_N) * len(trained)
+    logits_RN = np.stack(
+        [score(one, store, rows_N, runtime, _part(advance, at * len(rows_N), total)) for at, one in enumerate(trained)]
+    )
+    names = short_names(runs)
+    labels_N = store.labels_N[rows_N]
+    groups_N = None if store.groups_N is None else store.groups_N[rows_N]
+    models = [(one.config.model.name, one.checkpoint.epoch) for one in trained]
+    place = store.name
+    leaks = leak_notice(store, table)
+    result = compare(
+        models, names, labels_N, logits_RN, groups_N, store=place, kind=table.kind, output=output, notices=[leaks]
+    )
+    errors = {entry.name: entry.standard_error for entry in result.runs}
+    histories = [history_of(one, store, rows_N) for one in trained]
+    chosen = best_epoch.of_runs(names, histories, [errors[name] for name in names])
+    result = replace(result, notices=[*chosen, *result.notices])
+    journals = [_epochs(one.path.parent / directory.JOURNAL) for one in trained]
+    write(output, result, labels_N, logits_RN, names, journals, store.ids_N[rows_N])
+    return result
+
+
+def check_labels(labels_N: NDArray[np.int8], where: object) -> None:
+    """Refuse patches that no AUC is defined for, before any is scored.
+
+    Raises:
+        DataError: They are of one class, or some are unlabelled.
+    """
+    num_positive, num_negative = int((labels_N == 1).sum()), int((labels_N == 0).sum())
+    if not num_positive or not num_negative or num_positive + num_negative < len(labels_N):
+        found = f"found {num_positive} tumour and {num_negative} normal of {len(labels_N)} patches"
+        raise DataError(where, f"{found}, wanted all labelled, and both classes", "compare on other patches")
+
+
+def _epochs(path: Path) -> list[dict[str, object]]:
+    """Return the epochs to draw of a run; none where its journal is not one, which no number depends on."""
+    try:
+        found = journal.read(path)
+    except (OSError, ValueError, RecursionError):
+        return []
+    whole = all(isinstance(row, dict) and isinstance(row.get("epoch"), int) for row in found)
+    return found if whole and all(isinstance(row.get("val_auc"), float | None) for row in found) else []
+
+
+def check_same_split(run: TrainedRun, store: Store) -> None:
+    """Refuse a run that was trained on other patches than the store's training split.
+
+    Raises:
+        CheckpointError: Naming what was found in the checkpoint and what the store has.
+    """
+    if run.config.train.include_val:
+        problem = "was trained on the validation patches too (train.include_val), which would flatter it"
+        raise CheckpointError(run.path, problem, "compare a run of the same recipe with train.include_val=false")
+    difference = run.differs(store)
+    if difference is not None:
+        what, wanted, found = difference
+        problem = f"was trained on another {what} than {store}: found {found}, wanted {wanted}"
+        raise CheckpointError(run.path, problem, "compare runs of one store and one split")
+
+
+def _part(advance: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
+    return None if advance is None else lambda done, _total: advance(before + done, total)
+
+
+def write(
+    output: Path,
+    result: CompareResult,
+    labels_N: NDArray[np.int8],
+    logits_RN: NDArray[np.float32],
+    names: Sequence[str],
+    journals: Sequence[list[dict[str, object]]],
+    ids_N: NDArray[np.object_],
+) -> None:
+    """Write the three files as a set."""
+    table = io.BytesIO()
+    columns = {"id": ids_N.astype(str), "label": labels_N}
+    # A run called `label` would take the labels' place.
+    columns |= {f"run {name}" if name in columns else name: one_N for name, one_N in zip(names, logits_RN, strict=True)}
+    pd.DataFrame(columns).to_parquet(table, index=False)
+    title = f"{result.num_patches:,} validation patches of a {result.split_kind} split"
+    facts = {key: value for key, value in asdict(result).items() if key != "output"}
+    content = {
+        PREDICTIONS: table.getvalue(),
+        PICTURE: run_comparison.draw(names, labels_N, logits_RN, journals, title),
+        RESULT: (json_values.dumps(facts) + "\n").encode(),
+    }
+    output_place.write_set(output, RESULT, content)

@@ -1,0 +1,212 @@
+"""Judge a run on another store than it was trained on: calibration and thresholds stay as they are, nothing is fitted.
+
+What the reader of a validation elsewhere wants to know beside the measures (TRIPOD, Moons et al. 2015; van Calster et
+al. 2019): whether patches were seen before, how far they look from the training set, and whether probabilities and
+thresholds still hold.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastpath.analysis import intervals, metrics
+from fastpath.analysis.intervals import Units
+from fastpath.analysis.operating_points import MISS_COST
+from fastpath.analysis.pixels import drift
+from fastpath.analysis.pixels.appearance import MEASURES
+from fastpath.errors import DataError, UsageError
+from fastpath.ingest.split import read_split
+from fastpath.runs import report_table
+from fastpath.runs.patch_appearance import measure, training_rows
+from fastpath.runs.precision import newly_told, settle
+from fastpath.runs.report_table import Floats, ScoredTable
+from fastpath.runs.row_history import RowHistory, history_of
+from fastpath.runs.score_views import score_views
+from fastpath.runs.trained import TrainedRun, Which
+from fastpath.runtime import Runtime
+from fastpath.store.format import UNLABELLED
+from fastpath.store.reader import Store
+from fastpath.system.json_values import plain
+from fastpath.types import Split
+from fastpath.workflows.evaluate import frozen, report_files, report_gallery, subgroup_facts
+from fastpath.workflows.evaluate.frozen import Frozen
+from fastpath.workflows.evaluate.report_facts import Choices, Judged, judge
+from fastpath.workflows.evaluate.report_files import GALLERY_NUM, EvaluateResult
+
+SAMPLE = 2000
+"""Training patches whose pixels are looked at for the comparison."""
+
+
+def is_other(trained: TrainedRun, store: Store) -> bool:
+    """Return whether a store holds something else than the one that a run was trained on."""
+    return store.fingerprint != trained.checkpoint.store_fingerprint
+
+
+def rows_of(store: Store, split: Split | None) -> tuple[NDArray[np.int64], str]:
+    """Return the labelled rows of a store, or of a part of it, and a notice of those without a label.
+
+    Raises:
+        DataError: None is labelled.
+        StoreError: A part is wanted of a store that is not divided.
+    """
+    rows_N = np.arange(len(store)) if split is None else read_split(store).rows(split)
+    labelled_N = store.labels_N[rows_N] != UNLABELLED
+    if not labelled_N.any():
+        problem = f"found no label among {len(rows_N)} patches, wanted labels to judge by"
+        raise DataError(store, problem, "pack it with --labels, or use 'fastpath predict'")
+    left_out = int((~labelled_N).sum())
+    notice = f"{left_out} of {len(rows_N)} patches have no label and are left out" if left_out else ""
+    return rows_N[labelled_N], notice
+
+
+def directory_of(store: Store, split: Split | None) -> str:
+    """Return the name of the directory within a run that a report of another store is written to."""
+    name = re.sub(r"[^\w.-]+", "-", store.name).strip("-.") or "store"
+    return f"external-{name}" + (f"-{split}" if split else "")
+
+
+def run(
+    trained: TrainedRun,
+    store: Store,
+    runtime: Runtime,
+    output: Path,
+    *,
+    split: Split | None,
+    which: Which,
+    choices: Choices,
+    advance: Callable[[int, int], None] | None = None,
+) -> EvaluateResult:
+    """Judge a run on another store and write the report; see `evaluate.run`.
+
+    Raises:
+        DataError: The patches are unlabelled, of one class or of another size, or the run's calibration is damaged.
+        StoreError: A part is wanted of a store that is not divided.
+        UsageError: A calibration or a cost was asked for: those that the run keeps are used.
+    """
+    _refuse_choices(choices)
+    rows_N, unlabelled = rows_of(store, split)
+    report_table.check_labels(store.labels_N[rows_N], store, "it" if split is None else f"the {split} split")
+    subgroup_facts.check(choices.by, store)
+    at_home, history = frozen.read(trained, choices.tta, choices.mean), history_of(trained, store, rows_N)
+    decided = settle(runtime, trained.config, training=False)
+    views_NV = score_views(trained, store, rows_N, decided, choices.tta, advance)
+    table = report_table.scored(store, rows_N, views_NV, choices.mean)
+    table = replace(table, calibrates_N=np.zeros(len(table), bool), elsewhere=True, history_N=history.words_N)
+    report_table.check(table, store)
+    judged, measures = judge(table, choices, at_home.chosen), measure(store, rows_N)
+    judged.facts["external"] = plain(facts(trained, table, judged, at_home, history, measures, choices.seed))
+    logits_N, seed = judged.calibrated_N, choices.seed
+    judged.facts.update(
+        subgroup_facts.facts(table, logits_N, store, rows_N, by=choices.by, seed=seed, measures=measures)
+    )
+    said = (*history.notices(), unlabelled, *at_home.notices, newly_told(decided, runtime))
+    about = {
+        "split": split,
+        "checkpoint": which,
+        "epoch": trained.checkpoint.epoch,
+        "store": store.name,
+        "store_fingerprint": store.fingerprint,
+        "split_kind": None,
+        "tta_views": choices.tta,
+        "history": history.facts(),
+        "notices": [notice for notice in said if notice],
+    }
+    cards = report_gallery.make(table, logits_N, store, rows_N, trained, runtime, num=GALLERY_NUM, seed=seed)
+    return report_files.write(output, scored=table, judged=judged, about=about, cards=cards)
+
+
+def _refuse_choices(choices: Choices) -> None:
+    """Refuse what would choose a calibration or a threshold: it would be passed over."""
+    asked = {"--calibration": (choices.method, Choices().method), "--miss-cost": (choices.miss_cost, MISS_COST)}
+    for option, (found, usual) in asked.items():
+        if found != usual:
+            problem = f"found {found} for another store than the run's own, which is judged by what the run keeps"
+            raise UsageError(option, problem, f"give {option} to 'fastpath evaluate' of the run's own store")
+
+
+def facts(
+    trained: TrainedRun,
+    table: ScoredTable,
+    judged: Judged,
+    at_home: Frozen,
+    history: RowHistory,
+    measures: Mapping[str, Floats],
+    seed: int,
+) -> dict[str, Any]:
+    """Return what a report of another store tells beside the measures.
+
+    Args:
+        trained: The run.
+        table: The patches judged.
+        judged: What was found out about them with the run's own calibration and thresholds.
+        at_home: What the run brought along.
+        history: What the run has done with these very patches.
+        measures: What they look like (`patch_appearance.measure`).
+        seed: Decides the resamples, and which training patches are looked at.
+    """
+    units = intervals.units_of(table.groups_N, len(table), table.labels_N)
+    told: dict[str, Any] = {
+        "fitted_on": at_home.fitted_on,
+        "auc_before": (at_home.before or {}).get("auc"),
+        "outcomes": _outcomes(at_home.before, judged.facts["operating_points"]),
+        "seen": _seen(table, history),
+        "prevalence": {"here": float((table.labels_N == 1).mean()), "training": None},
+        "drift": [],
+    }
+    training = training_rows(trained)
+    if training is not None:
+        store, rows_M = training
+        told["prevalence"]["training"] = float((store.labels_N[rows_M] == 1).mean())
+        told["drift"] = _drift(store, rows_M, measures, units, seed)
+    told["words"] = _words(told["prevalence"], training is not None)
+    told["words"] += [shift["words"] for shift in told["drift"]]
+    return told
+
+
+def _seen(table: ScoredTable, history: RowHistory) -> dict[str, Any]:
+    """Return how many patches the run has seen, and the AUC of the others where there are others."""
+    seen_N = history.trained_N | history.slide_N | history.epoch_N
+    rest_N, auc = ~seen_N, None
+    if seen_N.any() and len(set(table.labels_N[rest_N].tolist())) == 2:
+        auc = metrics.roc_auc(table.labels_N[rest_N], table.logits_N[rest_N])
+    return history.facts() | {"num_seen": int(seen_N.sum()), "auc_of_others": auc}
+
+
+def _drift(
+    store: Store, rows_M: NDArray[np.int64], measures: Mapping[str, Floats], units: Units, seed: int
+) -> list[dict[str, Any]]:
+    """Return how far the patches look from training patches, measure by measure."""
+    rng = np.random.Generator(np.random.Philox(seed))
+    before = measure(store, np.sort(rng.permutation(rows_M)[:SAMPLE]))
+    shifts = [drift.compare(MEASURES[name], before[name], found_N, units, seed) for name, found_N in measures.items()]
+    return [asdict(shift) for shift in shifts if shift is not None]
+
+
+def _words(prevalence: Mapping[str, float | None], at_hand: bool) -> list[str]:
+    """Return in sentences how the shares of tumour compare, or that nothing tells."""
+    here, there = prevalence["here"], prevalence["training"]
+    if not at_hand:
+        return ["the run's own store is not at hand, so how far these patches look from it is not told"]
+    return [f"{here:.1%} of these patches have tumour, {there:.1%} of those trained on"]
+
+
+def _outcomes(before: Mapping[str, Any] | None, points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return each operating point's sensitivity and specificity here, with those at home where they are known."""
+    at_home = {one["name"]: one for one in (before or {}).get("operating_points", ())}
+    names = ("sensitivity", "specificity")
+    return [
+        {
+            "name": one["name"],
+            "probability": one["probability"],
+            **{name: one[name] for name in names},
+            **{f"{name}_before": at_home.get(one["name"], {}).get(name) for name in names},
+        }
+        for one in points
+    ]

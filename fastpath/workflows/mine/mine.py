@@ -1,0 +1,298 @@
+"""Find the patches worth training on more, those whose label is likely wrong, and labels for those that have none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastpath.analysis import label_errors, metrics
+from fastpath.analysis.calibration import Calibrator
+from fastpath.analysis.verdicts import Verdict
+from fastpath.errors import StoreError
+from fastpath.ingest.split import SplitTable, read_split
+from fastpath.runs import mined_table, out_of_fold, output_place
+from fastpath.runs.mined_table import WEIGHTS, Kind
+from fastpath.runs.mined_training import held_out_twins
+from fastpath.runs.run_data import RunData, run_data_of
+from fastpath.runs.score_views import score
+from fastpath.runs.trained import TrainedRun, Which, open_run
+from fastpath.runtime import Runtime
+from fastpath.store.reader import Store, open_store
+from fastpath.workflows.mine import pseudo_labels
+
+Advance = Callable[[int, int], None]
+Begin = Callable[[int], Advance | None]
+"""Given the patches of a pass, returns what that pass tells its progress to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is worth a row.
+
+    Attributes:
+        hard_share: Share of each class's training patches, those of the highest loss, that count as hard.
+        errors: Likely label errors to list, those of the highest loss; None lists as many as confident learning
+            suspects.
+        confidence: Calibrated probability of either class from which an unlabelled patch gets a label.
+    """
+
+    hard_share: float = 0.05
+    errors: int | None = None
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class MineResult:
+    """What was found.
+
+    Attributes:
+        table: The table.
+        num_rows: Its rows.
+        hard_negatives: Of these, negatives of high loss.
+        hard_positives: Positives of high loss.
+        label_errors: Patches whose label is likely wrong.
+        estimated_errors: Wrong labels by confident learning, those that the network does not contradict included.
+        pseudo_negatives: Unlabelled patches that got the label 0.
+        pseudo_positives: Unlabelled patches that got the label 1.
+        num_labelled: Training patches looked at.
+        num_unlabelled: Unlabelled patches looked at.
+        evidence: `out of fold` or `training`: whether the losses are of networks that did not see the labels.
+        calibration: How probabilities of unlabelled patches were calibrated; `none` where they are raw.
+        verdicts: What the likely label errors come to, in words.
+        notices: What the user should know.
+    """
+
+    table: Path
+    num_rows: int
+    hard_negatives: int
+    hard_positives: int
+    label_errors: int
+    estimated_errors: float
+    pseudo_negatives: int
+    pseudo_positives: int
+    num_labelled: int
+    num_unlabelled: int
+    evidence: str
+    calibration: str
+    verdicts: list[Verdict]
+    notices: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What is mined, and with what.
+
+    Attributes:
+        trained: The network; of folds, the one whose validation fold is the store's.
+        data: The store it was trained on, and the rows.
+        predictions: Table of out-of-fold predictions; None where there is none.
+    """
+
+    trained: TrainedRun
+    data: RunData
+    predictions: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Finds:
+    """Rows of a store with why they were taken, and what was predicted of them."""
+
+    store: Store
+    rows_N: np.ndarray
+    kinds_N: np.ndarray
+    labels_N: np.ndarray
+    probability_N: np.ndarray
+    loss_N: np.ndarray
+
+
+def run(
+    run_dir: Path,
+    output: Path,
+    runtime: Runtime,
+    *,
+    stores: Sequence[Path] = (),
+    predictions: Path | None = None,
+    rule: Rule | None = None,
+    which: Which = "best",
+    advance: Advance | None = None,
+) -> MineResult:
+    """Write a table of patches for `data.extra`: nothing that is held out of training, by id, pixels or slide.
+
+    Args:
+        run_dir: A run, or the directory of `train --folds`.
+        output: The table, `.parquet` or `.csv`.
+        runtime: Device and precision.
+        stores: Where to look; none is the run's own. Of any other store, only unlabelled patches are looked at.
+        predictions: Out-of-fold predictions of the run's own store; None takes those of `run_dir`, if there are.
+        rule: What is worth a row.
+        which: The best epoch's weights or the last's.
+        advance: Called with patches scored and in all.
+
+    Raises:
+        UsageError: The run, a store or the target is not as it should be.
+    """
+    rule = rule or Rule()
+    mined_table.check_target(output)
+    output_place.check_file(output, (run_dir, predictions, *stores))
+    subject = _subject(run_dir, predictions, which)
+    own = subject.data.store
+    places = [open_store(path) for path in stores] or [own]
+    rows = [pseudo_labels.unlabelled(subject.data, store) for store in places]
+    mines_own = own.fingerprint in {store.fingerprint for store in places}
+    notices: list[str] = []
+    own_scored = len(subject.data.train_rows_N) if mines_own and subject.predictions is None else 0
+    begin = _counter(advance, own_scored + sum(map(len, rows)))
+
+    finds, suspects, told = [], None, list[Verdict]()
+    if mines_own:
+        found, suspects, told = _labelled(subject, rule, runtime, begin)
+        finds.append(found)
+        notices.append(mined_table.SEEN_BY_FOLDS if subject.predictions else mined_table.SEEN_BY_ITSELF)
+    needed = any(len(rows_N) for rows_N in rows)
+    calibrator = pseudo_labels.calibrator(subject.trained, subject.data, subject.predictions, notices, needed=needed)
+    for store, rows_N in zip(places, rows, strict=True):
+        finds.append(_pseudo(subject.trained, store, rows_N, calibrator, rule, runtime, begin))
+    _write(output, finds, subject.data.split, _evidence(subject))
+    return _result(output, finds, subject, suspects, rows, calibrator, told, notices)
+
+
+def _result(
+    output: Path,
+    finds: Sequence[_Finds],
+    subject: _Subject,
+    suspects: label_errors.Suspects | None,
+    rows: Sequence[np.ndarray],
+    calibrator: Calibrator,
+    told: list[Verdict],
+    notices: list[str],
+) -> MineResult:
+    """Count what was found."""
+    kinds = Counter(str(kind) for each in finds for kind in each.kinds_N)
+    pseudo_N = np.concatenate([each.labels_N[each.kinds_N == Kind.PSEUDO_LABEL] for each in finds])
+    return MineResult(
+        table=output,
+        num_rows=sum(kinds.values()),
+        hard_negatives=kinds[Kind.HARD_NEGATIVE],
+        hard_positives=kinds[Kind.HARD_POSITIVE],
+        label_errors=kinds[Kind.LABEL_ERROR],
+        estimated_errors=suspects.estimated_errors if suspects else 0.0,
+        pseudo_negatives=int((pseudo_N == 0).sum()),
+        pseudo_positives=int((pseudo_N == 1).sum()),
+        num_labelled=len(subject.data.train_rows_N) if suspects else 0,
+        num_unlabelled=sum(map(len, rows)),
+        evidence=_evidence(subject),
+        calibration=calibrator.method,
+        verdicts=told,
+        notices=notices,
+    )
+
+
+def _subject(run_dir: Path, predictions: Path | None, which: Which) -> _Subject:
+    """Open the network to mine with and the store it was trained on, which must be unchanged."""
+    folds = (run_dir / out_of_fold.NAME).exists()
+    trained = open_run(run_dir / "fold-0" if folds else run_dir, which)
+    store = trained.open_store()
+    if folds:
+        # The network that never saw what the store now holds out: no other may label patches.
+        trained = open_run(run_dir / f"fold-{read_split(store).fold}", which)
+        predictions = predictions or run_dir / out_of_fold.NAME
+    difference = trained.differs(store)
+    if difference is not None:
+        problem = "is not the {} that the run was trained on: found {}, wanted {}".format(*difference)
+        raise StoreError(store, problem, "restore it, or train a run on it as it is")
+    return _Subject(trained, run_data_of(store, trained.config), predictions)
+
+
+def _counter(advance: Advance | None, total: int) -> Begin:
+    """Return what begins a pass: several together count from 0 to `total`."""
+    before = 0
+
+    def begin(count: int) -> Advance | None:
+        nonlocal before
+        start, before = before, before + count
+        return (lambda done, _total: advance(start + done, total)) if advance else None
+
+    return begin
+
+
+def _labelled(
+    subject: _Subject, rule: Rule, runtime: Runtime, begin: Begin
+) -> tuple[_Finds, label_errors.Suspects, list[Verdict]]:
+    """Find hard patches and likely label errors among those trained on; hard ones are not among the errors."""
+    data = subject.data
+    rows_N = data.train_rows_N[~held_out_twins(data.store, data.split, data.store, data.train_rows_N)]
+    if subject.predictions is None:
+        logits_N: np.ndarray = score(subject.trained, data.store, rows_N, runtime, begin(len(rows_N)))
+    else:
+        table = out_of_fold.read(subject.predictions)
+        logits_N = out_of_fold.logits_of(table, subject.predictions, data.store, rows_N)
+    labels_N = data.store.labels_N[rows_N]
+    suspects = label_errors.find(labels_N, logits_N)
+    loss_N = label_errors.losses(labels_N, logits_N)
+    order_N = np.argsort(-loss_N, kind="stable")
+    wrong_N = suspects.suspected_N
+    if rule.errors is not None:
+        wrong_N = np.zeros(len(rows_N), bool)
+        wrong_N[order_N[: rule.errors]] = True
+    taken = [(Kind.LABEL_ERROR, order_N[wrong_N[order_N]])]
+    for label, kind in ((0, Kind.HARD_NEGATIVE), (1, Kind.HARD_POSITIVE)):
+        candidates_N = order_N[(labels_N[order_N] == label) & ~wrong_N[order_N]]
+        taken.append((kind, candidates_N[: round(rule.hard_share * int((labels_N == label).sum()))]))
+    at_N = np.concatenate([at for _, at in taken])
+    kinds_N = np.concatenate([np.full(len(at), kind, object) for kind, at in taken])
+    probability_N = metrics.probabilities(logits_N[at_N])
+    found = _Finds(data.store, rows_N[at_N], kinds_N, labels_N[at_N], probability_N, loss_N[at_N])
+    told = label_errors.judge(labels_N, logits_N, int(wrong_N.sum()), out_of_fold=subject.predictions is not None)
+    return found, suspects, told
+
+
+def _pseudo(
+    trained: TrainedRun,
+    store: Store,
+    rows_N: np.ndarray,
+    calibrator: Calibrator,
+    rule: Rule,
+    runtime: Runtime,
+    begin: Begin,
+) -> _Finds:
+    """Label the unlabelled patches that the network is sure of, the surest first."""
+    logits_N = np.zeros(0)
+    if len(rows_N):
+        logits_N = np.asarray(calibrator.apply(score(trained, store, rows_N, runtime, begin(len(rows_N)))))
+    labels_N, sure_N = (logits_N > 0).astype(np.int8), metrics.probabilities(np.abs(logits_N))
+    at_N = np.argsort(-sure_N, kind="stable")
+    at_N = at_N[sure_N[at_N] >= rule.confidence]
+    return _Finds(
+        store=store,
+        rows_N=rows_N[at_N],
+        kinds_N=np.full(len(at_N), Kind.PSEUDO_LABEL, object),
+        labels_N=labels_N[at_N],
+        probability_N=metrics.probabilities(logits_N[at_N]),
+        loss_N=label_errors.losses(labels_N[at_N], logits_N[at_N]),
+    )
+
+
+def _evidence(subject: _Subject) -> str:
+    return mined_table.OUT_OF_FOLD if subject.predictions else mined_table.TRAINING
+
+
+def _write(output: Path, finds: Sequence[_Finds], split: SplitTable, evidence: str) -> None:
+    columns: dict[str, list[Any]] = {name: [] for name in (*mined_table.COLUMNS, mined_table.EVIDENCE)}
+    for each in finds:
+        columns["id"] += each.store.ids_N[each.rows_N].tolist()
+        columns["kind"] += [str(kind) for kind in each.kinds_N]
+        columns["label"] += each.labels_N.tolist()
+        columns["probability"] += each.probability_N.tolist()
+        columns["loss"] += each.loss_N.tolist()
+        columns["weight"] += [WEIGHTS[kind] for kind in each.kinds_N]
+        columns["store"] += [each.store.place] * len(each.rows_N)
+        columns["store_fingerprint"] += [each.store.fingerprint] * len(each.rows_N)
+        columns["split_fingerprint"] += [mined_table.split_fingerprint(split)] * len(each.rows_N)
+        columns[mined_table.EVIDENCE] += ["" if kind == Kind.PSEUDO_LABEL else evidence for kind in each.kinds_N]
+    output_place.make_parent(output)
+    mined_table.write(output, mined_table.frame_of(columns))

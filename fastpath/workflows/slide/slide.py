@@ -1,0 +1,244 @@
+"""Score a whole-slide image tile by tile, and draw where the network sees tumour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastpath.analysis import metrics, slides
+from fastpath.analysis.verdicts import Outside, Verdict
+from fastpath.figures.slide_map import heatmap
+from fastpath.ingest.slide_reader import open_slide
+from fastpath.runs import calibration_file, output_place, training_appearance
+from fastpath.runs.inference import portions
+from fastpath.runs.precision import settle
+from fastpath.runs.row_history import of_slide
+from fastpath.runs.trained import TrainedRun, Which, open_run
+from fastpath.runtime import Runtime
+from fastpath.store.format import hash_file
+from fastpath.system import json_values
+from fastpath.workflows.slide.slide_grid import Grid, Tiles, lay_grid
+from fastpath.workflows.slide.slide_lesions import Found, compare, lesion_mask
+from fastpath.workflows.slide.slide_progress import Progress
+
+TILE_MPP = 0.97
+"""Micrometres a pixel of the Kaggle set and PatchCamelyon."""
+
+MIN_TISSUE = 0.1
+
+TILES, PICTURE, FACTS = "tiles.parquet", "heatmap.png", "slide.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a slide is cut into tiles, and what is made of them.
+
+    Attributes:
+        mpp: Micrometres a pixel of the slide's full resolution; None takes what the file tells.
+        tile_mpp: Those that the network was trained at.
+        stride_px: Side of a cell in pixels of a tile; None is a third of a tile.
+        min_tissue: Least share of tissue of a cell that is scored.
+        top_k: Cells that `top_k` averages.
+        lesions: Where tumour is known to be, see `slide_lesions.read_mask`, or `slide_lesions.NONE`.
+    """
+
+    mpp: float | None = None
+    tile_mpp: float = TILE_MPP
+    stride_px: int | None = None
+    min_tissue: float = MIN_TISSUE
+    top_k: int = slides.TOP_K
+    lesions: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlideResult:
+    """What a slide came to.
+
+    Attributes:
+        image: The slide's file name.
+        width_px: At full resolution.
+        height_px: At full resolution.
+        mpp: Micrometres a pixel there.
+        tile_px: Side of a tile as the network sees it.
+        stride_px: Side of a cell, likewise.
+        num_cells: Cells that cover the slide.
+        num_tiles: Of these, with tissue: scored.
+        scores: By aggregation, from calibrated probabilities.
+        calibration: The calibration of the probabilities; `none` where they are raw.
+        notice: Why they are raw, and whether patches of this slide were trained on; empty where neither is so.
+        lesions: How the heatmap compares with them; None where none were given.
+        appearance: By measure, how its tiles lie beside the patches trained on.
+        verdicts: Whether its tissue looks like theirs, in words.
+        output: Where heatmap.png, tiles.parquet and slide.json lie.
+    """
+
+    image: str
+    width_px: int
+    height_px: int
+    mpp: float
+    tile_px: int
+    stride_px: int
+    num_cells: int
+    num_tiles: int
+    scores: dict[str, float]
+    calibration: str
+    notice: str
+    lesions: Found | None
+    appearance: list[Outside]
+    verdicts: list[Verdict]
+    output: str
+
+
+def run(
+    run_dir: Path,
+    image: Path,
+    output: Path,
+    runtime: Runtime,
+    *,
+    options: Options | None = None,
+    which: Which = "best",
+    advance: Callable[[int, int], None] | None = None,
+) -> SlideResult:
+    """Write heatmap.png, tiles.parquet and slide.json. A run that was stopped goes on where it was.
+
+    Args:
+        run_dir: A run directory.
+        image: A slide.
+        output: The directory to write to.
+        runtime: Device and precision.
+        options: How the slide is cut, and lesions.
+        which: The best epoch's weights or the last's.
+        advance: Called with tiles done and in all.
+
+    Raises:
+        UsageError: The slide's scale is unknown.
+        DataError: The image cannot be read or shows no tissue, or the lesions are not lesions.
+    """
+    options = options or Options()
+    output_place.check_directory(output, FACTS, (run_dir, image, options.lesions))
+    trained = open_run(run_dir, which)
+    kept = calibration_file.load(trained.path, "none", "logits")
+    calibrator = kept.calibrator
+    # It is kept beside the scores, which may go elsewhere.
+    notice = "; ".join(filter(None, (*kept.notices, of_slide(trained, image.stem)))).replace(
+        f"{trained.path.parent}/", ""
+    )
+    with closing(open_slide(image)) as slide:
+        tile_px = trained.checkpoint.patch_size_px
+        grid = lay_grid(slide, tile_px, options.tile_mpp, options.mpp, options.stride_px)
+        mask = None if options.lesions is None else lesion_mask(options.lesions, grid)
+        places_N2 = grid.places(options.min_tissue)
+        with _scores(trained, grid, places_N2, output, runtime, advance) as logits_N:
+            probability_N = metrics.probabilities(calibrator.apply(logits_N))
+            width, height = slide.size_px
+            with ThreadPoolExecutor(runtime.num_threads) as pool:
+                outside, verdict = training_appearance.judge(
+                    trained, Tiles(grid, places_N2, pool, trained.checkpoint.stain)
+                )
+            result = SlideResult(
+                image=image.name,
+                width_px=width,
+                height_px=height,
+                mpp=grid.mpp,
+                tile_px=tile_px,
+                stride_px=grid.stride_px,
+                num_cells=grid.shape[0] * grid.shape[1],
+                num_tiles=len(places_N2),
+                scores=slides.slide_scores(probability_N, options.top_k),
+                calibration=calibrator.method,
+                notice=notice,
+                lesions=None if mask is None else compare(grid, places_N2, probability_N, mask),
+                appearance=outside,
+                verdicts=[verdict],
+                output=str(output),
+            )
+            _write(output, result, grid, places_N2, logits_N, probability_N)
+    return result
+
+
+@contextmanager
+def _scores(
+    trained: TrainedRun,
+    grid: Grid,
+    places_N2: NDArray[np.int64],
+    output: Path,
+    runtime: Runtime,
+    advance: Callable[[int, int], None] | None,
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the logit of each tile, going on after those that are written down.
+
+    They stay written down until the block has ended well: whatever it fails of, they need not be computed again.
+    """
+    runtime = settle(runtime, trained.config, training=False)
+    model, total = runtime.prepare(trained.network()), len(places_N2)
+    with closing(Progress.resume(output, _origin(trained, grid, places_N2, runtime), total)) as progress:
+        with ThreadPoolExecutor(runtime.num_threads) as pool:
+            tiles = Tiles(grid, places_N2, pool, trained.checkpoint.stain)
+            rows_N = np.arange(len(progress), total)
+            if advance is not None:
+                advance(len(progress), total)
+            for logits_N in portions(trained, model, tiles, rows_N, runtime) if len(rows_N) else ():
+                progress.append(logits_N)
+                if advance is not None:
+                    advance(len(progress), total)
+        yield progress.logits()
+        progress.remove()
+
+
+def _origin(trained: TrainedRun, grid: Grid, places_N2: NDArray[np.int64], runtime: Runtime) -> dict[str, Any]:
+    """Return what the logits written down so far must be of to be worth anything."""
+    facts = grid.slide.path.stat()
+    return {
+        "checkpoint": hash_file(trained.path, follow=True),
+        "slide": [grid.slide.path.name, facts.st_size, facts.st_mtime_ns],
+        "precision": runtime.precision,
+        "grid": [grid.tile_px, grid.stride_px, grid.scale],
+        "cells": [len(places_N2), int(places_N2[:, 0].sum()), int((places_N2[:, 0] * places_N2[:, 1]).sum())],
+    }
+
+
+def _write(
+    output: Path,
+    result: SlideResult,
+    grid: Grid,
+    places_N2: NDArray[np.int64],
+    logits_N: NDArray[np.float32],
+    probability_N: NDArray[np.float64],
+) -> None:
+    """Write the table, the picture and the facts as a set."""
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    corners_N2 = np.rint(grid.corners(places_N2)).astype(np.int64)
+    table = pa.table(
+        {
+            "x": corners_N2[:, 0],
+            "y": corners_N2[:, 1],
+            "row": places_N2[:, 0],
+            "column": places_N2[:, 1],
+            "logit": logits_N,
+            "probability": probability_N,
+        }
+    )
+    tiles = io.BytesIO()
+    pq.write_table(table, tiles)
+    map_HW = np.full(grid.shape, np.nan)
+    map_HW[places_N2[:, 0], places_N2[:, 1]] = probability_N
+    title = f"{result.image}: {result.num_tiles:,} tiles, surest {result.scores['max']:.3f}"
+    cautions = [f"{one.about}: {one.text}" for one in result.verdicts if one.caution]
+    values = {key: value for key, value in asdict(result).items() if key != "output"}
+    content = {
+        TILES: tiles.getvalue(),
+        PICTURE: heatmap(grid.overview, map_HW, grid.stride_px * grid.tile_mpp, [title, *cautions]),
+        FACTS: (json_values.dumps(values) + "\n").encode(),
+    }
+    output_place.write_set(output, FACTS, content)
