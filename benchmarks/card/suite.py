@@ -15,8 +15,8 @@ TOLD, JUNIT, LOG = "tests.jsonl", "junit-{}.xml", "tests.txt"
 LIMIT_S = 60.0
 ENDED = "ended"
 STARTS = 3  # a test that hangs costs one; those after it run in the next
-CUDA = ("-m", "gpu", "tests/gpu", "tests/data/test_graph.py")
-CPU = ("-m", "dali and not gpu", "tests/data/test_graph.py")
+CUDA = ("-m", "gpu", "tests/gpu", "tests/data/dali/test_graph.py")
+CPU = ("-m", "dali and not gpu", "tests/data/dali/test_graph.py")
 TINY = ("-m", "not slow", "tests/gpu", "tests/test_errors.py")
 # The project's own options may name plugins that are not here; those that are must not change order or limits.
 OPTIONS: tuple[str, ...] = (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fastpath.errors import ConfigError
 from fastpath.workflows.sweep.sweep_plan import make_plan, parse_axis
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(

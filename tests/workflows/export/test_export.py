@@ -276,7 +276,7 @@ def test_a_file_names_no_place_of_this_machine(run_dir: Path, tmp_path: Path, na
     if zipfile.is_zipfile(tmp_path / name):
         with zipfile.ZipFile(tmp_path / name) as archive:
             parts = [archive.read(entry) for entry in archive.infolist()]
-    for place in (str(Path(export.__file__).parents[2]), sys.prefix, str(run_dir.parent), "deploy.py"):
+    for place in (str(Path(export.__file__).parents[3]), sys.prefix, str(run_dir.parent), "deploy.py"):
         assert not any(place.encode() in part for part in parts), place
 
 

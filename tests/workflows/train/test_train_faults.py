@@ -22,7 +22,7 @@ from fastpath.workflows import pack
 from fastpath.workflows.train import failure, train
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
-faults = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("faults.py"))))
+faults = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "faults.py")))
 
 CASES: dict[str, tuple[Any, str]] = {
     "no room for a checkpoint": (faults.full(errno.ENOSPC, 20_000), "no space is left"),

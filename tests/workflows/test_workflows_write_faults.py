@@ -54,8 +54,8 @@ SLOW = (
     *((predict, name) for name in ("open_run", "score_views")),
     *((slide, name) for name in ("open_run", "heatmap", "portions")),
     *((mine, name) for name in ("open_run", "score")),
-    *((audit, "_pairs"), (compare, "compare"), (compare.compare_figure, "draw"), (report_gallery, "make")),
-    *((report_pictures, "draw"), (show.eda_figures, "contact_sheet")),
+    *((audit, "_pairs"), (compare, "compare"), (compare.run_comparison, "draw"), (report_gallery, "make")),
+    *((report_pictures, "draw"), (show.patch_figures, "contact_sheet")),
 )
 _FOUND: dict[str, Any] = {}
 _WRITTEN: dict[str, Path] = {}

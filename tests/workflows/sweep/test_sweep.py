@@ -35,7 +35,7 @@ TINY = (
     *("model.name=baseline_cnn", "model.pretrained=false", "model.trainable=all"),
     *("data.image_size_px=16", "data.batch_size=16", "data.sampling=natural", "train.epochs=1"),
 )
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 # What the notebook's schedules make of three epochs, as shares of the highest rate: StepLR(3) never fires,
 # CosineAnnealingLR(5) stops on its way down, CosineAnnealingLR(3) is a whole half wave.
 SHARES = {

@@ -66,7 +66,7 @@ def test_published_rates_are_found_by_the_name_of_the_card(device: str, patches_
 
 def documented() -> dict[tuple[str, bool], list[str]]:
     """Return the rows of the roofline's table: by card and precision, rates, bound and ratio as written."""
-    text = (Path(__file__).resolve().parents[2] / "docs" / "performance.md").read_text(encoding="utf-8")
+    text = (Path(__file__).resolve().parents[3] / "docs" / "performance.md").read_text(encoding="utf-8")
     found = {}
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]

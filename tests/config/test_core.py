@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fastpath import config
 from fastpath.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @given(

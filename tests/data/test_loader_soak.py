@@ -53,7 +53,7 @@ def check_flat(store: Store, num_epochs: int, where: str) -> None:
 
     The median of all spans of ten epochs, since a pool may still grow once, by a lump.
     """
-    program = [sys.executable, str(Path(__file__).with_name("soak.py")), str(store.path), str(num_epochs), where]
+    program = [sys.executable, str(Path(__file__).with_name("loader_soak.py")), str(store.path), str(num_epochs), where]
     done = subprocess.run(program, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     memory, files = json.loads(done.stdout)

@@ -1,6 +1,6 @@
 """A program: train and validate for many epochs; print, as JSON, resident memory and open files after each.
 
-    python soak.py STORE EPOCHS RESIDENCY
+    python loader_soak.py STORE EPOCHS RESIDENCY
 
 A process of its own, since memory that other tests of one process hold or give back would be counted as the loader's.
 """
