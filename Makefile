@@ -43,8 +43,15 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The documentation as a site, in .site/; a warning ends it. Its source is a folder of links, so that the pages' own
+# links hold there as they do in the repository.
 docs: $(VENV)/.installed-dev
 	$(BIN)/python tools/render_cli.py
+	rm -rf .site-source
+	mkdir -p .site-source/benchmarks
+	ln -s ../docs ../README.md ../CONTRIBUTING.md ../SECURITY.md ../CHANGELOG.md .site-source/
+	ln -s ../../benchmarks/records .site-source/benchmarks/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 $(OLDEST)/.installed-dev: pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)
@@ -70,4 +77,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) demo .site .site-source .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
