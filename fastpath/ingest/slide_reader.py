@@ -30,12 +30,15 @@ class SlideReader:
         path: The file.
         size_px: Width and height at full resolution.
         mpp: Micrometres a pixel at full resolution; None where the file does not tell.
+        bounds_corner_px: x and y of the upper left corner of what was scanned, where the file tells its bounds (MIRAX
+            does, of a canvas that is empty around them), else (0, 0). QuPath's (0, 0) lies there.
     """
 
     def __init__(self, path: Path, handle: Any) -> None:  # noqa: ANN401 (openslide is untyped)
         self.path, self._handle = path, handle
         self.size_px: tuple[int, int] = tuple(handle.dimensions)
         self.mpp = _mpp(handle.properties)
+        self.bounds_corner_px = _bounds_corner(handle.properties)
 
     def read(self, left: float, top: float, size_px: tuple[int, int], scale: float, background: int = 255) -> Pixels:
         """Return a region, shrunk with averaging.
@@ -188,3 +191,12 @@ def _mpp(properties: Mapping[str, str]) -> float | None:
             return None
     mean = sum(sides) / 2
     return mean if _PLAUSIBLE_UM[0] <= mean <= _PLAUSIBLE_UM[1] else None
+
+
+def _bounds_corner(properties: Mapping[str, str]) -> tuple[int, int]:
+    """Return where the scanned part begins. As QuPath does, bounds count only where the file tells all four."""
+    try:
+        x, y, _, _ = (int(properties[f"openslide.bounds-{name}"]) for name in ("x", "y", "width", "height"))
+    except (KeyError, ValueError):
+        return 0, 0
+    return x, y

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -218,3 +219,13 @@ def test_a_slide_of_one_kind_is_not_cut_in_half(colour: tuple[int, int, int], wa
     noise = np.random.default_rng(1).integers(-4, 5, (64, 64, 1))
     overview = (np.array(colour) + noise).astype(np.uint8)
     assert (slide_reader.tissue_share(overview, 16) == wanted).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "corner"), [(("x", "y", "width", "height"), (12, 34)), (("x", "y"), (0, 0)), ((), (0, 0))]
+)
+def test_bounds_count_where_the_file_tells_all_four(names: tuple[str, ...], corner: tuple[int, int]) -> None:
+    values = {"x": "12", "y": "34", "width": "900", "height": "800"}
+    properties = {f"openslide.bounds-{name}": values[name] for name in names}
+    handle = SimpleNamespace(dimensions=(1000, 900), properties=properties)
+    assert slide_reader.SlideReader(Path("slide.mrxs"), handle).bounds_corner_px == corner

@@ -171,7 +171,10 @@ COMMANDS: dict[str, Command] = {
     "slide": Command(
         ("slide", "given/run", "given/slide.png", "-o", "work/out", "--mpp", "1", "--device", "cpu"),
         ("patches", "store", "run", "slide"),
-        files=("work/out/heatmap.png", "work/out/tiles.parquet", "work/out/slide.json"),
+        files=tuple(
+            f"work/out/{name}"
+            for name in ("heatmap.png", "tiles.parquet", "tiles.geojson", "tumour.geojson", "slide.json")
+        ),
         closing="work/out/slide.json",
         slow=True,
     ),

@@ -37,7 +37,7 @@ from fastpath.workflows.inspect import inspect
 from fastpath.workflows.mine import mine
 from fastpath.workflows.predict import predict
 from fastpath.workflows.show import show
-from fastpath.workflows.slide import slide, slide_progress
+from fastpath.workflows.slide import slide, slide_files, slide_progress
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 
@@ -52,7 +52,8 @@ SLOW = (
     (inspect.eda, "survey"),
     *((export, name) for name in ("open_run", "_proven")),
     *((predict, name) for name in ("open_run", "score_views")),
-    *((slide, name) for name in ("open_run", "heatmap", "portions")),
+    *((slide, name) for name in ("open_run", "portions")),
+    (slide_files, "heatmap"),
     *((mine, name) for name in ("open_run", "score")),
     *((audit, "_pairs"), (compare, "compare"), (compare.run_comparison, "draw"), (report_gallery, "make")),
     *((report_pictures, "draw"), (show.patch_figures, "contact_sheet")),

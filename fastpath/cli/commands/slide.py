@@ -27,7 +27,7 @@ from fastpath.cli import options, render
 @click.option(
     "--lesions",
     type=options.PATH,
-    help="Where tumour is: a mask, a CSV of lesion,x,y, or ASAP's XML; 'none' where there is known to be none.",
+    help="Where tumour is: QuPath's GeoJSON, ASAP's XML, a CSV of lesion,x,y, or a mask; 'none' where there is none.",
 )
 @click.option("--mpp", type=options.Number(0.01, 100), help="Micrometres a pixel, where IMAGE does not tell.")
 @click.option(
@@ -46,6 +46,13 @@ from fastpath.cli import options, render
     help="Least share of tissue of a place that is scored.",
 )
 @click.option("--top-k", type=options.Count(1), default=10, show_default=True, help="Tiles that top_k averages.")
+@click.option(
+    "--threshold",
+    type=options.Number(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Probability from which a place is called tumour; 'fastpath evaluate' lists thresholds.",
+)
 @options.output("The directory to write to.")
 @options.checkpoint()
 @options.device()
@@ -62,7 +69,7 @@ def command(
     as_json: bool,
     **rest: Any,  # noqa: ANN401 (the options above, handed on)
 ) -> None:
-    """Score a whole slide: heatmap.png, tiles.parquet (x and y in pixels of full resolution, probability), slide.json.
+    """Score a whole slide: heatmap.png, tumour.geojson and tiles.geojson for QuPath, tiles.parquet, slide.json.
 
     The slide is read at the scale the run was trained at and scored wherever there is tissue, each place by the tile
     in whose middle it lies. Its score is given as the surest place, the mean, the mean of the 10 surest, and noisy-or.
@@ -151,7 +158,7 @@ def _score(
     where = runtime.resolve(rest["device"], precision=rest["precision"])
     if where.notice:
         render.notice(where.notice)
-    names = ("mpp", "tile_mpp", "min_tissue", "top_k", "lesions")
+    names = ("mpp", "tile_mpp", "min_tissue", "top_k", "threshold", "lesions")
     chosen = slide.Options(stride_px=rest["stride"], **{name: rest[name] for name in names})
     with render.progress_bar("scoring", verbosity) as advance:
         found = slide.run(run, image, output, where, options=chosen, which=checkpoint, advance=advance)

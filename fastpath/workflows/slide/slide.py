@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from fastpath.analysis import metrics, slides
 from fastpath.analysis.verdicts import Outside, Verdict
-from fastpath.figures.slide_map import heatmap
 from fastpath.ingest.slide_reader import open_slide
 from fastpath.runs import calibration_file, output_place, training_appearance
 from fastpath.runs.inference import portions
@@ -23,7 +22,7 @@ from fastpath.runs.row_history import of_slide
 from fastpath.runs.trained import TrainedRun, Which, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.format import hash_file
-from fastpath.system import json_values
+from fastpath.workflows.slide import slide_files
 from fastpath.workflows.slide.slide_grid import Grid, Tiles, lay_grid
 from fastpath.workflows.slide.slide_lesions import Found, compare, lesion_mask
 from fastpath.workflows.slide.slide_progress import Progress
@@ -33,7 +32,8 @@ TILE_MPP = 0.97
 
 MIN_TISSUE = 0.1
 
-TILES, PICTURE, FACTS = "tiles.parquet", "heatmap.png", "slide.json"
+THRESHOLD = 0.5
+"""Probability from which a place is called tumour: the report of `evaluate` names others, each with its reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class Options:
         stride_px: Side of a cell in pixels of a tile; None is a third of a tile.
         min_tissue: Least share of tissue of a cell that is scored.
         top_k: Cells that `top_k` averages.
-        lesions: Where tumour is known to be, see `slide_lesions.read_mask`, or `slide_lesions.NONE`.
+        threshold: Probability from which a cell is called tumour.
+        lesions: Where tumour is known to be, see `slide_lesions.lesion_mask`, or `slide_lesions.NONE`.
     """
 
     mpp: float | None = None
@@ -54,6 +55,7 @@ class Options:
     stride_px: int | None = None
     min_tissue: float = MIN_TISSUE
     top_k: int = slides.TOP_K
+    threshold: float = THRESHOLD
     lesions: Path | None = None
 
 
@@ -70,13 +72,17 @@ class SlideResult:
         stride_px: Side of a cell, likewise.
         num_cells: Cells that cover the slide.
         num_tiles: Of these, with tissue: scored.
+        threshold: Probability from which a cell is called tumour.
+        num_called: Cells that are.
+        called_mm2: Their area in square millimetres.
         scores: By aggregation, from calibrated probabilities.
         calibration: The calibration of the probabilities; `none` where they are raw.
-        notice: Why they are raw, and whether patches of this slide were trained on; empty where neither is so.
+        notice: Why they are raw, whether patches of this slide were trained on, and what of the lesions' file was left
+            out; empty where none is so.
         lesions: How the heatmap compares with them; None where none were given.
         appearance: By measure, how its tiles lie beside the patches trained on.
         verdicts: Whether its tissue looks like theirs, in words.
-        output: Where heatmap.png, tiles.parquet and slide.json lie.
+        output: Where the files lie (`slide_files`).
     """
 
     image: str
@@ -87,6 +93,9 @@ class SlideResult:
     stride_px: int
     num_cells: int
     num_tiles: int
+    threshold: float
+    num_called: int
+    called_mm2: float
     scores: dict[str, float]
     calibration: str
     notice: str
@@ -106,7 +115,7 @@ def run(
     which: Which = "best",
     advance: Callable[[int, int], None] | None = None,
 ) -> SlideResult:
-    """Write heatmap.png, tiles.parquet and slide.json. A run that was stopped goes on where it was.
+    """Score a slide and write what `slide_files` names. A run that was stopped goes on where it was.
 
     Args:
         run_dir: A run directory.
@@ -122,7 +131,7 @@ def run(
         DataError: The image cannot be read or shows no tissue, or the lesions are not lesions.
     """
     options = options or Options()
-    output_place.check_directory(output, FACTS, (run_dir, image, options.lesions))
+    output_place.check_directory(output, slide_files.FACTS, (run_dir, image, options.lesions))
     trained = open_run(run_dir, which)
     kept = calibration_file.load(trained.path, "none", "logits")
     calibrator = kept.calibrator
@@ -133,10 +142,11 @@ def run(
     with closing(open_slide(image)) as slide:
         tile_px = trained.checkpoint.patch_size_px
         grid = lay_grid(slide, tile_px, options.tile_mpp, options.mpp, options.stride_px)
-        mask = None if options.lesions is None else lesion_mask(options.lesions, grid)
+        mask, left_out = (None, "") if options.lesions is None else lesion_mask(options.lesions, grid)
         places_N2 = grid.places(options.min_tissue)
         with _scores(trained, grid, places_N2, output, runtime, advance) as logits_N:
             probability_N = metrics.probabilities(calibrator.apply(logits_N))
+            num_called = int((probability_N >= options.threshold).sum())
             width, height = slide.size_px
             with ThreadPoolExecutor(runtime.num_threads) as pool:
                 outside, verdict = training_appearance.judge(
@@ -151,15 +161,19 @@ def run(
                 stride_px=grid.stride_px,
                 num_cells=grid.shape[0] * grid.shape[1],
                 num_tiles=len(places_N2),
+                threshold=options.threshold,
+                num_called=num_called,
+                called_mm2=num_called * (grid.stride_px * grid.tile_mpp / 1000) ** 2,
                 scores=slides.slide_scores(probability_N, options.top_k),
                 calibration=calibrator.method,
-                notice=notice,
+                notice="; ".join(filter(None, (notice, left_out and f"of the lesions' file was left out: {left_out}"))),
                 lesions=None if mask is None else compare(grid, places_N2, probability_N, mask),
                 appearance=outside,
                 verdicts=[verdict],
                 output=str(output),
             )
-            _write(output, result, grid, places_N2, logits_N, probability_N)
+            facts = {key: value for key, value in asdict(result).items() if key != "output"}
+            slide_files.write(output, facts, slide_files.Scored(grid, places_N2, logits_N, probability_N, mask))
     return result
 
 
@@ -202,43 +216,3 @@ def _origin(trained: TrainedRun, grid: Grid, places_N2: NDArray[np.int64], runti
         "grid": [grid.tile_px, grid.stride_px, grid.scale],
         "cells": [len(places_N2), int(places_N2[:, 0].sum()), int((places_N2[:, 0] * places_N2[:, 1]).sum())],
     }
-
-
-def _write(
-    output: Path,
-    result: SlideResult,
-    grid: Grid,
-    places_N2: NDArray[np.int64],
-    logits_N: NDArray[np.float32],
-    probability_N: NDArray[np.float64],
-) -> None:
-    """Write the table, the picture and the facts as a set."""
-    import io
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    corners_N2 = np.rint(grid.corners(places_N2)).astype(np.int64)
-    table = pa.table(
-        {
-            "x": corners_N2[:, 0],
-            "y": corners_N2[:, 1],
-            "row": places_N2[:, 0],
-            "column": places_N2[:, 1],
-            "logit": logits_N,
-            "probability": probability_N,
-        }
-    )
-    tiles = io.BytesIO()
-    pq.write_table(table, tiles)
-    map_HW = np.full(grid.shape, np.nan)
-    map_HW[places_N2[:, 0], places_N2[:, 1]] = probability_N
-    title = f"{result.image}: {result.num_tiles:,} tiles, surest {result.scores['max']:.3f}"
-    cautions = [f"{one.about}: {one.text}" for one in result.verdicts if one.caution]
-    values = {key: value for key, value in asdict(result).items() if key != "output"}
-    content = {
-        TILES: tiles.getvalue(),
-        PICTURE: heatmap(grid.overview, map_HW, grid.stride_px * grid.tile_mpp, [title, *cautions]),
-        FACTS: (json_values.dumps(values) + "\n").encode(),
-    }
-    output_place.write_set(output, FACTS, content)

@@ -1,27 +1,20 @@
-"""Where a slide's lesions lie, from a mask, a table of polygons or ASAP's annotations; and how a heatmap finds them."""
+"""Where a slide's lesions lie, from outlines or a mask; and how a heatmap finds them."""
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from fastpath.analysis import froc, metrics, slides
+from fastpath.analysis.outlines import Outline
 from fastpath.errors import DataError
+from fastpath.ingest import outline_files
 from fastpath.ingest.slide_reader import SlideReader, open_slide
-from fastpath.system.files import read_regular
 from fastpath.workflows.slide.slide_grid import Grid
-
-_BYTES_MAX = 1 << 28  # CAMELYON16's largest has 2 MB
-
-Polygon = list[tuple[float, float]]
 
 NONE = Path("none")
 """In place of a file: the slide is known to hold no lesion, so every detection is a false alarm."""
@@ -80,49 +73,58 @@ def compare(
     )
 
 
-def lesion_mask(path: Path, grid: Grid) -> NDArray[np.bool_]:
-    """Return where tumour is on a grid of `LESION_PX` pixels of a tile, bool [height, width]; nowhere for `NONE`.
+def lesion_mask(path: Path, grid: Grid) -> tuple[NDArray[np.bool_], str]:
+    """Return where tumour is on a grid of `LESION_PX` pixels of a tile, and what of the file was left out.
+
+    Args:
+        path: Outlines (`outline_files.read`); an image of the slide in which tumour is not black, at any resolution;
+            or `NONE`.
+        grid: Lies over the slide that the lesions are of.
+
+    Returns:
+        bool [height, width], nowhere true for `NONE`; and words, or nothing.
 
     Raises:
         DataError: The file cannot be read, or holds nothing that has an area.
     """
     scale = LESION_PX * grid.scale
     width, height = (int(np.ceil(side / scale)) for side in grid.slide.size_px)
-    return np.zeros((height, width), bool) if path == NONE else read_mask(path, grid.slide, (width, height), scale)
+    if path == NONE:
+        return np.zeros((height, width), bool), ""
+    if not outline_files.is_outline_file(path):
+        return _image(path, grid.slide, (width, height), scale), ""
+    found = outline_files.read(path)
+    # QuPath counts pixels from where the scanner's bounds begin, all others from the corner of the file's first level.
+    origin_2 = np.array(grid.slide.bounds_corner_px if outline_files.is_of_qupath(path) else (0, 0))
+    return _drawn(found, (width, height), scale, origin_2), found.left_out
 
 
-def read_mask(path: Path, slide: SlideReader, size_px: tuple[int, int], scale: float) -> NDArray[np.bool_]:
-    """Return where tumour is, bool [height, width].
+def _drawn(
+    found: outline_files.OutlineFile, size_px: tuple[int, int], scale: float, origin_2: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return a mask of outlines, bool [height, width]."""
+    mask = Image.new("L", size_px)
+    for outlines, fill in ((found.areas, 1), (found.cuts, 0)):
+        for outline in outlines:
+            # Corners of pixels, not their middles: full resolution's (0, 0) is the mask's (-0.5, -0.5).
+            moved = [(ring + origin_2) / scale - 0.5 for ring in (outline.exterior, *outline.holes)]
+            _draw(mask, Outline(moved[0], tuple(moved[1:])), fill)
+    return np.array(mask, bool)
 
-    Args:
-        path: `.csv` of `lesion,x,y`, the corners of each lesion in order; `.xml` of ASAP, as CAMELYON16 has it; or an
-            image of the slide in which tumour is not black, at any resolution.
-        slide: The slide the coordinates are of.
-        size_px: Width and height of the mask.
-        scale: Pixels of the slide's full resolution a pixel of the mask.
 
-    Raises:
-        DataError: The file cannot be read, or holds nothing that has an area.
-    """
-    if path.suffix.lower() not in (".csv", ".xml"):
-        return _image(path, slide, size_px, scale)
-    content = read_regular(path, bytes_max=_BYTES_MAX, follow=True, kind=DataError)
-    try:
-        polygons = _table(content) if path.suffix.lower() == ".csv" else _annotations(content)
-        if not all(math.isfinite(place) for corners in polygons.values() for corner in corners for place in corner):
-            raise ValueError("a coordinate is not finite")
-    except (ValueError, KeyError, TypeError, csv.Error, ElementTree.ParseError) as error:
-        wanted = "a table of lesion,x,y" if path.suffix.lower() == ".csv" else "annotations as ASAP writes them"
-        raise DataError(path, f"cannot be read ({error!r}), wanted {wanted}", "correct the file") from None
-    short = [name for name, corners in polygons.items() if len(corners) < 3]
-    if short or not polygons:
-        found = f"found lesion '{short[0]}' with fewer than 3 corners" if short else "found no lesion"
-        raise DataError(path, f"{found}, wanted outlines", "give the corners of each lesion, in order")
-    mask = Image.new("1", size_px)
-    for corners in polygons.values():
-        # Corners of pixels, not their middles: full resolution's (0, 0) is the mask's (-0.5, -0.5).
-        ImageDraw.Draw(mask).polygon([(x / scale - 0.5, y / scale - 0.5) for x, y in corners], fill=1)
-    return np.array(mask)
+def _draw(mask: Image.Image, outline: Outline, fill: int) -> None:
+    """Draw an area and not its holes: what another area has drawn within them stays."""
+    if not outline.holes:
+        ImageDraw.Draw(mask).polygon([tuple(corner) for corner in outline.exterior.tolist()], fill=fill)
+        return
+    low_2 = np.clip(np.floor(outline.exterior.min(axis=0)), 0, mask.size).astype(np.int64)
+    high_2 = np.clip(np.ceil(outline.exterior.max(axis=0)) + 1, 0, mask.size).astype(np.int64)
+    if (high_2 <= low_2).any():
+        return
+    part = Image.new("L", tuple((high_2 - low_2).tolist()))
+    for ring, inside in ((outline.exterior, 255), *((hole, 0) for hole in outline.holes)):
+        ImageDraw.Draw(part).polygon([tuple(corner) for corner in (ring - low_2).tolist()], fill=inside)
+    mask.paste(fill, tuple(low_2.tolist()), part)
 
 
 def _image(path: Path, slide: SlideReader, size_px: tuple[int, int], scale: float) -> NDArray[np.bool_]:
@@ -136,18 +138,3 @@ def _image(path: Path, slide: SlideReader, size_px: tuple[int, int], scale: floa
         return tumour
     finally:
         mask.close()
-
-
-def _table(content: bytes) -> dict[str, Polygon]:
-    polygons: dict[str, Polygon] = {}
-    for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")):
-        polygons.setdefault(row["lesion"], []).append((float(row["x"]), float(row["y"])))
-    return polygons
-
-
-def _annotations(content: bytes) -> dict[str, Polygon]:
-    polygons: dict[str, Polygon] = {}
-    for number, annotation in enumerate(ElementTree.fromstring(content).iter("Annotation")):
-        corners = sorted(annotation.iter("Coordinate"), key=lambda corner: int(corner.attrib["Order"]))
-        polygons[str(number)] = [(float(corner.attrib["X"]), float(corner.attrib["Y"])) for corner in corners]
-    return polygons

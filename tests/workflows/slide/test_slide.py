@@ -22,8 +22,8 @@ from fastpath.analysis.pixels.appearance import LOOKS
 from fastpath.cli.main import app
 from fastpath.errors import DataError, FastpathError, UsageError
 from fastpath.ingest import tissue
-from fastpath.runs import inference
-from fastpath.workflows.slide import slide, slide_progress
+from fastpath.runs import inference, output_place
+from fastpath.workflows.slide import slide, slide_files, slide_progress
 
 pytest.importorskip("openslide", reason="pip install 'fastpath[slide]'")
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 ROWS, COLUMNS, SIDE = 12, 16, 96
 TUMOUR = (slice(3, 8), slice(9, 14))
 GLASS = slice(0, 3)  # columns
+WRITTEN = {*output_place.SETS[slide_files.FACTS], slide_files.FACTS}
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +92,60 @@ def test_planted_tumour_is_found(learned: Path, planted: Path, tmp_path: Path) -
     assert "verdict: whether the tissue looks like that trained on: nothing says otherwise" in outcome.stderr
     with Image.open(tmp_path / "out" / "heatmap.png") as picture:
         assert picture.width > 1000
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"heatmap.png", "tiles.parquet", "slide.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN
+
+
+def test_what_is_called_tumour_comes_back_as_lesions(learned: Path, planted: Path, tmp_path: Path) -> None:
+    """Every cell above the threshold lies in a lesion and no other does, so the heatmap agrees with them in full."""
+    arguments = (learned, planted, "--stride", SIDE, "--threshold", 0.3, "--json")
+    outcome = _invoke(*arguments, "-o", tmp_path / "first")
+    assert outcome.exit_code == 0, outcome.output
+    first = json.loads(outcome.stdout)
+    table = pd.read_parquet(tmp_path / "first" / "tiles.parquet")
+    assert first["threshold"] == 0.3
+    assert 0 < first["num_called"] == (table.probability >= 0.3).sum() < len(table)
+    assert first["called_mm2"] == pytest.approx(first["num_called"] * (SIDE * 0.97 / 1000) ** 2, rel=1e-3)
+    tiles = json.loads((tmp_path / "first" / "tiles.geojson").read_text())["features"]
+    assert [each["properties"]["measurements"]["probability"] for each in tiles] == table.probability.round(6).tolist()
+    outcome = _invoke(*arguments, "--lesions", tmp_path / "first" / "tumour.geojson", "-o", tmp_path / "second")
+    assert outcome.exit_code == 0, outcome.output
+    second = json.loads(outcome.stdout)
+    assert second["lesions"]["tile_auc"] == 1.0
+    assert second["scores"] == first["scores"]
+    refusal = _invoke(*arguments, "--lesions", tmp_path / "first" / "tiles.geojson", "-o", tmp_path / "third")
+    assert "objects that are no annotations" in _refusal(refusal, DataError)
+
+
+def test_an_outline_with_a_hole_is_the_mask_with_one(learned: Path, planted: Path, tmp_path: Path) -> None:
+    """An island in the hole is a lesion again, and what is of another class is left out and told."""
+    squares = {name: _square(*ends) for name, ends in {"out": (1, 9), "hole": (3, 7), "island": (4, 6)}.items()}
+    shapes = [[squares["out"], squares["hole"]], [squares["island"]]]
+    features = [
+        {"type": "Feature", "geometry": {"type": "MultiPolygon", "coordinates": shapes}, "properties": {}},
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [_square(0, 11)]},
+            "properties": {"classification": {"name": "Stroma", "color": [150, 200, 150]}},
+        },
+    ]
+    (tmp_path / "lesions.geojson").write_text(json.dumps(features))
+    mask = np.zeros((ROWS * SIDE, COLUMNS * SIDE), np.uint8)
+    for low, high, value in ((1, 9, 255), (3, 7, 0), (4, 6, 255)):
+        mask[low * SIDE : high * SIDE, low * SIDE : high * SIDE] = value
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    told = {}
+    for name in ("lesions.geojson", "mask.png"):
+        arguments = ("--stride", SIDE, "--lesions", tmp_path / name, "-o", tmp_path / name[0], "--json")
+        outcome = _invoke(learned, planted, *arguments)
+        assert outcome.exit_code == 0, outcome.output
+        told[name] = json.loads(outcome.stdout)
+    assert told["lesions.geojson"]["lesions"] == told["mask.png"]["lesions"]
+    assert "left out: 1 annotations of class 'Stroma'" in told["lesions.geojson"]["notice"]
+
+
+def _square(low: int, high: int) -> list[list[int]]:
+    low, high = low * SIDE, high * SIDE
+    return [[low, low], [high, low], [high, high], [low, high], [low, low]]
 
 
 def _pooled(folder: Path, name: str, **changes: Any) -> None:
@@ -315,13 +369,13 @@ def test_a_slide_of_any_name_is_scored_and_nothing_is_lost_before_all_is_written
         raise RuntimeError("no drawing today")
 
     with monkeypatch.context() as patch:
-        patch.setattr(slide, "heatmap", broken)
+        patch.setattr(slide_files, "heatmap", broken)
         assert _invoke(*arguments).exit_code == 1
     assert {path.name for path in (tmp_path / "out").iterdir()} == {slide_progress.NAME}
     with monkeypatch.context() as patch:
         patch.setattr(slide, "portions", lambda *_: pytest.fail("scored again"))
         assert _invoke(*arguments).exit_code == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"heatmap.png", "tiles.parquet", "slide.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN
     told = (tmp_path / "out" / "slide.json").read_text()
     assert json.loads(told)["image"] == "$x_$.tif"
     assert str(tmp_path) not in told
