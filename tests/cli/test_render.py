@@ -30,29 +30,29 @@ CALIBRATION = {"method": "platt", "methods": {"platt": {"intervals": AGREEMENT}}
 # Command, arguments, and the workflow that is stood in for.
 COMMANDS = [
     (["audit", "X", "-o", "X"], "audit.run"),
-    (["bench", "train", "X"], "bench.run"),
-    (["compare", "X", "X"], "compare.run"),
-    (["compare", "--splits", "random,group", "X", "-o", "X"], "leak.run"),
+    (["bench", "train", "X"], "bench.bench.run"),
+    (["compare", "X", "X"], "compare.compare.run"),
+    (["compare", "--splits", "random,group", "X", "-o", "X"], "compare.leak.run"),
     (["demo", "-o", "X"], "demo.run"),
     (["doctor"], "doctor.run"),
-    (["evaluate", "X"], "evaluate.run"),
-    (["explain", "X", "-o", "X"], "explain.run"),
-    (["export", "X", "-o", "X"], "export.run"),
-    (["inspect", "X"], "inspect.run"),
+    (["evaluate", "X"], "evaluate.evaluate.run"),
+    (["explain", "X", "-o", "X"], "explain.explain.run"),
+    (["export", "X", "-o", "X"], "export.export.run"),
+    (["inspect", "X"], "inspect.inspect.run"),
     (["merge", "X", "-o", "X"], "merge.run"),
-    (["mine", "X", "-o", "X"], "mine.run"),
+    (["mine", "X", "-o", "X"], "mine.mine.run"),
     (["pack", "X", "-o", "X"], "pack.run"),
-    (["predict", "X", "--store", "X", "-o", "X"], "predict.run"),
+    (["predict", "X", "--store", "X", "-o", "X"], "predict.predict.run"),
     (["repair", "X", "--source", "X"], "repair.run"),
-    (["show", "X", "--ids", "X", "-o", "X"], "show.patches"),
-    (["slide", "X", "X", "-o", "X"], "slide.run"),
-    (["slide", "--table", "X", "-o", "X"], "slide_table.run"),
-    (["slide", "--pool", "X", "-o", "X"], "slide_pool.run"),
+    (["show", "X", "--ids", "X", "-o", "X"], "show.show.patches"),
+    (["slide", "X", "X", "-o", "X"], "slide.slide.run"),
+    (["slide", "--table", "X", "-o", "X"], "slide.slide_table.run"),
+    (["slide", "--pool", "X", "-o", "X"], "slide.slide_pool.run"),
     (["split", "X"], "split.run"),
-    (["sweep", "X", "-o", "X", "--grid", "optim.weight_decay=0,1"], "sweep.run"),
-    (["train", "X", "-o", "X"], "train.run"),
-    (["train", "X", "-o", "X", "--folds", "2"], "folds.run"),
-    (["verify", "X"], "verify.run"),
+    (["sweep", "X", "-o", "X", "--grid", "optim.weight_decay=0,1"], "sweep.sweep.run"),
+    (["train", "X", "-o", "X"], "train.train.run"),
+    (["train", "X", "-o", "X", "--folds", "2"], "train.folds.run"),
+    (["verify", "X"], "verify.verify.run"),
 ]
 
 
@@ -89,12 +89,12 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Any]:
     """Return what replaces a workflow by one whose result is full of a name."""
 
     def replace(target: str, name: str) -> Any:
-        module_name, _, function = target.partition(".")
+        module_name, _, function = target.rpartition(".")
         module = importlib.import_module(f"fastpath.workflows.{module_name}")
         hints = get_type_hints(getattr(module, function), vars(module) | _types())
         value = made(hints["return"], name)
         monkeypatch.setattr(module, function, lambda *_, **__: value)
-        if module_name == "predict":
+        if module_name == "predict.predict":
             monkeypatch.setattr(module, "check_runs", lambda *_: [])
             monkeypatch.setattr(module, "open_patches", lambda *_: None)
         return value

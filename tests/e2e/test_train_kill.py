@@ -54,7 +54,8 @@ from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.engine.loop import StepEvent
 from fastpath.runtime import Runtime
 from fastpath.system.files import write_durably
-from fastpath.workflows import run_directory, train
+from fastpath.runs import run_directory
+from fastpath.workflows.train import train
 
 run_directory.draw_curves = lambda path, *told: write_durably(path, repr(told).encode())
 store, run_dir, settings, precision, kills, seed = sys.argv[1:]
@@ -115,7 +116,7 @@ import torch
 from fastpath.config import load
 from fastpath.engine.loop import StepEvent
 from fastpath.runtime import Runtime
-from fastpath.workflows import train
+from fastpath.workflows.train import train
 
 store, folder, settings, *places = sys.argv[1:]
 torch.set_num_threads(1)

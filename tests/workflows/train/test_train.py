@@ -47,7 +47,7 @@ import torch
 from fastpath.config import load
 from fastpath.engine.loop import StepEvent
 from fastpath.runtime import Runtime
-from fastpath.workflows import train
+from fastpath.workflows.train import train
 store, run_dir, config, steps = sys.argv[1:]
 torch.set_num_threads(1)
 heard = 0
