@@ -93,7 +93,8 @@ def _straightened(ring: Sequence[_Corner]) -> Ring:
     """Leave out corners at which the border goes straight on."""
     corners_M2 = np.array(ring, np.float64)
     turns_M = ((np.roll(corners_M2, -1, axis=0) - corners_M2) != (corners_M2 - np.roll(corners_M2, 1, axis=0))).any(1)
-    return corners_M2[turns_M]
+    straightened: Ring = corners_M2[turns_M]
+    return straightened
 
 
 def _signed_area(ring: Ring) -> float:

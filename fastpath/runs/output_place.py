@@ -45,7 +45,7 @@ SETS: Mapping[str, Sequence[str]] = {
     "audit.json": ("neighbours.csv", "neighbours.png"),
     "explain.json": ("attributions.csv", "explain.png"),
     "show.json": ("overview.png",),
-    "slide.json": ("heatmap.png", "tiles.parquet", "tiles.geojson", "tumour.geojson"),
+    "slide.json": ("heatmap.png", "top_tiles.png", "tiles.parquet", "tiles.geojson", "tumour.geojson"),
     "slides.json": ("slides.csv",),
     "pool.json": ("froc.csv",),
     "result.json": ("settings.csv", "pairs.csv", "sweep.png"),

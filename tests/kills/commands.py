@@ -173,7 +173,14 @@ COMMANDS: dict[str, Command] = {
         ("patches", "store", "run", "slide"),
         files=tuple(
             f"work/out/{name}"
-            for name in ("heatmap.png", "tiles.parquet", "tiles.geojson", "tumour.geojson", "slide.json")
+            for name in (
+                "heatmap.png",
+                "top_tiles.png",
+                "tiles.parquet",
+                "tiles.geojson",
+                "tumour.geojson",
+                "slide.json",
+            )
         ),
         closing="work/out/slide.json",
         slow=True,

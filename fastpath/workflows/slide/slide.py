@@ -22,10 +22,11 @@ from fastpath.runs.row_history import of_slide
 from fastpath.runs.trained import TrainedRun, Which, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.format import hash_file
-from fastpath.workflows.slide import slide_files
+from fastpath.workflows.slide import slide_files, slide_top
 from fastpath.workflows.slide.slide_grid import Grid, Tiles, lay_grid
 from fastpath.workflows.slide.slide_lesions import Found, compare, lesion_mask
 from fastpath.workflows.slide.slide_progress import Progress
+from fastpath.workflows.slide.slide_top import TopTile
 
 TILE_MPP = 0.97
 """Micrometres a pixel of the Kaggle set and PatchCamelyon."""
@@ -75,6 +76,7 @@ class SlideResult:
         threshold: Probability from which a cell is called tumour.
         num_called: Cells that are.
         called_mm2: Their area in square millimetres.
+        top_tiles: The surest places, for a person to look at first.
         scores: By aggregation, from calibrated probabilities.
         calibration: The calibration of the probabilities; `none` where they are raw.
         notice: Why they are raw, whether patches of this slide were trained on, and what of the lesions' file was left
@@ -96,6 +98,7 @@ class SlideResult:
     threshold: float
     num_called: int
     called_mm2: float
+    top_tiles: list[TopTile]
     scores: dict[str, float]
     calibration: str
     notice: str
@@ -164,6 +167,7 @@ def run(
                 threshold=options.threshold,
                 num_called=num_called,
                 called_mm2=num_called * (grid.stride_px * grid.tile_mpp / 1000) ** 2,
+                top_tiles=slide_top.choose(grid, places_N2, probability_N),
                 scores=slides.slide_scores(probability_N, options.top_k),
                 calibration=calibrator.method,
                 notice="; ".join(filter(None, (notice, left_out and f"of the lesions' file was left out: {left_out}"))),
@@ -173,7 +177,9 @@ def run(
                 output=str(output),
             )
             facts = {key: value for key, value in asdict(result).items() if key != "output"}
-            slide_files.write(output, facts, slide_files.Scored(grid, places_N2, logits_N, probability_N, mask))
+            slide_files.write(
+                output, facts, slide_files.Scored(grid, places_N2, logits_N, probability_N, mask), result.top_tiles
+            )
     return result
 
 

@@ -1,9 +1,9 @@
-"""What is left of a scored slide: a table, a picture, GeoJSON for QuPath, and the facts."""
+"""What is left of a scored slide: a table, pictures, GeoJSON for QuPath, and the facts."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.figures.slide_map import heatmap
+from fastpath.analysis.outlines import Outline, trace
+from fastpath.figures import slide_tiles
+from fastpath.figures.slide_map import SlideMap, heatmap
 from fastpath.runs import output_place
 from fastpath.system import json_values
-from fastpath.workflows.slide import slide_geojson
+from fastpath.workflows.slide import slide_geojson, slide_top
 from fastpath.workflows.slide.slide_grid import Grid
+from fastpath.workflows.slide.slide_lesions import LESION_PX
+from fastpath.workflows.slide.slide_top import TopTile
 
-TILES, PICTURE, FACTS = "tiles.parquet", "heatmap.png", "slide.json"
+TILES, PICTURE, TOP_TILES, FACTS = "tiles.parquet", "heatmap.png", "top_tiles.png", "slide.json"
 TILES_GEOJSON, TUMOUR_GEOJSON = "tiles.geojson", "tumour.geojson"
 
 
@@ -46,14 +50,23 @@ class Scored:
         map_HW[self.places_N2[:, 0], self.places_N2[:, 1]] = self.probability_N
         return map_HW
 
+    def known_outlines(self) -> list[Outline]:
+        """Return outlines of the lesions, in pixels of full resolution, to a pixel of their mask."""
+        if self.lesions_HW is None:
+            return []
+        scale = LESION_PX * self.grid.scale
+        traced = (outline for outline, _ in trace(self.lesions_HW))
+        return [Outline(one.exterior * scale, tuple(hole * scale for hole in one.holes)) for one in traced]
 
-def write(output: Path, facts: Mapping[str, Any], scored: Scored) -> None:
+
+def write(output: Path, facts: Mapping[str, Any], scored: Scored, top: Sequence[TopTile]) -> None:
     """Write all files of a slide as a set.
 
     Args:
         output: The directory to write to.
         facts: Plain values of a `slide.SlideResult`: what slide.json holds.
         scored: The slide.
+        top: Its surest tiles.
 
     Raises:
         FastpathError: A file cannot be written; an older set is still whole.
@@ -62,14 +75,33 @@ def write(output: Path, facts: Mapping[str, Any], scored: Scored) -> None:
     areas = slide_geojson.called_areas(grid, scored.map_HW, threshold)
     title = f"{facts['image']}: {facts['num_tiles']:,} tiles, surest {facts['scores']['max']:.3f}"
     cautions = [f"{each['about']}: {each['text']}" for each in facts["verdicts"] if each["caution"]]
+    shown = SlideMap(
+        overview=grid.overview,
+        map_HW=scored.map_HW,
+        cell_px=grid.stride_px * grid.scale,
+        mpp=grid.mpp,
+        threshold=threshold,
+        called=[area.outline for area in areas],
+        lesions=scored.known_outlines(),
+    )
     content = {
         TILES: _table(scored),
         TILES_GEOJSON: slide_geojson.of_tiles(grid, scored.places_N2, scored.probability_N, threshold),
         TUMOUR_GEOJSON: slide_geojson.of_areas(grid, areas),
-        PICTURE: heatmap(grid.overview, scored.map_HW, grid.stride_px * grid.tile_mpp, [title, *cautions]),
+        PICTURE: heatmap(shown, [title, *cautions]),
+        TOP_TILES: _gallery(facts["image"], grid, top),
         FACTS: (json_values.dumps(facts) + "\n").encode(),
     }
     output_place.write_set(output, FACTS, content)
+
+
+def _gallery(image: str, grid: Grid, top: Sequence[TopTile]) -> bytes:
+    images_NHWC, mpp = slide_top.pictures(grid, top)
+    captions = [
+        f"{rank}:  {tile.probability:.3f}   at {tile.x:,}, {tile.y:,}" for rank, tile in enumerate(top, start=1)
+    ]
+    title = f"{image}: the surest tiles, with the place that each probability speaks of"
+    return slide_tiles.sheet(images_NHWC, captions, grid.stride_px / grid.tile_px, mpp, title)
 
 
 def _table(scored: Scored) -> bytes:
