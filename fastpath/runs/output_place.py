@@ -27,7 +27,16 @@ _KEPT = (fmt.MANIFEST, fmt.INDEX, fmt.SPLIT, "shard-*.npy", "best.pt", "last.pt"
 # What a run owns of its directory, beside its evaluations.
 OF_RUN = (
     *("config.json", "run.json", "journal.jsonl", "timings.jsonl", "history.csv", "best.pt", "last.pt", "curves.png"),
-    *("calibration.json", "folds.json", "out_of_fold.parquet", "fold-*", "failure.json", "failure.toml", "leak.json"),
+    *(
+        "calibration.json",
+        "calibration-*.json",
+        "folds.json",
+        "out_of_fold.parquet",
+        "fold-*",
+        "failure.json",
+        "failure.toml",
+        "leak.json",
+    ),
     *("appearance.json", "mlflow.json", "tensorboard"),
 )
 

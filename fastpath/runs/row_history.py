@@ -43,7 +43,7 @@ class RowHistory:
         slide_N: Of a slide that was trained on, though not trained on themselves. Of the run's own store always False:
             `leak_notice` speaks of its division.
         epoch_N: Chose the epoch of the weights, by their AUC, or when training stopped.
-        calibrated_N: Of the part of the store that the run's `calibration.json` was fitted on, or on a half of.
+        calibrated_N: Of the part of the store that the calibration in use was fitted on, or on a half of.
         num_epochs: Epochs that were chosen among; 1 where there was no choice, 0 where their number is not known.
         stopped: The choice was when to stop, and the weights are the last epoch's.
         num_settings: Settings of the sweep that the run is one of, compared on the patches that chose the epoch; 1
@@ -171,7 +171,9 @@ class RowHistory:
         )
 
 
-def history_of(trained: TrainedRun, patches: Store | LoosePatches, rows_N: NDArray[np.int64]) -> RowHistory:
+def history_of(
+    trained: TrainedRun, patches: Store | LoosePatches, rows_N: NDArray[np.int64], fitted_on: Split | None = None
+) -> RowHistory:
     """Return what a run has done with these patches.
 
     The run's own store and division tell. Patches of another store are looked for by id and by pixels, those of files
@@ -181,6 +183,7 @@ def history_of(trained: TrainedRun, patches: Store | LoosePatches, rows_N: NDArr
         trained: The run.
         patches: What is scored.
         rows_N: int64, its rows.
+        fitted_on: The part of the run's store that the calibration in use was fitted on (`calibration_file.Kept`).
     """
     nobody_N = np.zeros(len(rows_N), bool)
     data, unknown = _data_of(trained, patches)
@@ -194,9 +197,8 @@ def history_of(trained: TrainedRun, patches: Store | LoosePatches, rows_N: NDArr
     chose_N, fitted_N = nobody_N, nobody_N
     if num_epochs > 1:
         chose_N = among(patches, rows_N, data.store, data.val_rows_N)
-    part = run_choices.calibrated_on(trained)
-    if part is not None:
-        fitted_N = among(patches, rows_N, data.store, data.split.rows(part))
+    if fitted_on is not None:
+        fitted_N = among(patches, rows_N, data.store, data.split.rows(fitted_on))
     return RowHistory(
         trained_N=trained_N,
         slide_N=slide_N & ~trained_N,

@@ -209,6 +209,32 @@ def test_the_calibration_is_kept_for_these_weights_only(own: tuple[Path, Path]) 
         calibration_file.load(run_dir / "best.pt", "none", "logits")
 
 
+def test_another_way_to_score_or_another_split_takes_nothings_place(own: tuple[Path, Path], tmp_path: Path) -> None:
+    run_dir, path = own
+    arguments = (run_dir, "--store", path, "-q")
+    assert _invoke(*arguments).exit_code == 0
+    pages = {name: (run_dir / name).read_bytes() for name in ("evaluation-val/report.html", "calibration.json")}
+    assert _invoke(*arguments, "--tta", "d4").exit_code == 0
+    assert _invoke(*arguments, "--tta", "d4", "--mean", "probabilities").exit_code == 0
+    assert {name: (run_dir / name).read_bytes() for name in pages} == pages
+    assert {folder.name for folder in run_dir.glob("evaluation-*")} == {
+        *("evaluation-val", "evaluation-val-d4", "evaluation-val-d4-probabilities")
+    }
+    for more in ([], ["--tta", "d4"], ["--tta", "d4", "--mean", "probabilities"]):
+        outcome = CliRunner().invoke(
+            app, ["predict", str(run_dir), "--store", str(path), "-o", str(tmp_path / "s.csv"), "--json", "-q", *more]
+        )
+        assert json.loads(outcome.stdout)["calibration"] == ["platt"]
+
+
+def test_a_calibration_that_takes_anothers_place_is_told(own: tuple[Path, Path]) -> None:
+    run_dir, path = own
+    assert "calibration.json held" not in _invoke(run_dir, "--store", path, "-q").stderr
+    assert "calibration.json held" not in _invoke(run_dir, "--store", path, "-q").stderr
+    outcome = _invoke(run_dir, "--store", path, "--calibration", "temperature", "-q")
+    assert "calibration.json held a calibration (platt) fitted on" in outcome.stderr
+
+
 def _with_test_split(path: Path) -> np.ndarray:
     """Divide a store in thirds, by patch; returns the part of each row."""
     store = open_store(path)

@@ -139,7 +139,7 @@ def test_every_output_says_what_its_patches_are(cases: dict[str, Case], kaggle_f
     _check_test_split(tmp_path)
     _check_words(tmp_path)
     assert not (tmp_path / "final" / "calibration.json").exists()
-    card = json.loads((tmp_path / "model.card.json").read_text())
+    card = json.loads((tmp_path / "model.onnx.card.json").read_text())
     assert card["evaluations"] == []
     assert "the validation split was trained on too (train.include_val)" in card["selection"]["told"]
 
@@ -215,7 +215,7 @@ def _files(arguments: tuple[str, ...], filled: list[str]) -> Iterator[Path]:
     for name in names.get(arguments[0], ()):
         yield output / name
     if arguments[0] == "export":
-        yield from (output.with_name(f"{output.stem}.card.{end}") for end in ("json", "md"))
+        yield from (output.with_name(f"{output.name}.card.{end}") for end in ("json", "md"))
 
 
 def _plain(path: Path) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fastpath.analysis.calibration import IDENTITY, Calibrator
+from fastpath.errors import DataError
 from fastpath.runs import calibration_file
+from fastpath.types import Split
 
 LINE = Calibrator("platt", 0.5, -1.0)
 
@@ -49,3 +52,71 @@ def test_what_speaks_against_a_calibration_goes_with_it(weights: Path) -> None:
     found = calibration_file.load(weights, "none", "logits")
     assert found.calibrator == LINE
     assert found.notices == ["of the run's calibration, its evaluation says: it was worse"]
+
+
+WAYS = [
+    ("best", "none", "logits"),
+    ("best", "d4", "logits"),
+    ("best", "d4", "probabilities"),
+    ("last", "none", "logits"),
+]
+
+
+def test_there_is_a_calibration_a_checkpoint_and_a_way_to_score(tmp_path: Path) -> None:
+    """None takes another's place, and each is found again whatever else lies beside it."""
+    for number, (stem, tta, mean) in enumerate(WAYS):
+        (tmp_path / f"{stem}.pt").write_bytes(stem.encode())
+        line = Calibrator("platt", 1.0 + number, 0.0)
+        assert not calibration_file.save(tmp_path / f"{stem}.pt", "platt", {"platt": line}, {"tta": tta, "mean": mean})
+    for number, (stem, tta, mean) in enumerate(WAYS):
+        kept = calibration_file.load(tmp_path / f"{stem}.pt", tta, mean)  # type: ignore[arg-type]
+        assert (kept.calibrator.slope, kept.missing) == (1.0 + number, "")
+    assert {path.name for path in tmp_path.glob("*.json")} == {
+        *("calibration.json", "calibration-d4.json", "calibration-d4-probabilities.json", "calibration-last.json")
+    }
+
+
+def test_one_that_an_older_version_kept_under_the_only_name_is_found(weights: Path) -> None:
+    calibration_file.save(weights, "platt", {"platt": LINE}, {"tta": "d4", "mean": "logits"})
+    weights.with_name("calibration-d4.json").rename(weights.with_name("calibration.json"))
+    assert calibration_file.load(weights, "d4", "logits").calibrator == LINE
+
+
+def test_a_damaged_one_of_another_kind_is_in_nobodys_way(weights: Path) -> None:
+    weights.with_name("calibration-d4.json").write_text("{}")
+    calibration_file.save(weights, "platt", {"platt": LINE}, {"tta": "none", "mean": "logits"})
+    assert calibration_file.load(weights, "none", "logits").calibrator == LINE
+    with pytest.raises(DataError, match=r"calibration-d4\.json: is not a calibration"):
+        calibration_file.load(weights, "d4", "logits")
+
+
+def test_replacing_one_is_told_and_writing_the_same_again_is_not(weights: Path) -> None:
+    def save(slope: float, part: str) -> str:
+        fitted_on = {"split": part, "of": "val", "num_patches": 19}
+        about = {"tta": "none", "mean": "logits", "fitted_on": fitted_on}
+        return calibration_file.save(weights, "platt", {"platt": Calibrator("platt", slope, 0.0)}, about)
+
+    assert save(1.0, "val") == save(1.0, "val") == ""
+    words = save(2.0, "test")
+    assert words.startswith("calibration.json held a calibration (platt) fitted on 19 patches of the val split")
+    assert "now holds" in words
+    weights.write_bytes(b"other weights")  # the one there is of no use to these
+    assert save(3.0, "val") == ""
+
+
+@pytest.mark.parametrize(
+    ("fitted_on", "part"),
+    [
+        ({"split": "val"}, Split.VAL),
+        ({"split": "test"}, Split.VAL),  # as older versions told it
+        ({"split": "test", "of": "test"}, Split.TEST),
+        ({"split": "?"}, None),
+        (3, None),
+        (None, None),
+    ],
+)
+def test_the_part_it_was_fitted_on_is_told(weights: Path, fitted_on: Any, part: Split | None) -> None:
+    about = {"tta": "none", "mean": "logits"} | ({} if fitted_on is None else {"fitted_on": fitted_on})
+    calibration_file.save(weights, "platt", {"platt": LINE}, about)
+    assert calibration_file.load(weights, "none", "logits").fitted_on == part
+    assert calibration_file.load(weights, "d4", "logits").fitted_on is None

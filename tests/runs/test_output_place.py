@@ -18,7 +18,15 @@ def place(tmp_path: Path) -> Path:
     """A store, two runs, a source and a table, as far as names tell."""
     for name in (
         *("store/manifest.json", "store/index.parquet", "store/shard-00000.npy", "store/split.json"),
-        *("run/config.json", "run/run.json", "run/best.pt", "run/last.pt", "run/history.csv", "run/calibration.json"),
+        *(
+            "run/config.json",
+            "run/run.json",
+            "run/best.pt",
+            "run/last.pt",
+            "run/history.csv",
+            "run/calibration.json",
+            "run/calibration-d4.json",
+        ),
         *("folds/config.json", "folds/fold-0/config.json", "folds/fold-0/best.pt", "folds/out_of_fold.parquet"),
         *("source/train/a.tif", "source/train_labels.csv", "source/sample_submission.csv"),
         *("table.csv", "predictions.parquet", "other/best.pt", "web/manifest.json"),
@@ -199,6 +207,7 @@ def test_all_that_a_run_writes_is_its_own() -> None:
     names = {run.CONFIG, run.RUN, run.JOURNAL, run.TIMINGS, run.HISTORY, run.BEST, run.LAST, run.CURVES}
     names |= {
         calibration_file.NAME,
+        "calibration-*.json",
         failure.FACTS,
         failure.SETTINGS,
         out_of_fold.SUMMARY,

@@ -174,13 +174,11 @@ def test_a_run_of_a_sweep_says_that_its_patches_compared_settings(folder: Path, 
     assert history_of(open_run(place), store, read_split(store).rows(Split.TEST)).notices() == []
 
 
-def test_the_patches_that_a_calibration_was_fitted_among_are_told(folder: Path, store: Store, tmp_path: Path) -> None:
-    own = tmp_path / "run"
-    shutil.copytree(folder / "run", own)
-    rows_N = np.arange(len(store))
-    for told, part in (({"split": "val"}, "v"), ({"split": "test"}, "v"), ({"split": "test", "of": "test"}, "s")):
-        (own / "calibration.json").write_text(json.dumps({"fitted_on": told}))
-        history = history_of(open_run(own), store, rows_N)
+def test_the_patches_that_a_calibration_was_fitted_among_are_told(folder: Path, store: Store) -> None:
+    trained, rows_N = open_run(folder / "run"), np.arange(len(store))
+    assert not history_of(trained, store, rows_N).calibrated_N.any()
+    for split, part in ((Split.VAL, "v"), (Split.TEST, "s")):
+        history = history_of(trained, store, rows_N, split)
         assert {chr(code) for code in read_split(store).codes_N[history.calibrated_N]} == {part}
         assert "the calibration was fitted among" in " ".join(history.notices(calibrated=True))
         assert "the calibration was fitted among" not in " ".join(history.notices())

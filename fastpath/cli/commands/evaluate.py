@@ -28,7 +28,11 @@ _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
     type=click.Choice(["train", "val", "test"]),
     help="The part of the store to judge. Default: val of the run's own store, all labelled patches of another.",
 )
-@options.output("Where to write. Default: RUN/evaluation-SPLIT, or evaluation-NAME beside a table.", required=False)
+@options.output(
+    "Where to write. Default: RUN/evaluation-SPLIT, with -d4 and the like where patches "
+    "are scored in another way; or evaluation-NAME beside a table.",
+    required=False,
+)
 @options.tta("Score each patch in its eight turns and mirror images; tells what that is worth.")
 @options.mean()
 @click.option(

@@ -57,7 +57,8 @@ def run(
         runtime: Device and precision.
         store_path: The store; None takes the run's own, which must be unchanged. A store that is named may be another.
         split: The part of the store; None is the validation split of the run's own, and all of another.
-        output: Where to write; None is `evaluation-<split>` in the run, `external-<store>` of another store.
+        output: Where to write; None is `evaluation-<split>` in the run, `external-<store>` of another store; what
+            differs from the usual (views, their mean, checkpoint) is added to the name.
         which: The best epoch's weights or the last's.
         choices: Views, calibration, prevalence, cost and seed; None takes the defaults.
         advance: Called with patches done and in all.
@@ -67,13 +68,14 @@ def run(
         DataError: The split is empty, unlabelled, of one class, or cannot be scored.
     """
     choices, trained = choices or Choices(), open_run(run_dir, which)
+    suffix = calibration_file.suffix_of(trained.path, choices.tta, choices.mean)
     store = trained.open_store(store_path)
     if store_path is not None and external.is_other(trained, store):
-        output = output or trained.path.parent / external.directory_of(store, split)
+        output = output or trained.path.parent / f"{external.directory_of(store, split)}{suffix}"
         output_place.check_directory(output, METRICS, (run_dir, store_path))
         return external.run(trained, store, runtime, output, split=split, which=which, choices=choices, advance=advance)
     split = split or Split.VAL
-    output = output or trained.path.parent / f"evaluation-{split}"
+    output = output or trained.path.parent / f"evaluation-{split}{suffix}"
     output_place.check_directory(output, METRICS, (run_dir, store_path))
     subgroup_facts.check(choices.by, store)
     split_table = read_split(store)
@@ -115,7 +117,8 @@ def run(
         told = {"tta": choices.tta, "mean": choices.mean, "fitted_on": fitted_on, "cautions": cautions}
         told |= frozen.keep(judged.facts)
         try:
-            calibration_file.save(trained.path, choices.method, judged.fitted, told, output / PREDICTIONS)
+            replaced = calibration_file.save(trained.path, choices.method, judged.fitted, told, output / PREDICTIONS)
+            result.notices.extend(filter(None, [replaced]))
         except UsageError as error:  # a run that others share may be for reading only
             result.notices.append(f"the calibration is not kept for 'fastpath predict': {error}")
     return result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,10 +18,9 @@ from fastpath.runs import calibration_file
 from fastpath.runs.chosen import Chosen
 from fastpath.runs.score_views import Tta
 from fastpath.runs.trained import TrainedRun
-from fastpath.system.files import read_regular
 
 KEPT = "judged"
-"""Key of `calibration.json` that tells how the run did on the patches that its calibration was not fitted on."""
+"""Key of a kept calibration that tells how the run did on the patches that its calibration was not fitted on."""
 
 _HALF = OperatingPoint("probability 0.5", "more likely tumour than not", 0.0, 0.5)
 
@@ -33,7 +31,7 @@ class Frozen:
 
     Attributes:
         chosen: Its calibration and thresholds.
-        fitted_on: What patches they were chosen on, as `calibration.json` tells; None without one.
+        fitted_on: What patches they were chosen on, as the file tells; None without one.
         before: How the run did at home: its AUC and operating points, on patches that chose neither; None where the
             file does not tell.
         notices: Why there is no calibration or no threshold, where there is none.
@@ -56,8 +54,7 @@ def read(trained: TrainedRun, tta: Tta, mean: Mean) -> Frozen:
         told = f"{kept.missing}; scores are judged as the network gives them, at a probability of 0.5"
         return Frozen(Chosen("none", {}, [_HALF]), None, None, [told])
     used = kept.calibrator
-    path = trained.path.parent / calibration_file.NAME
-    values = json.loads(read_regular(path, bytes_max=64 << 20, follow=True, kind=DataError))
+    values, path = kept.about, kept.path or trained.path
     before = values.get(KEPT)
     fitted: dict[Method, Calibrator] = {} if used.method == "none" else {used.method: used}
     try:
@@ -79,5 +76,5 @@ def _point(values: Mapping[str, Any]) -> OperatingPoint:
 
 
 def keep(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `calibration.json` keeps of a report, for who judges the run elsewhere later."""
+    """Return what a kept calibration holds of a report, for who judges the run elsewhere later."""
     return {KEPT: {"auc": facts["intervals"]["auc"], "operating_points": facts["operating_points"]}}

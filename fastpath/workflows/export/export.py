@@ -133,7 +133,7 @@ def run(
         UsageError: The ending is unknown, what it needs is not installed, or the run's stains are normalised.
         IntegrityError: File and run differ by more than `TOLERANCE`; nothing is left behind.
     """
-    kind, card = _kind(output), output.with_name(f"{output.stem}.card")
+    kind, card = _kind(output), output.with_name(f"{output.name}.card")
     for name in (output, *model_card.files(card)):
         output_place.check_file(name, (run_dir, store_path))
     trained = open_run(run_dir, which)
@@ -144,7 +144,7 @@ def run(
     reference = None if store is None else Reference(trained, store, tta, calibrator, runtime, check)
     content, num, difference = _proven(deployed(trained, tta, calibrator), kind, _example(trained), reference, advance)
     side = trained.checkpoint.patch_size_px
-    evaluations, untold = model_card.evaluations(run_dir)
+    evaluations, untold = model_card.evaluations(run_dir, trained.checkpoint.epoch)
     result = ExportResult(
         kind=kind,
         input=f"patches: uint8 [N, {side}, {side}, 3], red green blue, any N",
@@ -160,7 +160,7 @@ def run(
     )
     names = ("kind", "input", "outputs", "tta", "calibration", "num_checked", "max_difference", "size_bytes")
     artefact = {"file": output.name} | {name: getattr(result, name) for name in names}
-    told = model_card.describe(trained, artefact, evaluations)
+    told = model_card.describe(trained, artefact, evaluations, kept.fitted_on)
     facts, page = model_card.files(card)
     with FileSet(output.parent, facts.name) as written:
         written.write(output.name, content)

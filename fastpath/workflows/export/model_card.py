@@ -9,6 +9,7 @@ from typing import Any
 
 from fastpath.config import Config
 from fastpath.errors import FastpathError
+from fastpath.runs import run_choices
 from fastpath.runs.trained import TrainedRun
 from fastpath.system.files import read_regular
 from fastpath.types import Split
@@ -28,13 +29,19 @@ def files(card: Path) -> tuple[Path, Path]:
     return card.with_name(f"{card.name}.json"), card.with_name(f"{card.name}.md")
 
 
-def describe(trained: TrainedRun, artefact: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def describe(
+    trained: TrainedRun,
+    artefact: Mapping[str, Any],
+    measured: Sequence[Mapping[str, Any]],
+    fitted_on: Split | None = None,
+) -> dict[str, Any]:
     """Gather what is known of a run.
 
     Args:
         trained: Its checkpoint.
         artefact: What was exported: plain values.
         measured: From `evaluations`.
+        fitted_on: The part of the store that the calibration within was fitted on; None where there is none.
     """
     checkpoint, config = trained.checkpoint, trained.config
     found = model_card_data.population(trained)
@@ -57,9 +64,10 @@ def describe(trained: TrainedRun, artefact: Mapping[str, Any], measured: Sequenc
         },
         "population": found,
         "label_definition": model_card_data.label_definition(found, checkpoint.patch_size_px),
-        "selection": model_card_data.selection(trained),
+        "selection": model_card_data.selection(trained, fitted_on),
         "training": {
-            "epochs": checkpoint.epoch,
+            "epochs": run_choices.epochs_trained(trained),
+            "epoch_of_weights": checkpoint.epoch,
             "pretrained": config.model.pretrained,
             "sampling": config.data.sampling,
             "best_validation_auc": checkpoint.best_auc,
@@ -72,17 +80,23 @@ def describe(trained: TrainedRun, artefact: Mapping[str, Any], measured: Sequenc
     return card | {"reporting": model_card_items.checklist(card)}
 
 
-def evaluations(run_dir: Path) -> tuple[list[dict[str, Any]], str]:
+def evaluations(run_dir: Path, epoch: int | None = None) -> tuple[list[dict[str, Any]], str]:
     """Return the measures of each evaluation in a run's directory: value, and interval where there is one.
 
     Also what is left out, as a sentence; empty where nothing is.
+
+    Args:
+        run_dir: The run.
+        epoch: The epoch of the weights that the card is of; None takes evaluations of any.
     """
-    found, left_out, trained_on = [], [], []
+    found, left_out, trained_on, of_others = [], [], [], []
     for folder in sorted([*run_dir.glob("evaluation*"), *run_dir.glob("external-*")]) if run_dir.is_dir() else []:
         try:
             measured = _measured(folder / "metrics.json")
             if _on_trained(measured):
                 trained_on.append(folder.name)
+            elif epoch is not None and measured.get("epoch", epoch) != epoch:
+                of_others.append(folder.name)
             else:
                 found.append({"from": folder.name, **measured})
         except (FastpathError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -92,6 +106,8 @@ def evaluations(run_dir: Path) -> tuple[list[dict[str, Any]], str]:
         told.append(f"{', '.join(left_out)}, which has no whole metrics.json: run 'fastpath evaluate' again")
     if trained_on:
         told.append(f"{', '.join(trained_on)}, of patches that were trained on")
+    if of_others:
+        told.append(f"{', '.join(of_others)}, of the weights of another epoch")
     return found, "; ".join(f"the card leaves out {text}" for text in told)
 
 
@@ -104,7 +120,8 @@ def _measured(path: Path) -> dict[str, Any]:
     values = json.loads(read_regular(path, bytes_max=_BYTES_MAX, follow=False))
     nested = {**values, **values.get("intervals", {})}
     measures = {name: _measure(nested[name]) for name in MEASURES if _known(nested.get(name))}
-    kept = ("split", "split_kind", "num_patches", "num_positive", "notices", "history", "resampling", "external")
+    kept = ("split", "split_kind", "checkpoint", "epoch", "tta_views", "num_patches", "num_positive", "notices")
+    kept += ("history", "resampling", "external")
     return {
         **{key: values[key] for key in kept if key in values},
         "held": values.get("parts", {}).get("held"),

@@ -68,10 +68,15 @@ def label_definition(found: Mapping[str, Any], patch_px: int) -> str | None:
     return CENTRE_LABEL.format(third=round(patch_px / 3), side=patch_px)
 
 
-def selection(trained: TrainedRun) -> dict[str, Any]:
-    """Return what was chosen of the run, on what, and the same as sentences."""
+def selection(trained: TrainedRun, fitted_on: Split | None = None) -> dict[str, Any]:
+    """Return what was chosen of the run, on what, and the same as sentences.
+
+    Args:
+        trained: The run.
+        fitted_on: The part of the store that the calibration in use was fitted on; None without one.
+    """
     num_epochs, stopped = run_choices.choice(trained)
-    num_settings, calibrated = run_choices.num_settings(trained.path.parent), run_choices.calibrated_on(trained)
+    num_settings = run_choices.num_settings(trained.path.parent)
     told = []
     if stopped:
         told.append("training was stopped by the AUC of the validation split; the weights are the last epoch's")
@@ -83,12 +88,12 @@ def selection(trained: TrainedRun) -> dict[str, Any]:
         told.append(f"the run is of a sweep that compared {num_settings} settings on the validation split")
     if trained.config.train.include_val:
         told.append("the validation split was trained on too (train.include_val)")
-    if calibrated is not None:
-        told.append(f"the calibration was fitted on the {calibrated} split, or a half of it")
+    if fitted_on is not None:
+        told.append(f"the calibration was fitted on the {fitted_on} split, or a half of it")
     return {
         "epochs_chosen_among": num_epochs,
         "stopped_early": stopped,
         "settings_chosen_among": num_settings,
-        "calibrated_on": None if calibrated is None else str(calibrated),
+        "calibrated_on": None if fitted_on is None else str(fitted_on),
         "told": told,
     }

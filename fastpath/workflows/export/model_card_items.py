@@ -60,10 +60,15 @@ def _partition(card: Card) -> str | None:
     return f"split of kind '{kind}'{'; ' + disjoint if disjoint else ''}; patients are not known" if kind else None
 
 
+def _epochs(training: Mapping[str, Any]) -> str:
+    num, of_weights = training["epochs"], training["epoch_of_weights"]
+    return f"{num} epochs" + (f" (the weights after epoch {of_weights})" if num != of_weights else "")
+
+
 def _model(card: Card) -> str:
     training = card["training"]
     begun = "weights pretrained on photographs" if training["pretrained"] else "random weights"
-    return f"{card['network']} from {begun}, {training['epochs']} epochs, seed {training['seed']}"
+    return f"{card['network']} from {begun}, {_epochs(training)}, seed {training['seed']}"
 
 
 def _imbalance(card: Card) -> str:

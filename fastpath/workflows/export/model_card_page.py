@@ -25,10 +25,17 @@ def _model(card: Mapping[str, Any]) -> list[str]:
         *((key.replace("_", " "), value) for key, value in artefact.items()),
         ("data", f"store {data['store_fingerprint']}, split {data['split_fingerprint']}"),
         ("split", f"{data['split_kind']}{'; ' + data['notice'] if data['notice'] else ''}"),
-        ("training", f"{training['epochs']} epoch{'s' * (training['epochs'] != 1)}, seed {training['seed']}"),
+        ("training", f"{_epochs(training)}, seed {training['seed']}"),
         ("software", ", ".join(f"{name} {version}" for name, version in card["software"].items())),
     ]
     return ["# Model card", "", f"**Intended use: {card['intended_use']}**", "", *_table(("", ""), rows)]
+
+
+def _epochs(training: Mapping[str, Any]) -> str:
+    """Return how long the run was trained, and after which of its epochs the weights were taken."""
+    num, of_weights = training["epochs"], training["epoch_of_weights"]
+    taken = "" if num == of_weights else f", of which the weights are those after epoch {of_weights}"
+    return f"{num} epoch{'s' * (num != 1)}{taken}"
 
 
 def _population(card: Mapping[str, Any]) -> list[str]:
@@ -58,7 +65,7 @@ def _measured(card: Mapping[str, Any]) -> list[str]:
     if not card["evaluations"]:
         return [*lines, UNMEASURED, ""]
     for one in card["evaluations"]:
-        lines += [f"{one['from']}: {one.get('num_patches', '?')} patches{_share(one)}", ""]
+        lines += [f"{one['from']}: {one.get('num_patches', '?')} patches{_share(one)}{_views(one)}", ""]
         rows = [(name.replace("_", " "), _number(measure), _ends(measure)) for name, measure in one["measures"].items()]
         lines += _table(("measure", "value", "95 % interval"), rows)
         lines += [
@@ -131,6 +138,10 @@ def _table(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str
 def _share(one: Mapping[str, Any]) -> str:
     num, positive = one.get("num_patches"), one.get("num_positive")
     return f", {positive:,} with tumour ({positive / num:.1%})" if num and positive is not None else ""
+
+
+def _views(one: Mapping[str, Any]) -> str:
+    return ", each in its eight turns and mirror images" if one.get("tta_views") == "d4" else ""
 
 
 def _number(measure: Mapping[str, Any]) -> str:

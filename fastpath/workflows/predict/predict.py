@@ -180,7 +180,7 @@ def _score(
         patches = patches.of_stain(trained.checkpoint.stain)
     views_NV = score_views(trained, patches, rows_N, decided, opinion.tta, advance)
     logits_N = combine.combine(views_NV, opinion.mean)
-    history = history_of(trained, patches, rows_N)
+    history = history_of(trained, patches, rows_N, kept.fitted_on)
     told = (*history.notices(calibrated=kept.calibrator.method != "none"), newly_told(decided, runtime))
     return _Scored(logits_N, combine.spread(views_NV), kept, history, [text for text in told if text])
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_a_file_computes_what_the_run_does(run_dir: Path, tmp_path: Path, name: 
     found = json.loads(outcome.stdout)
     assert found["max_difference"] < 1e-4
     assert found["num_checked"] == 96
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "model.card.json", "model.card.md"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name}.card.json", f"{name}.card.md"])
 
 
 @converts
@@ -172,7 +173,7 @@ def test_the_card_names_data_split_measures_and_use(run_dir: Path, tmp_path: Pat
     facts |= {"intervals": intervals}
     (tmp_path / "run" / "evaluation-val" / "metrics.json").write_text(json.dumps(facts))
     assert _invoke(tmp_path / "run", "-o", tmp_path / "model.ts").exit_code == 0
-    card = json.loads((tmp_path / "model.card.json").read_text())
+    card = json.loads((tmp_path / "model.ts.card.json").read_text())
     assert card["intended_use"] == model_card.INTENDED_USE
     store = open_store(run_dir.parent / "store")
     assert card["data"]["store_fingerprint"] == store.fingerprint
@@ -182,7 +183,7 @@ def test_the_card_names_data_split_measures_and_use(run_dir: Path, tmp_path: Pat
     assert {item["reported"] for item in card["reporting"] if item["topic"] == "output and thresholds"} == {
         model_card_items.NOT_REPORTED
     }
-    page = (tmp_path / "model.card.md").read_text()
+    page = (tmp_path / "model.ts.card.md").read_text()
     for text in ("Research only", store.fingerprint, "| auc | 0.9100 | 0.8800 to 0.9400 |", "slides are unknown"):
         assert text in page
 
@@ -197,7 +198,7 @@ def test_the_card_tells_population_selection_thresholds_failures_and_what_is_not
         one["warnings"] = []
     (tmp_path / "run" / "evaluation-val" / "metrics.json").write_text(json.dumps(evaluated))
     assert _invoke(tmp_path / "run", "-o", tmp_path / "model.ts", "--check", 0).exit_code == 0
-    card = json.loads((tmp_path / "model.card.json").read_text())
+    card = json.loads((tmp_path / "model.ts.card.json").read_text())
     store = open_store(run_dir.parent / "store")
     rows_N = read_split(store).rows(Split.TRAIN)
     assert card["population"]["parts"]["trained on"] == {
@@ -227,7 +228,7 @@ def test_the_card_tells_population_selection_thresholds_failures_and_what_is_not
         "performance in subgroups",
     ):
         assert reported[topic] != model_card_items.NOT_REPORTED
-    page = (tmp_path / "model.card.md").read_text()
+    page = (tmp_path / "model.ts.card.md").read_text()
     for heading in ("Population", "Selection", "Measured", "Thresholds", "Subgroups", "Failures"):
         assert f"## {heading}\n" in page
     tables = [line for line in page.splitlines() if line.startswith("|")]
@@ -244,6 +245,37 @@ def test_the_card_holds_evaluations_of_other_stores_too(run_dir: Path, tmp_path:
     evaluate.run(tmp_path / "run", resolve("cpu"), store_path=other)
     found, _ = model_card.evaluations(tmp_path / "run")
     assert [one["from"] for one in found if one.get("external")] == ["external-other"]
+
+
+def test_files_of_one_stem_have_a_card_each(run_dir: Path, tmp_path: Path) -> None:
+    names = ("model.pt2", "model.ts")
+    for name, tta in zip(names, ("none", "d4"), strict=True):
+        assert _invoke(run_dir, "-o", tmp_path / name, "--tta", tta, "--check", 0).exit_code == 0
+    cards = [json.loads((tmp_path / f"{name}.card.json").read_text())["artefact"] for name in names]
+    assert [(card["file"], card["tta"]) for card in cards] == [("model.pt2", "none"), ("model.ts", "d4")]
+
+
+@pytest.mark.parametrize(("best", "words"), [(2, "3 epochs, of which the weights are those after epoch 2"), (3, "")])
+def test_the_card_tells_how_long_was_trained_and_of_which_epoch_the_weights_are(
+    run_dir: Path, best: int, words: str
+) -> None:
+    trained = open_run(run_dir)
+    checkpoint = replace(trained.checkpoint, epoch=best, best_epoch=best)
+    config = trained.config.model_copy(update={"train": trained.config.train.model_copy(update={"epochs": 3})})
+    longer = replace(trained, path=Path("alone") / "best.pt", checkpoint=checkpoint, config=config)
+    card = model_card.describe(longer, {"file": "model.ts"}, [])
+    assert (card["training"]["epochs"], card["training"]["epoch_of_weights"]) == (3, best)
+    assert f"| training | {words or '3 epochs'}, seed" in model_card_page.markdown(card)
+
+
+def test_an_evaluation_of_the_weights_of_another_epoch_is_left_out(tmp_path: Path) -> None:
+    for name, epoch in (("evaluation-val", 2), ("evaluation-val-last", 3), ("evaluation-old", None)):
+        (tmp_path / name).mkdir()
+        facts = {"auc": 0.9, "tta_views": "none"} | ({} if epoch is None else {"epoch": epoch})
+        (tmp_path / name / "metrics.json").write_text(json.dumps(facts))
+    found, words = model_card.evaluations(tmp_path, 2)
+    assert [one["from"] for one in found] == ["evaluation-old", "evaluation-val"]
+    assert words == "the card leaves out evaluation-val-last, of the weights of another epoch"
 
 
 def test_every_item_of_the_lists_names_its_number() -> None:
@@ -285,10 +317,10 @@ def test_a_run_without_its_store_is_exported_unchecked(run_dir: Path, tmp_path: 
     outcome = _invoke(tmp_path / "best.pt", "-o", tmp_path / "model.ts", "--check", 0, "--json")
     assert outcome.exit_code == 0, outcome.output
     assert json.loads(outcome.stdout)["max_difference"] is None
-    card = json.loads((tmp_path / "model.card.json").read_text())
+    card = json.loads((tmp_path / "model.ts.card.json").read_text())
     assert card["data"]["split_kind"] == "unknown"
     assert card["evaluations"] == []
-    assert model_card_page.UNMEASURED in (tmp_path / "model.card.md").read_text()
+    assert model_card_page.UNMEASURED in (tmp_path / "model.ts.card.md").read_text()
 
 
 @converts
