@@ -18,16 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import harness
-from fastpath.analysis import intervals, weighted
+from fastpath.analysis import intervals, measures, weighted
 from fastpath.analysis.intervals import Interval
 from fastpath.analysis.proportions import proportion
 
 PREVALENCES, AUCS, ICCS = (0.1, 0.4), (0.7, 0.9, 0.98), (0.05, 0.3)
 PATCHES, SIZE_SIGMA, TRUTH_SLIDES = 50, 0.8, 20_000
-MEASURES = [
-    at for at, name in enumerate(weighted.NAMES) if name != "ece"
-]  # the ECE's needs resamples: `make test-slow`
-NAMES = [weighted.NAMES[at] for at in MEASURES]
+MEASURES = [at for at, measure in enumerate(measures.MEASURES) if measure.tile and measure.name != "ece"]
+"""Columns of `measures.table`; the ECE's interval needs resamples: `make test-slow`."""
+
+NAMES = [measures.NAMES[at] for at in MEASURES]
 LOW, HIGH = 0.93, 0.97
 """Coverage that is taken as right."""
 
@@ -80,10 +80,10 @@ def found(study: Study) -> dict[str, Interval] | None:
     scores = weighted.prepare(study.labels_N, study.logits_N)
 
     def statistic(weights_BN: Floats) -> Floats:
-        values_BM: Floats = weighted.measure(scores, weights_BN)[:, MEASURES]
+        values_BM: Floats = measures.table(scores, weights_BN)[:, MEASURES]
         return values_BM
 
-    ends = intervals.bootstrap(statistic, units, [weighted.SCALES[at] for at in MEASURES])
+    ends = intervals.bootstrap(statistic, units, [measures.SCALES[at] for at in MEASURES])
     called_N, positive_N = study.logits_N >= 0, study.labels_N == 1
     return dict(zip(NAMES, ends, strict=True)) | {
         "sensitivity": proportion(called_N, positive_N, units),
@@ -96,7 +96,7 @@ def truths(corner: Corner) -> dict[str, float]:
     """Return what the measures are in a population of very many slides; the AUC is known."""
     study = draw(corner, np.random.default_rng(99), TRUTH_SLIDES)
     scores = weighted.prepare(study.labels_N, study.logits_N)
-    values_M = weighted.measure(scores, np.ones((1, len(study.labels_N))))[0, MEASURES]
+    values_M = measures.table(scores, np.ones((1, len(study.labels_N))))[0, MEASURES]
     called_N, positive_N = study.logits_N >= 0, study.labels_N == 1
     shares = {"sensitivity": called_N[positive_N].mean(), "specificity": (~called_N[~positive_N]).mean()}
     shares["ppv"] = positive_N[called_N].mean()

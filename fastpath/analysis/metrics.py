@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +104,18 @@ def roc_auc(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> float:
     return float((steps_T * twice_heights_T).sum() / (2.0 * points.num_positive * points.num_negative))
 
 
+def roc_auc_or_nan(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> float:
+    """Return `roc_auc`, or NaN where a class is absent or a logit is not finite: what stops no training.
+
+    Args:
+        labels_N: 0 or 1.
+        logits_N: Any monotone score.
+    """
+    if len(np.unique(labels_N)) < 2 or not np.isfinite(logits_N).all():
+        return math.nan
+    return roc_auc(labels_N, logits_N)
+
+
 def average_precision(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> float:
     """Return the mean precision over recall, each threshold weighted by the recall it adds (scikit-learn's AP).
 
@@ -166,6 +179,11 @@ def cross_entropies(targets_N: NDArray[Any], logits_N: NDArray[Any]) -> Floats:
     targets_N, logits_N = np.asarray(targets_N, np.float64), np.asarray(logits_N, np.float64)
     losses_N: Floats = targets_N * np.logaddexp(0.0, -logits_N) + (1 - targets_N) * np.logaddexp(0.0, logits_N)
     return losses_N
+
+
+def mean_cross_entropy(targets_N: NDArray[Any], logits_N: NDArray[Any]) -> float:
+    """Return the mean of `cross_entropies`; NaN of no patches, which stops no training."""
+    return float(cross_entropies(targets_N, logits_N).mean()) if len(targets_N) else math.nan
 
 
 def brier(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import agreement, intervals, metrics, weighted
+from fastpath.analysis import intervals, metrics, weighted
 from fastpath.analysis.intervals import Estimate, Interval, Units
 from fastpath.analysis.proportions import proportion
 
@@ -162,7 +162,7 @@ def _estimates(labels_M: NDArray[Any], logits_M: Floats, units: Units, seed: int
     scores = weighted.prepare(labels_M, logits_M)
 
     def statistic(weights_BM: Floats) -> Floats:
-        ratio_B = agreement.observed_over_expected(labels_M, logits_M, weights_BM)
+        ratio_B = weighted.observed_over_expected(labels_M, logits_M, weights_BM)
         return np.stack([weighted.auc(scores, weights_BM), ratio_B], axis=1)
 
     few = intervals.FEWEST_REPLICATES

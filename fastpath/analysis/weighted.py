@@ -1,4 +1,6 @@
-"""The measures of `metrics`, for many weightings of the same patches at once: what resampling needs.
+"""What the measures of a report are computed from, for many weightings of the same patches at once.
+
+A resample is a weighting. `measures` has the measures themselves, a row each.
 
 B weightings, N patches, T distinct logits, K bins. A weight of 2 counts a patch twice, a weight of 0 leaves it out.
 """
@@ -6,23 +8,18 @@ B weightings, N patches, T distinct logits, K bins. A weight of 2 counts a patch
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis import metrics
-from fastpath.analysis.intervals import Scale
 
 Floats = NDArray[np.float64]
 
-NAMES = ("auc", "average_precision", "brier", "log_loss", "ece", "calibration_slope")
-"""What `measure` returns, column by column."""
-
-SCALES: tuple[Scale, ...] = ("logit", "logit", "logit", "log", "not negative", "plain")
-"""Where the errors of each are about normal."""
-
 _STEPS, _LARGEST_STEP, _LARGEST_SLOPE, _CLOSE = 40, 2.0, 30.0, 1e-5
+_INTERCEPT_STEPS, _INTERCEPT_CLOSE = 60, 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +27,8 @@ class Scores:
     """Labels and logits in falling order of logit, with all that does not depend on weights.
 
     Attributes:
+        given_labels_N: The labels in the order they were given in.
+        given_logits_N: The logits likewise.
         order_N: int64, which patch stands at each place.
         positive_N: float64, 1 where labelled 1.
         logits_N: Falling.
@@ -40,6 +39,8 @@ class Scores:
         line_2: Intercept and slope of the logistic line through all patches, each counted once.
     """
 
+    given_labels_N: NDArray[Any]
+    given_logits_N: Floats
     order_N: NDArray[np.int64]
     positive_N: Floats
     logits_N: Floats
@@ -57,12 +58,15 @@ def prepare(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> Scores:
         labels_N: 0 or 1.
         logits_N: Finite.
     """
-    order_N = np.argsort(-np.asarray(logits_N, np.float64), kind="stable")
-    sorted_N = np.asarray(logits_N, np.float64)[order_N]
-    positive_N = (np.asarray(labels_N)[order_N] == 1).astype(np.float64)
+    labels_N, logits_N = np.asarray(labels_N), np.asarray(logits_N, np.float64)
+    order_N = np.argsort(-logits_N, kind="stable")
+    sorted_N = logits_N[order_N]
+    positive_N = (labels_N[order_N] == 1).astype(np.float64)
     probability_N = metrics.probabilities(sorted_N)
     loss_N = metrics.cross_entropies(positive_N == 1, sorted_N)
     return Scores(
+        given_labels_N=labels_N,
+        given_logits_N=logits_N,
         order_N=order_N,
         positive_N=positive_N,
         logits_N=sorted_N,
@@ -74,32 +78,57 @@ def prepare(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> Scores:
     )
 
 
-def measure(scores: Scores, weights_BN: NDArray[Any]) -> Floats:
-    """Return float64 [B, 6], columns as `NAMES`; NaN where a weighting leaves a measure undefined.
+class Weighting:
+    """Weightings of the patches of `Scores`, with what several measures need, computed once and when asked for.
+
+    Values are NaN or infinite where a weighting leaves them undefined.
 
     Args:
         scores: From `prepare`.
         weights_BN: Not negative, in the order of the patches as given to `prepare`.
     """
-    weights_BN = np.asarray(weights_BN, np.float64)[:, scores.order_N]
-    total_B = weights_BN.sum(axis=1)
-    gaps_BK = np.add.reduceat(weights_BN * scores.gaps_N, scores.first_of_bins_K, axis=1)
-    losses_B2 = weights_BN @ scores.losses_N2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        columns = [
-            *_ranking(scores, weights_BN),
-            losses_B2[:, 0] / total_B,
-            losses_B2[:, 1] / total_B,
-            np.abs(gaps_BK).sum(axis=1) / total_B,
-            logistic_line(scores.positive_N, scores.logits_N, weights_BN, scores.line_2)[:, 1],
-        ]
-    return np.stack(columns, axis=1)
+
+    def __init__(self, scores: Scores, weights_BN: NDArray[Any]) -> None:
+        self.scores = scores
+        self.given_weights_BN = np.asarray(weights_BN, np.float64)
+
+    @cached_property
+    def weights_BN(self) -> Floats:
+        """The weights in falling order of logit, as the other fields of `scores`."""
+        return self.given_weights_BN[:, self.scores.order_N]
+
+    @cached_property
+    def total_B(self) -> Floats:
+        """Patches in all, as weighted."""
+        return self.weights_BN.sum(axis=1)
+
+    @cached_property
+    def ranking(self) -> tuple[Floats, Floats]:
+        """AUC and average precision, which share their counts."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return _ranking(self.scores, self.weights_BN)
+
+    @cached_property
+    def mean_losses_B2(self) -> Floats:
+        """Mean squared error of the probability, and mean cross-entropy in nats."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (self.weights_BN @ self.scores.losses_N2) / self.total_B[:, None]
+
+    @cached_property
+    def bin_gaps_BK(self) -> Floats:
+        """Sum of probability less label, by bin of probability that is not empty."""
+        return np.add.reduceat(self.weights_BN * self.scores.gaps_N, self.scores.first_of_bins_K, axis=1)
+
+    @cached_property
+    def line_B2(self) -> Floats:
+        """Intercept and slope of the logistic line of labels on logits."""
+        scores = self.scores
+        return logistic_line(scores.positive_N, scores.logits_N, self.weights_BN, scores.line_2)
 
 
 def auc(scores: Scores, weights_BN: NDArray[Any]) -> Floats:
     """Return the AUC of each weighting alone, float64 [B]; NaN where a weighting leaves a class out."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return _ranking(scores, np.asarray(weights_BN, np.float64)[:, scores.order_N])[0]
+    return Weighting(scores, weights_BN).ranking[0]
 
 
 def _ranking(scores: Scores, weights_BN: Floats) -> tuple[Floats, Floats]:
@@ -162,6 +191,64 @@ def logistic_line(
         result_B2 = np.stack([line_B2[:, 0] - slope_B * middle, slope_B], axis=1)
     result_B2[undefined_B] = np.nan
     return result_B2
+
+
+def observed_over_expected(labels_N: NDArray[Any], logits_N: NDArray[Any], weights_BN: NDArray[Any]) -> Floats:
+    """Return the number of positives over the sum of probabilities: 1 is right, below 1 probabilities are too high.
+
+    Args:
+        labels_N: 0 or 1.
+        logits_N: Finite.
+        weights_BN: Not negative.
+
+    Returns:
+        float64 [B]; NaN where a weighting leaves a class out.
+    """
+    observed_B, total_B = _observed(labels_N, weights_BN), weights_BN.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio_B = observed_B / (weights_BN @ metrics.probabilities(logits_N))
+    return np.where((observed_B > 0) & (observed_B < total_B), ratio_B, np.nan)
+
+
+def calibration_intercept(labels_N: NDArray[Any], logits_N: NDArray[Any], weights_BN: NDArray[Any]) -> Floats:
+    """Return the intercept of a logistic model with the logit as offset: 0 is right, below 0 logits are too high.
+
+    So with a slope of 1 (Cox 1958; calibration-in-the-large in Steyerberg et al. 2010).
+
+    Args:
+        labels_N: 0 or 1.
+        logits_N: Finite.
+        weights_BN: Not negative.
+
+    Returns:
+        float64 [B]; NaN where a weighting leaves a class out.
+    """
+    logits_N, weights_BN = np.asarray(logits_N, np.float64), np.asarray(weights_BN, np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        intercept_B = _intercept(_observed(labels_N, weights_BN), logits_N, weights_BN)
+    return np.where(np.isfinite(observed_over_expected(labels_N, logits_N, weights_BN)), intercept_B, np.nan)
+
+
+def _observed(labels_N: NDArray[Any], weights_BN: NDArray[Any]) -> Floats:
+    observed_B: Floats = weights_BN @ (np.asarray(labels_N) == 1).astype(np.float64)
+    return observed_B
+
+
+def _intercept(observed_B: Floats, logits_N: Floats, weights_BN: Floats) -> Floats:
+    """Return what is to be added to the logits for as many positives to be expected as were observed.
+
+    Newton's steps, bounded. The number expected rises with the intercept, so there is one solution.
+    """
+    found_B = np.zeros(len(weights_BN))
+    for _ in range(_INTERCEPT_STEPS):
+        probability_BN = metrics.probabilities(found_B[:, None] + logits_N)
+        excess_B = observed_B - (weights_BN * probability_BN).sum(axis=1)
+        slope_B = (weights_BN * (probability_BN * (1 - probability_BN))).sum(axis=1)
+        step_B = np.clip(excess_B / slope_B, -_LARGEST_STEP, _LARGEST_STEP)
+        found_B += step_B
+        if np.nanmax(np.abs(step_B), initial=0.0) < _INTERCEPT_CLOSE:
+            break
+    return np.where(np.abs(step_B) < 1e3 * _INTERCEPT_CLOSE, found_B, np.nan)
 
 
 def _starts(values_N: NDArray[Any]) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastpath.engine import metrics
+from fastpath.analysis import metrics
 from fastpath.engine.chance import Chance
 from fastpath.engine.cuda_graphs import Step
 from fastpath.engine.ema import Average
@@ -262,8 +262,8 @@ def _validate(
     predictions = table.predictions()
     timing.val_s = time.perf_counter() - began
     train_loss = state.loss_sum.item() / max(state.num_seen, 1)
-    val_loss = metrics.bce(predictions.labels_N, predictions.logits_N)
-    auc = metrics.auc(predictions.labels_N, predictions.logits_N)
+    val_loss = metrics.mean_cross_entropy(predictions.labels_N, predictions.logits_N)
+    auc = metrics.roc_auc_or_nan(predictions.labels_N, predictions.logits_N)
     rates = learning_rates(state.optimizer)
     scaling = _scaling(state)
     state.schedule.after_epoch(auc)

@@ -7,24 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import agreement, calibration, calibration_verdicts, intervals, metrics, weighted
+from fastpath.analysis import calibration, calibration_verdicts, intervals, measures, metrics, weighted
 from fastpath.analysis.calibration import Calibrator
 from fastpath.analysis.intervals import Interval, Units
 from fastpath.analysis.verdicts import Sampled, Verdict
 from fastpath.runs.chosen import Chosen
 from fastpath.runs.report_table import Floats, ScoredTable
-
-
-def measures(labels_N: NDArray[Any], logits_N: Floats, units: Units, seed: int) -> dict[str, Interval]:
-    """Return every measure of scores by name, with its interval."""
-    scores = weighted.prepare(labels_N, logits_N)
-
-    def statistic(weights_BN: Floats) -> Floats:
-        large_B2 = agreement.measure(labels_N, logits_N, weights_BN)
-        return np.concatenate([weighted.measure(scores, weights_BN), large_B2], axis=1)
-
-    found = intervals.bootstrap(statistic, units, (*weighted.SCALES, *agreement.SCALES), seed=seed)
-    return dict(zip((*weighted.NAMES, *agreement.NAMES), found, strict=True))
 
 
 def describe(table: ScoredTable, chosen: Chosen, units: Units, seed: int) -> tuple[dict[str, Any], list[Verdict]]:
@@ -51,7 +39,7 @@ def describe(table: ScoredTable, chosen: Chosen, units: Units, seed: int) -> tup
             "held": _points(labels_N, logits_N),
         }
         if name in ("none", chosen.method):
-            told[name]["intervals"] = measures(labels_N, logits_N, units, seed)
+            told[name]["intervals"] = measures.with_intervals(labels_N, logits_N, units, seed)
     verdicts = judge(table, chosen.used, units, seed)
     return {"method": chosen.method, "methods": told, "verdicts": verdicts}, verdicts
 
@@ -81,13 +69,14 @@ def _applied(used: Calibrator) -> bool:
 
 
 def _points(labels_N: NDArray[Any], logits_N: Floats) -> dict[str, float]:
-    large_2 = agreement.measure(labels_N, logits_N, np.ones((1, len(labels_N))))[0]
+    once_1N = np.ones((1, len(labels_N)))
     return {
         "auc": metrics.roc_auc(labels_N, logits_N),
         "log_loss": metrics.log_loss(labels_N, logits_N),
         "brier": metrics.brier(labels_N, logits_N),
         "ece": metrics.expected_calibration_error(labels_N, logits_N),
-        **{name: float(value) for name, value in zip(agreement.NAMES, large_2, strict=True)},
+        "observed_over_expected": float(weighted.observed_over_expected(labels_N, logits_N, once_1N)[0]),
+        "calibration_intercept": float(weighted.calibration_intercept(labels_N, logits_N, once_1N)[0]),
     }
 
 
@@ -103,7 +92,7 @@ def _compare(
     change_N = metrics.cross_entropies(positive_N, after_N) - metrics.cross_entropies(positive_N, before_N)
 
     def statistic(weights_BN: Floats) -> Floats:
-        large = [agreement.measure(labels_N, logits_N, weights_BN)[:, 0] for logits_N in (before_N, after_N)]
+        large = [weighted.observed_over_expected(labels_N, logits_N, weights_BN) for logits_N in (before_N, after_N)]
         return np.stack([weights_BN @ change_N / weights_BN.sum(axis=1), *large], axis=1)
 
     change, before, after = intervals.bootstrap(statistic, units, ("plain", "log", "log"), seed=seed)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from fastpath.analysis import intervals, weighted
+from fastpath.analysis import intervals, measures, weighted
 from fastpath.analysis.proportions import proportion
 
 Study = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any] | None]
@@ -173,8 +173,8 @@ def _coverage(num_studies: int, *, slides: int, replicates: int = 400, num: int 
     labels_N, logits_N, _ = _study(truth_rng, num=1_000_000, slides=400_000 if slides else 0)
     truth = dict(
         zip(
-            weighted.NAMES,
-            weighted.measure(weighted.prepare(labels_N, logits_N), np.ones((1, len(labels_N))))[0],
+            measures.NAMES,
+            measures.table(weighted.prepare(labels_N, logits_N), np.ones((1, len(labels_N))))[0],
             strict=True,
         )
     )
@@ -187,12 +187,12 @@ def _coverage(num_studies: int, *, slides: int, replicates: int = 400, num: int 
         units, scores = intervals.units_of(groups_N, num, labels_N), weighted.prepare(labels_N, logits_N)
 
         def statistic(weights_BN: np.ndarray[Any, Any], scores: weighted.Scores = scores) -> np.ndarray[Any, Any]:
-            return weighted.measure(scores, weights_BN)
+            return measures.table(scores, weights_BN)
 
         found = dict(
             zip(
-                weighted.NAMES,
-                intervals.bootstrap(statistic, units, weighted.SCALES, replicates=replicates, seed=study),
+                measures.NAMES,
+                intervals.bootstrap(statistic, units, measures.SCALES, replicates=replicates, seed=study),
                 strict=True,
             )
         )

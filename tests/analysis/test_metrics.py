@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
+from torch.nn import functional
 
 from fastpath.analysis import metrics
 from fastpath.errors import DataError
@@ -116,3 +119,25 @@ def test_one_class_still_has_accuracy_and_loss() -> None:
 def test_unusable_input_is_refused(labels: list[float], logits: list[float], message: str) -> None:
     with pytest.raises(DataError, match=message):
         metrics.accuracy(np.array(labels), np.array(logits))
+
+
+PAIRS = st.lists(st.tuples(st.integers(0, 1), st.floats(-30, 30, width=32)), min_size=2, max_size=30)
+
+
+@given(PAIRS)
+def test_the_mean_cross_entropy_is_torchs(pairs: list[tuple[int, float]]) -> None:
+    labels_N, logits_N = (np.array(column, np.float32) for column in zip(*pairs, strict=True))
+    # In float64: torch's float32 loses digits of small losses, ours does not.
+    logits, labels = torch.tensor(logits_N).double(), torch.tensor(labels_N).double()
+    wanted = functional.binary_cross_entropy_with_logits(logits, labels)
+    assert metrics.mean_cross_entropy(labels_N, logits_N) == pytest.approx(wanted.item(), rel=1e-5, abs=1e-7)
+
+
+def test_what_cannot_be_scored_is_nan() -> None:
+    assert math.isnan(metrics.roc_auc_or_nan(np.ones(3), np.zeros(3)))
+    assert math.isnan(metrics.roc_auc_or_nan(np.array([0, 1]), np.array([np.nan, 1.0])))
+    assert math.isnan(metrics.mean_cross_entropy(np.empty(0), np.empty(0)))
+
+
+def test_the_cross_entropy_of_a_confident_logit_is_finite() -> None:
+    assert metrics.mean_cross_entropy(np.array([1.0]), np.array([-1000.0])) == 1000.0

@@ -1,48 +1,16 @@
-"""Weighted measures against the plain ones on repeated patches, and the logistic line against scikit-learn."""
+"""The logistic line against scikit-learn; observed over expected and the intercept against SciPy."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from fastpath.analysis import metrics, weighted
-
-PLAIN = {
-    "auc": metrics.roc_auc,
-    "average_precision": metrics.average_precision,
-    "brier": metrics.brier,
-    "log_loss": metrics.log_loss,
-    "ece": metrics.expected_calibration_error,
-}
-
-
-@st.composite
-def drawn(draw: st.DrawFn) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Labels, logits with ties, and how often each patch counts; both classes count at least once."""
-    size = draw(st.integers(4, 40))
-    labels = draw(st.lists(st.integers(0, 1), min_size=size, max_size=size))
-    logits = draw(st.lists(st.integers(-6, 6), min_size=size, max_size=size))
-    weights = draw(st.lists(st.integers(0, 3), min_size=size, max_size=size))
-    labels[:2], weights[:2] = [0, 1], [max(weights[0], 1), max(weights[1], 1)]
-    return np.array(labels, np.int8), np.array(logits) / 2, np.array(weights)
-
-
-@settings(deadline=None, max_examples=60)
-@given(drawn())
-def test_a_weight_is_how_often_a_patch_counts(
-    case: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]],
-) -> None:
-    labels_N, logits_N, weights_N = case
-    found = weighted.measure(weighted.prepare(labels_N, logits_N), np.stack([weights_N, np.ones_like(weights_N)]))
-    for row, counts_N in enumerate((weights_N, np.ones_like(weights_N))):
-        repeated = np.repeat(labels_N, counts_N), np.repeat(logits_N, counts_N)
-        for name, plain in PLAIN.items():
-            assert found[row, weighted.NAMES.index(name)] == pytest.approx(plain(*repeated), abs=1e-12), name
 
 
 @settings(deadline=None, max_examples=60)
@@ -80,16 +48,36 @@ def test_logits_on_a_large_scale_have_a_line_too() -> None:
     assert -line[0] / line[1] == pytest.approx(500, abs=50)
 
 
-def test_a_weighting_without_one_class_is_undefined_and_disturbs_no_other() -> None:
-    labels_N, logits_N = np.array([0, 1, 0, 1, 1, 0]), np.array([0.0, 1.0, 2.0, 0.5, 3.0, -1.0])
-    scores = weighted.prepare(labels_N, logits_N)
-    both = weighted.measure(scores, np.stack([labels_N, np.ones(6)]))
-    assert np.isnan(both[0, 0])
-    np.testing.assert_allclose(both[1], weighted.measure(scores, np.ones((1, 6)))[0], rtol=1e-9)
+def _shifted(shift: float, num: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels, and logits that are the true ones plus a shift."""
+    rng = np.random.default_rng(3)
+    truth_N = rng.normal(-1, 1.5, num)
+    return (rng.random(num) < expit(truth_N)).astype(np.int8), truth_N + shift
 
 
-def test_the_auc_alone_is_the_one_among_all_measures() -> None:
-    rng = np.random.default_rng(4)
-    scores = weighted.prepare(rng.integers(0, 2, 50), rng.normal(size=50).round(1))
-    weights_BN = rng.integers(0, 3, (9, 50))
-    np.testing.assert_array_equal(weighted.auc(scores, weights_BN), weighted.measure(scores, weights_BN)[:, 0])
+@pytest.mark.parametrize("shift", [-6.0, -1.0, 0.0, 1.0, 6.0])
+def test_both_measures_are_what_their_definitions_say(shift: float) -> None:
+    labels_N, logits_N = _shifted(shift)
+    weights_BN = np.random.default_rng(0).poisson(1, (3, len(labels_N))).astype(float)
+    ratio_B = weighted.observed_over_expected(labels_N, logits_N, weights_BN)
+    intercept_B = weighted.calibration_intercept(labels_N, logits_N, weights_BN)
+    for ratio, intercept, weight_N in zip(ratio_B, intercept_B, weights_BN, strict=True):
+        assert ratio == pytest.approx(weight_N @ labels_N / (weight_N @ expit(logits_N)))
+
+        def excess(added: float, weight_N: np.ndarray = weight_N) -> float:
+            return float(weight_N @ (labels_N - expit(logits_N + added)))
+
+        assert intercept == pytest.approx(brentq(excess, -30, 30), abs=1e-6)
+
+
+def test_right_probabilities_give_one_and_zero() -> None:
+    labels_N, logits_N = _shifted(0.0, num=40_000)
+    once_1N = np.ones((1, len(labels_N)))
+    assert weighted.observed_over_expected(labels_N, logits_N, once_1N)[0] == pytest.approx(1, abs=0.02)
+    assert weighted.calibration_intercept(labels_N, logits_N, once_1N)[0] == pytest.approx(0, abs=0.04)
+
+
+def test_a_weighting_without_a_class_has_neither() -> None:
+    case = np.array([0, 1, 1]), np.array([-1.0, 0.5, 2]), np.array([[1, 1, 1], [0, 1, 1], [2, 0, 0]])
+    for measure in (weighted.observed_over_expected, weighted.calibration_intercept):
+        np.testing.assert_array_equal(np.isfinite(measure(*case)), [True, False, False])

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fastpath.analysis import metrics
+from fastpath.analysis import measures, metrics
 from fastpath.figures import page as report_html
 from fastpath.runs import report_table
 from fastpath.runs.report_table import ScoredTable
@@ -68,7 +68,7 @@ def test_a_calibration_that_made_the_held_half_worse_is_told() -> None:
     assert _verdicts(judged) == {"calibration": ("worse", True), "calibration in the large": ("too low", True)}
     about = {"notices": [], "table": "t", "tta_views": "none"}
     pictures = dict.fromkeys(("roc", "precision_recall", "reliability", "histogram", "decision_curve"), bytes(32))
-    page = report_html.render(judged.facts | about, pictures, "evaluate.html", cards=[])
+    page = report_html.render(judged.facts | about, pictures, "evaluate.html", cards=[], tiles=measures.TILES)
     assert "<b>Calibration (caution):</b> it made these patches worse" in page
 
 

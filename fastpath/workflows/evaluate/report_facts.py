@@ -14,6 +14,7 @@ from fastpath.analysis import (
     decision,
     delong,
     intervals,
+    measures,
     metrics,
     operating_points,
     paired,
@@ -101,7 +102,7 @@ def judge(table: ScoredTable, choices: Choices, chosen: Chosen | None = None) ->
     calibrated, verdicts = report_calibration.describe(table, chosen, table.units(tests), choices.seed)
     facts: dict[str, Any] = {
         **_headline(judged),
-        "intervals": report_calibration.measures(judged.labels_N, judged.logits_N, units, choices.seed),
+        "intervals": measures.with_intervals(judged.labels_N, judged.logits_N, units, choices.seed),
         "delong": _delong(judged),
         "resampling": _resampling(units),
         "parts": {"calibration": _part(table, fits, calibrating), "held": _part(table, tests, held)},

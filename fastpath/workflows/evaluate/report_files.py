@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastpath.analysis import measures
 from fastpath.analysis.verdicts import Verdict
 from fastpath.figures import page as report_html
 from fastpath.runs import output_place, report_table
@@ -47,7 +48,9 @@ def write(
     """Write the files as a set: metrics.json means that all are there, and of this evaluation."""
     facts = plain({**about, **judged.facts})
     pictures = report_pictures.draw(scored, judged)
-    page = report_html.render(facts, pictures, "evaluate.html", cards=report_pictures.embed(cards))
+    page = report_html.render(
+        facts, pictures, "evaluate.html", cards=report_pictures.embed(cards), tiles=measures.TILES
+    )
     content = {PREDICTIONS: report_table.to_parquet(scored, judged.calibrated_N), REPORT: page.encode()}
     if cards:
         content[GALLERY] = report_gallery.to_csv(cards)

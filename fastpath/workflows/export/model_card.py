@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastpath.analysis.measures import TILES
 from fastpath.config import Config
 from fastpath.errors import FastpathError
 from fastpath.runs import run_choices
@@ -18,7 +19,7 @@ from fastpath.workflows.export import model_card_data, model_card_items
 INTENDED_USE = (
     "Research only. Not a medical device, not validated for diagnosis; no decision about a patient may rest on it."
 )
-MEASURES = ("auc", "average_precision", "accuracy", "brier", "log_loss", "ece", "calibration_slope")
+MEASURES = ("accuracy", *(measure.name for measure in TILES))
 _BYTES_MAX = 1 << 26
 WORST_SLIDES = 5
 WORST_SUBGROUPS = 3

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fastpath.analysis import delong, metrics, operating_points
+from fastpath.analysis import delong, measures, metrics, operating_points
 from fastpath.errors import UsageError
 from fastpath.figures import page as report_html
 from fastpath.runs import report_table
@@ -147,9 +147,21 @@ def test_the_unit_of_the_whole_table_is_that_of_every_part(num_slides: int, unit
         assert part["resampling"]["num_units"] == (part["num_slides"] if unit == "slide" else part["num_patches"])
     about = {"notices": [], "table": "t", "tta_views": "none"}
     pictures = dict.fromkeys(("roc", "precision_recall", "reliability", "histogram", "decision_curve"), bytes(32))
-    page = report_html.render(facts | about, pictures, "evaluate.html", cards=[])
+    page = report_html.render(facts | about, pictures, "evaluate.html", cards=[], tiles=measures.TILES)
     held = facts["parts"]["held"]["resampling"]["num_units"]
     assert page.count(f"intervals by {held} {unit}") == 3
+
+
+@pytest.mark.parametrize("measure", measures.MEASURES, ids=lambda measure: measure.name)
+def test_a_row_of_the_measures_is_a_value_with_an_interval_and_a_tile(
+    measure: measures.Measure, facts: dict[str, Any]
+) -> None:
+    assert all(math.isfinite(facts["intervals"][measure.name][end]) for end in ("value", "low", "high"))
+    about = {"notices": [], "table": "t", "tta_views": "none"}
+    pictures = dict.fromkeys(("roc", "precision_recall", "reliability", "histogram", "decision_curve"), bytes(32))
+    page = report_html.render(facts | about, pictures, "evaluate.html", cards=[], tiles=measures.TILES)
+    tile = f"</b>{measure.title}<span>"
+    assert page.count(tile) == page.count(f"<span>{measure.meaning}</span>") == int(measure.tile)
 
 
 def test_a_share_of_few_slides_is_no_surer_than_these_slides() -> None:
