@@ -1,0 +1,75 @@
+"""What a seed means: every number that is drawn, bit for bit, as hashes of an earlier version of the code.
+
+A random column's number is part of a seed's meaning. Whoever moves one changes every run that anybody repeats, and
+this test says so. A new stage adds its own parameters; those that are here stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fastpath.config import AugmentConfig, MixConfig
+from fastpath.config.augment import POLICIES
+from fastpath.data.augment import artefacts, draw, mix
+
+DIGESTS: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("draws.json").read_text(encoding="utf-8"))
+SEED, EPOCH, POSITIONS, SIZE_PX = 11, 3, range(5, 261), 224
+
+PROBABILITIES = [key for key in AugmentConfig.model_fields if key.endswith("_p")]
+CASES: dict[str, dict[str, Any]] = {name: {"policy": name} for name in POLICIES}
+CASES |= {f"{key} of one half": {key: 0.5} for key in PROBABILITIES}
+CASES |= {
+    "shift and zoom": {"shift_px": 6.0, "shift_p": 0.5, "zoom": (0.8, 1.2), "zoom_p": 0.5},
+    "everything": {"policy": "strong", "stain": 0.2, "vflip": 0.5} | dict.fromkeys(PROBABILITIES, 0.5),
+}
+MIXES: dict[str, dict[str, float]] = {
+    "mixup": {"mixup_p": 1.0},
+    "cutmix": {"cutmix_p": 1.0},
+    "both": {"mixup_p": 0.3, "mixup_alpha": 0.8, "cutmix_p": 0.4, "cutmix_alpha": 0.5},
+}
+
+
+def digest(values_N: NDArray[Any]) -> str:
+    """Return a hash of type, shape and bytes."""
+    content = f"{values_N.dtype.str}{values_N.shape}".encode() + np.ascontiguousarray(values_N).tobytes()
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def parameters(settings: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return every parameter of some samples by name."""
+    drawn = draw.draw(AugmentConfig.model_validate(settings), SIZE_PX, SEED, EPOCH, POSITIONS)
+    return {name: getattr(drawn, name) for name in drawn.__slots__}
+
+
+def mixing(settings: dict[str, float]) -> dict[str, NDArray[Any]]:
+    """Return how some samples are mixed; SciPy's versions differ in the last bits."""
+    drawn = mix.draw(MixConfig.model_validate(settings), SEED, EPOCH, POSITIONS)
+    return {"blend_N": drawn.blend_N.round(9), "box_N4": drawn.box_N4.round(9)}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_seed_means_what_it_meant(case: str) -> None:
+    found = {name: digest(values_N) for name, values_N in parameters(CASES[case]).items()}
+    assert found.items() >= DIGESTS[case].items()
+
+
+@pytest.mark.parametrize("case", MIXES)
+def test_a_seed_mixes_what_it_mixed(case: str) -> None:
+    assert {name: digest(values_N) for name, values_N in mixing(MIXES[case]).items()} == DIGESTS[case]
+
+
+def test_the_field_of_noise_is_what_it_was() -> None:
+    assert digest(artefacts.noise_field(SEED, 96)) == DIGESTS["noise"]["field"]
+
+
+def test_every_parameter_is_held_by_some_case() -> None:
+    """A stage that is new here adds its parameters to draws.json: with this, it cannot forget to."""
+    held = {name for case in CASES for name in DIGESTS[case]}
+    assert held == set(parameters(CASES["everything"]))
