@@ -55,6 +55,7 @@ SETS: Mapping[str, Sequence[str]] = {
     "explain.json": ("attributions.csv", "explain.png"),
     "show.json": ("overview.png",),
     "slide.json": ("heatmap.png", "top_tiles.png", "tiles.parquet", "tiles.geojson", "tumour.geojson"),
+    "scored.json": ("scored.csv",),
     "slides.json": ("slides.csv",),
     "pool.json": ("froc.csv",),
     "result.json": ("settings.csv", "pairs.csv", "sweep.png"),

@@ -138,6 +138,8 @@ PAIRS = (
     "slide -o {new}",
     "slide {run} -o {new}",
     "slide {run} {slide} --table {csv} -o {new}",
+    "slide {run} {slide} {slide} --mpp 0.97 -o {new}",
+    "slide {run} {slide} {file} --mpp 0.97 --lesions {csv} -o {new}",
     "slide --table {csv} --pool {folder} -o {new}",
     "split {store} --kind csv",
     "split {store} --from {csv}",

@@ -24,6 +24,7 @@ GIVEN: dict[str, Steps] = {
     "run": (("train", "given/store", "-o", "given/run", *TRAIN),),
     "second run": (("train", "given/store", "-o", "given/second", "--seed", "7", *TRAIN),),
     "slide": (("!slide", "given/slide.png"),),
+    "other slide": (("!slide", "given/other.png"),),
 }
 
 
@@ -63,6 +64,7 @@ class Command:
 PACKED = ("pack", "given/patches", "-o", "work/store", *PACK)
 OTHERS = ("pack", "given/others", "-o", "work/store", *PACK)
 MERGED = ("merge", "given/part1", "given/part2", "-o", "work/store")
+SLIDE = ("heatmap.png", "top_tiles.png", "tiles.parquet", "tiles.geojson", "tumour.geojson", "slide.json")
 RUN_VARIES = ("run.json", "timings.jsonl", "curves.png")
 
 
@@ -171,18 +173,18 @@ COMMANDS: dict[str, Command] = {
     "slide": Command(
         ("slide", "given/run", "given/slide.png", "-o", "work/out", "--mpp", "1", "--device", "cpu"),
         ("patches", "store", "run", "slide"),
-        files=tuple(
-            f"work/out/{name}"
-            for name in (
-                "heatmap.png",
-                "top_tiles.png",
-                "tiles.parquet",
-                "tiles.geojson",
-                "tumour.geojson",
-                "slide.json",
-            )
-        ),
+        files=tuple(f"work/out/{name}" for name in SLIDE),
         closing="work/out/slide.json",
+        slow=True,
+    ),
+    "slide of several": Command(
+        ("slide", "given/run", "given/slide.png", "given/other.png", "-o", "work/out", "--mpp", "1", "--device", "cpu"),
+        ("patches", "store", "run", "slide", "other slide"),
+        files=(
+            *(f"work/out/{folder}/{name}" for folder in ("slide", "other") for name in SLIDE),
+            "work/out/scored.csv",
+        ),
+        varies=("scored.csv", "scored.json"),  # a slide that was scored before the kill is told as kept
         slow=True,
     ),
 }

@@ -92,12 +92,13 @@ def given(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         frame["probability"] = 1 / (1 + np.exp(-frame["logit"]))
         frame.to_csv(folder / f"{name}.csv", index=False)
     Image.fromarray(rng.integers(60, 200, (200, 220, 3), dtype=np.uint8)).save(folder / "slide.png")
+    shutil.copy(folder / "slide.png", folder / "other.png")
     (folder / "scored" / "one").mkdir(parents=True)
     (folder / "scored" / "one" / "slide.json").write_text(
         '{"tile_px": 96, "stride_px": 32, "calibration": "none", "scores": {"max": 1, "mean": 1, "top_k": 1},'
         ' "lesions": {"num_lesions": 1, "lesion_scores": [0.9], "false_alarms": []}}'
     )
-    paths = {name: str(folder / name) for name in ("a.csv", "b.csv", "slide.png", "scored")}
+    paths = {name: str(folder / name) for name in ("a.csv", "b.csv", "slide.png", "other.png", "scored")}
     # Copies: other tests evaluate the run that they share, and a calibration left in it would be read here.
     for name in ("run", "judged"):
         shutil.copytree(learned, folder / name)
@@ -116,13 +117,14 @@ COMMANDS: dict[str, Sequence[str]] = {  # names of `given` in braces; {out} is a
     "predict": ("{run}", "--store", "{store}", "-o", "{out}/a.csv", "--table", "{out}/b.parquet"),
     "show": ("{store}", "--ids", "{id}", "-o", "{out}"),
     "slide": ("{run}", "{slide.png}", "--mpp", "0.5", "-o", "{out}"),
+    "slide of several": ("{run}", "{slide.png}", "{other.png}", "--mpp", "0.5", "-o", "{out}"),
     "slide --table": ("--table", "{a.csv}", "-o", "{out}"),
     "slide --pool": ("--pool", "{scored}", "-o", "{out}"),
 }
 
 
 def _run(command: str, given: dict[str, str], out: Path) -> BaseException | None:
-    if command == "slide":
+    if command in ("slide", "slide of several"):
         pytest.importorskip("openslide", reason="pip install 'fastpath[slide]'")
     words = [
         next(

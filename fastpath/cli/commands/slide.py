@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from fastpath.cli import options, render
 
+if TYPE_CHECKING:
+    from fastpath.runtime import Runtime
+    from fastpath.workflows.slide.slide import Options
+
 
 @options.command("slide")
 @click.argument("run", type=options.PATH, required=False)
-@click.argument("image", type=options.PATH, required=False)
+@click.argument("images", metavar="[IMAGE]...", type=options.PATH, nargs=-1)
 @click.option(
     "--table",
     type=options.PATH,
@@ -27,7 +31,8 @@ from fastpath.cli import options, render
 @click.option(
     "--lesions",
     type=options.PATH,
-    help="Where tumour is: QuPath's GeoJSON, ASAP's XML, a CSV of lesion,x,y, or a mask; 'none' where there is none.",
+    help="Where tumour is: QuPath's GeoJSON, ASAP's XML, a CSV of lesion,x,y, or a mask; a folder of such, named "
+    "as the slides are; or 'none' where there is none.",
 )
 @click.option("--mpp", type=options.Number(0.01, 100), help="Micrometres a pixel, where IMAGE does not tell.")
 @click.option(
@@ -60,7 +65,7 @@ from fastpath.cli import options, render
 @options.common
 def command(
     run: Path | None,
-    image: Path | None,
+    images: tuple[Path, ...],
     table: Path | None,
     pool: Path | None,
     output: Path,
@@ -76,12 +81,16 @@ def command(
     With --lesions, also the AUC of the heatmap and CAMELYON16's free-response ROC. An interrupted run goes on where it
     was. Needs pip install 'fastpath[slide]'.
 
+    Several slides get a folder each within the directory, named after them, and scored.csv has a row for each. One that
+    cannot be scored does not end the others (exit status 1); the same command again goes on.
+
     With --table, patch predictions are aggregated by slide and each score's AUC between slides is given. With --pool,
     the free-response ROC is that of all slides in a folder, as CAMELYON16 has it.
 
     \b
     Example:  fastpath slide runs/first tumour_001.tif -o scored/tumour_001 --lesions tumour_001.xml
-              fastpath slide runs/first normal_001.tif -o scored/normal_001 --lesions none
+              fastpath slide runs/first tumour_*.tif -o scored --lesions annotations/
+              fastpath slide runs/first normal_*.tif -o scored --lesions none
               fastpath slide --pool scored -o all
               fastpath slide --table runs/first/evaluation-val/predictions.parquet -o slides
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
@@ -99,9 +108,13 @@ def command(
         elif pool is not None:
             _pool(pool, output, as_json)
         return
-    if run is None or image is None:
+    if run is None or not images:
         raise UsageError("slide", "found no RUN and IMAGE, no --table, no --pool", "see 'fastpath slide --help'")
-    _score(run, image, output, checkpoint, verbosity, as_json, rest)
+    runtime, chosen = _resolved(rest)
+    if len(images) == 1:
+        _score(run, images[0], output, checkpoint, runtime, chosen, verbosity, as_json)
+    else:
+        _score_all(run, images, output, checkpoint, runtime, chosen, verbosity, as_json)
 
 
 def _aggregate(table: Path, output: Path, top_k: int, as_json: bool) -> None:
@@ -141,27 +154,35 @@ def _aucs(aucs: dict[str, float] | None, ends: dict[str, tuple[float, float]] | 
     return told
 
 
+def _resolved(rest: dict[str, Any]) -> tuple[Runtime, Options]:
+    """Return the device and how slides are cut, as the options have it."""
+    from fastpath import runtime
+    from fastpath.workflows.slide import slide
+
+    resolved = runtime.resolve(rest["device"], precision=rest["precision"])
+    if resolved.notice:
+        render.notice(resolved.notice)
+    names = ("mpp", "tile_mpp", "min_tissue", "top_k", "threshold", "lesions")
+    return resolved, slide.Options(stride_px=rest["stride"], **{name: rest[name] for name in names})
+
+
 def _score(
     run: Path,
     image: Path,
     output: Path,
     checkpoint: Literal["best", "last"],
+    runtime: Runtime,
+    chosen: Options,
     verbosity: int,
     as_json: bool,
-    rest: dict[str, Any],
 ) -> None:
+    """Score one slide into the directory itself."""
     from dataclasses import asdict
 
-    from fastpath import runtime
     from fastpath.workflows.slide import slide
 
-    where = runtime.resolve(rest["device"], precision=rest["precision"])
-    if where.notice:
-        render.notice(where.notice)
-    names = ("mpp", "tile_mpp", "min_tissue", "top_k", "threshold", "lesions")
-    chosen = slide.Options(stride_px=rest["stride"], **{name: rest[name] for name in names})
     with render.progress_bar("scoring", verbosity) as advance:
-        found = slide.run(run, image, output, where, options=chosen, which=checkpoint, advance=advance)
+        found = slide.run(run, image, output, runtime, options=chosen, which=checkpoint, advance=advance)
     if found.notice:
         render.notice(found.notice)
     render.verdicts(found.verdicts)
@@ -169,4 +190,46 @@ def _score(
     if not as_json:
         values |= {f"score_{name}": value for name, value in values.pop("scores").items()}
         values |= values.pop("lesions") or {}
+        del values["fingerprint"]
     render.result(values, as_json=as_json, title=image.name, where=found.output)
+
+
+def _score_all(
+    run: Path,
+    images: tuple[Path, ...],
+    output: Path,
+    checkpoint: Literal["best", "last"],
+    runtime: Runtime,
+    chosen: Options,
+    verbosity: int,
+    as_json: bool,
+) -> None:
+    """Score each slide into a folder of its own; exit 1 where one has no score."""
+    from dataclasses import asdict
+
+    from fastpath.workflows.slide import slide_batch
+
+    found = slide_batch.run(
+        run,
+        images,
+        output,
+        runtime,
+        options=chosen,
+        which=checkpoint,
+        watch=lambda name: render.progress_bar(name, verbosity),
+    )
+    for row in found.slides:
+        if row["problem"]:
+            render.notice(f"{row['slide']} has no score: {row['problem']}")
+    if as_json:
+        render.result(asdict(found), as_json=True, title="")
+    else:
+        shown = ("slide", "status", "num_tiles", "called_mm2", "score_max", "score_top_k")
+        table = render.table(f"{found.num_slides} slides, {found.num_failed} failed", *shown)
+        for row in found.slides:
+            cells = ("" if row[name] is None else row[name] for name in shown)
+            render.add_row(table, *(f"{cell:.4f}" if isinstance(cell, float) else cell for cell in cells))
+        render.console().print(table)
+        render.lies_in(found.output)
+    if found.num_failed:
+        click.get_current_context().exit(1)

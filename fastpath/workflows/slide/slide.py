@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +20,9 @@ from fastpath.runs.precision import settle
 from fastpath.runs.row_history import of_slide
 from fastpath.runs.trained import TrainedRun, Which, open_run
 from fastpath.runtime import Runtime
-from fastpath.store.format import hash_file
-from fastpath.workflows.slide import slide_files, slide_top
+from fastpath.workflows.slide import slide_files, slide_origin, slide_top
 from fastpath.workflows.slide.slide_grid import Grid, Tiles, lay_grid
-from fastpath.workflows.slide.slide_lesions import Found, compare, lesion_mask
+from fastpath.workflows.slide.slide_lesions import Found, compare, lesion_mask, lesions_of
 from fastpath.workflows.slide.slide_progress import Progress
 from fastpath.workflows.slide.slide_top import TopTile
 
@@ -32,6 +30,9 @@ TILE_MPP = 0.97
 """Micrometres a pixel of the Kaggle set and PatchCamelyon."""
 
 MIN_TISSUE = 0.1
+
+Advance = Callable[[int, int], None]
+"""Called with tiles done and in all."""
 
 THRESHOLD = 0.5
 """Probability from which a place is called tumour: the report of `evaluate` names others, each with its reason."""
@@ -48,7 +49,8 @@ class Options:
         min_tissue: Least share of tissue of a cell that is scored.
         top_k: Cells that `top_k` averages.
         threshold: Probability from which a cell is called tumour.
-        lesions: Where tumour is known to be, see `slide_lesions.lesion_mask`, or `slide_lesions.NONE`.
+        lesions: Where tumour is known to be: a file (`slide_lesions.lesion_mask`), a folder with a file of the slide's
+            name, or `slide_lesions.NONE`.
     """
 
     mpp: float | None = None
@@ -84,6 +86,7 @@ class SlideResult:
         lesions: How the heatmap compares with them; None where none were given.
         appearance: By measure, how its tiles lie beside the patches trained on.
         verdicts: Whether its tissue looks like theirs, in words.
+        fingerprint: Of all that it was made from: the same where nothing would come out otherwise.
         output: Where the files lie (`slide_files`).
     """
 
@@ -105,6 +108,7 @@ class SlideResult:
     lesions: Found | None
     appearance: list[Outside]
     verdicts: list[Verdict]
+    fingerprint: str
     output: str
 
 
@@ -116,7 +120,7 @@ def run(
     *,
     options: Options | None = None,
     which: Which = "best",
-    advance: Callable[[int, int], None] | None = None,
+    advance: Advance | None = None,
 ) -> SlideResult:
     """Score a slide and write what `slide_files` names. A run that was stopped goes on where it was.
 
@@ -134,6 +138,7 @@ def run(
         DataError: The image cannot be read or shows no tissue, or the lesions are not lesions.
     """
     options = options or Options()
+    options = replace(options, lesions=lesions_of(options.lesions, image))
     output_place.check_directory(output, slide_files.FACTS, (run_dir, image, options.lesions))
     trained = open_run(run_dir, which)
     kept = calibration_file.load(trained.path, "none", "logits")
@@ -174,6 +179,7 @@ def run(
                 lesions=None if mask is None else compare(grid, places_N2, probability_N, mask),
                 appearance=outside,
                 verdicts=[verdict],
+                fingerprint=slide_origin.of_files(trained, image, runtime, asdict(options)),
                 output=str(output),
             )
             facts = {key: value for key, value in asdict(result).items() if key != "output"}
@@ -190,7 +196,7 @@ def _scores(
     places_N2: NDArray[np.int64],
     output: Path,
     runtime: Runtime,
-    advance: Callable[[int, int], None] | None,
+    advance: Advance | None,
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the logit of each tile, going on after those that are written down.
 
@@ -198,7 +204,7 @@ def _scores(
     """
     runtime = settle(runtime, trained.config, training=False)
     model, total = runtime.prepare(trained.network()), len(places_N2)
-    with closing(Progress.resume(output, _origin(trained, grid, places_N2, runtime), total)) as progress:
+    with closing(Progress.resume(output, slide_origin.of_logits(trained, grid, places_N2, runtime), total)) as progress:
         with ThreadPoolExecutor(runtime.num_threads) as pool:
             tiles = Tiles(grid, places_N2, pool, trained.checkpoint.stain)
             rows_N = np.arange(len(progress), total)
@@ -210,15 +216,3 @@ def _scores(
                     advance(len(progress), total)
         yield progress.logits()
         progress.remove()
-
-
-def _origin(trained: TrainedRun, grid: Grid, places_N2: NDArray[np.int64], runtime: Runtime) -> dict[str, Any]:
-    """Return what the logits written down so far must be of to be worth anything."""
-    facts = grid.slide.path.stat()
-    return {
-        "checkpoint": hash_file(trained.path, follow=True),
-        "slide": [grid.slide.path.name, facts.st_size, facts.st_mtime_ns],
-        "precision": runtime.precision,
-        "grid": [grid.tile_px, grid.stride_px, grid.scale],
-        "cells": [len(places_N2), int(places_N2[:, 0].sum()), int((places_N2[:, 0] * places_N2[:, 1]).sum())],
-    }

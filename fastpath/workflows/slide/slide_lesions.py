@@ -73,6 +73,30 @@ def compare(
     )
 
 
+_SUFFIXES = (".geojson", ".json", ".xml", ".csv", ".png", ".tif", ".tiff")
+
+
+def lesions_of(lesions: Path | None, image: Path) -> Path | None:
+    """Return the file of a slide's lesions where a folder of such files is given: the one that has the slide's name.
+
+    Args:
+        lesions: A folder, a file, `NONE` or None: all but the first are returned as they are.
+        image: The slide.
+
+    Raises:
+        DataError: The folder holds no file for the slide, or several.
+    """
+    if lesions is None or lesions == NONE or not lesions.is_dir():
+        return lesions
+    named = [lesions / f"{image.stem}{suffix}" for suffix in _SUFFIXES]
+    found = [path for path in named if path.is_file()]
+    if len(found) != 1:
+        files = " and ".join(path.name for path in found) or f"no {image.stem}.geojson, .json, .xml, .csv, .png or .tif"
+        remedy = "keep one of them" if found else "add it, or score slides without tumour by themselves, with 'none'"
+        raise DataError(lesions, f"found {files}, wanted one file with the lesions of {image.name}", remedy)
+    return found[0]
+
+
 def lesion_mask(path: Path, grid: Grid) -> tuple[NDArray[np.bool_], str]:
     """Return where tumour is on a grid of `LESION_PX` pixels of a tile, and what of the file was left out.
 

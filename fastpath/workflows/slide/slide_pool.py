@@ -109,6 +109,14 @@ def _check_whole(folder: Path) -> None:
         for path in sorted(folder.glob(f"*/{name}")):
             if not path.with_name("slide.json").exists():
                 raise DataError(path.parent, "lacks slide.json: its scoring was cut short", "score that slide again")
+    try:
+        rows = json.loads((folder / "scored.json").read_text(encoding="utf-8"))["slides"]
+        failed = [str(row["slide"]) for row in rows if row["status"] == "failed"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if failed:
+        problem = f"found {len(failed)} slides that have no score: {', '.join(failed[:5])}"
+        raise DataError(folder / "scored.json", problem, "score them again, or all others in a call without them")
 
 
 def _read(path: Path) -> dict[str, Any]:
