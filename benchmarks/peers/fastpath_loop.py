@@ -1,6 +1,6 @@
 """fastpath's own training loop on its own loader, under the same clock; a variant is a list of settings.
 
-A variant reads as on the command line, `data.image_size_px=96,model.batchnorm=folded`; none is `configs/notebook.toml`.
+A variant reads as on the command line, `data.image_size_px=96,model.batchnorm=folded`; none is `notebook`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ sees that. Its features of the same patches, normalised either way, go through t
 the two AUCs are compared as DeLong does.
 
 Usage: python -m benchmarks.suites.fed_size --weights lite0.pth [--folder KAGGLE_FOLDER] [--patches 2000]
-(configs/efficientnet_lite0.toml says where the weights come from.)
+(recipe efficientnet_lite0 says where the weights come from.)
 """
 
 from __future__ import annotations

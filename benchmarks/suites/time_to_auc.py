@@ -2,7 +2,7 @@
 
 Usage: python -m benchmarks.suites.time_to_auc --weights lite0.pth [--folder KAGGLE_FOLDER] [--seeds 3] [--auc 0.96]
 
-EfficientNet-Lite0 from ImageNet weights (`tools/map_efficientnet_lite0.py` makes the file), the same split, float32 on
+EfficientNet-Lite0 from ImageNet weights (the recipe efficientnet_lite0 says from where), the same split, float32 on
 this machine's CPU. Both are processes of their own, seed by seed in turn; imports and validation are on the clock. The
 store is packed before: it serves every run to come.
 """
@@ -69,7 +69,7 @@ def fast(scratch: Path, weights: Path, seed: int, recipe: str) -> dict[str, Any]
     """Run the fast recipe through the command line; returns its epochs and final validation logits."""
     run_dir = scratch / f"run-{seed}"
     command = [sys.executable, "-m", "fastpath", "train", str(scratch / "store"), "-o", str(run_dir), "--amp", "-q"]
-    settings = ["--config", f"configs/{recipe}.toml", "--set", f"model.weights={weights}", "--seed", str(seed)]
+    settings = ["--config", recipe, "--set", f"model.weights={weights}", "--seed", str(seed)]
     began = time.perf_counter()
     with subprocess.Popen([*command, *settings], stdout=subprocess.DEVNULL) as process:
         told: list[dict[str, Any]] = []

@@ -122,7 +122,7 @@ def epochs(train: Mapping[str, Sequence[float]], val: Mapping[str, Sequence[floa
         for name, values in train.items()
     }
     small, large = (told.get(f"fast recipe at {size} px", []) for size in (96, 128))
-    # configs/fast.toml: four epochs at 96 pixels, one at 128.
+    # recipe fast: four epochs at 96 pixels, one at 128.
     mean = [(4 * a + b) / 5 for a, b in zip(small, large, strict=False)]
     return told | ({"fast recipe, mean of its five": mean} if mean else {})
 

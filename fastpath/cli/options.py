@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+import fastpath
 from fastpath.urls import as_url, located
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -46,6 +48,40 @@ class UserPath(click.Path):
         if not self._urls and as_url(path) is not None:
             self.fail("is a URL, wanted a path on this machine: write here, then copy it there.", param, ctx)
         return path
+
+
+class Recipe(UserPath):
+    """The name of a recipe that ships with fastpath, or the path of a file, or of a run whose settings are used again.
+
+    A recipe wins over a file of its name in the working directory: write `./NAME` for that.
+
+    Args:
+        folder: Of the package's recipes, in which names are looked up.
+    """
+
+    def __init__(self, folder: str = "") -> None:
+        super().__init__(urls=True)
+        self._folder = folder
+
+    @property
+    def names(self) -> list[str]:
+        """The recipes that can be named."""
+        return sorted(path.stem for path in self._place.glob("*.toml"))
+
+    @property
+    def _place(self) -> Path:
+        return Path(fastpath.__file__).resolve().parent / "recipes" / self._folder
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the file of the recipe named, or the path."""
+        if str(value) in self.names:
+            return self._place / f"{value}.toml"
+        return super().convert(value, param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer the recipes that begin so, and files."""
+        named = [CompletionItem(name) for name in self.names if name.startswith(incomplete)]
+        return [*named, *super().shell_complete(ctx, param, incomplete)]
 
 
 def _not_a_path(text: str) -> str:
@@ -118,6 +154,7 @@ def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
 
 
 PATH, OUTPUT = UserPath(urls=True), UserPath(urls=False)
+RECIPE, GRID = Recipe(), Recipe("sweeps")
 PRECISIONS = ("auto", "bfloat16", "float16", "float32")  # of runtime.PrecisionChoice, which help must not import
 
 
@@ -210,6 +247,18 @@ def mean() -> Decorator:
     kinds = click.Choice(["logits", "probabilities"])
     help_text = "What is averaged over views."
     return click.option("--mean", type=kinds, default="logits", show_default=True, help=help_text)
+
+
+def config(
+    help_text: str = "A recipe by name, a TOML file, or a run whose settings are used again. Default: the defaults.",
+) -> Decorator:
+    """Add `--config`: `config_path: Path | None`."""
+    return click.option("--config", "config_path", type=RECIPE, metavar="NAME|FILE|RUN", help=help_text)
+
+
+def overrides(help_text: str = "Change one setting; may be repeated.") -> Decorator:
+    """Add `--set`: `overrides: tuple[str, ...]`."""
+    return click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help=help_text)
 
 
 def store_argument() -> Decorator:

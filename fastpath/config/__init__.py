@@ -1,4 +1,7 @@
-"""The one configuration of a run: nested, frozen, unknown keys refused."""
+"""The one configuration of a run: nested, frozen, unknown keys refused.
+
+Sources, later ones winning: the defaults, a recipe, TOML file or earlier run, `--set a.b=value` overrides.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ from fastpath.config.augment import AugmentConfig as AugmentConfig
 from fastpath.config.augment import MixConfig as MixConfig
 from fastpath.config.core import Config as Config
 from fastpath.config.core import keys as keys
-from fastpath.config.core import load as load
 from fastpath.config.core import parse as parse
-from fastpath.config.core import recipe as recipe
+from fastpath.config.sources import load as load
+from fastpath.config.sources import recipe as recipe
 from fastpath.config.train import DataConfig as DataConfig
 from fastpath.config.train import ModelConfig as ModelConfig
 from fastpath.config.train import OptimConfig as OptimConfig

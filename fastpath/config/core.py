@@ -1,16 +1,11 @@
-"""The one configuration of a run: nested, frozen, unknown keys refused.
-
-Sources, later ones winning: the defaults below, a TOML file, `--set a.b=value` overrides.
-"""
+"""The one configuration of a run: nested, frozen, unknown keys refused."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import json
-import tomllib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -26,10 +21,7 @@ from fastpath.config.train import (
     fill_stages,
 )
 from fastpath.errors import ConfigError
-from fastpath.system.files import read_regular
-from fastpath.text import brief
 
-BYTES_MAX = 1 << 20  # a recipe has a few hundred
 _SHOWN = 100  # characters of a key or value that an error shows
 
 
@@ -87,61 +79,6 @@ def parse(values: Mapping[str, Any], where: object = "configuration") -> Config:
         return Config.model_validate(dict(values))
     except ValidationError as error:
         raise _explain(error, where) from None
-
-
-def load(path: Path | None, overrides: Iterable[str] = ()) -> Config:
-    """Read a TOML file (defaults where `path` is None) and apply `a.b=value` overrides.
-
-    Raises:
-        ConfigError: The file is missing or not TOML, or a key or value is wrong.
-    """
-    values: dict[str, Any] = {}
-    if path is not None:
-        content = read_regular(path, bytes_max=BYTES_MAX, follow=True, kind=ConfigError)
-        try:
-            values = tomllib.loads(content.decode())
-        except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, a number of 5,000 digits
-            problem = f"is not TOML ({brief(error, 200)})"
-            raise ConfigError(path, problem, "correct that line") from None
-    for override in overrides:
-        _apply(values, override)
-    return parse(values, path or "configuration")
-
-
-def recipe(name: str) -> Path:
-    """Return the TOML file of a recipe that ships with fastpath, such as `demo`.
-
-    Raises:
-        ConfigError: There is no such recipe.
-    """
-    package = Path(__file__).resolve().parent.parent
-    # Within the package where a wheel was installed, beside it in a checkout.
-    folders = (package / "configs", package.parent / "configs")
-    for folder in folders:
-        if (folder / f"{name}.toml").is_file():
-            return folder / f"{name}.toml"
-    known = ", ".join(sorted({path.stem for folder in folders for path in folder.glob("*.toml")}))
-    raise ConfigError(name, f"is not a recipe; known are {known or 'none'}", "choose one of these")
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    """Set one `a.b=value` in nested `values`; the value is read as TOML, and as a bare string failing that."""
-    dotted, equals, text = override.partition("=")
-    keys = dotted.strip().split(".")
-    if not equals or not all(keys):
-        raise ConfigError("--set", f"found '{override}', wanted key=value", "write for example --set train.epochs=3")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except RecursionError:
-        raise ConfigError("--set", f"'{dotted}' is nested too deeply", "give it a value") from None
-    except ValueError:  # TOMLDecodeError, or a number of 5,000 digits
-        value = text.strip()
-    table = values
-    for key in keys[:-1]:
-        table = table.setdefault(key, {})
-        if not isinstance(table, dict):
-            raise ConfigError("--set", f"'{dotted}' goes below '{key}', which is a value", "drop what follows it")
-    table[keys[-1]] = value
 
 
 def keys(section: type[Section] = Config, prefix: str = "") -> dict[str, str]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fastpath.errors import ConfigError, FastpathError
 from fastpath.model.freeze import LogitNetwork
+from fastpath.model.published_names import renamed
 from fastpath.system.files import open_regular
 from fastpath.system.tensor_file import not_finite, read_tensor_file
 from fastpath.text import brief
@@ -29,6 +30,11 @@ def load_local(model: LogitNetwork, path: Path) -> None:
     """
     own = model.trunk.state_dict()
     state = _read(path, _SPARE_BYTES + _COPIES * sum(value.numel() * value.element_size() for value in own.values()))
+    try:
+        state = renamed(state, own)
+    except ValueError as error:
+        problem = f"'{path}' is of another network ({error})"
+        raise ConfigError("model.weights", problem, "use model.name=tf_efficientnet_lite0, or another file") from None
     classifiers = {id(module) for module in model.heads}
     heads = [f"{name}." for name, module in model.trunk.named_modules() if id(module) in classifiers]
     for key in list(state):

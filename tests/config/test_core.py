@@ -82,7 +82,7 @@ def test_every_key_is_documented_in_the_models_and_on_its_page() -> None:
         assert f"`{key}`" in page
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "fastpath" / "recipes").glob("*.toml")), ids=lambda path: path.stem)
 def test_every_recipe_loads(path: Path) -> None:
     assert config.load(path).train.epochs >= 1
 

@@ -47,7 +47,20 @@ SETTINGS = "the best of 2 settings"
 HONEST = "fastpath split --test 0.1"
 
 # Commands that measure no network on labelled patches: what they tell is of pixels, files or speed.
-SILENT = {"audit", "bench", "doctor", "inspect", "merge", "pack", "repair", "show", "split", "verify"}
+SILENT = {
+    "config",
+    "models",
+    "audit",
+    "bench",
+    "doctor",
+    "inspect",
+    "merge",
+    "pack",
+    "repair",
+    "show",
+    "split",
+    "verify",
+}
 # Told elsewhere: demo is an evaluation (tests/e2e/test_demo_cli.py).
 ELSEWHERE = {"demo"}
 

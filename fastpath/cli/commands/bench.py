@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 @options.command("bench")
 @click.argument("kind", type=click.Choice(["loader", "train", "ceiling"]))
 @options.store_argument()
-@click.option("--config", "config_path", type=options.PATH, help="Settings in TOML; the defaults without it.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+@options.config()
+@options.overrides()
 @click.option("--batches", type=options.Count(min=1), default=30, show_default=True, help="Batches on each clock.")
 @click.option("--threads", type=options.THREADS, help="CPU threads.  [default: all cores]")
 @click.option("--plot", type=options.PATH, help="Also draw the rates as bars, into this PNG.")
@@ -43,7 +43,7 @@ def command(
 
     \b
     Example:
-        fastpath bench ceiling store/ --amp --config configs/notebook.toml
+        fastpath bench ceiling store/ --amp --config notebook
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 

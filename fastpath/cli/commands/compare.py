@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @options.command("compare")
 @click.argument("runs", type=options.PATH, nargs=-1, required=True)
 @click.option("--splits", metavar="random,group", help="Leak meter: train a recipe on both splits of the STORE given.")
-@click.option("--config", "config_path", type=options.PATH, help="The recipe for --splits.")
+@options.config("The recipe for --splits: a name, a TOML file, or a run. Default: the defaults.")
 @click.option("--folds", type=click.IntRange(2, 36), help="With --splits, train this many folds of each.")
 @click.option("--store", type=options.PATH, help="The packed store they were trained on. Default: the first run's own.")
 @options.output("Where to write. Default: comparison/ beside the first run.", required=False)
@@ -53,7 +53,7 @@ def command(
     \b
     Example:  fastpath compare runs/baseline runs/resnet50
               fastpath compare runs/* -o results/comparison --json
-              fastpath compare --splits random,group store --config configs/fast.toml -o results/leak
+              fastpath compare --splits random,group store --config fast -o results/leak
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @options.device()
 @options.seed()
 @click.option("--patches", "num_train", type=options.Count(min=200), help="Labelled patches to draw.  [default: 2000]")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+@options.overrides()
 @options.common
 def command(
     output: Path,

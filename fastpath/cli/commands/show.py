@@ -19,9 +19,9 @@ from fastpath.errors import UsageError
 @click.option("--position", type=options.Count(min=0), help="… at this position of it, from 0.")
 @click.option("--count", type=click.IntRange(1, 1024), default=1, show_default=True, help="Consecutive positions.")
 @click.option("--fold", type=options.Count(min=0), help="Held out; default: the one the split was written with.")
-@click.option("--config", "config_path", type=options.PATH, help="Settings in TOML, as for train.")
+@options.config()
 @options.seed()
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+@options.overrides()
 @options.common
 def command(
     store: Path,
@@ -45,7 +45,7 @@ def command(
 
     \b
     Example:  fastpath show store --ids ID ID -o shown
-              fastpath show store --epoch 3 --position 17 --count 8 --config configs/notebook.toml -o shown
+              fastpath show store --epoch 3 --position 17 --count 8 --config notebook -o shown
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     if more_ids and not ids:
         raise UsageError("arguments", f"found '{more_ids[0]}' after the store", "name patches with --ids")

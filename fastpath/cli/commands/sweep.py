@@ -16,15 +16,22 @@ if TYPE_CHECKING:
 @options.command("sweep")
 @options.store_argument()
 @options.output("Directory of the sweep. One that was begun goes on: finished runs are not repeated.")
-@click.option("--config", "config_path", type=options.PATH, help="Settings in TOML that all runs share.")
+@options.config(
+    "What all runs share: a recipe by name, a TOML file, or a run. Default: the grid file's, or the defaults."
+)
 @click.option("--grid", "grid", multiple=True, metavar="KEY=V1,V2", help="Values of one key to try; may be repeated.")
-@click.option("--grid-file", type=options.PATH, help="A grid in TOML, such as configs/sweeps/weight_decay.toml.")
+@click.option(
+    "--grid-file",
+    type=options.GRID,
+    metavar="NAME|FILE",
+    help="A grid by name (scheduler, weight_decay) or in TOML.",
+)
 @click.option("--repeats", type=options.Count(min=1), help="Seeds of each setting.  [default: 1, or the grid file's]")
 @click.option("--jobs", type=options.THREADS, default=1, show_default=True, help="Runs at the same time.")
 @options.precision()
 @options.device()
 @click.option("--threads", type=options.THREADS, help="CPU threads of a run.  [default: the cores shared]")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting of all runs.")
+@options.overrides("Change one setting of all runs; may be repeated.")
 @options.common
 def command(
     store: Path,
@@ -47,7 +54,7 @@ def command(
 
     \b
     Example:
-        fastpath sweep store/ -o sweeps/decay --config configs/baseline_cnn.toml \\
+        fastpath sweep store/ -o sweeps/decay --config baseline_cnn \\
             --grid optim.weight_decay=0,1e-4,1e-2 --repeats 3 --jobs 2
         fastpath sweep store/ -o sweeps/crop --grid "data.augment.crop_scale=[0.8,1.0],[1.0,1.0]" --repeats 5
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @options.command("train")
 @options.store_argument()
 @options.output("Directory of the run; it must not hold one yet, unless resuming.")
-@click.option("--config", "config_path", type=options.PATH, help="Settings in TOML; the defaults without it.")
+@options.config()
 @options.precision(None, told="no-amp; with --resume, as the run did")
 @click.option("--epochs", type=options.Count(min=1), help="Short for --set train.epochs=N.")
 @click.option("--limit", type=options.Count(min=0), help="Short for --set data.limit=N: train on a draw of N patches.")
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where patches wait: all on the device, where they fit with room to spare, or in the store.",
 )
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+@options.overrides()
 @click.option("--folds", type=click.IntRange(2, 36), help="Train each of the folds of 'fastpath split --folds K'.")
 @click.option("--resume", is_flag=True, help="Go on from where the run in the directory stands.")
 @click.option("--tensorboard", "trackers", multiple=True, flag_value="tensorboard", help="Also write RUN/tensorboard.")
@@ -66,7 +66,7 @@ def command(
 
     \b
     Example:
-        fastpath train store/ -o runs/first --amp --config configs/baseline_cnn.toml
+        fastpath train store/ -o runs/first --amp --config baseline_cnn
         fastpath train store/ -o runs/first --resume
         fastpath train store/ -o runs/folds --folds 5
         torchrun --nproc-per-node 4 -m fastpath train store/ -o runs/first --amp

@@ -5,17 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fastpath import config as configuration
-from fastpath.config import Config
-from fastpath.config.core import BYTES_MAX
+from fastpath.config import Config, sources
 from fastpath.errors import ConfigError
-from fastpath.system.files import read_regular
 
 _OPENING, _CLOSING = "([{", ")]}"
 
@@ -70,7 +67,8 @@ def make_plan(
     """
     told = _read(grid_file) if grid_file is not None else {}
     if config_path is None and grid_file is not None and "config" in told:
-        config_path = grid_file.parent / str(told["config"])
+        named = str(told["config"])
+        config_path = sources.recipe(named) if named in sources.names() else grid_file.parent / named
     axes = [[f"{key}={json.dumps(value)}" for value in values] for key, values in told.get("grid", {}).items()]
     axes += [parse_axis(text) for text in grid]
     if not axes:
@@ -121,13 +119,7 @@ def _split(text: str) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     """Read a grid file; a key it does not know is an error."""
-    try:
-        content = read_regular(path, bytes_max=BYTES_MAX, follow=True, kind=ConfigError)
-        told = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(
-            path, f"cannot be read as TOML ({error})", "give a file such as configs/sweeps/*.toml"
-        ) from None
+    told = sources.read_toml(sources.find(path, sources.GRIDS))
     wanted: dict[str, type] = {"config": str, "set": list, "repeats": int, "grid": dict}
     for key, value in told.items():
         if not isinstance(value, wanted.get(key, ())):

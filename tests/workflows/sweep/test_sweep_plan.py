@@ -83,7 +83,7 @@ def test_a_wrong_grid_is_refused(grid: tuple[str, ...], message: str) -> None:
         ("grid = 1", "'grid' is not what a grid file holds"),
         ("more = 1", "'more' is not what a grid file holds"),
         ("[grid]\n'optim.lr_head' = 1", r"grid.optim.lr_head: found 1, wanted a list"),
-        ("[grid", "cannot be read as TOML"),
+        ("[grid", "is not TOML"),
     ],
 )
 def test_a_wrong_grid_file_is_refused(text: str, message: str, tmp_path: Path) -> None:
