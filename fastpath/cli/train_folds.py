@@ -61,6 +61,7 @@ def train_folds(
         residency=residency,
         trackers=trackers,
         watch=watch(verbosity, where),
+        notice=render.notice,
     )
     if found.status == "interrupted":
         again = command_line("fastpath", "train", store, "-o", output, "--folds", num_folds, "--resume")

@@ -37,7 +37,7 @@ OF_RUN = (
         "failure.toml",
         "leak.json",
     ),
-    *("appearance.json", "mlflow.json", "tensorboard"),
+    *("appearance.json", "mlflow.json", "tensorboard", "wandb.json", "wandb"),
 )
 
 _OF_SOURCE = ("train_labels.csv", "groups.csv", "sample_submission.csv")  # what packing and predicting read of a folder

@@ -202,7 +202,7 @@ def test_all_that_a_run_writes_is_its_own() -> None:
     from fastpath.runs import calibration_file, out_of_fold, training_appearance
     from fastpath.runs import run_directory as run
     from fastpath.workflows.compare import leak
-    from fastpath.workflows.train import failure, trackers
+    from fastpath.workflows.train import failure, mlflow_tracker, tensorboard_tracker, wandb_tracker
 
     names = {run.CONFIG, run.RUN, run.JOURNAL, run.TIMINGS, run.HISTORY, run.BEST, run.LAST, run.CURVES}
     names |= {
@@ -214,5 +214,6 @@ def test_all_that_a_run_writes_is_its_own() -> None:
         leak.SUMMARY,
         out_of_fold.NAME,
     }
-    names |= {trackers.TENSORBOARD, trackers.MLFLOW, training_appearance.NAME, "fold-*"}
+    names |= {tensorboard_tracker.TENSORBOARD, mlflow_tracker.MLFLOW, wandb_tracker.NOTE, wandb_tracker.FOLDER}
+    names |= {training_appearance.NAME, "fold-*"}
     assert set(output_place.OF_RUN) == names

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Go on from where the run in the directory stands.")
 @click.option("--tensorboard", "trackers", multiple=True, flag_value="tensorboard", help="Also write RUN/tensorboard.")
 @click.option("--mlflow", "trackers", multiple=True, flag_value="mlflow", help="Also log to MLFLOW_TRACKING_URI.")
+@click.option("--wandb", "trackers", multiple=True, flag_value="wandb", help="Also log to Weights & Biases.")
 @options.common
 def command(
     store: Path,
@@ -76,7 +77,7 @@ def command(
     from fastpath.cli.train_view import TrainView
     from fastpath.runs import run_directory
     from fastpath.workflows.train import train
-    from fastpath.workflows.train.trackers import listening
+    from fastpath.workflows.train.trackers import listening, require
 
     resume = resume or (runtime.attempt() > 0 and (output / run_directory.CONFIG).exists())
     settings = _settings(output, config_path, overrides, shorts, resume=resume)
@@ -100,7 +101,8 @@ def command(
             verbosity=verbosity,
         )
         return
-    with TrainView(verbosity, where) as view, listening(heard, output, settings, view.show) as tell:
+    require(heard)
+    with TrainView(verbosity, where) as view, listening(heard, output, settings, view.show, render.notice) as tell:
         result = train.run(store, output, settings, where, resume=resume, residency=residency, on_event=tell)
     again = command_line("fastpath", "train", store, "-o", output, "--resume")
     _tell(result, view.start, where, again, as_json=as_json)

@@ -88,6 +88,7 @@ def run(
     residency: ResidencyChoice = "auto",
     trackers: tuple[str, ...] = (),
     watch: Watch | None = None,
+    notice: Callable[[str], None] = lambda _text: None,
 ) -> FoldsResult:
     """Train each fold into `run_dir/fold-k` and write `out_of_fold.parquet` and `folds.json`.
 
@@ -101,6 +102,7 @@ def run(
         residency: Where patches wait to be fed; decides nothing about the result.
         trackers: Of `trackers.TRACKERS`; each fold is a run of its own to them.
         watch: Shows the training of each fold.
+        notice: Told in a sentence when a tracker stays away.
 
     Raises:
         StoreError: The store is not divided so.
@@ -117,7 +119,7 @@ def run(
     splits = [read_split(store, fold) for fold in range(num_folds)]
     stood = directory.standing(run_dir)
     directory.check_vacancy(run_dir, resume=resume)
-    how: dict[str, Any] = {"residency": residency, "trackers": trackers, "watch": watch}
+    how: dict[str, Any] = {"residency": residency, "trackers": trackers, "watch": watch, "notice": notice}
     frame = train_all(store, run_dir, config, runtime, splits, stood=stood, **how)
     result = _result(run_dir, num_folds, frame, leak_notice(store, splits[0]), config.train.epochs)
     if frame is not None:
@@ -137,6 +139,7 @@ def train_all(
     residency: ResidencyChoice = "auto",
     trackers: tuple[str, ...] = (),
     watch: Watch | None = None,
+    notice: Callable[[str], None] = lambda _text: None,
     stood: directory.Standing | None = None,
 ) -> pd.DataFrame | None:
     """Train by each division into `run_dir/fold-k`, or go on with what is there; see `run`.
@@ -150,6 +153,7 @@ def train_all(
         residency: Where patches wait to be fed.
         trackers: Of `trackers.TRACKERS`.
         watch: Shows the training of each fold.
+        notice: Told in a sentence when a tracker stays away.
         stood: What `run_directory.standing` said when the directory was looked at; None where it was not.
 
     Returns:
@@ -165,7 +169,7 @@ def train_all(
     for split in splits:  # all before the first is trained, which may take hours
         check_classes(with_extra(run_data_of(store, config, split), config))
     with directory.claimed(run_dir, stood):
-        return _train_each(store, run_dir, config, runtime, splits, residency, trackers, watch or _unwatched)
+        return _train_each(store, run_dir, config, runtime, splits, residency, trackers, watch or _unwatched, notice)
 
 
 def _train_each(
@@ -177,6 +181,7 @@ def _train_each(
     residency: ResidencyChoice,
     trackers: tuple[str, ...],
     watch: Watch,
+    notice: Callable[[str], None],
 ) -> pd.DataFrame | None:
     """Do what `train_all` says, in a directory that is this process's own."""
     if (run_dir / directory.CONFIG).exists():
@@ -188,7 +193,7 @@ def _train_each(
         resume = (path / directory.CONFIG).exists()
         with (
             watch(f"fold {fold + 1} of {len(splits)}") as show,
-            listening(trackers, path, config, show) as tell,
+            listening(trackers, path, config, show, notice) as tell,
         ):
             done = train.run(
                 store.address, path, config, runtime, resume=resume, split=split, residency=residency, on_event=tell

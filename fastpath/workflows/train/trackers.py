@@ -1,69 +1,178 @@
-"""Views of a run elsewhere: TensorBoard, MLflow. Each hears the events that the journal is written from.
+"""Views of a run elsewhere: TensorBoard, MLflow, W&B. Each hears the events that the journal is written from.
 
-A tracker is made for a run's directory and told of each epoch; it changes nothing of the run. One that was resumed
-goes on where it stood: the epochs that are trained again replace what was told of them, or repeat it.
+A tracker is asked to prove itself before a run's directory is made, is opened as training begins, and is told of each
+epoch. It changes nothing of the run: what it cannot be told is kept and told with the next epoch, and a tracker that
+stays away costs its own curves and no training. A run that was resumed goes on in the same run of the tracker; the
+epochs that are trained again replace what was told of them, or repeat it.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from fastpath.engine.checkpoint import flat
 from fastpath.engine.journal import epoch_record, timing_record
 from fastpath.engine.loop import EpochEvent
-from fastpath.errors import FastpathError, UsageError
-from fastpath.system.files import write_durably
+from fastpath.errors import UsageError
 from fastpath.text import brief
+from fastpath.urls import redacted
+from fastpath.workflows.train.mlflow_tracker import Mlflow
+from fastpath.workflows.train.tensorboard_tracker import TensorBoard
+from fastpath.workflows.train.train import StartEvent
+from fastpath.workflows.train.wandb_tracker import Wandb
 
 if TYPE_CHECKING:
     from fastpath.config import Config
 
-Tracker = Callable[[int, Mapping[str, float]], None]
-"""Told of an epoch: its 1-based number and its values by name, all finite."""
-
-TENSORBOARD, MLFLOW = "tensorboard", "mlflow.json"
-_EXPERIMENT = "fastpath"
+_PAUSE = 10  # a server that is away is asked again after ten times as long as it kept us: a tenth of the time at most
 _LEFT_OUT = ("epoch", "improved", "num_images")
+
+
+class Kind(Protocol):
+    """What makes trackers of a kind."""
+
+    def check(self) -> None:
+        """See that a run would be taken; raises ImportError without the package, and as `require`."""
+
+    def open(self, run_dir: Path, config: Config, first_epoch: int) -> Tracker:
+        """Begin with a run, or go on with it where it was resumed."""
+
+
+class Tracker(Protocol):
+    """Told of a run, epoch by epoch. Its methods raise whatever its package does."""
+
+    def tell(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Take an epoch's 1-based number and its values by name, all finite."""
+
+    def close(self, *, failed: bool) -> None:
+        """Take that nothing more comes, and whether the training raised."""
+
+
+def require(names: tuple[str, ...]) -> None:
+    """See that the packages of some trackers are there and that their servers take a run, before one begins.
+
+    Raises:
+        UsageError: One is not installed, or cannot write to what it is pointed at.
+        FastpathError: A server does not answer.
+    """
+    for name in names:
+        try:
+            TRACKERS[name].check()
+        except ImportError:
+            remedy = f"install it with: pip install 'fastpath[{name}]'"
+            raise UsageError(f"--{name}", f"the package '{name}' is not installed", remedy) from None
 
 
 @contextmanager
 def listening(
-    names: tuple[str, ...], run_dir: Path, config: Config, also: Callable[[Any], None] | None = None
+    names: tuple[str, ...],
+    run_dir: Path,
+    config: Config,
+    also: Callable[[Any], None] | None = None,
+    notice: Callable[[str], None] = lambda _text: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Callable[[Any], None]]:
     """Open trackers by name; yields what is told of every event, and closes them however the block ends.
 
     Nothing is opened before the run has begun, so that a refused one leaves nothing.
 
     Args:
-        names: Of `TRACKERS`.
+        names: Of `TRACKERS`, once `require` has seen them.
         run_dir: The run's directory; its name is the run's.
         config: Shown beside the curves.
         also: Told of every event first.
-
-    Raises:
-        UsageError: A tracker's package is not installed.
+        notice: Told in a sentence when a tracker stays away, and when it is back.
+        clock: Seconds since any moment, to pause by between attempts.
     """
-    require(names)
-    with ExitStack() as stack:
-        opened: list[Tracker] = []
+    opened: list[_Patient] = []
 
-        def tell(event: Any) -> None:  # noqa: ANN401 (a start or any event of training)
-            if also is not None:
-                also(event)
-            if isinstance(event, EpochEvent):
-                if not opened:
-                    opened.extend(stack.enter_context(TRACKERS[name](run_dir, config, event.epoch)) for name in names)
-                values = values_of(event)
-                for tracker in opened:
-                    tracker(event.epoch, values)
+    def tell(event: Any) -> None:  # noqa: ANN401 (a start or any event of training)
+        if also is not None:
+            also(event)
+        if isinstance(event, StartEvent) and event.epoch < event.num_epochs:
+            for name in names:
+                opened.append(_Patient(name, _opener(name, run_dir, config, event.epoch + 1), notice, clock))
+        elif isinstance(event, EpochEvent):
+            for tracker in opened:
+                tracker.tell(event.epoch, values_of(event))
 
+    failed = True
+    try:
         yield tell
+        failed = False
+    finally:
+        for tracker in opened:
+            tracker.close(failed=failed)
+
+
+class _Patient:
+    """A tracker whose failures are told and end nothing.
+
+    Args:
+        name: Of `TRACKERS`.
+        opener: Opens it.
+        notice: Told when it stays away, and when it is back.
+        clock: Seconds since any moment.
+    """
+
+    def __init__(
+        self, name: str, opener: Callable[[], Tracker], notice: Callable[[str], None], clock: Callable[[], float]
+    ) -> None:
+        self._name, self._open, self._notice, self._clock = name, opener, notice, clock
+        self._tracker: Tracker | None = None
+        self._waiting: deque[tuple[int, Mapping[str, float]]] = deque()
+        self._away, self._next_s = False, -math.inf
+        self._deliver()
+
+    def tell(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Tell of an epoch, after all that could not be told before."""
+        self._waiting.append((epoch, values))
+        if self._clock() >= self._next_s:
+            self._deliver()
+
+    def close(self, *, failed: bool) -> None:
+        """Tell what is left and that nothing more comes; what cannot be told is lost to the tracker alone."""
+        if self._waiting:
+            self._deliver()
+        if self._waiting:
+            epochs = f"{len(self._waiting)} epoch{'s' if len(self._waiting) != 1 else ''}"
+            self._notice(f"--{self._name}: {epochs} could not be told; the run's journal holds them")
+        if self._tracker is not None:
+            try:
+                self._tracker.close(failed=failed)
+            except Exception as error:
+                self._notice(f"--{self._name}: could not be told that the run has ended ({_told(error)})")
+
+    def _deliver(self) -> None:
+        """Open the tracker where it is not yet, and tell it what waits."""
+        began_s = self._clock()
+        try:
+            if self._tracker is None:
+                self._tracker = self._open()
+            while self._waiting:
+                self._tracker.tell(*self._waiting[0])
+                self._waiting.popleft()
+        except Exception as error:  # whatever a package raises over its server, its disk or its own limits
+            if not self._away:
+                self._notice(f"--{self._name}: {_told(error)}; training goes on, and tells it later")
+            self._away, self._next_s = True, self._clock() + _PAUSE * (self._clock() - began_s)
+            return
+        if self._away:
+            self._notice(f"--{self._name}: answers again, and has been told of all epochs")
+        self._away = False
+
+
+def _opener(name: str, run_dir: Path, config: Config, first_epoch: int) -> Callable[[], Tracker]:
+    return lambda: TRACKERS[name].open(run_dir, config, first_epoch)
+
+
+def _told(error: Exception) -> str:
+    return redacted(brief(error, 160), foreign=True)
 
 
 def values_of(event: EpochEvent) -> dict[str, float]:
@@ -75,88 +184,4 @@ def values_of(event: EpochEvent) -> dict[str, float]:
     }
 
 
-@contextmanager
-def tensorboard(run_dir: Path, config: Config, first_epoch: int) -> Iterator[Tracker]:
-    """Write event files into the run; epochs from `first_epoch` on that are there already are superseded."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=first_epoch)
-
-    def tell(epoch: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            writer.add_scalar(_title(name), value, epoch)
-        writer.flush()
-
-    try:
-        settings = json.dumps(config.to_dict(), indent=2)
-        writer.add_text("config", f"```\n{settings}\n```", first_epoch)
-        yield tell
-    finally:
-        writer.close()
-
-
-@contextmanager
-def mlflow(run_dir: Path, config: Config, first_epoch: int) -> Iterator[Tracker]:
-    """Log to the MLflow server or file that MLFLOW_TRACKING_URI names; a resumed run goes on in its MLflow run."""
-    from mlflow import MlflowClient
-    from mlflow.entities import Metric, Param
-
-    client = MlflowClient()
-    note = run_dir / MLFLOW
-    if note.exists() and first_epoch > 1:
-        run_id = str(json.loads(note.read_text(encoding="utf-8"))["run_id"])
-        client.update_run(run_id, status="RUNNING")
-    else:
-        run_id = _new_mlflow_run(client, run_dir.name)
-        write_durably(note, (json.dumps({"run_id": run_id}) + "\n").encode())
-        parameters = [Param(name, str(value)) for name, value in flat(config.to_dict()).items()]
-        client.log_batch(run_id, params=parameters)
-
-    def tell(epoch: int, values: Mapping[str, float]) -> None:
-        now_ms = int(time.time() * 1000)
-        client.log_batch(run_id, metrics=[Metric(name, value, now_ms, epoch) for name, value in values.items()])
-
-    try:
-        yield tell
-    except BaseException:
-        client.set_terminated(run_id, "FAILED")
-        raise
-    client.set_terminated(run_id, "FINISHED")
-
-
-def _new_mlflow_run(client: Any, name: str) -> str:  # noqa: ANN401 (MLflow is not typed here)
-    """Make a run in fastpath's experiment."""
-    try:
-        experiment = client.get_experiment_by_name(_EXPERIMENT)
-        number = experiment.experiment_id if experiment else client.create_experiment(_EXPERIMENT)
-        return str(client.create_run(number, run_name=name).info.run_id)
-    except Exception as error:
-        reason = brief(error, 120)
-        remedy = "set MLFLOW_TRACKING_URI to a server that answers, or drop --mlflow"
-        raise FastpathError("--mlflow", f"cannot make a run ({reason})", remedy) from None
-
-
-def _title(name: str) -> str:
-    """Group curves as TensorBoard does, by what stands before a slash: `val_auc` is `val/auc`."""
-    group, _, rest = name.partition("_")
-    return f"{group}/{rest}" if group in ("train", "val", "lr") and not name.endswith("_s") else f"speed/{name}"
-
-
-def require(names: tuple[str, ...]) -> None:
-    """See that the packages of some trackers are there.
-
-    Raises:
-        UsageError: One is not installed.
-    """
-    for name in names:
-        try:
-            if name == "tensorboard":
-                import torch.utils.tensorboard  # noqa: F401
-            else:
-                import mlflow  # noqa: F401
-        except ImportError:
-            remedy = f"install it with: pip install 'fastpath[{name}]'"
-            raise UsageError(f"--{name}", f"the package '{name}' is not installed", remedy) from None
-
-
-TRACKERS = {"tensorboard": tensorboard, "mlflow": mlflow}
+TRACKERS: dict[str, Kind] = {"tensorboard": TensorBoard, "mlflow": Mlflow, "wandb": Wandb}

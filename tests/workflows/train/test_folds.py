@@ -8,7 +8,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -132,11 +132,25 @@ def test_folds_that_were_interrupted_go_on_to_the_same_table(
 def test_trackers_and_residency_reach_every_fold(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[tuple[str, int, float]] = []
 
-    @contextmanager
-    def tracker(run_dir: Path, _config: Config, _first_epoch: int) -> Iterator[trackers.Tracker]:
-        yield lambda epoch, values: heard.append((run_dir.name, epoch, values["val_auc"]))
+    class Listener:
+        def __init__(self, name: str) -> None:
+            self.name = name
 
-    monkeypatch.setitem(trackers.TRACKERS, "tensorboard", tracker)
+        def tell(self, epoch: int, values: Mapping[str, float]) -> None:
+            heard.append((self.name, epoch, values["val_auc"]))
+
+        def close(self, *, failed: bool) -> None:
+            assert not failed
+
+    class Kind:
+        def check(self) -> None:
+            pass
+
+        def open(self, run_dir: Path, _config: Config, first_epoch: int) -> Listener:
+            assert first_epoch == 1
+            return Listener(run_dir.name)
+
+    monkeypatch.setitem(trackers.TRACKERS, "tensorboard", Kind())
     how: dict[str, Any] = {"trackers": ("tensorboard",), "residency": "device"}
     found = folds.run(store, tmp_path / "run", config(), ONE_THREAD, 3, **how)
     assert heard == [(f"fold-{fold}", 1, pytest.approx(auc)) for fold, auc in enumerate(found.aucs)]
