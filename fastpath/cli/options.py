@@ -266,6 +266,12 @@ def store_argument() -> Decorator:
     return click.argument("store", type=PATH)
 
 
+def split_file(default: str = "the store's own") -> Decorator:
+    """Add `--split-file FILE`: `split_file: Path | None`."""
+    help_text = f"The split to use, written by 'fastpath split -o'. Default: {default}."
+    return click.option("--split-file", type=PATH, metavar="FILE", help=help_text)
+
+
 def follow_symlinks() -> Decorator:
     """Add `--follow-symlinks DIR`: `follow: tuple[Path, ...]`."""
     help_text = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastpath.errors import DataError
-from fastpath.ingest.split_document import DIGITS, TEST, Kind
 from fastpath.ingest.stratified import stratified_draw, stratified_parts
 from fastpath.store.reader import Store
+from fastpath.store.split_document import DIGITS, TEST, Kind
 
 
 def deal_folds(store: Store, kind: Kind, *, val: float, test: float, folds: int, seed: int) -> np.ndarray:

@@ -1,21 +1,34 @@
-"""Decide who is trained on: random and stratified, or by slide; kept in the store as one atomic file."""
+"""Decide who is trained on: random and stratified, or by slide; kept in the store, or elsewhere, as one atomic file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from fastpath.errors import DataError, StoreError
+from fastpath.errors import DataError, FastpathError, StoreError, UsageError
 from fastpath.ingest.assign_split import deal_folds, num_sites
 from fastpath.ingest.sources.columns import read_columns
 from fastpath.ingest.sources.mending import told
 from fastpath.ingest.sources.pcam import official_parts
-from fastpath.ingest.split_document import CODES, LEFT_OUT, NUMBERS, TEST, Kind, SplitDocument, read_document
+from fastpath.ingest.sources.tables import groups_of
 from fastpath.store import format as fmt
 from fastpath.store.reader import Store
+from fastpath.store.split_document import (
+    BYTES_A_ROW,
+    BYTES_MIN,
+    CODES,
+    LEFT_OUT,
+    NUMBERS,
+    TEST,
+    Kind,
+    SplitDocument,
+    in_digits,
+    read_document,
+)
 from fastpath.store.writer import channel_moments
 from fastpath.system import files
 from fastpath.text import command_line
@@ -50,7 +63,7 @@ class SplitTable:
 
 
 def read_split(store: Store, fold: int | None = None) -> SplitTable:
-    """Read a store's split.
+    """Read the split that a store was opened with.
 
     Args:
         store: The store.
@@ -63,8 +76,9 @@ def read_split(store: Store, fold: int | None = None) -> SplitTable:
     if fold is not None and fold != document.fold:
         if not 0 <= fold < document.num_folds:
             problem = f"found {document.num_folds} folds, wanted fold {fold}"
-            remedy = f"run: {command_line('fastpath', 'split', store.path)} --folds K"
-            raise StoreError(store.path / fmt.SPLIT, problem, remedy)
+            elsewhere = () if store.split_file is None else ("-o", store.split_file)
+            remedy = f"run: {command_line('fastpath', 'split', store.path, *elsewhere)} --folds K"
+            raise StoreError(store.split_path, problem, remedy)
         folds_N = np.array([NUMBERS[digit] for digit in document.folds])
         shares = {"val": document.val, "test": document.test}
         document = _document(store, document.kind, document.seed, shares, fold=fold, folds_N=folds_N)
@@ -93,7 +107,7 @@ def write_split(
     fold: int = 0,
     seed: int = 42,
 ) -> SplitTable:
-    """Deal a store's rows and keep the result in the store; see `deal`."""
+    """Deal a store's rows and keep the result as the store's split (`Store.split_path`); see `deal`."""
     return _keep(store, _dealt(store, kind, val=val, test=test, folds=folds, fold=fold, seed=seed))
 
 
@@ -179,6 +193,22 @@ def write_split_from_csv(store: Store, table: Path) -> SplitTable:
     return _keep(store, _from_codes(store, "csv", codes_N, seed=0, val=0.0))
 
 
+def add_groups(store: Store, table: Path) -> Store:
+    """Return a store with the slides that a table of `id,wsi` names; its split keeps them, its index stays as it is.
+
+    Raises:
+        DataError: The index names slides, or the table cannot be read or does not name one for each patch.
+    """
+    if store.manifest.num_groups:
+        problem = f"its index names {store.manifest.num_groups} groups already, wanted a store without"
+        raise DataError(store, problem, "leave out --groups, or pack again with other groups")
+    names = groups_of(store.ids_N.tolist(), table)
+    longest = max(names, key=len)
+    if len(longest.encode()) > fmt.GROUP_BYTES_MAX:
+        raise DataError(table, f"found a group of {len(longest.encode())} bytes", "give it a shorter name")
+    return store.with_groups(np.array(names, object))
+
+
 def leak_notice(store: Store, table: SplitTable, judged: Split = Split.VAL) -> str:
     """Return one line on what a score on a part of this split cannot be trusted for; empty where all is well.
 
@@ -210,7 +240,7 @@ def leak_notice(store: Store, table: SplitTable, judged: Split = Split.VAL) -> s
     if not both:
         return ""
     return (
-        f"this split leaks: {len(both)} of {store.manifest.num_groups} groups have patches in {sides}, "
+        f"this split leaks: {len(both)} of {len(set(groups_N))} groups have patches in {sides}, "
         f"so {scores} scores are optimistic; use --kind group"
     )
 
@@ -263,12 +293,32 @@ def _from_codes(
         std_3=std_3,
         rows=codes_N.tobytes().decode("ascii"),
         folds="",
+        **_groups_beside(store),
     )
 
 
+def _groups_beside(store: Store) -> dict[str, Any]:
+    """Return the slides that the store's index does not name, as a split's file keeps them; else nothing."""
+    if store.manifest.num_groups or store.groups_N is None:
+        return {}
+    names, of_N = np.unique(store.groups_N.astype(str), return_inverse=True)
+    return {"groups": names.tolist(), "group_rows": in_digits(of_N.tolist(), len(names))}
+
+
 def _keep(store: Store, document: SplitDocument) -> SplitTable:
-    if store.remote is not None:
+    elsewhere = "write it to a file with -o, and give that as --split-file"
+    if store.remote is not None and store.split_file is None:
         problem = "found a store behind a URL, wanted one on disk to write a split to"
-        raise StoreError(store, problem, "divide it where it lies")
-    files.write_durably(store.path / fmt.SPLIT, fmt.dump_document(document))
+        raise StoreError(store, problem, f"divide it where it lies, or {elsewhere}")
+    content = fmt.dump_document(document)
+    if len(content) > BYTES_A_ROW * len(store) + BYTES_MIN:
+        raise DataError(store, f"found names of groups that take {len(content):,} bytes", "give them shorter names")
+    try:
+        files.write_durably(store.split_path, content)
+    except FastpathError as error:
+        if store.split_file is not None:
+            raise
+        raise type(error)(
+            error.where, error.problem, elsewhere if isinstance(error, UsageError) else error.remedy
+        ) from error
     return read_split(store)

@@ -115,17 +115,15 @@ def held_out_twins(store: Store, split: SplitTable, other: Store, rows_N: np.nda
     Where no slide is both trained on and held out, patches of a slide that is held out count as well, whatever kind of
     split that is; and likewise of a site.
     """
-    held_N, columns = held_out(store, split), ["id", "hash"]
-    for name, own_N, others_N in (
-        ("group", store.groups_N, other.groups_N),
-        ("site", store.sites_N, other.sites_N),
-    ):
+    held_N = held_out(store, split)
+    names = [(store.column(name), other.column(name)) for name in ("id", "hash")]
+    for own_N, others_N in ((store.groups_N, other.groups_N), (store.sites_N, other.sites_N)):
         if others_N is not None and own_N is not None and _apart(own_N, split.rows(Split.TRAIN), held_N):
-            columns.append(name)
+            names.append((own_N, others_N))
     found_N = np.zeros(len(rows_N), bool)
-    for name in columns:
-        held = set(store.column(name)[held_N])
-        found_N |= np.fromiter((value in held for value in other.column(name)[rows_N]), bool, len(rows_N))
+    for own_N, others_N in names:
+        held = set(own_N[held_N])
+        found_N |= np.fromiter((value in held for value in others_N[rows_N]), bool, len(rows_N))
     return found_N
 
 

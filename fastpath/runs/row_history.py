@@ -262,8 +262,12 @@ def _data_of(trained: TrainedRun, patches: Store | LoosePatches | None) -> tuple
     """
     own = trained.checkpoint.store_fingerprint
     try:
-        store = patches if isinstance(patches, Store) and patches.fingerprint == own else trained.open_store()
+        same = isinstance(patches, Store) and patches.fingerprint == own
+        store = patches if isinstance(patches, Store) and same else trained.open_store()
         difference = trained.differs(store)
+        if difference is not None and same:  # scored by another split than the run's
+            store = store.with_split(trained.split_file)
+            difference = trained.differs(store)
     except FastpathError as error:
         return None, f"the run's own store is not at hand ({error.problem})"
     if difference is not None:

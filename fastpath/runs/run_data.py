@@ -64,13 +64,21 @@ class RunData:
         return epoch_rows(self.patches, self.train_rows_N, config, epoch, self.weights_N)
 
 
-def open_run_data(store_path: Path, config: Config, split: SplitTable | None = None) -> RunData:
+def open_run_data(
+    store_path: Path, config: Config, split: SplitTable | None = None, *, split_file: Path | None = None
+) -> RunData:
     """Open a store and choose the rows that a configuration trains and validates on; see `run_data_of`.
+
+    Args:
+        store_path: The store.
+        config: Its limits decide.
+        split: A division of the store; None reads that of the file.
+        split_file: Where the division lies; None is in the store.
 
     Raises:
         StoreError: There is no store.
     """
-    return run_data_of(open_store(store_path), config, split)
+    return run_data_of(open_store(store_path, split_file=split_file), config, split)
 
 
 def run_data_of(store: Store, config: Config, split: SplitTable | None = None) -> RunData:

@@ -139,6 +139,12 @@ def threads_of(path: Path) -> int:
     return threads if isinstance(threads, int) else 0
 
 
+def split_file_of(path: Path) -> Path | None:
+    """Return where the split lay of the run in this directory, or the first of its folds; None where in the store."""
+    place = _told(path).get("split_file")
+    return Path(place) if isinstance(place, str) and place else None
+
+
 def _told(path: Path) -> dict[str, Any]:
     """Return what `run.json` tells of a run, or of the first of its folds."""
     for each in (path / RUN, path / "fold-0" / RUN):

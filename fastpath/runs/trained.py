@@ -36,6 +36,7 @@ class TrainedRun:
         stats: What training patches were normalised with.
         store: Where the packed store lay that it was trained on, a path or a URL without secrets; None where nothing
             beside the checkpoint tells.
+        split_file: Where its split lay; None where that was in the store, or nothing tells.
     """
 
     path: Path
@@ -43,19 +44,27 @@ class TrainedRun:
     config: Config
     stats: ChannelStats
     store: str | None
+    split_file: Path | None = None
 
-    def open_store(self, named: Path | None = None) -> Store:
-        """Open the store that was named, else the run's own.
+    def open_store(self, named: Path | None = None, split_file: Path | None = None) -> Store:
+        """Open the store that was named, else the run's own, divided as the run was trained.
+
+        Args:
+            named: The store; one of other content than the run's own has its own split.
+            split_file: Where its split lies now; None is where the run had it.
 
         Raises:
             UsageError: None was named and the run's own is not known, or is a URL that was never opened here.
             StoreError: There is no store.
         """
         if named is not None:
-            return open_store(named)
-        if self.store is None:
+            store = open_store(named)
+        elif self.store is None:
             raise UsageError(self.path, f"found no {directory.RUN} that tells its store", "name one with --store")
-        return open_recorded(self.store, self.path.parent / directory.RUN)
+        else:
+            store = open_recorded(self.store, self.path.parent / directory.RUN)
+        own = store.fingerprint == self.checkpoint.store_fingerprint
+        return store.with_split(split_file or (self.split_file if own else None))
 
     def differs(self, store: Store) -> tuple[str, str, str] | None:
         """Return how a store is other than the one trained on, None where it is the same.
@@ -109,7 +118,8 @@ def open_run(run: Path, which: Which = "best") -> TrainedRun:
     checkpoint = load_checkpoint(path)
     config = configuration.parse(checkpoint.config, path)
     stats = ChannelStats(checkpoint.mean_3, checkpoint.std_3)
-    return TrainedRun(path, checkpoint, config, stats, _store(path.parent / directory.RUN))
+    split_file = directory.split_file_of(path.parent)
+    return TrainedRun(path, checkpoint, config, stats, _store(path.parent / directory.RUN), split_file)
 
 
 def _store(facts: Path) -> str | None:

@@ -52,7 +52,8 @@ def _check_places(store: Store) -> list[Damage]:
 
 
 def _check_fingerprint(store: Store) -> list[Damage]:
-    groups = None if store.groups_N is None else store.groups_N.tolist()
+    groups_N = store.packed_groups_N
+    groups = None if groups_N is None else groups_N.tolist()
     sites = None if store.sites_N is None else store.sites_N.tolist()
     hashes = store.hash_halves_N2.tobytes()
     found = fmt.fingerprint(store.ids_N.tolist(), store.labels_N, groups, hashes, sites)
@@ -79,7 +80,8 @@ def _check_manifest(store: Store) -> list[Damage]:
     """Compute anew what the manifest says of the index."""
     manifest, pixels = store.manifest, store.manifest.patch_shape[0] ** 2
     mean_3, std_3 = channel_moments(store.sums_N3, store.squares_N3, pixels)
-    num_groups = 0 if store.groups_N is None else len(set(store.groups_N))
+    groups_N = store.packed_groups_N
+    num_groups = 0 if groups_N is None else len(set(groups_N))
     rows = sum(entry.rows for entry in manifest.shards)
     told: list[tuple[str, object, object]] = [
         ("mean_3", manifest.mean_3, mean_3),

@@ -230,16 +230,26 @@ def dump_document(document: Strict) -> bytes:
     return (json.dumps(values, indent=1) + "\n").encode()
 
 
-def load_document(path: Path, kind: type[Document], bytes_max: int = DOCUMENT_BYTES_MAX) -> Document:
+def load_document(
+    path: Path, kind: type[Document], bytes_max: int = DOCUMENT_BYTES_MAX, *, follow: bool = False
+) -> Document:
     """Read a manifest or split table of a store and prove that no byte of it has changed.
+
+    Args:
+        path: The file.
+        kind: What it holds.
+        bytes_max: Its size at most.
+        follow: Whether it may be a symbolic link; no within a store.
 
     Raises:
         StoreError: The file is missing, no regular one or too large, is not of this kind or version, or fails its
             checksum.
     """
     try:
-        text = read_regular(path, bytes_max=bytes_max, follow=False, kind=StoreError)
+        text = read_regular(path, bytes_max=bytes_max, follow=follow, kind=StoreError)
     except StoreError as error:
+        if follow:
+            raise
         problem = f"is not a packed store ({path.name} {error.problem})"
         raise StoreError(path.parent, problem, "pack one first") from None
     return parse_document(text, kind, path)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import os
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from fastpath.store import format as fmt
 from fastpath.store.index import Index
 from fastpath.store.open_shards import OpenShards
 from fastpath.store.remote import Remote, open_remote
+from fastpath.store.split_document import read_document
 from fastpath.urls import behind_url, located
 
 if TYPE_CHECKING:
@@ -29,18 +32,48 @@ class Store:
         path: The store's directory.
         manifest: What the store says of itself.
         remote: Where its shards are fetched from, for a store behind a URL; None for one on disk.
+        split_file: The file of the split in use; None is the store's own.
     """
 
     def __init__(
-        self, path: Path, manifest: fmt.Manifest, remote: Remote | None = None, seen: fmt.Stamp | None = None
+        self,
+        path: Path,
+        manifest: fmt.Manifest,
+        remote: Remote | None = None,
+        seen: fmt.Stamp | None = None,
+        split_file: Path | None = None,
     ) -> None:
         self.path, self.manifest, self.remote, self._seen = path, manifest, remote, seen
+        self.split_file = split_file
         self._index = Index(path / fmt.INDEX, manifest)
         self._shards = OpenShards(path, manifest, remote, seen)
 
-    def __reduce__(self) -> tuple[type[Store], tuple[Path, fmt.Manifest, Remote | None, fmt.Stamp | None]]:
+    def __reduce__(self) -> tuple[type[Store], tuple[Any, ...]]:
         """Travel to another process as a place and not as pixels: there the files are opened anew."""
-        return Store, (self.path, self.manifest, self.remote, self._seen)
+        return Store, (self.path, self.manifest, self.remote, self._seen, self.split_file)
+
+    def with_split(self, split_file: Path | None) -> Store:
+        """Return the same store, divided by a file that lies elsewhere; None is by its own.
+
+        The file is looked at when the split is read: who needs none can do without it.
+        """
+        if split_file == self.split_file:
+            return self
+        other = copy.copy(self)
+        other.split_file = split_file
+        other.__dict__.pop("groups_N", None)
+        return other
+
+    def with_groups(self, groups_N: np.ndarray) -> Store:
+        """Return the same store with slides that its index does not name: an object array of str."""
+        other = copy.copy(self)
+        other.__dict__["groups_N"] = groups_N
+        return other
+
+    @property
+    def split_path(self) -> Path:
+        """Where the split in use lies, whether or not there is one."""
+        return self.split_file or self.path / fmt.SPLIT
 
     def __len__(self) -> int:
         return self.manifest.num_patches
@@ -112,10 +145,24 @@ class Store:
         """Labels, int8; -1 where unknown."""
         return self.column("label")
 
+    @property
+    def packed_groups_N(self) -> np.ndarray | None:
+        """Slides that the index names, an object array of str, or None where it names none."""
+        return self.column("group") if self.manifest.num_groups else None
+
     @cached_property
     def groups_N(self) -> np.ndarray | None:
-        """Slides, an object array of str, or None where they are unknown."""
-        return self.column("group") if self.manifest.num_groups else None
+        """Slides, an object array of str: the index's, or those that came with the split; None where neither has any.
+
+        A split that is none is its reader's to refuse: who asks for slides alone does without.
+        """
+        if self.manifest.num_groups:
+            return self.packed_groups_N
+        if not os.path.lexists(self.split_path):
+            return None
+        with contextlib.suppress(StoreError):
+            return read_document(self).groups_N
+        return None
 
     @cached_property
     def sites_N(self) -> np.ndarray | None:
@@ -253,13 +300,14 @@ def rows_of(store: Store) -> np.ndarray:
     return rows
 
 
-def open_store(path: Path, *, checked: bool = True) -> Store:
+def open_store(path: Path, *, checked: bool = True, split_file: Path | None = None) -> Store:
     """Open a packed store: a directory, or a URL such as `s3://bucket/store`, whose shards are cached locally.
 
     Args:
         path: The place.
         checked: Whether to check the index now; else only its hash and schema are looked at, when it is first read. For
             who tells of all damage, or opens what another process has checked.
+        split_file: A split of the store that lies elsewhere; None is its own.
 
     Raises:
         StoreError: The directory is not a store, is damaged, or is of a newer format.
@@ -279,4 +327,4 @@ def open_store(path: Path, *, checked: bool = True) -> Store:
         store = Store(path, fmt.load_document(path / fmt.MANIFEST, fmt.Manifest), seen=seen)
     if checked:
         store.check_index()
-    return store
+    return store.with_split(split_file)

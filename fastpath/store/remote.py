@@ -17,6 +17,7 @@ import xxhash
 from fastpath.errors import IntegrityError, StoreError, UsageError
 from fastpath.store import format as fmt
 from fastpath.store import transfer
+from fastpath.store.split_document import BYTES_A_ROW, BYTES_MIN
 from fastpath.store.transfer import Absent, place_of, server_of
 from fastpath.system import files
 from fastpath.urls import without_secrets
@@ -24,7 +25,6 @@ from fastpath.urls import without_secrets
 CACHE_VARIABLE = "FASTPATH_CACHE"
 MANIFEST_BYTES_MAX = 16 << 20  # 100 a shard: of 64 MiB each, the shards of 10 TB
 INDEX_BYTES_MIN, INDEX_BYTES_A_ROW = 1 << 20, 1 << 10  # names of files have at most 255 bytes; a row takes some 100
-SPLIT_BYTES_MIN, SPLIT_BYTES_A_ROW = 64 << 10, 2  # a character for the part and one for the fold
 _proven: set[tuple[Path, str]] = set()  # files of the cache that this process has seen to have their hash
 _HASH = re.compile(r"[0-9a-f]{32}")
 
@@ -93,7 +93,7 @@ class Remote:
     def fetch_split(self) -> None:
         """Bring the split into the cache; where the store has none, the cache has none either."""
         path = self.cache / fmt.SPLIT
-        most = SPLIT_BYTES_MIN + SPLIT_BYTES_A_ROW * max(0, self.manifest.num_patches)
+        most = BYTES_MIN + BYTES_A_ROW * max(0, self.manifest.num_patches)
         try:
             with files.durably(path) as file:
                 transfer.fetch(server_of(self.url), fmt.SPLIT, most, _Hashed(file))

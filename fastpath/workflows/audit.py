@@ -81,6 +81,7 @@ def run(
     output: Path,
     runtime: Runtime,
     *,
+    split_file: Path | None = None,
     run_dir: Path | None = None,
     which: Which = "best",
     advance: Advance | None = None,
@@ -91,6 +92,7 @@ def run(
         store_path: A store with a split.
         output: The directory to write to.
         runtime: Device and precision.
+        split_file: Where its split lies; None is in the store.
         run_dir: A run whose trunk gives the features; None takes the perceptual hashes of the store.
         which: The best epoch's weights or the last's.
         advance: Called with patches embedded and in all.
@@ -100,7 +102,7 @@ def run(
         DataError: A part is empty, or the run was trained on patches of another size.
     """
     output_place.check_directory(output, FACTS, (store_path, run_dir))
-    store = open_store(store_path)
+    store = open_store(store_path, split_file=split_file)
     split = read_split(store)
     val_N, train_N = split.rows(Split.VAL), split.rows(Split.TRAIN)
     if not len(val_N) or not len(train_N):

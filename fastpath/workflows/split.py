@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fastpath.ingest.split import SplitTable, leak_notice, write_split, write_split_from_csv
-from fastpath.ingest.split_document import Kind
+from fastpath.errors import FastpathError, UsageError
+from fastpath.ingest.split import SplitTable, add_groups, leak_notice, write_split, write_split_from_csv
+from fastpath.runs import output_place
+from fastpath.store import format as fmt
 from fastpath.store.reader import Store, open_store
+from fastpath.store.split_document import Kind, SplitDocument
 from fastpath.types import Split
 
 SHARE_TOLERANCE = 0.02  # a division may hold so much more or less validation than was asked for, unremarked
@@ -22,6 +26,7 @@ class SplitResult:
 
     Attributes:
         store: The store.
+        file: Where the division lies.
         kind: `random`, `group`, `site`, `csv` or `official`.
         seed: Seed of the deal.
         num_folds: Folds dealt, 0 for one division.
@@ -42,6 +47,7 @@ class SplitResult:
     """
 
     store: Path
+    file: Path
     kind: str
     seed: int
     num_folds: int
@@ -70,8 +76,10 @@ def run(
     fold: int = 0,
     seed: int = 42,
     table: Path | None = None,
+    groups: Path | None = None,
+    output: Path | None = None,
 ) -> SplitResult:
-    """Divide a store and keep the division in it; see `fastpath.ingest.split.write_split`.
+    """Divide a store and keep the division in it, or elsewhere; see `fastpath.ingest.split.write_split`.
 
     Args:
         path: The store.
@@ -82,16 +90,41 @@ def run(
         fold: The fold that is validation.
         seed: Decides the deal.
         table: The CSV of `id,split` for kind `csv`.
+        groups: A table of `id,wsi`, the slides of a store whose index names none; the division keeps them.
+        output: The file to write; None is the store's own.
 
     Raises:
         StoreError: `path` is not a store.
-        DataError: The store cannot be divided so.
+        DataError: The store cannot be divided so, or the groups are not as they should be.
+        UsageError: The file would be written over something else, or cannot be written.
     """
     store = open_store(path)
+    if output is not None:
+        check_output(output, store, (table, groups))
+    if groups is not None:
+        store = add_groups(store, groups)
+    if output is not None:
+        known_N, store = store.groups_N, store.with_split(output)
+        store = store if known_N is None else store.with_groups(known_N)  # else those of an older file of that name
     if table is not None:
         return _count(store, write_split_from_csv(store, table))
     written = write_split(store, kind, val=val, test=test, folds=folds, fold=fold, seed=seed)
     return _count(store, written, val=0.0 if folds or kind in ("official", "site") else val, test=test)
+
+
+def check_output(output: Path, store: Store, inputs: Sequence[Path | None]) -> None:
+    """Refuse to write a split over anything but a split.
+
+    Raises:
+        UsageError: Naming what is there.
+    """
+    output_place.check_file(output, (store.path, *inputs))
+    if os.path.lexists(output):
+        try:
+            fmt.load_document(output, SplitDocument, bytes_max=output.stat().st_size, follow=True)
+        except (FastpathError, OSError):
+            problem = "found something other than a split, which would be overwritten"
+            raise UsageError(output, problem, "choose another -o") from None
 
 
 def _count(store: Store, table: SplitTable, val: float = 0.0, test: float = 0.0) -> SplitResult:
@@ -103,6 +136,7 @@ def _count(store: Store, table: SplitTable, val: float = 0.0, test: float = 0.0)
     groups = {part: 0 if store.groups_N is None else len(set(store.groups_N[rows[part]])) for part in Split}
     return SplitResult(
         store=store.path,
+        file=store.split_path,
         kind=table.kind,
         seed=table.seed,
         num_folds=table.num_folds,

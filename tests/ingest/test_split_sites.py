@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from fastpath.errors import DataError
+from fastpath.ingest.check_split import wrong_in_split
 from fastpath.ingest.split import leak_notice, read_split, write_split
-from fastpath.ingest.split_document import wrong_in_split
 from fastpath.store.reader import open_store
 from fastpath.types import Split
 from fastpath.workflows import merge, pack
@@ -136,8 +136,8 @@ def test_what_cannot_be_left_out_in_turn_is_refused(stores: Path) -> None:
 
 
 def test_a_split_by_site_that_is_none_is_found(stores: Path, tmp_path: Path) -> None:
-    from fastpath.ingest import split_document
     from fastpath.store import format as fmt
+    from fastpath.store import split_document
 
     shutil.copytree(stores / "sites", tmp_path / "store")
     store = open_store(tmp_path / "store")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 @options.command("audit")
 @options.store_argument()
 @options.output("Directory for neighbours.csv, neighbours.png and audit.json.")
+@options.split_file()
 @click.option("--run", "run_dir", type=options.PATH, help="Compare by this run's features.  [default: perceptual hash]")
 @options.checkpoint()
 @options.device()
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 def command(
     store: Path,
     output: Path,
+    split_file: Path | None,
     run_dir: Path | None,
     checkpoint: Literal["best", "last"],
     device: str,
@@ -48,7 +50,9 @@ def command(
     if where.notice:
         render.notice(where.notice)
     with render.progress_bar("embedding", verbosity) as advance:
-        found = audit.run(store, output, where, run_dir=run_dir, which=checkpoint, advance=advance)
+        found = audit.run(
+            store, output, where, split_file=split_file, run_dir=run_dir, which=checkpoint, advance=advance
+        )
     if found.suspicious:
         render.notice(f"{found.suspicious} validation patches were nearly trained on: see {output / 'neighbours.png'}")
     render.result(asdict(found), as_json=as_json, title=f"{found.split_kind} split of {store}", where=output)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from fastpath.cli import options, render
+from fastpath.errors import UsageError
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @options.config("The recipe for --splits: a name, a TOML file, or a run. Default: the defaults.")
 @click.option("--folds", type=click.IntRange(2, 36), help="With --splits, train this many folds of each.")
 @click.option("--store", type=options.PATH, help="The packed store they were trained on. Default: the first run's own.")
+@options.split_file("where the first run had it")
 @options.output("Where to write. Default: comparison/ beside the first run.", required=False)
 @options.checkpoint()
 @options.device()
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 def command(
     runs: tuple[Path, ...],
     store: Path | None,
+    split_file: Path | None,
     output: Path | None,
     checkpoint: Literal["best", "last"],
     device: str,
@@ -64,6 +67,10 @@ def command(
     where = runtime.resolve(device, precision=precision)
     if where.notice:
         render.notice(where.notice)
+    tables = compare_tables.are_tables(runs)
+    if split_file is not None and (splits is not None or tables):
+        problem = f"found {split_file} for {'tables' if tables else '--splits'}, wanted runs to compare"
+        raise UsageError("--split-file", problem, "leave it out")
     if splits is not None:
         measure_leak(
             runs,
@@ -76,11 +83,13 @@ def command(
             verbosity=verbosity,
         )
         return
-    if compare_tables.are_tables(runs):
+    if tables:
         found = compare_tables.run(runs, output)
     else:
         with render.progress_bar("scoring", verbosity) as advance:
-            found = compare.run(runs, where, store_path=store, output=output, which=checkpoint, advance=advance)
+            found = compare.run(
+                runs, where, store_path=store, split_file=split_file, output=output, which=checkpoint, advance=advance
+            )
     for text in found.notices:
         render.notice(text)
     if as_json:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from fastpath.cli import options, render
+from fastpath.errors import UsageError
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
@@ -23,6 +24,7 @@ _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
     type=options.PATH,
     help="The packed store. Default: the run's own, which must be unchanged. Another is an external validation.",
 )
+@options.split_file("where the run had it, or the store's own of another store")
 @click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),
@@ -67,6 +69,7 @@ _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
 def command(
     run: Path,
     store: Path | None,
+    split_file: Path | None,
     split: str | None,
     output: Path | None,
     checkpoint: Literal["best", "last"],
@@ -101,6 +104,10 @@ def command(
         render.notice(where.notice)
     asked = Choices(method=choices.pop("calibration"), **choices)
     if out_of_fold.table_of(run) is not None:
+        if split_file is not None:
+            raise UsageError(
+                "--split-file", f"found {split_file} for predictions, which no split divides", "leave it out"
+            )
         found = evaluate.run_table(run, where, output=output, store_path=store, choices=asked)
     else:
         with render.progress_bar("evaluating", verbosity) as advance:
@@ -108,6 +115,7 @@ def command(
                 run,
                 where,
                 store_path=store,
+                split_file=split_file,
                 split=None if split is None else Split(split),
                 output=output,
                 which=checkpoint,

@@ -19,6 +19,7 @@ METHODS: tuple[Any, ...] = ("gradcam", "hirescam", "integrated_gradients")
 @click.option("--errors", type=options.Count(1), metavar="N", help="The N most confident errors of the split.")
 @click.option("--sample", type=options.Count(1), metavar="N", help="N random patches of the split. Default: 64.")
 @click.option("--store", type=options.PATH, help="The packed store. Default: the run's own.")
+@options.split_file("where the run had it")
 @click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),
@@ -68,6 +69,7 @@ def command(
             where,
             choice=explain.Choice(**choice),
             store_path=rest["store"],
+            split_file=rest["split_file"],
             split=Split(rest["split"]),
             methods=rest["methods"] or METHODS,
             with_audit=rest["with_audit"],

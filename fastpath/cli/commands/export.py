@@ -18,6 +18,7 @@ from fastpath.cli import options, render
     "--calibrated/--raw", default=True, show_default=True, help="Include the calibration the run has, if any."
 )
 @click.option("--store", type=options.PATH, help="Patches to compare on. Default: the run's own store.")
+@options.split_file("where the run had it")
 @click.option(
     "--check", type=options.Count(0), default=1000, show_default=True, help="Patches to compare; 0 compares none."
 )
@@ -29,6 +30,7 @@ def command(
     tta: Literal["none", "d4"],
     calibrated: bool,
     store: Path | None,
+    split_file: Path | None,
     check: int,
     checkpoint: Literal["best", "last"],
     as_json: bool,
@@ -58,6 +60,7 @@ def command(
             tta=tta,
             calibrated=calibrated,
             store_path=store,
+            split_file=split_file,
             check=check,
             which=checkpoint,
             advance=advance,

@@ -13,6 +13,7 @@ from fastpath.urls import as_url, without_secrets
 @options.command("inspect")
 @options.store_argument()
 @options.output("Where to write. Default: beside the store, its name with -inspect.", required=False)
+@options.split_file()
 @click.option(
     "--sample",
     type=options.Count(min=24),
@@ -22,7 +23,9 @@ from fastpath.urls import as_url, without_secrets
 )
 @options.seed(42)
 @options.common
-def command(store: Path, output: Path | None, sample: int, seed: int, as_json: bool, verbosity: int) -> None:
+def command(
+    store: Path, output: Path | None, split_file: Path | None, sample: int, seed: int, as_json: bool, verbosity: int
+) -> None:
     """Look at a store: counts, samples, colours, stains, odd patches, duplicates, slides.
 
     Writes report.html, one page that needs nothing beside it, its pictures as PNG files, and inspect.json.
@@ -38,7 +41,7 @@ def command(store: Path, output: Path | None, sample: int, seed: int, as_json: b
     beside = store.resolve() if url is None else Path.cwd() / Path(without_secrets(url)).name
     where = output or beside.with_name(f"{beside.name}-inspect")
     with render.progress_bar("inspecting", verbosity) as advance:
-        found = inspect.run(store, where, per_class=sample, seed=seed, advance=advance)
+        found = inspect.run(store, where, split_file=split_file, per_class=sample, seed=seed, advance=advance)
     for text in found.notices if verbosity >= 0 else ():
         render.notice(text)
     values = asdict(found)

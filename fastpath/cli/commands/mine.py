@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="Where to look; may be repeated. Of a store other than the run's own, unlabelled patches are looked at.",
 )
+@options.split_file("where the run had it")
 @options.output("The table, .parquet or .csv.")
 @click.option(
     "--predictions",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 def command(
     run: Path,
     stores: tuple[Path, ...],
+    split_file: Path | None,
     output: Path,
     predictions: Path | None,
     checkpoint: Literal["best", "last"],
@@ -86,7 +88,15 @@ def command(
     chosen = mine.Rule(rule["hard"], None if errors is None else int(errors), rule["confidence"])
     with render.progress_bar("mining", verbosity) as advance:
         found = mine.run(
-            run, output, where, stores=stores, predictions=predictions, rule=chosen, which=checkpoint, advance=advance
+            run,
+            output,
+            where,
+            stores=stores,
+            predictions=predictions,
+            split_file=split_file,
+            rule=chosen,
+            which=checkpoint,
+            advance=advance,
         )
     for text in found.notices:
         render.notice(text)

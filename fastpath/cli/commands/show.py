@@ -19,6 +19,7 @@ from fastpath.errors import UsageError
 @click.option("--position", type=options.Count(min=0), help="… at this position of it, from 0.")
 @click.option("--count", type=click.IntRange(1, 1024), default=1, show_default=True, help="Consecutive positions.")
 @click.option("--fold", type=options.Count(min=0), help="Held out; default: the one the split was written with.")
+@options.split_file()
 @options.config()
 @options.seed()
 @options.overrides()
@@ -32,6 +33,7 @@ def command(
     position: int | None,
     count: int,
     fold: int | None,
+    split_file: Path | None,
     config_path: Path | None,
     seed: int | None,
     overrides: tuple[str, ...],
@@ -55,14 +57,24 @@ def command(
     if epoch is None or position is None:
         from fastpath.workflows.show import show
 
-        found = show.patches(store, output, [*ids, *more_ids])
+        found = show.patches(store, output, [*ids, *more_ids], split_file=split_file)
     else:
         from fastpath import config, runtime
         from fastpath.workflows.show import show_samples
 
         settings = config.load(config_path, [*overrides, *([] if seed is None else [f"seed={seed}"])])
         where = runtime.resolve("cpu")  # a handful of samples, on whatever machine is at hand
-        found = show_samples.run(store, output, settings, where, epoch=epoch, position=position, count=count, fold=fold)
+        found = show_samples.run(
+            store,
+            output,
+            settings,
+            where,
+            epoch=epoch,
+            position=position,
+            count=count,
+            fold=fold,
+            split_file=split_file,
+        )
     values = {"shown": found.shown, "overview": str(found.overview)}
     if not as_json:
         for facts in found.shown:

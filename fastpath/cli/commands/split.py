@@ -29,6 +29,16 @@ from fastpath.errors import UsageError
 @click.option("--folds", type=click.IntRange(2, 36), help="Deal this many folds in place of one division.")
 @click.option("--fold", type=click.IntRange(0, 35), default=0, show_default=True, help="The fold that is validation.")
 @click.option("--from", "table", type=options.PATH, help="CSV of id,split (train, val, test) for --kind csv.")
+@click.option(
+    "--groups",
+    type=options.PATH,
+    help="Table of id,wsi: the slides of a store that was packed without. The split keeps them; the index stays.",
+)
+@options.output(
+    "The file to write, for a store that is read-only or to have several splits; give it as --split-file then. "
+    "Default: the store's own split.json.",
+    required=False,
+)
 @options.seed(42)
 @options.common
 def command(
@@ -39,11 +49,13 @@ def command(
     folds: int | None,
     fold: int,
     table: Path | None,
+    groups: Path | None,
+    output: Path | None,
     seed: int,
     as_json: bool,
     verbosity: int,
 ) -> None:
-    """Divide a store into training and validation, and keep the division in the store.
+    """Divide a store into training and validation, and keep the division in the store, or in a file elsewhere.
 
     The validation split chooses the best epoch, and settings where they are compared: figures on it are optimistic. A
     test split has no say in either.
@@ -51,6 +63,7 @@ def command(
     \b
     Example:  fastpath split store --test 0.1
               fastpath split store --kind group --folds 5 --fold 2
+              fastpath split /kaggle/input/store --groups groups.csv -o by-slide.json
     """  # noqa: D301
     from fastpath.workflows import split
 
@@ -61,10 +74,11 @@ def command(
         raise UsageError(
             "--test", f"found {test:g} with --kind csv, whose table names the test patches", "leave it out"
         )
+    shares = {"val": val, "test": test or 0.0}
     division = split.run(
-        store, kind=kind, val=val, test=test or 0.0, folds=folds or 0, fold=fold, seed=seed, table=table
+        store, kind=kind, **shares, folds=folds or 0, fold=fold, seed=seed, table=table, groups=groups, output=output
     )
     if division.notice and verbosity >= 0:
         render.notice(division.notice)
-    values = dataclasses.asdict(division) | {"store": str(division.store)}
-    render.result(values, as_json=as_json, title="divided", where=store)
+    values = dataclasses.asdict(division) | {"store": str(division.store), "file": str(division.file)}
+    render.result(values, as_json=as_json, title="divided", where=output or store)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option("--repeats", type=options.Count(min=1), help="Seeds of each setting.  [default: 1, or the grid file's]")
 @click.option("--jobs", type=options.THREADS, default=1, show_default=True, help="Runs at the same time.")
+@options.split_file()
 @options.precision()
 @options.device()
 @click.option("--threads", type=options.THREADS, help="CPU threads of a run.  [default: the cores shared]")
@@ -44,7 +45,7 @@ def command(
     threads: int | None,
     as_json: bool,
     verbosity: int,
-    **where: str | bool | int,
+    **where: str | bool | int | Path | None,
 ) -> None:
     """Train a grid of settings with the same seeds, and say which is better.
 

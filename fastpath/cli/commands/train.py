@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     help="Where patches wait: all on the device, where they fit with room to spare, or in the store.",
 )
 @options.overrides()
+@options.split_file("the store's own, or the run's with --resume")
 @click.option("--folds", type=click.IntRange(2, 36), help="Train each of the folds of 'fastpath split --folds K'.")
 @click.option("--resume", is_flag=True, help="Go on from where the run in the directory stands.")
 @click.option("--tensorboard", "trackers", multiple=True, flag_value="tensorboard", help="Also write RUN/tensorboard.")
@@ -53,6 +54,7 @@ def command(
     residency: ResidencyChoice,
     folds: int | None,
     resume: bool,
+    split_file: Path | None,
     as_json: bool,
     verbosity: int,
     overrides: tuple[str, ...],
@@ -95,6 +97,7 @@ def command(
             where,
             folds,
             resume=resume,
+            split_file=split_file,
             residency=residency,
             trackers=heard,
             as_json=as_json,
@@ -102,8 +105,9 @@ def command(
         )
         return
     require(heard)
+    how: dict[str, Any] = {"resume": resume, "split_file": split_file, "residency": residency}
     with TrainView(verbosity, where) as view, listening(heard, output, settings, view.show, render.notice) as tell:
-        result = train.run(store, output, settings, where, resume=resume, residency=residency, on_event=tell)
+        result = train.run(store, output, settings, where, on_event=tell, **how)
     again = command_line("fastpath", "train", store, "-o", output, "--resume")
     _tell(result, view.start, where, again, as_json=as_json)
 

@@ -135,6 +135,26 @@ def join_groups(listing: Listing, path: Path, orphans: Orphans) -> Listing:
     )
 
 
+def groups_of(ids: Sequence[str], path: Path) -> list[str]:
+    """Return the slide of each id, as a table names it; ids it has beyond these are passed over.
+
+    Args:
+        ids: Of the patches.
+        path: CSV of `id,wsi`.
+
+    Raises:
+        DataError: The table is not one, gives an id two groups, has an empty one, or lacks ids.
+    """
+    table = read_columns(path, ["id", *GROUP_COLUMNS], needed=[["id"], GROUP_COLUMNS])
+    group_of = _one_each(table, GROUP_COLUMNS, "group")
+    lost = [name for name in ids if name not in group_of]
+    if lost:
+        mended = told(lost, group_of.keys() - set(ids))
+        problem = f"lacks {len(lost)} of {len(ids)} ids (first: '{lost[0]}'), wanted a group for each"
+        raise DataError(path, problem + mended, "write ids as the store has them" if mended else "add them")
+    return [group_of[name] for name in ids]
+
+
 def _one_each(table: Columns, columns: Sequence[str], what: str) -> dict[str, str]:
     """Return the group or the site of each id of a table."""
     values, value_of = table.first_of(columns), dict[str, str]()

@@ -34,6 +34,7 @@ def run(
     runtime: Runtime,
     *,
     store_path: Path | None = None,
+    split_file: Path | None = None,
     output: Path | None = None,
     which: Which = "best",
     advance: Callable[[int, int], None] | None = None,
@@ -47,6 +48,7 @@ def run(
         runs: Directories of runs, or checkpoints' files; two at least.
         runtime: Device and precision.
         store_path: Where the store lies now; None takes the first run's.
+        split_file: Where the split lies now; None is where the first run had it.
         output: Where to write; None is `comparison` beside the first run.
         which: The best epoch's weights or the last's.
         advance: Called with patches scored and in all, over all runs.
@@ -61,7 +63,7 @@ def run(
     trained = [open_run(path, which) for path in runs]
     output = output or trained[0].path.parent.parent / "comparison"
     output_place.check_directory(output, RESULT, (*runs, store_path))
-    store = trained[0].open_store(store_path)
+    store = trained[0].open_store(store_path, split_file)
     for one in trained:
         check_same_split(one, store)
     table = read_split(store)

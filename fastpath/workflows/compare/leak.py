@@ -13,10 +13,10 @@ from fastpath.analysis import intervals, weighted
 from fastpath.config import Config
 from fastpath.errors import ConfigError, DataError, UsageError
 from fastpath.ingest.split import deal
-from fastpath.ingest.split_document import Kind
 from fastpath.runs import best_epoch, output_place
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store, open_store
+from fastpath.store.split_document import Kind
 from fastpath.system import json_values
 from fastpath.system.files import write_durably
 from fastpath.workflows.train import folds
@@ -171,7 +171,7 @@ def _compared(output: Path, store: Store, frames: Mapping[str, pd.DataFrame], nu
     return LeakResult(
         output=output,
         status="finished",
-        num_slides=store.manifest.num_groups,
+        num_slides=len(set(store.groups_N)) if store.groups_N is not None else 0,
         num_folds=max(1, num_folds),
         random_auc=by_patch.value,
         random_low=by_patch.low,
@@ -195,7 +195,7 @@ def _interrupted(output: Path, store: Store, num_folds: int) -> LeakResult:
     return LeakResult(
         output=output,
         status="interrupted",
-        num_slides=store.manifest.num_groups,
+        num_slides=len(set(store.groups_N)) if store.groups_N is not None else 0,
         num_folds=max(1, num_folds),
         **unknown,
         interval_over="",

@@ -37,6 +37,7 @@ def run(
     runtime: Runtime,
     *,
     store_path: Path | None = None,
+    split_file: Path | None = None,
     split: Split | None = None,
     output: Path | None = None,
     which: Which = "best",
@@ -56,6 +57,7 @@ def run(
         run_dir: A run directory, or a checkpoint's file.
         runtime: Device and precision.
         store_path: The store; None takes the run's own, which must be unchanged. A store that is named may be another.
+        split_file: Where the store's split lies; None is where the run had it.
         split: The part of the store; None is the validation split of the run's own, and all of another.
         output: Where to write; None is `evaluation-<split>` in the run, `external-<store>` of another store; what
             differs from the usual (views, their mean, checkpoint) is added to the name.
@@ -69,7 +71,9 @@ def run(
     """
     choices, trained = choices or Choices(), open_run(run_dir, which)
     suffix = calibration_file.suffix_of(trained.path, choices.tta, choices.mean)
-    store = trained.open_store(store_path)
+    store = trained.open_store(store_path, split_file)
+    if split_file is not None and split_file.resolve() != trained.split_file:
+        suffix += f"-{split_file.stem}"
     if store_path is not None and external.is_other(trained, store):
         output = output or trained.path.parent / f"{external.directory_of(store, split)}{suffix}"
         output_place.check_directory(output, METRICS, (run_dir, store_path))
@@ -79,7 +83,7 @@ def run(
     output_place.check_directory(output, METRICS, (run_dir, store_path))
     subgroup_facts.check(choices.by, store)
     split_table = read_split(store)
-    foreign = _check_origin(trained, store, named=store_path is not None)
+    foreign = _check_origin(trained, store, named=(store_path or split_file) is not None)
     rows_N, calibrates_N = _part(store, split_table, split)
     history = history_of(trained, store, rows_N)
     rows_N, calibrates_N, history, untold = _untrained(rows_N, calibrates_N, history)

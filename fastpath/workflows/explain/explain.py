@@ -88,6 +88,7 @@ def run(
     *,
     choice: Choice | None = None,
     store_path: Path | None = None,
+    split_file: Path | None = None,
     split: Split = Split.VAL,
     methods: Sequence[Method] = METHODS,
     with_audit: bool = True,
@@ -102,6 +103,7 @@ def run(
         runtime: Device and precision.
         choice: Which patches; None is a sample.
         store_path: The packed store; None takes the run's own.
+        split_file: Where its split lies; None is where the run had it.
         split: The part of the store that errors, sample and audit are of.
         methods: Ways to attribute.
         with_audit: Score the split with parts hidden.
@@ -117,7 +119,7 @@ def run(
         problem = f"holds '{PICTURES}' that no 'fastpath explain' wrote"
         raise UsageError(output, problem, "choose another -o")
     choice, trained = choice or Choice(), open_run(run_dir, which)
-    store = trained.open_store(store_path)
+    store = trained.open_store(store_path, split_file)
     model = runtime.prepare(trained.network())
     wants_split = with_audit or not choice.ids
     rows_M = _labelled_rows(store, split) if wants_split else np.empty(0, np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -112,6 +112,7 @@ def run(
     tta: Tta = "none",
     calibrated: bool = True,
     store_path: Path | None = None,
+    split_file: Path | None = None,
     check: int = CHECKED,
     which: Which = "best",
     advance: Advance | None = None,
@@ -125,6 +126,7 @@ def run(
         tta: `d4` averages the logits of the eight views within.
         calibrated: Include the run's calibration where it has one.
         store_path: Patches to compare on; None takes the run's own store.
+        split_file: Where the split of the run's own store lies; None is where the run had it.
         check: Patches to compare; 0 compares none and needs no store.
         which: The best epoch's weights or the last's.
         advance: Called with patches compared and in all.
@@ -137,6 +139,7 @@ def run(
     for name in (output, *model_card.files(card)):
         output_place.check_file(name, (run_dir, store_path))
     trained = open_run(run_dir, which)
+    trained = replace(trained, split_file=split_file or trained.split_file)
     _check_stain(trained)
     store = trained.open_store(store_path) if check else None
     kept = calibrations.load(trained.path, tta, "logits") if calibrated else calibrations.Kept()

@@ -16,7 +16,6 @@ from fastpath.figures import page, patch_figures
 from fastpath.figures.patch_figures import Row
 from fastpath.ingest.split import SplitTable, read_split
 from fastpath.runs import output_place
-from fastpath.store import format as fmt
 from fastpath.store.reader import Store, open_store
 from fastpath.workflows.inspect import inspect_facts
 from fastpath.workflows.inspect.inspect_facts import Facts
@@ -62,13 +61,20 @@ class InspectResult:
 
 
 def run(
-    path: Path, output: Path, *, per_class: int = 2500, seed: int = 42, advance: Advance | None = None
+    path: Path,
+    output: Path,
+    *,
+    split_file: Path | None = None,
+    per_class: int = 2500,
+    seed: int = 42,
+    advance: Advance | None = None,
 ) -> InspectResult:
     """Write report.html, the pictures in it as PNG files, and inspect.json. The same store gives the same bytes.
 
     Args:
         path: The store.
         output: The directory to write to; files there that are not an older inspection's are left alone.
+        split_file: Where the store's split lies; None is in the store.
         per_class: The most patches of a label whose pixels are read; counts and channel statistics are of all.
         seed: Decides which.
         advance: Called with patches done and in all.
@@ -77,8 +83,8 @@ def run(
         StoreError: `path` is not a store, or is damaged.
     """
     output_place.check_directory(output, FACTS, (path,))
-    store = open_store(path)
-    table = read_split(store) if (store.path / fmt.SPLIT).exists() else None
+    store = open_store(path, split_file=split_file)
+    table = read_split(store) if split_file is not None or store.split_path.exists() else None
     drawn = eda.sample_rows(store.labels_N, per_class, seed)
     rows_N = np.sort(np.concatenate(list(drawn.values())))
     survey = eda.survey(_blocks(store, rows_N, advance), store.labels_N)

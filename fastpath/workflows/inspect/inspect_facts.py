@@ -12,8 +12,8 @@ from fastpath.analysis.pixels import eda
 from fastpath.analysis.pixels.eda import CLASS_NAMES
 from fastpath.ingest import quality
 from fastpath.ingest.split import SplitTable, leak_notice
-from fastpath.ingest.split_document import Kind
 from fastpath.store.reader import Store
+from fastpath.store.split_document import Kind
 from fastpath.store.writer import channel_moments
 from fastpath.types import Split
 

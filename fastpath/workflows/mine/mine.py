@@ -117,6 +117,7 @@ def run(
     *,
     stores: Sequence[Path] = (),
     predictions: Path | None = None,
+    split_file: Path | None = None,
     rule: Rule | None = None,
     which: Which = "best",
     advance: Advance | None = None,
@@ -129,6 +130,7 @@ def run(
         runtime: Device and precision.
         stores: Where to look; none is the run's own. Of any other store, only unlabelled patches are looked at.
         predictions: Out-of-fold predictions of the run's own store; None takes those of `run_dir`, if there are.
+        split_file: Where the split of the run's own store lies; None is where the run had it.
         rule: What is worth a row.
         which: The best epoch's weights or the last's.
         advance: Called with patches scored and in all.
@@ -139,9 +141,9 @@ def run(
     rule = rule or Rule()
     mined_table.check_target(output)
     output_place.check_file(output, (run_dir, predictions, *stores))
-    subject = _subject(run_dir, predictions, which)
+    subject = _subject(run_dir, predictions, which, split_file)
     own = subject.data.store
-    places = [open_store(path) for path in stores] or [own]
+    places = [_or_own(open_store(path), own) for path in stores] or [own]
     rows = [pseudo_labels.unlabelled(subject.data, store) for store in places]
     mines_own = own.fingerprint in {store.fingerprint for store in places}
     notices: list[str] = []
@@ -192,11 +194,11 @@ def _result(
     )
 
 
-def _subject(run_dir: Path, predictions: Path | None, which: Which) -> _Subject:
+def _subject(run_dir: Path, predictions: Path | None, which: Which, split_file: Path | None) -> _Subject:
     """Open the network to mine with and the store it was trained on, which must be unchanged."""
     folds = (run_dir / out_of_fold.NAME).exists()
     trained = open_run(run_dir / "fold-0" if folds else run_dir, which)
-    store = trained.open_store()
+    store = trained.open_store(split_file=split_file)
     if folds:
         # The network that never saw what the store now holds out: no other may label patches.
         trained = open_run(run_dir / f"fold-{read_split(store).fold}", which)
@@ -206,6 +208,11 @@ def _subject(run_dir: Path, predictions: Path | None, which: Which) -> _Subject:
         problem = "is not the {} that the run was trained on: found {}, wanted {}".format(*difference)
         raise StoreError(store, problem, "restore it, or train a run on it as it is")
     return _Subject(trained, run_data_of(store, trained.config), predictions)
+
+
+def _or_own(store: Store, own: Store) -> Store:
+    """Return the run's own store, with the split it was opened with, where another is the same."""
+    return own if store.fingerprint == own.fingerprint else store
 
 
 def _counter(advance: Advance | None, total: int) -> Begin:

@@ -45,20 +45,21 @@ class ShowResult:
     output: Path
 
 
-def patches(path: Path, output: Path, ids: Sequence[str]) -> ShowResult:
+def patches(path: Path, output: Path, ids: Sequence[str], *, split_file: Path | None = None) -> ShowResult:
     """Write patches as they are stored, at four times their size with the labelled centre framed, and their facts.
 
     Args:
         path: The store.
         output: The directory to write to.
         ids: Patches of the store.
+        split_file: Where its split lies; None is in the store.
 
     Raises:
         StoreError: `path` is not a store.
         UsageError: The store has no patch of some id.
     """
     output_place.check_directory(output, FACTS, (path,))
-    store = open_store(path)
+    store = open_store(path, split_file=split_file)
     wanted = list(dict.fromkeys(ids))
     rows_N, unknown = locate(store.ids_N, wanted)
     if unknown:
@@ -87,9 +88,9 @@ def _free_stem(facts: Mapping[str, Any], taken: Mapping[str, bytes]) -> str:
 
 def index_facts(store: Store, rows_N: NDArray[np.int64]) -> list[dict[str, Any]]:
     """Return what the index says of some rows, as plain values; what an older index lacks is left out."""
-    table = read_split(store) if (store.path / fmt.SPLIT).exists() else None
+    table = read_split(store) if store.split_file is not None or store.split_path.exists() else None
     parts_N, pixels, index = part_names(len(store), table), store.patch_size_px**2, store.index
-    same = _same_pixels(store, rows_N)
+    same, groups_N = _same_pixels(store, rows_N), store.groups_N
     found = []
     for row in rows_N.tolist():
         entry = index.iloc[row]
@@ -100,7 +101,7 @@ def index_facts(store: Store, rows_N: NDArray[np.int64]) -> list[dict[str, Any]]
             "id": str(entry["id"]),
             "row": row,
             "label": CLASS_WORDS[int(entry["label"])],
-            "slide": entry["group"] if isinstance(entry["group"], str) else None,
+            "slide": None if groups_N is None else str(groups_N[row]),
             "part": parts_N[row] or None,
             "shard": fmt.shard_name(int(entry["shard"])),
             "row_in_shard": int(entry["row"]),

@@ -44,6 +44,7 @@ def run(
     position: int,
     count: int = 1,
     fold: int | None = None,
+    split_file: Path | None = None,
 ) -> ShowResult:
     """Write the very samples that training reads at a place in an epoch, beside the patches they are made from.
 
@@ -59,6 +60,7 @@ def run(
         position: Position of the first sample in the epoch, from 0.
         count: Consecutive samples; fewer where the epoch ends.
         fold: Which fold is held out; None takes the one the split was written with.
+        split_file: Where the store's split lies; None is in the store.
 
     Raises:
         StoreError: `path` is not a store, or has no split, or no such fold.
@@ -66,7 +68,7 @@ def run(
         UsageError: The epoch has no such position.
     """
     output_place.check_directory(output, FACTS, (path,))
-    store = open_store(path)
+    store = open_store(path, split_file=split_file)
     split = None if fold is None else read_split(store, fold)
     data = with_extra(run_data_of(store, config, split), config)
     size = len(data.train_rows_N)

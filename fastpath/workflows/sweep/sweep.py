@@ -39,6 +39,7 @@ class Job:
     """One training, in terms that travel to another process."""
 
     store: Path
+    split_file: Path | None
     run_dir: Path
     config: Config
     device: str
@@ -51,6 +52,7 @@ def run(
     output: Path,
     plan: Plan,
     *,
+    split_file: Path | None = None,
     device: str = "auto",
     precision: PrecisionChoice = "float32",
     num_threads: int | None = None,
@@ -62,6 +64,7 @@ def run(
     Args:
         store_path: A packed store with a split.
         output: Where the runs and the tables lie.
+        split_file: Where its split lies; None is in the store.
         plan: Settings and seeds; must be the directory's, where it holds a sweep.
         device: `auto`, `cpu` or `cuda`.
         precision: What to compute in, as `resolve` takes it.
@@ -75,7 +78,7 @@ def run(
     """
     output_place.check_new(output)
     sweep_trust.check(plan.settings)
-    data = open_run_data(store_path, plan.settings[0].config)
+    data = open_run_data(store_path, plan.settings[0].config, split_file=split_file)
     check_classes(data)
     where = runtimes.resolve(device, precision=precision, num_threads=num_threads)
     with directory.claimed(output):
@@ -85,6 +88,7 @@ def run(
         todo = [
             Job(
                 store_path,
+                split_file,
                 run_path(output, setting.slug, seed),
                 setting.config.model_copy(update={"seed": seed}),
                 device,
@@ -174,7 +178,8 @@ def train_one(job: Job) -> tuple[str, str]:
     where = runtimes.resolve(job.device, precision=job.precision, num_threads=job.num_threads)
     try:
         resume = (job.run_dir / directory.CONFIG).exists()
-        return train.run(job.store, job.run_dir, job.config, where, resume=resume).status, ""
+        done = train.run(job.store, job.run_dir, job.config, where, resume=resume, split_file=job.split_file)
+        return done.status, ""
     except FastpathError as error:
         return "failed", str(error)
     except Exception as error:  # whatever a setting makes torch fail of, such as its memory, the others go on

@@ -56,7 +56,8 @@ def record(run_dir: Path, error: NonFiniteLossError, course: Sequence[Stage], da
     else:
         place = ["--epoch", str(error.epoch), "--position", str(positions.start), "--count", str(len(positions))]
         what = [*place, *fold, "--config", str(run_dir / SETTINGS)]
-    command = command_line("fastpath", "show", data.store, *what, "-o", run_dir / "failure")
+    split_file = () if data.store.split_file is None else ("--split-file", data.store.split_file)
+    command = command_line("fastpath", "show", data.store, *what, *split_file, "-o", run_dir / "failure")
     facts = {"epoch": error.epoch, "step": error.step, "loss": str(error.loss), "show": command, "samples": samples}
     try:
         write_durably(run_dir / SETTINGS, _toml(config).encode())

@@ -85,6 +85,7 @@ def run(
     num_folds: int,
     *,
     resume: bool = False,
+    split_file: Path | None = None,
     residency: ResidencyChoice = "auto",
     trackers: tuple[str, ...] = (),
     watch: Watch | None = None,
@@ -99,6 +100,7 @@ def run(
         runtime: Device and precision.
         num_folds: Folds.
         resume: Go on where the folds stand.
+        split_file: Where the folds lie; None is in the store or, resuming, where the run had them.
         residency: Where patches wait to be fed; decides nothing about the result.
         trackers: Of `trackers.TRACKERS`; each fold is a run of its own to them.
         watch: Shows the training of each fold.
@@ -111,10 +113,12 @@ def run(
     """
     require(trackers)
     output_place.check_new(run_dir)
-    store = open_store(store_path)
+    split_file = split_file or (directory.split_file_of(run_dir) if resume else None)
+    store = open_store(store_path, split_file=split_file)
     found = read_split(store).num_folds
     if found != num_folds:
-        remedy = f"run: {command_line('fastpath', 'split', store_path, '--folds', num_folds)}"
+        elsewhere = () if split_file is None else ("-o", split_file)
+        remedy = f"run: {command_line('fastpath', 'split', store_path, '--folds', num_folds, *elsewhere)}"
         raise StoreError(store_path, f"found {found or 'no'} folds, wanted {num_folds}", remedy)
     splits = [read_split(store, fold) for fold in range(num_folds)]
     stood = directory.standing(run_dir)
@@ -196,7 +200,15 @@ def _train_each(
             listening(trackers, path, config, show, notice) as tell,
         ):
             done = train.run(
-                store.address, path, config, runtime, resume=resume, split=split, residency=residency, on_event=tell
+                store.address,
+                path,
+                config,
+                runtime,
+                resume=resume,
+                split=split,
+                split_file=store.split_file,
+                residency=residency,
+                on_event=tell,
             )
         if done.status == "interrupted":
             return None

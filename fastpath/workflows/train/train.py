@@ -29,6 +29,7 @@ from fastpath.runs.precision import settle
 from fastpath.runs.run_data import RunData, check_classes, open_run_data, origin_of
 from fastpath.runs.train_stages import follow_course, make_state
 from fastpath.runtime import Runtime
+from fastpath.store.format import hash_file
 from fastpath.system.interrupts import interruptible
 from fastpath.workflows.train import failure
 from fastpath.workflows.train.ranks import asked_to_stop, together
@@ -108,6 +109,7 @@ def run(
     *,
     resume: bool = False,
     split: SplitTable | None = None,
+    split_file: Path | None = None,
     residency: ResidencyChoice = "auto",
     on_event: Callable[[StartEvent | Event], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -122,7 +124,8 @@ def run(
         config: Everything that decides the result.
         runtime: Device and precision; one that is left open is decided here, by the run's own network.
         resume: Go on from the directory's `last.pt`, to the result of an uninterrupted run.
-        split: Division to train and validate by; None reads the store's own.
+        split: Division to train and validate by; None reads it.
+        split_file: Where to read it; None is the store's own or, resuming, where the run had it.
         residency: Where patches wait to be fed; decides nothing about the result.
         on_event: Told of the start, every step, validation batch and epoch, maybe before the files tell of it. Must not
             change what it is given.
@@ -138,7 +141,8 @@ def run(
         if split is None:  # else one of several in a directory that was looked at
             runtime.first(lambda: output_place.check_new(run_dir))
         runtime.first(lambda: directory.check_vacancy(run_dir, resume=resume))
-        data = with_extra(open_run_data(store_path, config, split), config)
+        split_file = split_file or (directory.split_file_of(run_dir) if resume else None)
+        data = with_extra(open_run_data(store_path, config, split, split_file=split_file), config)
         check_classes(data)
         course = course_of(config, len(data.train_rows_N))
         origin = origin_of(data, config)
@@ -286,6 +290,8 @@ def _facts(data: RunData, runtime: Runtime, memory: Budget) -> dict[str, Any]:
     """Return what `run.json` tells beside the result."""
     return {
         "store": data.store.place,
+        "split_file": None if data.store.split_file is None else str(data.store.split_file.resolve()),
+        "split_hash": hash_file(data.store.split_path, follow=True) if data.store.split_path.exists() else None,
         "split_kind": data.split.kind,
         "split_seed": data.split.seed,
         "split_fold": data.split.fold if data.split.num_folds else None,

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from fastpath.errors import DataError, FastpathError, IntegrityError, StoreError
+from fastpath.ingest.check_split import wrong_in_split
 from fastpath.ingest.quality import counts, wrong_flags
 from fastpath.ingest.readers import Read, open_reader
 from fastpath.ingest.sources import Listing, list_source
-from fastpath.ingest.split_document import read_document, wrong_in_split
 from fastpath.store import format as fmt
 from fastpath.store.check import Damage, check_index, check_strangers
 from fastpath.store.reader import Store, open_store, rows_of
+from fastpath.store.split_document import read_document
 from fastpath.system.process_pool import default_workers, run_jobs
 from fastpath.workflows.verify.verify_shards import check_shard, shard_checks
 

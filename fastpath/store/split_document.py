@@ -1,21 +1,21 @@
-"""A store's `split.json`: what it says, reading it, and proving that it divides this very store as it says."""
+"""A split's file, a store's own `split.json` or one that lies elsewhere: what it says, and reading it."""
 
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from fastpath.errors import StoreError
-from fastpath.ingest.sources.pcam import official_parts
-from fastpath.ingest.stratified import stratified_parts
 from fastpath.store import format as fmt
-from fastpath.store.reader import Store
-from fastpath.store.writer import channel_moments
 from fastpath.text import command_line
 from fastpath.types import Split
+
+if TYPE_CHECKING:
+    from fastpath.store.reader import Store
 
 Kind = Literal["random", "group", "site", "csv", "official"]
 CODES = {Split.TRAIN: "t", Split.VAL: "v", Split.TEST: "s"}
@@ -24,7 +24,8 @@ LEFT_OUT, TEST = -1, -2
 """In place of a row's fold."""
 NUMBERS = {digit: number for number, digit in enumerate(DIGITS)} | {"-": LEFT_OUT, "+": TEST}
 """Of the letters of `SplitDocument.folds`."""
-_OTHER_BYTES = 1 << 16  # of a document, at most, besides a character or two a row
+BYTES_MIN = 1 << 16  # of a document, at most, besides what is there a row
+BYTES_A_ROW = 2 + 8 + 64  # its part and fold, the number of its group, and its share of the groups' names
 
 
 class SplitDocument(fmt.Strict):
@@ -54,6 +55,10 @@ class SplitDocument(fmt.Strict):
     """A character a row: t train, v validation, s test, - left out."""
     folds: str
     """A base-36 digit a row: its fold; + test, - left out. Empty where there are no folds."""
+    groups: list[Annotated[str, Field(min_length=1, max_length=fmt.GROUP_BYTES_MAX)]] = Field(default_factory=list)
+    """Slides that were named after the store was packed, each once; empty where the index has them, or nothing has."""
+    group_rows: str = ""
+    """A number a row, its place in `groups`: base-36, all of as many digits as the last needs."""
 
     @model_serializer(mode="wrap")
     def _as_before(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -61,6 +66,8 @@ class SplitDocument(fmt.Strict):
         values: dict[str, Any] = plain(self)
         if not self.test:
             del values["test"]
+        if not self.groups:
+            del values["groups"], values["group_rows"]
         return values
 
     @model_validator(mode="after")
@@ -75,7 +82,20 @@ class SplitDocument(fmt.Strict):
             raise ValueError(f"found fold {self.fold} of {self.num_folds}")
         if self.folds and self.rows != self.folds.translate(_as_codes(self.fold)):
             raise ValueError(f"found rows that are not those of fold {self.fold}")
+        if len(self.group_rows) != len(self.rows) * digits_of(len(self.groups)):
+            raise ValueError(f"found {len(self.group_rows)} digits of groups for {len(self.rows)} rows")
+        if len(set(self.groups)) < len(self.groups) or set(self.group_rows) - set(DIGITS):
+            raise ValueError("found a group twice, or rows of a group that is no number")
+        if self.groups and max(_numbers(self.group_rows, len(self.groups))) >= len(self.groups):
+            raise ValueError("found a row of a group that is not there")
         return self
+
+    @property
+    def groups_N(self) -> np.ndarray | None:
+        """The slide of each row, an object array of str; None where the file names none."""
+        if not self.groups:
+            return None
+        return np.array(self.groups, object)[_numbers(self.group_rows, len(self.groups))]
 
 
 def _as_codes(fold: int) -> dict[int, str]:
@@ -84,63 +104,53 @@ def _as_codes(fold: int) -> dict[int, str]:
     return str.maketrans(codes | {"+": CODES[Split.TEST]})
 
 
+def digits_of(num_groups: int) -> int:
+    """Return how many base-36 digits the number of a group takes; 0 where there are none."""
+    return len(np.base_repr(num_groups - 1, len(DIGITS))) if num_groups else 0
+
+
+def in_digits(numbers: list[int], num_groups: int) -> str:
+    """Write numbers of groups as `SplitDocument.group_rows` has them."""
+    width, base = digits_of(num_groups), len(DIGITS)
+    names = ["".join(DIGITS[one // base**place % base] for place in range(width))[::-1] for one in range(num_groups)]
+    return "".join(names[number] for number in numbers)
+
+
+def _numbers(digits: str, num_groups: int) -> list[int]:
+    width = digits_of(num_groups)
+    return [int(digits[at : at + width], len(DIGITS)) for at in range(0, len(digits), width)]
+
+
 def read_document(store: Store) -> SplitDocument:
-    """Read a store's split as it was written.
+    """Read the split that a store was opened with, its own or another file, as it was written.
 
     Raises:
         StoreError: There is none, it is damaged, or it belongs to another store.
     """
-    path, remedy = store.path / fmt.SPLIT, f"run: {command_line('fastpath', 'split', store.path)}"
+    path, remedy = store.split_path, _remedy(store)
     if not os.path.lexists(path):
         problem = "found no split.json, wanted a division into training and validation"
-        if store.remote is not None:
-            raise StoreError(store, problem, "divide it with 'fastpath split' where it lies")
-        raise StoreError(store.path, problem, remedy)
-    document = fmt.load_document(path, SplitDocument, bytes_max=2 * len(store) + _OTHER_BYTES)
+        if store.split_file is not None:
+            raise StoreError(path, "found no file, wanted a split of the store", remedy)
+        raise StoreError(store if store.remote is not None else store.path, problem, remedy)
+    document = fmt.load_document(
+        path,
+        SplitDocument,
+        bytes_max=BYTES_A_ROW * len(store) + BYTES_MIN,
+        follow=store.split_file is not None,  # a person names it
+    )
     if document.store != store.fingerprint or len(document.rows) != len(store):
         problem = f"found a split of store {document.store}, wanted one of {store.fingerprint}"
         raise StoreError(path, problem, remedy)
     return document
 
 
-def wrong_in_split(store: Store) -> str:
-    """Say what of a store's split is not so, computed anew from the index; nothing where all is.
-
-    Raises:
-        StoreError: As `read_document`.
-    """
-    document = read_document(store)
-    codes_N = np.frombuffer(document.rows.encode("ascii"), np.uint8)
-    train_N = codes_N == ord(CODES[Split.TRAIN])
-    moments = channel_moments(store.sums_N3[train_N], store.squares_N3[train_N], store.patch_size_px**2)
-    if (document.mean_3, document.std_3) != moments:
-        return f"found mean_3 and std_3 {document.mean_3} {document.std_3}, wanted {moments[0]} {moments[1]}"
-    if document.kind in ("group", "site"):
-        values_N = store.groups_N if document.kind == "group" else store.sites_N
-        return _straddling(document.kind, values_N, document.folds or document.rows)
-    if document.kind == "official":
-        parts = official_parts(store.ids_N)
-        if parts is None or document.rows != "".join(CODES[part] for part in parts):
-            return "found another division than PatchCamelyon's own"
-    if document.kind == "random" and not document.num_folds:
-        wanted_N = np.full(len(store), ord(CODES[Split.TRAIN]), np.uint8)
-        try:
-            drawn = stratified_parts(store.labels_N, document.test, document.val, document.seed)
-            for part, rows in zip((Split.TEST, Split.VAL), drawn, strict=True):
-                wanted_N[rows] = ord(CODES[part])
-        except ValueError as error:
-            return f"cannot have been drawn ({error})"
-        if (wanted_N != codes_N).any():
-            return f"found another division than that of seed {document.seed}"
-    return ""
-
-
-def _straddling(what: str, values_N: np.ndarray | None, parts: str) -> str:
-    """Say so where a group, or a site, has rows in two parts."""
-    if values_N is None:
-        return f"found a division by {what} of a store without {what}s"
-    part_of: dict[str, str] = {}
-    for value, part in zip(values_N.tolist(), parts, strict=True):
-        if part_of.setdefault(value, part) != part:
-            return f"found a {what} with rows in two parts of a division by {what}"
-    return ""
+def _remedy(store: Store) -> str:
+    """Return how to come by a split of a store: in another place where it cannot be written to."""
+    divide = ("fastpath", "split", store.address)
+    if store.split_file is not None:
+        return f"name another with --split-file, or run: {command_line(*divide, '-o', store.split_file)}"
+    if store.remote is None and os.access(store.path, os.W_OK):
+        return f"run: {command_line(*divide)}"
+    own = Path(f"{store.path.resolve().name if store.remote is None else 'store'}-split.json")
+    return f"run: {command_line(*divide, '-o', own)} and give that file as --split-file"
