@@ -114,8 +114,8 @@ def learned(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
 
     def fill(folder: Path) -> None:
         write_kaggle_folder(folder / "patches", num_train=1280, num_test=0, num_slides=10, seed=42)
-        pack.run(folder / "patches", folder / "store", workers=1)
-        train.run(folder / "store", folder / "run", config.load(config.recipe("demo")), resolve("cpu"))
+        pack.pack_source(folder / "patches", folder / "store", workers=1)
+        train.train_run(folder / "store", folder / "run", config.load(config.recipe("demo")), resolve("cpu"))
 
     return once("learned", fill) / "run"
 

@@ -24,7 +24,9 @@ def tell(check: Check) -> None:
     for recipe, config in courses.items():
         with Watch() as watch:
             epochs = Epochs(check, recipe, config, runtime, watch)
-            train.run(patches.whole(check), check.scratch / f"epochs-{recipe}", config, runtime, on_event=epochs.listen)
+            train.train_run(
+                patches.whole(check), check.scratch / f"epochs-{recipe}", config, runtime, on_event=epochs.listen
+            )
 
 
 def _fast(check: Check) -> Config:

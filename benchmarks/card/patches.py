@@ -47,7 +47,7 @@ def store(check: Check) -> Path:
     """Return its store, likewise."""
     packed = check.scratch / "store"
     if not packed.exists():
-        pack.run(kaggle(check), packed, workers=1 if check.tiny else None)
+        pack.pack_source(kaggle(check), packed, workers=1 if check.tiny else None)
     return packed
 
 

@@ -38,7 +38,7 @@ def tell_resume(check: Check) -> None:
     whole, run_dir = _trained(check, "first"), check.scratch / "killed"
     shutil.rmtree(run_dir, ignore_errors=True)
     epoch, step = _killed(check, run_dir)
-    train.run(patches.store(check), run_dir, _config(check), check.runtime(), resume=True)
+    train.train_run(patches.store(check), run_dir, _config(check), check.runtime(), resume=True)
     _judge(check, "resume", f"killed after {epoch} epochs and {step} steps", whole, run_dir)
 
 
@@ -54,7 +54,7 @@ def _trained(check: Check, name: str) -> Path:
     """Return the directory of a run that nothing disturbed, trained if it is not there yet."""
     run_dir = check.scratch / f"run-{name}"
     if not run_dir.exists():
-        train.run(patches.store(check), run_dir, _config(check), check.runtime())
+        train.train_run(patches.store(check), run_dir, _config(check), check.runtime())
     return run_dir
 
 

@@ -32,7 +32,9 @@ def tell(check: Check) -> None:
             ends.append((event.step, time.perf_counter()))
 
     run_dir = check.scratch / "saves"
-    train.run(patches.store(check), run_dir, config, runtime, on_event=listen, clock=by_steps(every, lambda: len(ends)))
+    train.train_run(
+        patches.store(check), run_dir, config, runtime, on_event=listen, clock=by_steps(every, lambda: len(ends))
+    )
     held, others = gaps(ends, every)
     # How long it takes until each is on the disk, where a thread writes it, is not seen from here.
     size = (run_dir / run_directory.LAST).stat().st_size

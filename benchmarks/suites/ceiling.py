@@ -32,8 +32,10 @@ def main(folder: Path | None, rounds: int, batches: int) -> None:
     where = runtime.resolve("cpu", amp=True)
     with tempfile.TemporaryDirectory() as scratch:
         store = Path(scratch) / "store"
-        pack.run(folder, store)
-        found = [asdict(bench.run("ceiling", store, settings, where, num_batches=batches)) for _ in range(rounds)]
+        pack.pack_source(folder, store)
+        found = [
+            asdict(bench.run_benchmark("ceiling", store, settings, where, num_batches=batches)) for _ in range(rounds)
+        ]
     figures = {name: [float(result[name]) for result in found] for name in (*RATES, "bound_images_per_s")}
     table = ["| | median (min to max) |", "|---|---|"]
     for name, values in figures.items():

@@ -186,7 +186,7 @@ def main(folder: Path | None, rounds: int) -> None:
     if folder is None:
         raise click.ClickException("no real patches here: give --folder, or set FASTPATH_SAMPLE_DATA")
     with tempfile.TemporaryDirectory() as scratch:
-        pack.run(folder, Path(scratch) / "store")
+        pack.pack_source(folder, Path(scratch) / "store")
         store = open_store(Path(scratch) / "store")
         figures = {str(size): measure(store, size, rounds, resolve("cpu")) for size in (64, 256, 1024)}
     table = table_of(figures)

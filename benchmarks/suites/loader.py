@@ -229,7 +229,7 @@ def main(
             return process
 
         store = Path(scratch) / "store"
-        pack.run(folder, store)
+        pack.pack_source(folder, store)
         arguments = [f"--folder={folder}", f"--store={store}"]
         arguments += [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
         running, described, skipped = examined(entrants, arguments, settings, started)

@@ -49,9 +49,11 @@ def main(folder: Path | None, epochs: int) -> None:
             click.echo(f"epoch {event.epoch:2d}  {resident[-1]:8.1f} MiB")
 
     with tempfile.TemporaryDirectory() as scratch:
-        pack.run(folder, Path(scratch) / "store")
+        pack.pack_source(folder, Path(scratch) / "store")
         before = memory_mib("VmRSS")
-        train.run(Path(scratch) / "store", Path(scratch) / "run", settings, runtime.resolve("cpu"), on_event=listen)
+        train.train_run(
+            Path(scratch) / "store", Path(scratch) / "run", settings, runtime.resolve("cpu"), on_event=listen
+        )
     peak, growth = memory_mib("VmHWM"), resident[-1] - resident[SETTLED - 1]
     share = growth / resident[SETTLED - 1]
     table = (

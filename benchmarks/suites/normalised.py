@@ -46,7 +46,7 @@ def main(folder: Path | None) -> None:
     if folder is None:
         raise click.ClickException("no real patches here: give --folder, or set FASTPATH_SAMPLE_DATA")
     with tempfile.TemporaryDirectory() as scratch:
-        pack.run(folder, Path(scratch) / "store")
+        pack.pack_source(folder, Path(scratch) / "store")
         store = open_store(Path(scratch) / "store")
         found = {f"at {size} px": channels(store, resolve("cpu"), size) for size in (96, 224)}
     table = ["| epoch | | red | green | blue |", "|---|---|---|---|---|"]

@@ -86,7 +86,7 @@ def main(folder: Path | None, patches: int) -> None:
     results: dict[str, dict[str, float]] = {}
     table = ["| size | transform | mean distance | 99th percentile | signed mean |", "|---|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as scratch:
-        pack.run(folder, Path(scratch) / "store")
+        pack.pack_source(folder, Path(scratch) / "store")
         store = open_store(Path(scratch) / "store")
         rows = np.linspace(0, len(store) - 1, patches).astype(np.int64)
         for size in (224, 96):

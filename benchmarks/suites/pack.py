@@ -43,7 +43,7 @@ WORKERS = len(os.sched_getaffinity(0))
 
 def run_fastpath(folder: Path, scratch: Path) -> None:
     """Pack, as a user would."""
-    pack.run(folder, scratch / "store", workers=WORKERS)
+    pack.pack_source(folder, scratch / "store", workers=WORKERS)
 
 
 def copy_shard(paths: Sequence[str], target: Path) -> None:

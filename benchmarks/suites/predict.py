@@ -79,7 +79,7 @@ def predicted(run: Path, patches: Repeated, target: Path, runtime: Runtime) -> t
             memory.append(anonymous_mib())
 
     began = time.perf_counter()
-    predict.run([run], patches, target, runtime, advance=look)  # type: ignore[arg-type]
+    predict.predict_patches([run], patches, target, runtime, advance=look)  # type: ignore[arg-type]
     return len(patches) / (time.perf_counter() - began), memory
 
 
@@ -95,10 +95,10 @@ def main(patches: int, size: int, rounds: int, short: int, record: bool) -> None
     with tempfile.TemporaryDirectory() as scratch:
         folder, runtime = Path(scratch), resolve("cpu")
         write_kaggle_folder(folder / "kaggle", num_train=DISTINCT, num_test=0)
-        pack.run(folder / "kaggle", folder / "store")
+        pack.pack_source(folder / "kaggle", folder / "store")
         data = {"image_size_px": size, "batch_size": 64, "sampling": "natural", "limit": 64, "val_limit": 64}
         model = {"name": "baseline_cnn", "pretrained": False, "trainable": "all"}
-        train.run(
+        train.train_run(
             folder / "store", folder / "run", parse({"data": data, "model": model, "train": {"epochs": 1}}), runtime
         )
         run, store = open_run(folder / "run"), open_store(folder / "store")

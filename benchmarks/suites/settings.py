@@ -93,7 +93,7 @@ def main(folder: Path | None, rounds: int) -> None:
     if folder is None:
         raise click.ClickException("no real patches here: give --folder, or set FASTPATH_SAMPLE_DATA")
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        pack.run(folder, Path(scratch) / "store")
+        pack.pack_source(folder, Path(scratch) / "store")
         store = open_store(Path(scratch) / "store")
         turns: dict[str, Callable[[], float]] = {
             name: functools.partial(rate, batches_of(store, settings, stack)) for name, settings in VARIANTS.items()

@@ -148,7 +148,7 @@ def main(folder: Path | None, size: int, rounds: int, threads: int) -> None:
     config = Config(data=DataConfig(image_size_px=size, batch_size=BATCH))
     runtime = resolve("cpu", num_threads=threads)
     with tempfile.TemporaryDirectory() as scratch:
-        pack.run(folder, Path(scratch) / "store")
+        pack.pack_source(folder, Path(scratch) / "store")
         store = open_store(Path(scratch) / "store")
         rows, stats = np.arange(len(store) // BATCH * BATCH), ChannelStats(MEAN, STD)
         feed = step_inputs.training_feed(store, rows, stats, config, runtime)

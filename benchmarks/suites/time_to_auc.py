@@ -141,7 +141,7 @@ def main(weights: Path, folder: Path | None, seeds: int, auc: float, recipe: str
     runs: dict[str, list[dict[str, Any]]] = {"fastpath": [], "plain PyTorch": []}
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        pack.run(folder, scratch / "store")
+        pack.pack_source(folder, scratch / "store")
         write_split(scratch / "store", scratch / "split.csv")
         table = pd.read_csv(scratch / "split.csv")
         labels_N = table.loc[table["part"] == "val", "label"].to_numpy()

@@ -151,7 +151,7 @@ def main(folder: Path | None, rounds: int, batches: int, ingredients: bool) -> N
         raise click.ClickException("no real patches here: give --folder, or set FASTPATH_SAMPLE_DATA")
     with tempfile.TemporaryDirectory() as scratch:
         store = Path(scratch) / "store"
-        pack.run(folder, store)
+        pack.pack_source(folder, store)
 
         def task(mode: str, size: int) -> list[str]:
             common = [f"--folder={folder}", f"--store={store}", "--batch-size=64", "--threads=2", "--warm=1"]

@@ -52,7 +52,7 @@ def train_folds(
     from fastpath.cli.main import INTERRUPTED
     from fastpath.workflows.train import folds
 
-    found = folds.run(
+    found = folds.train_folds(
         store,
         output,
         settings,
@@ -101,7 +101,9 @@ def measure_leak(
         example = "write 'fastpath compare --splits random,group STORE --config TOML -o DIR'"
         raise UsageError("--splits", f"found {found}, wanted one store and -o", example)
     settings = config.load(config_path)
-    found_leak = leak.run(stores[0], output, settings, where, num_folds=folds or 0, watch=watch(verbosity, where))
+    found_leak = leak.measure_leak(
+        stores[0], output, settings, where, num_folds=folds or 0, watch=watch(verbosity, where)
+    )
     if found_leak.status == "interrupted":
         render.notice("stopped where it can go on: run the same again")
         click.get_current_context().exit(INTERRUPTED)

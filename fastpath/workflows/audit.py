@@ -76,7 +76,7 @@ class _Pairs:
     correlation_N: np.ndarray
 
 
-def run(
+def audit_split(
     store_path: Path,
     output: Path,
     runtime: Runtime,

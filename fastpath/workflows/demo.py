@@ -61,11 +61,11 @@ class DemoResult:
     seconds: dict[str, float]
     patches: str
     store: str
-    run: str
+    run_demo: str
     evaluation: str
 
 
-def run(
+def run_demo(
     output: Path,
     runtime: Runtime,
     *,
@@ -103,15 +103,15 @@ def run(
             patches, num_train=num_train, num_test=NUM_TEST, num_slides=NUM_SLIDES, seed=config.seed, advance=advance
         )
     with _timed("pack", seconds), progress("packing") as advance:
-        pack.run(patches, store, advance=advance)
+        pack.pack_source(patches, store, advance=advance)
     with _timed("verify", seconds), progress("verifying") as advance:
         _prove(store, patches, advance)
     with _timed("train", seconds), watch() as on_event:
-        trained = train.run(store, run_dir, config, runtime, on_event=on_event)
+        trained = train.train_run(store, run_dir, config, runtime, on_event=on_event)
     if trained.status == "interrupted":
         return None
     with _timed("evaluate", seconds), progress("evaluating") as advance:
-        measured = evaluate.run(run_dir, runtime, output=evaluation, advance=advance)
+        measured = evaluate.evaluate_run(run_dir, runtime, output=evaluation, advance=advance)
     result = DemoResult(
         auc=measured.auc,
         wanted=AUC_WANTED,
@@ -132,7 +132,7 @@ def run(
 
 def _prove(store: Path, patches: Path, advance: Advance) -> None:
     """Compare every packed pixel with the file it came from."""
-    damages = verify.run(store, source=patches, advance=advance).damages
+    damages = verify.verify_store(store, source=patches, advance=advance).damages
     if damages:
         problem = f"found {len(damages)} damages, the first in {damages[0].file}: {damages[0].problem}"
         raise IntegrityError(store, problem, "check disk and memory")

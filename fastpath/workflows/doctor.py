@@ -62,7 +62,7 @@ class DoctorResult:
         return all(check.status != "problem" for check in self.checks)
 
 
-def run(directory: Path | None = None) -> DoctorResult:
+def examine_machine(directory: Path | None = None) -> DoctorResult:
     """Look at software, graphics card, processor, memory and disk, and run a small DALI pipeline.
 
     Args:

@@ -54,7 +54,7 @@ class MergeResult:
     fingerprint: str
 
 
-def run(paths: Sequence[Path], output: Path, *, advance: Advance | None = None) -> MergeResult:
+def merge_stores(paths: Sequence[Path], output: Path, *, advance: Advance | None = None) -> MergeResult:
     """Join stores in the order given; parts of one pack are put in their own order, and must all be there.
 
     Shards are copied, not decoded, and each copy is checked against its hash. The parts of a pack merge to the very

@@ -105,7 +105,7 @@ class PackResult:
     fingerprint: str
 
 
-def run(
+def pack_source(
     source: Path,
     output: Path,
     options: PackOptions | None = None,

@@ -37,7 +37,7 @@ class RepairResult:
     damages: list[Damage]
 
 
-def run(
+def repair_store(
     path: Path,
     source: Path,
     *,
@@ -73,7 +73,7 @@ def run(
     read = verify.as_packed(store, listing.reader, listing.root)
     name_of = dict(zip(listing.ids, listing.names, strict=True))
     numbers = {entry.file: number for number, entry in enumerate(store.manifest.shards)}
-    before = verify.run(path, workers=workers, advance=advance).damages
+    before = verify.verify_store(path, workers=workers, advance=advance).damages
     repaired, still = [], []
     for damage in before:
         if damage.file not in numbers:

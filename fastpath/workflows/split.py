@@ -66,7 +66,7 @@ class SplitResult:
     notice: str
 
 
-def run(
+def split_store(
     path: Path,
     *,
     kind: Kind | None = None,

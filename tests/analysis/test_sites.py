@@ -70,14 +70,14 @@ def test_folds_that_leave_one_site_out_tell_each_and_so_does_their_evaluation(
     lines = [f"{name},{slide},{'AB'[names.index(slide) % 2]}" for name, slide in slides]
     (tmp_path / "groups.csv").write_text("\n".join(["id,wsi,site", *lines]))
     options = pack.PackOptions(groups=tmp_path / "groups.csv")
-    pack.run(kaggle_folder, tmp_path / "store", options, workers=1)
+    pack.pack_source(kaggle_folder, tmp_path / "store", options, workers=1)
     write_split(open_store(tmp_path / "store"), "site")
     tiny = {
         "data": {"image_size_px": 16, "batch_size": 16},
         "model": {"name": "baseline_cnn", "pretrained": False, "trainable": "all"},
         "train": {"epochs": 1},
     }
-    found = folds.run(tmp_path / "store", tmp_path / "folds", parse(tiny), resolve("cpu"), 2)
+    found = folds.train_folds(tmp_path / "store", tmp_path / "folds", parse(tiny), resolve("cpu"), 2)
     kept = json.loads((tmp_path / "folds" / out_of_fold.SUMMARY).read_text())
     assert found.sites == kept["sites"]
     assert {one["site"]: one["auc"]["value"] for one in kept["sites"]["sites"]} == pytest.approx(

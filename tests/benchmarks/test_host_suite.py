@@ -23,7 +23,7 @@ def test_the_suite_measures_every_part_before_and_now(
 ) -> None:
 
     monkeypatch.setattr(ahead, "CHUNK", 32)
-    pack.run(kaggle_folder, tmp_path / "store", workers=1)
+    pack.pack_source(kaggle_folder, tmp_path / "store", workers=1)
     store = open_store(tmp_path / "store")
     found = host.measure(store, 8, 2, Runtime(torch.device("cpu"), num_threads=1), positions=200, turn=16)
     assert {len(values) for values in found.values()} == {2}

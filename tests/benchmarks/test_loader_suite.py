@@ -28,7 +28,7 @@ GOOD = {"shape": [64, 3, 224, 224], "dtype": "float32", "mean": 0.1, "std": 1.0,
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("peers")
     write_kaggle_folder(folder / "kaggle", num_train=60, num_test=1)
-    pack.run(folder / "kaggle", folder / "store")
+    pack.pack_source(folder / "kaggle", folder / "store")
     return folder / "store"
 
 

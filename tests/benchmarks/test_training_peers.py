@@ -16,7 +16,7 @@ from fastpath.workflows import pack
 @pytest.fixture(scope="module")
 def task(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Task:
     store = tmp_path_factory.mktemp("peers") / "store"
-    pack.run(kaggle_folder, store, workers=1)
+    pack.pack_source(kaggle_folder, store, workers=1)
     return Task(kaggle_folder, store, "train", 32, 4, 1, 1, device="cpu")
 
 

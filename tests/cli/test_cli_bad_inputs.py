@@ -284,8 +284,8 @@ def things(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
         for number in ("", "2"):
             patches = folder / f"patches{number}"
             write_kaggle_folder(patches, num_train=48, num_test=4, num_slides=6, seed=7 + len(number))
-            pack.run(patches, folder / f"store{number}", workers=1)
-        train.run(folder / "store", folder / "run", parse(TINY), resolve("cpu"))
+            pack.pack_source(patches, folder / f"store{number}", workers=1)
+        train.train_run(folder / "store", folder / "run", parse(TINY), resolve("cpu"))
         shutil.copytree(folder / "run", folder / "run2")
         Image.fromarray(np.full((512, 512, 3), 200, np.uint8)).save(folder / "slide.tif")
         _odd(folder)
@@ -332,7 +332,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "fastpath.workflows.inspect.inspect.eda.survey",
         "fastpath.workflows.sweep.sweep._train_all",
         "fastpath.system.process_pool.local_engine",
-        "fastpath.workflows.doctor.run",
+        "fastpath.workflows.doctor.examine_machine",
     ):
         monkeypatch.setattr(target, _legal)
     threads = torch.get_num_threads()

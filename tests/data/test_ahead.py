@@ -125,7 +125,7 @@ def look_at(patches: Patches) -> Callable[[NDArray[np.int64]], NDArray[np.float3
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     path = tmp_path_factory.mktemp("ahead") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     return open_store(path)
 
 

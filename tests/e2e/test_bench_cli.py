@@ -23,7 +23,7 @@ OPTIONS += ["--batches", "2", "--device", "cpu", "--threads", "1", "-q"]
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bench_cli") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     return path
 
 

@@ -29,7 +29,7 @@ def test_this_machine_is_fit_and_its_findings_are_json(cpu_bfloat16: bool) -> No
 
 def test_a_problem_is_shown_with_its_remedy_and_exits_1(monkeypatch: pytest.MonkeyPatch) -> None:
     sick = DoctorResult((Check("torch", "2.14"), Check("DALI", "not installed", "problem", "run 'pip install it'")))
-    monkeypatch.setattr(doctor, "run", lambda: sick)
+    monkeypatch.setattr(doctor, "examine_machine", lambda: sick)
     outcome = CliRunner().invoke(app, ["doctor"])
     assert outcome.exit_code == 1
     assert "run 'pip install it'" in outcome.output

@@ -37,7 +37,7 @@ CUT = """[...document.querySelectorAll('.mover *, .tiles *, figure img, .card im
 def evaluated(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of made-up scores of the synthetic patches, with slides and a gallery."""
     folder = tmp_path_factory.mktemp("evaluated")
-    pack.run(kaggle_folder, folder / "store", workers=1)
+    pack.pack_source(kaggle_folder, folder / "store", workers=1)
     store = open_store(folder / "store")
     noise = np.random.default_rng(0).normal(0, 2, len(store))
     table = {"id": store.ids_N, "label": store.labels_N, "logit": 3.0 * store.labels_N - 1.5 + noise}

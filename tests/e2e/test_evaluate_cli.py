@@ -42,14 +42,14 @@ TINY = {
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("evaluate") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     return path
 
 
 @pytest.fixture(scope="module")
 def run_dir(store: Path) -> Path:
     path = store.parent / "run"
-    train.run(store, path, parse(TINY), resolve("cpu"))
+    train.train_run(store, path, parse(TINY), resolve("cpu"))
     return path
 
 
@@ -57,7 +57,7 @@ def run_dir(store: Path) -> Path:
 def plain(run_dir: Path) -> tuple[Path, evaluate.EvaluateResult]:
     """Where a run was evaluated as it is by default, and the result."""
     output = run_dir.parent / "plain"
-    return output, evaluate.run(run_dir, resolve("cpu"), output=output)
+    return output, evaluate.evaluate_run(run_dir, resolve("cpu"), output=output)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_mixed_precision_moves_logits_a_little_at_most(
 
 
 def test_operating_points_follow_from_the_held_half_alone(run_dir: Path, tmp_path: Path) -> None:
-    evaluate.run(run_dir, resolve("cpu"), output=tmp_path, choices=Choices(prevalence=0.02))
+    evaluate.evaluate_run(run_dir, resolve("cpu"), output=tmp_path, choices=Choices(prevalence=0.02))
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     table = pd.read_parquet(tmp_path / "predictions.parquet")
     part = table[table.part == "held half"]
@@ -144,7 +144,7 @@ def test_eight_views_are_measured_against_one(
     run_dir: Path, plain: tuple[Path, evaluate.EvaluateResult], tmp_path: Path
 ) -> None:
     folder, one = plain
-    eight = evaluate.run(run_dir, resolve("cpu"), output=tmp_path / "eight", choices=Choices(tta="d4"))
+    eight = evaluate.evaluate_run(run_dir, resolve("cpu"), output=tmp_path / "eight", choices=Choices(tta="d4"))
     tables = [pd.read_parquet(path / "predictions.parquet") for path in (folder, tmp_path / "eight")]
     assert tables[1].plain_logit.tolist() == tables[0].logit.tolist()
     assert eight.facts["tta"]["plain_auc"] == one.auc
@@ -193,14 +193,14 @@ def test_a_table_that_cannot_be_judged_is_one_line(tmp_path: Path, change: Any, 
 
 def test_the_calibration_is_kept_for_these_weights_only(own: tuple[Path, Path]) -> None:
     run_dir = own[0]
-    evaluate.run(run_dir, resolve("cpu"))
+    evaluate.evaluate_run(run_dir, resolve("cpu"))
     found = calibration_file.load(run_dir / "best.pt", "none", "logits")
     assert (found.calibrator.method, found.missing) == ("platt", "")
     assert found.predictions is not None
     assert hash_file(found.predictions) == found.predictions_hash
     assert "with --tta none" in calibration_file.load(run_dir / "best.pt", "d4", "logits").missing
     kept = (run_dir / "calibration.json").read_bytes()
-    evaluate.run(run_dir, resolve("cpu"), split=Split.TRAIN)
+    evaluate.evaluate_run(run_dir, resolve("cpu"), split=Split.TRAIN)
     assert (run_dir / "calibration.json").read_bytes() == kept
     (run_dir / "best.pt").write_bytes((run_dir / "best.pt").read_bytes() + b" ")
     assert "other weights" in calibration_file.load(run_dir / "best.pt", "none", "logits").missing
@@ -275,7 +275,7 @@ def test_a_test_split_is_judged_with_the_calibration_of_the_validation_split(own
 def test_eight_views_of_a_test_split_are_measured_on_it_alone(own: tuple[Path, Path], tmp_path: Path) -> None:
     run_dir, path = own
     _with_test_split(path)
-    found = evaluate.run(
+    found = evaluate.evaluate_run(
         run_dir, resolve("cpu"), store_path=path, split=Split.TEST, output=tmp_path / "out", choices=Choices(tta="d4")
     )
     table = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
@@ -291,8 +291,8 @@ def test_patches_that_were_trained_on_calibrate_nothing_and_are_told(store: Path
     _with_test_split(tmp_path / "store")
     run_dir, runtime = tmp_path / "run", resolve("cpu", num_threads=1)
     config = parse({**TINY, "train": {"epochs": 1, "include_val": True}})
-    train.run(tmp_path / "store", run_dir, config, runtime)
-    found = evaluate.run(run_dir, runtime, split=split)
+    train.train_run(tmp_path / "store", run_dir, config, runtime)
+    found = evaluate.evaluate_run(run_dir, runtime, split=split)
     told, history = " ".join(found.notices), found.facts["history"]
     page = (run_dir / f"evaluation-{split}" / "report.html").read_text()
     assert all(html.escape(notice, quote=False) in html.unescape(page) for notice in found.notices)
@@ -316,22 +316,22 @@ def test_the_patches_that_chose_the_epoch_are_told_with_the_size(
     own: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_dir = own[0]
-    assert "chose the epoch" not in " ".join(evaluate.run(run_dir, resolve("cpu")).notices)  # there was one
+    assert "chose the epoch" not in " ".join(evaluate.evaluate_run(run_dir, resolve("cpu")).notices)  # there was one
     lines = (run_dir / "journal.jsonl").read_text()
     (run_dir / "journal.jsonl").write_text(lines * 15)
-    found = evaluate.run(run_dir, resolve("cpu"))
+    found = evaluate.evaluate_run(run_dir, resolve("cpu"))
     (told,) = (notice for notice in found.notices if "chose the epoch" in notice)
     size = found.facts["history"]["auc_optimism"]
     assert f"the best of 15 by their AUC, so numbers on them are optimistic, the AUC by about {size:.3f}" in told
     assert "--test 0.1" in told
-    last = evaluate.run(run_dir, resolve("cpu"), which="last")
+    last = evaluate.evaluate_run(run_dir, resolve("cpu"), which="last")
     assert "chose the epoch" not in " ".join(last.notices)
     assert last.facts["history"]["num_held_out"] == last.num_patches
 
 
 def test_it_agrees_with_the_journal_of_training(run_dir: Path, tmp_path: Path) -> None:
     epoch = json.loads((run_dir / "journal.jsonl").read_text().splitlines()[-1])
-    result = evaluate.run(run_dir, resolve("cpu"), output=tmp_path, which="last")
+    result = evaluate.evaluate_run(run_dir, resolve("cpu"), output=tmp_path, which="last")
     assert result.auc == pytest.approx(epoch["val_auc"], abs=1e-9)
     assert result.facts["log_loss"] == pytest.approx(epoch["val_loss"], abs=1e-6)
 
@@ -339,7 +339,7 @@ def test_it_agrees_with_the_journal_of_training(run_dir: Path, tmp_path: Path) -
 def test_rerunning_gives_the_same_files(run_dir: Path, tmp_path: Path) -> None:
     contents = []
     for name in ("a", "b"):
-        evaluate.run(run_dir, resolve("cpu"), output=tmp_path / name, split=Split.TRAIN)
+        evaluate.evaluate_run(run_dir, resolve("cpu"), output=tmp_path / name, split=Split.TRAIN)
         contents.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert contents[0] == contents[1]
     assert set(contents[0]) == {"metrics.json", "predictions.parquet", "report.html", "gallery.csv"}
@@ -354,12 +354,12 @@ def test_without_a_target_it_writes_into_the_run(own: tuple[Path, Path]) -> None
 
 def test_a_store_packed_anew_from_other_patches_is_refused(own: tuple[Path, Path], kaggle_folder: Path) -> None:
     run_dir, store = own
-    pack.run(kaggle_folder / "test", store, pack.PackOptions(), workers=1, overwrite=True)
+    pack.pack_source(kaggle_folder / "test", store, pack.PackOptions(), workers=1, overwrite=True)
     labels = store.parent / "labels.csv"
     ids = open_store(store).ids_N
     labels.write_text("id,label\n" + "".join(f"{name},{row % 2}\n" for row, name in enumerate(ids)))
     options = pack.PackOptions(labels=labels)
-    pack.run(kaggle_folder / "test", store, options, workers=1, overwrite=True)
+    pack.pack_source(kaggle_folder / "test", store, options, workers=1, overwrite=True)
     message = _refusal(_invoke(run_dir), CheckpointError)
     assert "is not the store that the run was trained on: found" in message
     assert "--store" in message

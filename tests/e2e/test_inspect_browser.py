@@ -23,8 +23,8 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """The page of synthetic patches with slides, and of the real sample."""
     source = request.getfixturevalue("kaggle_folder" if request.param == "synthetic" else "sample_folder")
     folder = tmp_path_factory.mktemp("browser")
-    pack.run(source, folder / "store", workers=1)
-    return Path(inspect.run(folder / "store", folder / "out", per_class=300).report)
+    pack.pack_source(source, folder / "store", workers=1)
+    return Path(inspect.inspect_store(folder / "store", folder / "out", per_class=300).report)
 
 
 @pytest.mark.parametrize("width", [1280, 390])

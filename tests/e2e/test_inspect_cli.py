@@ -44,7 +44,7 @@ def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     others = groups.loc[groups["id"] != positive, "wsi"].unique()
     with (source / "groups.csv").open("a", newline="") as file:
         csv.writer(file).writerows([("copy", others[0]), ("black", HOSTILE)])
-    pack.run(source, folder / "store", workers=1)
+    pack.pack_source(source, folder / "store", workers=1)
     return folder / "store"
 
 
@@ -136,7 +136,7 @@ def test_a_random_split_of_known_slides_is_said_to_leak(store: Path, tmp_path: P
 
 
 def test_unlabelled_patches_without_slides_or_split_have_a_page_too(kaggle_folder: Path, tmp_path: Path) -> None:
-    pack.run(kaggle_folder / "test", tmp_path / "store", workers=1)
+    pack.pack_source(kaggle_folder / "test", tmp_path / "store", workers=1)
     outcome = _invoke(tmp_path / "store", "-o", tmp_path / "out", "--json")
     values = json.loads(outcome.stdout)
     assert (values["patches"], values["unlabelled"], values["slides"]) == (8, 8, 0)
@@ -153,7 +153,7 @@ def test_blank_patches_have_no_stains_and_no_crash(tmp_path: Path) -> None:
     folder.mkdir()
     for number, level in enumerate((0, 90, 255)):
         tifffile.imwrite(folder / f"{number}.tif", np.full((48, 48, 3), level, np.uint8))
-    pack.run(folder, tmp_path / "store", workers=1)
+    pack.pack_source(folder, tmp_path / "store", workers=1)
     assert _invoke(tmp_path / "store", "-o", tmp_path / "out").exit_code == 0
     facts = json.loads((tmp_path / "out" / "inspect.json").read_text())
     assert facts["stains"] is None
@@ -167,7 +167,7 @@ def test_what_is_no_store_is_refused_before_anything_is_written(tmp_path: Path) 
 
 
 def test_real_patches(sample_folder: Path, tmp_path: Path) -> None:
-    pack.run(sample_folder, tmp_path / "store")
+    pack.pack_source(sample_folder, tmp_path / "store")
     outcome = _invoke(tmp_path / "store", "-o", tmp_path / "out", "--json")
     assert outcome.exit_code == 0
     facts = json.loads((tmp_path / "out" / "inspect.json").read_text())

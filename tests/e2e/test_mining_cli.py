@@ -40,7 +40,7 @@ def fastpath(*arguments: str | Path) -> Result:
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("mining") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     write_split(open_store(path), "group", folds=2)
     (path.parent / "tiny.toml").write_text(TINY)
     return path
@@ -122,7 +122,7 @@ def test_the_leak_meter_says_what_it_wants(store: Path, kaggle_folder: Path, tmp
     done = fastpath("compare", "--splits", "random,csv", store, "-o", tmp_path / "leak")
     assert isinstance(done.exception, UsageError)
     assert "wanted random,group" in str(done.exception)
-    pack.run(kaggle_folder / "test", tmp_path / "bare", workers=1)
+    pack.pack_source(kaggle_folder / "test", tmp_path / "bare", workers=1)
     done = fastpath("compare", "--splits", "random,group", tmp_path / "bare", "-o", tmp_path / "leak", "-q")
     assert isinstance(done.exception, DataError)
     assert "found no groups" in str(done.exception)

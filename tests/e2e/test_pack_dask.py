@@ -30,12 +30,12 @@ def cluster(tmp_path: Path) -> Iterator[Any]:
 def test_a_two_worker_cluster_writes_the_same_bytes(cluster: Any, kaggle_folder: Path, tmp_path: Path) -> None:
     from fastpath.cli.commands.pack import _dask
 
-    pack.run(kaggle_folder, tmp_path / "local", SMALL, workers=1)
+    pack.pack_source(kaggle_folder, tmp_path / "local", SMALL, workers=1)
     with distributed.Client(cluster) as client:
         processes = set(client.run(os.getpid).values())
         assert len(processes - {os.getpid()}) == 2
     with _dask(cluster.scheduler_address) as engine:
-        found = pack.run(kaggle_folder, tmp_path / "cluster", SMALL, engine=engine)
+        found = pack.pack_source(kaggle_folder, tmp_path / "cluster", SMALL, engine=engine)
         assert found.num_shards == 6
         folder = tmp_path / "bad"
         folder.mkdir()
@@ -43,7 +43,7 @@ def test_a_two_worker_cluster_writes_the_same_bytes(cluster: Any, kaggle_folder:
             (folder / f"{number:02}.tif").write_bytes(sorted((kaggle_folder / "test").iterdir())[0].read_bytes())
         (folder / "39.tif").write_bytes(b"II*\0")
         with pytest.raises(UsageError, match=r"39\.tif: is damaged"):
-            pack.run(folder, tmp_path / "out", SMALL, engine=engine)
+            pack.pack_source(folder, tmp_path / "out", SMALL, engine=engine)
     for path in (tmp_path / "local").iterdir():
         assert (tmp_path / "cluster" / path.name).read_bytes() == path.read_bytes()
 

@@ -59,7 +59,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def reference(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     store = tmp_path_factory.mktemp("reference") / "store"
-    pack.run(source, store, SMALL, workers=1)
+    pack.pack_source(source, store, SMALL, workers=1)
     return contents(store)
 
 
@@ -79,10 +79,12 @@ def test_fifty_kills(source: Path, reference: dict[str, bytes], tmp_path: Path) 
     context, dice = multiprocessing.get_context("fork"), random.Random(0)
     store, kills = tmp_path / "store", 0
     started = time.monotonic()
-    pack.run(source, tmp_path / "timing", SMALL, workers=1)
+    pack.pack_source(source, tmp_path / "timing", SMALL, workers=1)
     duration = time.monotonic() - started
     while kills < 50:
-        child = context.Process(target=pack.run, args=(source, store, SMALL), kwargs={"workers": 1, "resume": True})
+        child = context.Process(
+            target=pack.pack_source, args=(source, store, SMALL), kwargs={"workers": 1, "resume": True}
+        )
         before = finished_shards(store)
         child.start()
         child.join(dice.uniform(0, duration / 2))
@@ -92,14 +94,14 @@ def test_fifty_kills(source: Path, reference: dict[str, bytes], tmp_path: Path) 
         if store.exists():
             assert contents(store) == reference
             with pytest.raises(UsageError, match="found a store there"):
-                pack.run(source, store, SMALL, workers=1, resume=True)
+                pack.pack_source(source, store, SMALL, workers=1, resume=True)
             assert not (tmp_path / "store.fastpath-partial").exists()
             shutil.rmtree(store)
             continue
         after = finished_shards(store)
         assert before.items() <= after.items(), "a finished shard was packed again"
     if not store.exists():
-        pack.run(source, store, SMALL, workers=1, resume=True)
+        pack.pack_source(source, store, SMALL, workers=1, resume=True)
     assert contents(store) == reference
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "timing"]
 
@@ -113,10 +115,10 @@ def test_a_kill_after_the_store_has_its_name_leaves_it_whole(
     with monkeypatch.context() as patch:
         patch.setattr(place, "clear", die)  # the last step of all
         with pytest.raises(KeyboardInterrupt):
-            pack.run(source, tmp_path / "store", SMALL, workers=1)
+            pack.pack_source(source, tmp_path / "store", SMALL, workers=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "store.fastpath-partial"]
     with pytest.raises(UsageError, match="found a store there"):
-        pack.run(source, tmp_path / "store", SMALL, workers=1, resume=True)
+        pack.pack_source(source, tmp_path / "store", SMALL, workers=1, resume=True)
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
     assert contents(tmp_path / "store") == reference
 
@@ -155,7 +157,7 @@ def test_an_interrupted_command_goes_on_where_it_was(long_source: Path, tmp_path
     assert again.returncode == 0, errors
     assert json.loads(output)["resumed"] >= 1365
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
-    assert verify.run(store, workers=1).damages == []
+    assert verify.verify_store(store, workers=1).damages == []
 
 
 @pytest.fixture
@@ -172,7 +174,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_is_foreseen(source: Path, small_disk: Path) -> None:
     with pytest.raises(UsageError, match="MB free, wanted"):
-        pack.run(source, small_disk / "store", SMALL, workers=1)
+        pack.pack_source(source, small_disk / "store", SMALL, workers=1)
     assert list(small_disk.iterdir()) == []
 
 
@@ -181,13 +183,13 @@ def test_a_disk_that_fills_leaves_what_was_finished(
 ) -> None:
     monkeypatch.setattr(pack, "_check_space", lambda *_: None)
     with pytest.raises(FastpathError, match=r"no space is left.*--resume") as caught:
-        pack.run(source, small_disk / "store", SMALL, workers=1)
+        pack.pack_source(source, small_disk / "store", SMALL, workers=1)
     assert caught.value.exit_status == 1
     assert [path.name for path in small_disk.iterdir()] == ["store.fastpath-partial"]
     before = finished_shards(small_disk / "store")
     assert before
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
-    pack.run(source, small_disk / "store", SMALL, workers=1, resume=True)
+    pack.pack_source(source, small_disk / "store", SMALL, workers=1, resume=True)
     assert contents(small_disk / "store") == reference
     assert {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in (small_disk / "store").iterdir()} | (
         before
@@ -197,10 +199,10 @@ def test_a_disk_that_fills_leaves_what_was_finished(
 def test_a_target_that_cannot_be_written(source: Path, small_disk: Path, tmp_path: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(UsageError, match="cannot be written"):
-        pack.run(source, small_disk / "store", SMALL, workers=1)
+        pack.pack_source(source, small_disk / "store", SMALL, workers=1)
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="file is no directory; choose another -o"):
-        pack.run(source, tmp_path / "file" / "store", SMALL, workers=1)
+        pack.pack_source(source, tmp_path / "file" / "store", SMALL, workers=1)
 
 
 def test_a_file_that_changes_while_it_is_packed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +222,7 @@ def test_a_file_that_changes_while_it_is_packed(source: Path, tmp_path: Path, mo
     for name in ("read", "readv"):  # the general way and the straight one
         monkeypatch.setattr(decode.os, name, meddled(getattr(os, name)))
     with pytest.raises(DataError, match=r"p00033\.tif: changed while it was being read"):
-        pack.run(folder, tmp_path / "store", SMALL, workers=1)
+        pack.pack_source(folder, tmp_path / "store", SMALL, workers=1)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
@@ -235,7 +237,7 @@ def test_a_file_that_vanishes(source: Path, tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(pack, "_check_space", vanish)
     with pytest.raises(DataError, match=r"p00050\.tif: cannot be read"):
-        pack.run(folder, tmp_path / "store", SMALL, workers=1)
+        pack.pack_source(folder, tmp_path / "store", SMALL, workers=1)
 
 
 def test_a_resumed_pack_reads_again_what_has_changed(source: Path, tmp_path: Path) -> None:
@@ -244,11 +246,11 @@ def test_a_resumed_pack_reads_again_what_has_changed(source: Path, tmp_path: Pat
     (folder / "train" / "p00119.tif").rename(tmp_path / "aside.tif")
     (folder / "train" / "p00119.tif").write_bytes(b"broken")
     with pytest.raises(DataError):
-        pack.run(folder, store, SMALL, workers=1, resume=True)
+        pack.pack_source(folder, store, SMALL, workers=1, resume=True)
     assert len(finished_shards(store)) == 19
     (tmp_path / "aside.tif").rename(folder / "train" / "p00119.tif")
     Image.new("RGB", (16, 16), (1, 2, 3)).save(folder / "train" / "p00001.tif")
-    found = pack.run(folder, store, SMALL, workers=1, resume=True)
+    found = pack.pack_source(folder, store, SMALL, workers=1, resume=True)
     assert found.num_resumed == 108
     assert (open_store(store).gather(np.array([1])) == [1, 2, 3]).all()
 
@@ -259,15 +261,15 @@ def test_two_packers_of_one_target(source: Path, tmp_path: Path, monkeypatch: py
         staging.stage(tmp_path / "store", "some plan", 1),
         pytest.raises(UsageError, match="is being packed by another process"),
     ):
-        pack.run(source, tmp_path / "store", SMALL, workers=1)
+        pack.pack_source(source, tmp_path / "store", SMALL, workers=1)
 
 
 def test_resume_refuses_another_plan(source: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), staging.stage(tmp_path / "store", "some plan", 1):
         raise RuntimeError
     with pytest.raises(UsageError, match="unfinished pack of another source"):
-        pack.run(source, tmp_path / "store", SMALL, workers=1, resume=True)
-    pack.run(source, tmp_path / "store", SMALL, workers=1)
+        pack.pack_source(source, tmp_path / "store", SMALL, workers=1, resume=True)
+    pack.pack_source(source, tmp_path / "store", SMALL, workers=1)
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
@@ -275,23 +277,23 @@ def test_resume_refuses_another_plan(source: Path, tmp_path: Path) -> None:
 def test_the_bytes_do_not_depend_on_the_workers(
     source: Path, reference: dict[str, bytes], tmp_path: Path, workers: int
 ) -> None:
-    pack.run(source, tmp_path / "store", SMALL, workers=workers)
+    pack.pack_source(source, tmp_path / "store", SMALL, workers=workers)
     assert contents(tmp_path / "store") == reference
 
 
 def test_overwriting_replaces_whole_stores_only(source: Path, reference: dict[str, bytes], tmp_path: Path) -> None:
     store = tmp_path / "store"
-    pack.run(source / "train", store, labelled(source), workers=1)
+    pack.pack_source(source / "train", store, labelled(source), workers=1)
     with pytest.raises(UsageError, match="found a store there"):
-        pack.run(source, store, SMALL, workers=1)
-    pack.run(source, store, SMALL, workers=1, overwrite=True)
+        pack.pack_source(source, store, SMALL, workers=1)
+    pack.pack_source(source, store, SMALL, workers=1, overwrite=True)
     assert contents(store) == reference
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(UsageError, match="found other files there"):
-        pack.run(source, tmp_path / "mine", SMALL, workers=1, overwrite=True)
+        pack.pack_source(source, tmp_path / "mine", SMALL, workers=1, overwrite=True)
     with pytest.raises(UsageError, match="lies within the source"):
-        pack.run(source, source / "store", SMALL, workers=1)
+        pack.pack_source(source, source / "store", SMALL, workers=1)
 
 
 def test_a_source_named_like_a_staging_directory_is_kept(
@@ -301,10 +303,10 @@ def test_a_source_named_like_a_staging_directory_is_kept(
     shutil.copytree(source, tmp_path / "data.partial")
     (tmp_path / "merged.partial").mkdir()
     (tmp_path / "merged.partial" / "thesis.txt").write_text("x")
-    pack.run(tmp_path / "data.partial", tmp_path / "data", SMALL, workers=1)
+    pack.pack_source(tmp_path / "data.partial", tmp_path / "data", SMALL, workers=1)
     assert contents(tmp_path / "data") == reference
     assert len(list((tmp_path / "data.partial" / "train").iterdir())) == 120
-    merge.run([tmp_path / "data"], tmp_path / "merged")
+    merge.merge_stores([tmp_path / "data"], tmp_path / "merged")
     assert (tmp_path / "merged.partial" / "thesis.txt").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data.partial", "merged", "merged.partial"]
 
@@ -317,16 +319,16 @@ def test_no_room_keeps_what_is_finished(source: Path, tmp_path: Path, monkeypatc
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pack.run(source, store, SMALL, workers=1, advance=stop)
+        pack.pack_source(source, store, SMALL, workers=1, advance=stop)
     before = finished_shards(store)
     assert len(before) == 10
     for resume in (False, True):
         with monkeypatch.context() as patch:
             patch.setattr(staging.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 0))
             with pytest.raises(UsageError, match="found 0 MB free"):
-                pack.run(source, store, SMALL, workers=1, resume=resume)
+                pack.pack_source(source, store, SMALL, workers=1, resume=resume)
         assert finished_shards(store) == before
-    assert pack.run(source, store, SMALL, workers=1).num_resumed == 60
+    assert pack.pack_source(source, store, SMALL, workers=1).num_resumed == 60
 
 
 def test_wrong_input_keeps_what_an_earlier_run_finished(source: Path, tmp_path: Path) -> None:
@@ -335,13 +337,13 @@ def test_wrong_input_keeps_what_an_earlier_run_finished(source: Path, tmp_path: 
     good = (folder / "train" / "p00119.tif").read_bytes()
     (folder / "train" / "p00119.tif").write_bytes(b"broken")
     with pytest.raises(DataError):
-        pack.run(folder, store, SMALL, workers=1, resume=True)
+        pack.pack_source(folder, store, SMALL, workers=1, resume=True)
     before = finished_shards(store)
     with pytest.raises(DataError):
-        pack.run(folder, store, SMALL, workers=1)
+        pack.pack_source(folder, store, SMALL, workers=1)
     assert finished_shards(store) == before
     (folder / "train" / "p00119.tif").write_bytes(good)
-    assert pack.run(folder, store, SMALL, workers=1).num_resumed == 114
+    assert pack.pack_source(folder, store, SMALL, workers=1).num_resumed == 114
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "store"]
 
 
@@ -350,18 +352,18 @@ def test_the_second_of_two_packs_of_one_target_is_refused(source: Path, tmp_path
     """The second has looked at the target before the first took it, and gets the lock after it."""
     store = tmp_path / "store"
     if overwrite:
-        pack.run(source / "train", store, labelled(source), workers=1)
+        pack.pack_source(source / "train", store, labelled(source), workers=1)
     first: list[dict[str, bytes]] = []
 
     def between(plan: str) -> None:
-        pack.run(source, store, SMALL, workers=1, overwrite=overwrite)
+        pack.pack_source(source, store, SMALL, workers=1, overwrite=overwrite)
         first.append(contents(store))
 
     usual = pack._plan
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pack, "_plan", lambda *told: (patch.undo(), between("first"), usual(*told))[-1])
         with pytest.raises(UsageError, match=r"found a store there|another process wrote"):
-            pack.run(source / "train", store, labelled(source), workers=1, overwrite=overwrite)
+            pack.pack_source(source / "train", store, labelled(source), workers=1, overwrite=overwrite)
     assert [contents(store)] == first
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
@@ -378,16 +380,16 @@ def test_a_bad_input_after_a_kill_in_the_clearing_up_costs_nothing(
             raise KeyboardInterrupt
         usual(path, missing_ok)
 
-    pack.run(source / "train", store, labelled(source), workers=1)
+    pack.pack_source(source / "train", store, labelled(source), workers=1)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", die)
         with pytest.raises(KeyboardInterrupt):
-            pack.run(source, store, SMALL, workers=1, overwrite=True)
+            pack.pack_source(source, store, SMALL, workers=1, overwrite=True)
     assert contents(store) == reference
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.tif").write_bytes(b"broken")
     with pytest.raises(DataError):
-        pack.run(tmp_path / "bad", store, SMALL, workers=1, overwrite=True)
+        pack.pack_source(tmp_path / "bad", store, SMALL, workers=1, overwrite=True)
     assert contents(store) == reference
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "store"]
 
@@ -397,35 +399,35 @@ def test_a_merge_goes_on_after_a_kill_and_leaves_nothing(
 ) -> None:
     first, merged = tmp_path / "first", tmp_path / "merged"
     copied: list[str] = []
-    pack.run(source, first, SMALL, workers=1)
+    pack.pack_source(source, first, SMALL, workers=1)
     for spoilt in (False, True):
         with monkeypatch.context() as patch:
             patch.setattr(merge, "write_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
-                merge.run([first], merged)
+                merge.merge_stores([first], merged)
         partial = staging.Staging(merged)
         if spoilt:
             (partial.store / "shard-00003.npy").write_bytes(b"")
         copied.clear()
         with monkeypatch.context() as patch:
             patch.setattr(merge, "_copy", lambda *told, usual=merge._copy: (copied.append(told[2].name), usual(*told)))
-            merge.run([first], merged)
+            merge.merge_stores([first], merged)
         assert copied == (["shard-00003.npy"] if spoilt else [])
         assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "merged"]
-        assert verify.run(merged, workers=1).damages == []
+        assert verify.verify_store(merged, workers=1).damages == []
         shutil.rmtree(merged)
     (first / "shard-00002.npy").write_bytes((first / "shard-00003.npy").read_bytes())
     with pytest.raises(IntegrityError, match="found other bytes"):
-        merge.run([first], merged)
+        merge.merge_stores([first], merged)
     assert [path.name for path in tmp_path.iterdir()] == ["first"]
 
 
 @pytest.mark.parametrize("output", ["first", "first/merged", "second/shard-00000.npy", "merged/../first"])
 def test_a_merge_into_its_own_stores_is_refused(source: Path, tmp_path: Path, output: str) -> None:
     for name in ("first", "second"):
-        pack.run(source, tmp_path / name, SMALL, workers=1)
+        pack.pack_source(source, tmp_path / name, SMALL, workers=1)
     before = contents(tmp_path / "first") | contents(tmp_path / "second")
     with pytest.raises(UsageError, match="lies within the source"):
-        merge.run([tmp_path / "first", tmp_path / "second"], tmp_path / output)
+        merge.merge_stores([tmp_path / "first", tmp_path / "second"], tmp_path / output)
     assert contents(tmp_path / "first") | contents(tmp_path / "second") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]

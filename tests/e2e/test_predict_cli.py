@@ -37,8 +37,8 @@ TINY = {
 @pytest.fixture(scope="module")
 def run_dir(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("predict")
-    pack.run(kaggle_folder, folder / "store", workers=1)
-    train.run(folder / "store", folder / "run", parse(TINY), resolve("cpu"))
+    pack.pack_source(kaggle_folder, folder / "store", workers=1)
+    train.train_run(folder / "store", folder / "run", parse(TINY), resolve("cpu"))
     return folder / "run"
 
 
@@ -86,7 +86,7 @@ def test_a_store_is_predicted_in_its_own_order_with_the_probabilities_of_evaluat
     shutil.copytree(run_dir, own)
     store = run_dir.parent / "store"
     assert _invoke(own, "--store", store, "-o", tmp_path / "before.csv").exit_code == 0
-    evaluate.run(own, resolve("cpu"), output=tmp_path / "evaluation")
+    evaluate.evaluate_run(own, resolve("cpu"), output=tmp_path / "evaluation")
     outcome = _invoke(own, "--store", store, "-o", tmp_path / "after.csv", "--json")
     assert outcome.exit_code == 0, outcome.output
     assert json.loads(outcome.stdout)["calibration"] == ["platt"]
@@ -163,7 +163,7 @@ def test_a_source_that_was_trained_on_is_told(run_dir: Path, kaggle_folder: Path
 
 
 def test_a_folder_is_predicted_as_its_store_is(run_dir: Path, kaggle_folder: Path, tmp_path: Path) -> None:
-    pack.run(kaggle_folder / "test", tmp_path / "store", workers=1)
+    pack.pack_source(kaggle_folder / "test", tmp_path / "store", workers=1)
     for source in (("--source", kaggle_folder / "test"), ("--store", tmp_path / "store")):
         outcome = _invoke(
             run_dir,
@@ -179,7 +179,7 @@ def test_a_folder_is_predicted_as_its_store_is(run_dir: Path, kaggle_folder: Pat
 
 def test_runs_are_averaged_as_asked(run_dir: Path, tmp_path: Path) -> None:
     store, other = run_dir.parent / "store", tmp_path / "other"
-    train.run(store, other, parse(TINY | {"seed": 5}), resolve("cpu"))
+    train.train_run(store, other, parse(TINY | {"seed": 5}), resolve("cpu"))
 
     def predicted(*arguments: object) -> np.ndarray:
         target = tmp_path / "out.csv"

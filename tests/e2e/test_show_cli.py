@@ -43,7 +43,7 @@ def _pixels(path: Path) -> np.ndarray:
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("show") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     return path
 
 
@@ -174,7 +174,7 @@ def test_an_unknown_id_is_one_line_and_exit_status_2(store: Path, tmp_path: Path
 
 
 def test_a_store_without_a_split_has_patches_but_no_epochs(kaggle_folder: Path, tmp_path: Path) -> None:
-    pack.run(kaggle_folder / "test", tmp_path / "store", workers=1)
+    pack.pack_source(kaggle_folder / "test", tmp_path / "store", workers=1)
     name = open_store(tmp_path / "store").ids_N[0]
     assert _invoke(tmp_path / "store", "--ids", name, "-o", tmp_path / "out").exit_code == 0
     [one] = json.loads((tmp_path / "out" / "show.json").read_text())["patches"]

@@ -49,7 +49,7 @@ def packed(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     root = tmp_path_factory.mktemp("splits")
     shutil.copytree(kaggle_folder, root / "kaggle")
     (root / "kaggle" / "groups.csv").rename(root / "groups.csv")
-    pack.run(root / "kaggle", root / "store", workers=1)
+    pack.pack_source(root / "kaggle", root / "store", workers=1)
     (root / "tiny.toml").write_text(TINY)
     return root
 
@@ -92,7 +92,7 @@ def test_a_run_finds_the_split_that_it_was_trained_by(root: Path) -> None:
     assert _train(root, "run", "--split-file", by_slide)["start"]["num_val"] == told["num_val"]
     facts = json.loads((root / "run" / "run.json").read_text())
     assert (facts["split_file"], facts["split_hash"]) == (str(by_slide), hash_file(by_slide))
-    split.run(store, kind="random", seed=9)
+    split.split_store(store, kind="random", seed=9)
     judged = _invoke("evaluate", root / "run")
     assert (judged["num_patches"], judged["num_slides"]) == (told["num_val"], told["groups_val"])
     assert _invoke("evaluate", root / "run", "--split", "test")["num_patches"] == told["num_test"]
@@ -140,8 +140,8 @@ def test_slides_stay_with_the_store_once_they_are_given(root: Path) -> None:
     store, before = root / "store", open_store(root / "store")
     index = hash_file(store / "index.parquet")
     assert before.groups_N is None
-    split.run(store, groups=root / "groups.csv")
-    again = split.run(store, seed=3)
+    split.split_store(store, groups=root / "groups.csv")
+    again = split.split_store(store, seed=3)
     opened = open_store(store)
     assert (again.kind, opened.fingerprint, hash_file(store / "index.parquet")) == (
         "group",
@@ -152,7 +152,7 @@ def test_slides_stay_with_the_store_once_they_are_given(root: Path) -> None:
     assert not set(opened.groups_N[read_split(opened).rows(Split.TRAIN)]) & set(
         opened.groups_N[read_split(opened).rows(Split.VAL)]
     )
-    assert not verify.run(store, workers=1).damages
+    assert not verify.verify_store(store, workers=1).damages
 
 
 @pytest.mark.parametrize(
@@ -167,39 +167,39 @@ def test_groups_that_do_not_name_each_patch_are_refused(root: Path, change: Any,
     table, before = root / "groups.csv", hash_file(root / "store" / "split.json")
     table.write_text("\n".join(change(table.read_text().splitlines())) + "\n")
     with pytest.raises(DataError, match=message):
-        split.run(root / "store", groups=table)
+        split.split_store(root / "store", groups=table)
     assert hash_file(root / "store" / "split.json") == before
 
 
 def test_groups_are_refused_where_the_index_has_them(kaggle_folder: Path, tmp_path: Path) -> None:
-    pack.run(kaggle_folder, tmp_path / "store", workers=1)
+    pack.pack_source(kaggle_folder, tmp_path / "store", workers=1)
     with pytest.raises(DataError, match="its index names 6 groups already"):
-        split.run(tmp_path / "store", groups=kaggle_folder / "groups.csv")
+        split.split_store(tmp_path / "store", groups=kaggle_folder / "groups.csv")
 
 
 def test_a_split_is_written_over_nothing_but_a_split(root: Path) -> None:
     (root / "notes.json").write_text("{}")
     with pytest.raises(UsageError, match="something other than a split"):
-        split.run(root / "store", output=root / "notes.json")
+        split.split_store(root / "store", output=root / "notes.json")
     with pytest.raises(UsageError, match="lies in the packed store"):
-        split.run(root / "store", output=root / "store" / "mine.json")
-    split.run(root / "store", output=root / "mine.json", seed=1)
-    split.run(root / "store", output=root / "mine.json", seed=2)
+        split.split_store(root / "store", output=root / "store" / "mine.json")
+    split.split_store(root / "store", output=root / "mine.json", seed=1)
+    split.split_store(root / "store", output=root / "mine.json", seed=2)
     assert read_split(open_store(root / "store", split_file=root / "mine.json")).seed == 2
 
 
 def test_a_file_of_another_store_is_refused(root: Path, kaggle_folder: Path, tmp_path: Path) -> None:
-    pack.run(kaggle_folder, tmp_path / "with-groups", workers=1)
-    split.run(tmp_path / "with-groups", output=root / "theirs.json")
+    pack.pack_source(kaggle_folder, tmp_path / "with-groups", workers=1)
+    split.split_store(tmp_path / "with-groups", output=root / "theirs.json")
     with pytest.raises(StoreError, match="found a split of store"):
         read_split(open_store(root / "store", split_file=root / "theirs.json"))
 
 
 def test_another_split_than_the_runs_own_is_refused_unless_named(root: Path) -> None:
     _train(root, "run")
-    split.run(root / "store", kind="random", seed=8)
+    split.split_store(root / "store", kind="random", seed=8)
     with pytest.raises(CheckpointError, match="is not the split"):
-        evaluate.run(root / "run", resolve("cpu"))
+        evaluate.evaluate_run(root / "run", resolve("cpu"))
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def overrides(**changes: str) -> list[str]:
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("torchrun_train") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     return path
 
 
@@ -102,7 +102,7 @@ def test_two_ranks_make_the_run_of_one(store: Path, tmp_path: Path, changes: dic
     alone, ranked, settings = tmp_path / "alone", tmp_path / "ranked", overrides(**changes)
     process = launched(store, ranked, settings)
     torch.set_num_threads(1)
-    train.run(store, alone, load(None, settings), ALONE)
+    train.train_run(store, alone, load(None, settings), ALONE)
     out, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     assert json.loads(out)["epochs"] == NUM_EPOCHS  # one result, from one rank
@@ -144,7 +144,7 @@ def test_a_lost_rank_ends_the_run_and_it_resumes_on_another_number(store: Path, 
     reached = load_checkpoint(run_dir / "last.pt")
     assert reached.epoch < 30
     torch.set_num_threads(1)
-    result = train.run(store, run_dir, load(None, settings), ALONE, resume=True)
+    result = train.train_run(store, run_dir, load(None, settings), ALONE, resume=True)
     assert result.status == "finished"
     assert [line["epoch"] for line in journal(run_dir)] == list(range(1, 31))
 

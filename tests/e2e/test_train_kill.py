@@ -73,7 +73,7 @@ def attempt(out, last_words):
                 os.kill(os.getpid(), signal.SIGKILL)
     where = Runtime(torch.device("cpu"), precision=precision, num_threads=1)
     resume = (run_dir / "config.json").exists()
-    train.run(Path(store), run_dir, config, where, resume=resume, on_event=listen, clock=lambda: 60.0 * heard)
+    train.train_run(Path(store), run_dir, config, where, resume=resume, on_event=listen, clock=lambda: 60.0 * heard)
     os._exit(0)
 
 def kept():
@@ -142,7 +142,7 @@ def attempt(run_dir, place):
 
     setattr(owner, name, last)
     where = Runtime(torch.device("cpu"), num_threads=1)
-    train.run(Path(store), run_dir, load(Path(settings)), where, on_event=listen, clock=lambda: 60.0 * heard)
+    train.train_run(Path(store), run_dir, load(Path(settings)), where, on_event=listen, clock=lambda: 60.0 * heard)
     os._exit(0)
 
 for number, place in enumerate(places):
@@ -178,7 +178,7 @@ def train_killed(
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("train_kill") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     return path
 
 
@@ -206,14 +206,14 @@ def test_a_kill_in_the_thread_that_writes_changes_no_bit(store: Path, tmp_path: 
     settings, where = tmp_path / "settings.toml", Runtime(torch.device("cpu"), num_threads=1)
     settings.write_text(SETTINGS.replace(f"epochs = {NUM_EPOCHS}", "epochs = 4"))
     config = load(settings)
-    train.run(store, tmp_path / "whole", config, where)
+    train.train_run(store, tmp_path / "whole", config, where)
     command = [sys.executable, "-c", WRITER_KILLED, str(store), str(tmp_path), str(settings), *PLACES]
     told = subprocess.run(
         command, capture_output=True, text=True, timeout=500, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert told.returncode == 0, told.stderr
     for number, _ in enumerate(PLACES):
-        train.run(store, tmp_path / str(number), config, where, resume=True)
+        train.train_run(store, tmp_path / str(number), config, where, resume=True)
         assert_same_run(tmp_path / str(number), tmp_path / "whole")
 
 

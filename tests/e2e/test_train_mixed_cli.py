@@ -50,7 +50,7 @@ checkpoint_minutes = 1
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("train_mixed") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     return path
 
 
@@ -91,10 +91,10 @@ def test_a_run_that_stops_between_two_steps_resumes_bit_for_bit(
             raise Stopped
 
     with pytest.raises(Stopped):
-        train.run(store, run_dir, config, CPU, on_event=listen, clock=count(step=60).__next__)
+        train.train_run(store, run_dir, config, CPU, on_event=listen, clock=count(step=60).__next__)
     reached = load_checkpoint(run_dir / "last.pt")
     assert reached.epoch * 4 + reached.step == steps
-    train.run(store, run_dir, config, CPU, resume=True)
+    train.train_run(store, run_dir, config, CPU, resume=True)
     assert (run_dir / "journal.jsonl").read_bytes() == (whole / "journal.jsonl").read_bytes()
     ours, theirs = (load_checkpoint(path / "last.pt").model for path in (run_dir, whole))
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
@@ -122,7 +122,7 @@ def test_what_a_run_trains_on_is_mixed_and_labelled_by_what_it_shows(
         return spied_step
 
     monkeypatch.setattr(loop, "make_step", spied)
-    train.run(store, tmp_path / "run", config, CPU)
+    train.train_run(store, tmp_path / "run", config, CPU)
     data = open_run_data(store, config)
     stats = ChannelStats(data.split.mean_3, data.split.std_3)
     unmixed = config.model_copy(update={"data": config.data.model_copy(update={"mix": MixConfig()})})

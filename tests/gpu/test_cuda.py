@@ -40,7 +40,7 @@ EXACT = {"notebook", "clamp", "reflect", "none", "d4"}
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     path = tmp_path_factory.mktemp("gpu") / "store"
-    pack.run(kaggle_folder, path)
+    pack.pack_source(kaggle_folder, path)
     return open_store(path)
 
 

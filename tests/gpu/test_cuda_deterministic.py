@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.dali]
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("deterministic") / "store"
-    pack.run(kaggle_folder, path)
+    pack.pack_source(kaggle_folder, path)
     return path
 
 
@@ -56,7 +56,7 @@ def test_runs_are_equal_and_a_cut_one_ends_alike(
 ) -> None:
     config = settings(**trained)
     for name in ("first", "second"):
-        train.run(store, tmp_path / name, config, cuda)
+        train.train_run(store, tmp_path / name, config, cuda)
     heard = 0
 
     def listen(event: object) -> None:
@@ -66,8 +66,8 @@ def test_runs_are_equal_and_a_cut_one_ends_alike(
             raise Stopped
 
     with pytest.raises(Stopped):
-        train.run(store, tmp_path / "cut", config, cuda, on_event=listen)
-    train.run(store, tmp_path / "cut", config, cuda, resume=True)
+        train.train_run(store, tmp_path / "cut", config, cuda, on_event=listen)
+    train.train_run(store, tmp_path / "cut", config, cuda, resume=True)
     journal, model = outcome(tmp_path / "first")
     for name in ("second", "cut"):
         found_journal, found_model = outcome(tmp_path / name)

@@ -27,7 +27,7 @@ KINDS: tuple[residency.Residency, ...] = ("device", "host")
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     path = tmp_path_factory.mktemp("gpu_residency") / "store"
-    pack.run(kaggle_folder, path)
+    pack.pack_source(kaggle_folder, path)
     return open_store(path)
 
 

@@ -42,7 +42,7 @@ def test_order_is_kept_among_kinds_and_what_is_left_out_is_named(tmp_path: Path)
     (folder / "p05.tif").write_bytes(b"<html>not found</html>")
     (folder / "p08.tif").write_bytes(content(8)[1][:-300])
     options = pack.PackOptions(shard_bytes=4 * PIXELS[0].nbytes, on_error="skip", kind="folder")
-    result = pack.run(folder, tmp_path / "store", options, workers=1)
+    result = pack.pack_source(folder, tmp_path / "store", options, workers=1)
     found = open_store(tmp_path / "store")
     kept = [row for row in range(12) if row not in (5, 8)]
     assert found.ids_N.tolist() == [f"p{row:02}" for row in kept]
@@ -61,5 +61,5 @@ def test_what_no_one_foresaw_is_one_line_that_names_the_file(tmp_path: Path, mon
 
     monkeypatch.setattr(module.png, "decode_png", fail)
     with pytest.raises(DataError, match=r"p03\.png: cannot be decoded \(ZeroDivisionError: two lines\)"):
-        pack.run(folder, tmp_path / "store", pack.PackOptions(kind="folder"), workers=1)
+        pack.pack_source(folder, tmp_path / "store", pack.PackOptions(kind="folder"), workers=1)
     assert not (tmp_path / "store").exists()

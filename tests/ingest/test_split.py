@@ -25,7 +25,7 @@ from fastpath.workflows import pack, split
 
 @pytest.fixture
 def store(kaggle_folder: Path, tmp_path: Path) -> Store:
-    pack.run(kaggle_folder, tmp_path / "store", workers=1)
+    pack.pack_source(kaggle_folder, tmp_path / "store", workers=1)
     return open_store(tmp_path / "store")
 
 
@@ -119,7 +119,7 @@ def test_what_cannot_be_divided_is_said_in_one_line(store: Store) -> None:
 
 
 def test_unlabelled_patches_cannot_be_divided(kaggle_folder: Path, tmp_path: Path) -> None:
-    pack.run(kaggle_folder / "test", tmp_path / "test", workers=1)
+    pack.pack_source(kaggle_folder / "test", tmp_path / "test", workers=1)
     store = open_store(tmp_path / "test")
     assert store.ids_N.tolist() == sorted(store.ids_N)
     assert set(store.labels_N.tolist()) == {-1}
@@ -145,10 +145,10 @@ def test_the_draw_is_that_of_scikit_learn(counts: list[int], share: float, seed:
 
 
 def test_a_share_that_whole_groups_cannot_give_is_said(store: Store) -> None:
-    found = split.run(store.path, kind="group", val=0.4)  # 1 / 0.4 rounds to two folds
+    found = split.split_store(store.path, kind="group", val=0.4)  # 1 / 0.4 rounds to two folds
     assert found.share_val == pytest.approx(0.5, abs=0.06)
     assert f"validation holds {found.share_val:.1%} of the patches, not 40.0%" in found.notice
-    exact = split.run(store.path, kind="random", val=0.25)
+    exact = split.split_store(store.path, kind="random", val=0.25)
     assert exact.share_val == pytest.approx(0.25, abs=0.01)
     assert "validation holds" not in exact.notice
 
@@ -157,7 +157,7 @@ def test_dealing_gives_what_is_written_and_writes_nothing(kaggle_folder: Path, t
     from fastpath.ingest.split import deal
     from fastpath.workflows import pack
 
-    pack.run(kaggle_folder, tmp_path / "store", workers=1)
+    pack.pack_source(kaggle_folder, tmp_path / "store", workers=1)
     store = open_store(tmp_path / "store")
     before = (store.path / "split.json").read_bytes()
     for kind, folds in (("random", 0), ("group", 3)):
@@ -218,7 +218,7 @@ def test_a_test_share_that_cannot_be_kept_is_refused(store: Store, how: dict[str
 
 
 def test_shares_that_whole_slides_cannot_have_are_told(store: Store) -> None:
-    found = split.run(store.path, kind="group", test=0.25, val=0.3)
+    found = split.split_store(store.path, kind="group", test=0.25, val=0.3)
     assert found.num_train + found.num_val + found.num_test == len(store)
     assert found.groups_train + found.groups_val + found.groups_test == 6
     assert "test holds" in found.notice

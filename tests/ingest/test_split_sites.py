@@ -38,9 +38,9 @@ def _groups_with_sites(folder: Path, path: Path, column: str = "site") -> Path:
 def stores(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`plain`, of 96 patches of 6 slides, and `sites`, the same with three sites."""
     root = tmp_path_factory.mktemp("sites")
-    pack.run(kaggle_folder, root / "plain", workers=1)
+    pack.pack_source(kaggle_folder, root / "plain", workers=1)
     groups = _groups_with_sites(kaggle_folder, root / "groups.csv")
-    pack.run(kaggle_folder, root / "sites", pack.PackOptions(groups=groups), workers=1)
+    pack.pack_source(kaggle_folder, root / "sites", pack.PackOptions(groups=groups), workers=1)
     return root
 
 
@@ -52,13 +52,13 @@ def test_sites_are_kept_and_are_part_of_what_a_store_is(stores: Path, kaggle_fol
     names = sorted(set(slide_of.values()))
     assert sites.sites_N is not None
     assert sites.sites_N.tolist() == [SITES[names.index(slide_of[name]) // 2] for name in sites.ids_N]
-    assert verify.run(stores / "sites").damages == []
+    assert verify.verify_store(stores / "sites").damages == []
 
 
 @pytest.mark.parametrize("column", ["Site", "center", "CENTRE"])
 def test_a_column_of_sites_goes_by_several_names(kaggle_folder: Path, tmp_path: Path, column: str) -> None:
     groups = _groups_with_sites(kaggle_folder, tmp_path / "groups.csv", column)
-    pack.run(kaggle_folder, tmp_path / "store", pack.PackOptions(groups=groups), workers=1)
+    pack.pack_source(kaggle_folder, tmp_path / "store", pack.PackOptions(groups=groups), workers=1)
     found = open_store(tmp_path / "store").sites_N
     assert found is not None
     assert set(found) == set(SITES)
@@ -78,17 +78,17 @@ def test_a_patch_has_one_site(kaggle_folder: Path, tmp_path: Path, change: objec
     lines[at] = change(lines[at])  # type: ignore[operator]
     groups.write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(DataError, match=told):
-        pack.run(kaggle_folder, tmp_path / "store", pack.PackOptions(groups=groups), workers=1)
+        pack.pack_source(kaggle_folder, tmp_path / "store", pack.PackOptions(groups=groups), workers=1)
 
 
 def test_packing_a_store_again_or_a_part_of_it_keeps_sites(stores: Path, tmp_path: Path) -> None:
     store = open_store(stores / "sites")
     assert store.sites_N is not None
-    pack.run(stores / "sites", tmp_path / "again", workers=1)
+    pack.pack_source(stores / "sites", tmp_path / "again", workers=1)
     assert open_store(tmp_path / "again").fingerprint == store.fingerprint
     only = tmp_path / "only.csv"
     only.write_text("id\n" + "\n".join(store.ids_N[::5]) + "\n")
-    pack.run(stores / "sites", tmp_path / "part", pack.PackOptions(only=only), workers=1)
+    pack.pack_source(stores / "sites", tmp_path / "part", pack.PackOptions(only=only), workers=1)
     found = open_store(tmp_path / "part").sites_N
     assert found is not None
     assert found.tolist() == store.sites_N[::5].tolist()
@@ -102,15 +102,15 @@ def test_stores_of_sites_merge_and_one_without_is_named(stores: Path, tmp_path: 
         only = tmp_path / f"{number}.csv"
         only.write_text("id\n" + "\n".join(store.ids_N[store.sites_N == site]) + "\n")
         halves.append(tmp_path / f"of-{number}")
-        pack.run(stores / "sites", halves[-1], pack.PackOptions(only=only), workers=1)
-    merge.run(halves, tmp_path / "merged")
+        pack.pack_source(stores / "sites", halves[-1], pack.PackOptions(only=only), workers=1)
+    merge.merge_stores(halves, tmp_path / "merged")
     found = open_store(tmp_path / "merged")
     assert found.sites_N is not None
     assert dict(zip(found.ids_N, found.sites_N, strict=True)) == dict(zip(store.ids_N, store.sites_N, strict=True))
     without = tmp_path / "without"
-    pack.run(stores / "plain", without, pack.PackOptions(only=tmp_path / "0.csv"), workers=1)
+    pack.pack_source(stores / "plain", without, pack.PackOptions(only=tmp_path / "0.csv"), workers=1)
     with pytest.raises(DataError, match="without: found no sites, wanted them as the other stores have"):
-        merge.run([halves[1], without], tmp_path / "refused")
+        merge.merge_stores([halves[1], without], tmp_path / "refused")
 
 
 def test_each_fold_leaves_one_site_out(stores: Path, tmp_path: Path) -> None:

@@ -30,14 +30,14 @@ Row = tuple[str, Kind, int, float, Path]
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("extra") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     return path
 
 
 @pytest.fixture(scope="module")
 def unlabelled(kaggle_folder: Path, store: Path) -> Path:
     path = store.parent / "unlabelled"
-    pack.run(kaggle_folder / "test", path, workers=1)
+    pack.pack_source(kaggle_folder / "test", path, workers=1)
     return path
 
 
@@ -146,7 +146,9 @@ def test_the_samples_of_a_run_with_a_table_are_shown(
     ]
     settings = config(write(rows), sampling="natural", image_size_px=32, batch_size=16)
     data = mined_training.with_extra(open_run_data(store, settings), settings)
-    found = show_samples.run(store, tmp_path / "shown", settings, resolve("cpu"), epoch=1, position=0, count=1024)
+    found = show_samples.show_samples(
+        store, tmp_path / "shown", settings, resolve("cpu"), epoch=1, position=0, count=1024
+    )
     order = data.order(settings, 1)
     assert [one["id"] for one in found.shown] == data.patches.ids_N[order].tolist()
     label = {one["id"]: one["label"] for one in found.shown}
@@ -175,7 +177,7 @@ class TestLeakGuard:
         held = open_store(store).ids_N[read_split(open_store(store)).rows(Split.VAL)[0]]
         (tmp_path / "renamed").mkdir()
         shutil.copy(kaggle_folder / "train" / f"{held}.tif", tmp_path / "renamed" / "innocent.tif")
-        pack.run(tmp_path / "renamed", tmp_path / "other", workers=1)
+        pack.pack_source(tmp_path / "renamed", tmp_path / "other", workers=1)
         table = write([("innocent", Kind.PSEUDO_LABEL, 1, weight, tmp_path / "other")])
         with pytest.raises(DataError, match=r"'innocent' \(pseudo_label, by pixels or slide\)"):
             opened(store, table)
@@ -185,7 +187,7 @@ class TestLeakGuard:
         self, kaggle_folder: Path, tmp_path: Path, kind: Any, guarded: bool
     ) -> None:
         """A split by slide that a table gives is as good as one that was dealt; in a random one slides are shared."""
-        pack.run(kaggle_folder, tmp_path / "store", workers=1)
+        pack.pack_source(kaggle_folder, tmp_path / "store", workers=1)
         own = open_store(tmp_path / "store")
         table = write_split(own, "random" if kind == "random" else "group")
         if kind == "csv":
@@ -198,7 +200,7 @@ class TestLeakGuard:
         groups = tmp_path / "g.csv"
         slides = [held_slide, held_slide, *["elsewhere"] * (len(new) - 2)]
         groups.write_text("id,wsi\n" + "".join(f"{a},{b}\n" for a, b in zip(new, slides, strict=True)))
-        pack.run(kaggle_folder / "test", tmp_path / "other", pack.PackOptions(groups=groups), workers=1)
+        pack.pack_source(kaggle_folder / "test", tmp_path / "other", pack.PackOptions(groups=groups), workers=1)
         other = open_store(tmp_path / "other")
         found_N = mined_training.held_out_twins(own, table, other, np.arange(len(other)))
         assert (table.kind, other.ids_N[found_N].tolist()) == (kind, new[:2] if guarded else [])

@@ -36,13 +36,15 @@ TINY: dict[str, Any] = {
 def folder(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of train, val, test and some patches that are left out, with a run of two epochs."""
     path = tmp_path_factory.mktemp("history")
-    pack.run(kaggle_folder, path / "store", workers=1)
+    pack.pack_source(kaggle_folder, path / "store", workers=1)
     store = open_store(path / "store")
     parts = {row: ("train", "train", "val", "test")[row % 4] for row in range(len(store) - 4)}  # four are left out
     table = path / "parts.csv"
     table.write_text("id,split\n" + "".join(f"{store.ids_N[row]},{part}\n" for row, part in parts.items()))
     write_split_from_csv(store, table)
-    train.run(path / "store", path / "run", parse({**TINY, "train": {"epochs": 2}}), resolve("cpu", num_threads=1))
+    train.train_run(
+        path / "store", path / "run", parse({**TINY, "train": {"epochs": 2}}), resolve("cpu", num_threads=1)
+    )
     return path
 
 
@@ -116,7 +118,7 @@ def test_other_stores_and_files_are_known_by_id_pixels_and_slide(
     renamed.mkdir()
     for path in (kaggle_folder / "train").iterdir():
         shutil.copy(path, renamed / f"x{path.name}")
-    pack.run(renamed, tmp_path / "other", workers=1)
+    pack.pack_source(renamed, tmp_path / "other", workers=1)
     other = open_store(tmp_path / "other")
     by_pixels = history_of(trained, other, np.arange(len(other)))
     assert {name[1:] for name in other.ids_N[by_pixels.trained_N]} == wanted
@@ -133,7 +135,7 @@ def test_patches_of_slides_that_were_trained_on_are_told(folder: Path, kaggle_fo
     slide = open_store(folder / "store").column("group")[0]
     groups = tmp_path / "groups.csv"
     groups.write_text("id,wsi\n" + "".join(f"{name},{slide if at < 3 else 'new'}\n" for at, name in enumerate(ids)))
-    pack.run(tmp_path / "new", tmp_path / "other", pack.PackOptions(groups=groups), workers=1)
+    pack.pack_source(tmp_path / "new", tmp_path / "other", pack.PackOptions(groups=groups), workers=1)
     history = history_of(open_run(folder / "run"), open_store(tmp_path / "other"), np.arange(len(ids)))
     assert (history.trained_N.sum(), history.slide_N.sum(), history.held_out_N.sum()) == (0, 3, len(ids) - 3)
     assert "3 of 8 patches are of slides that were trained on" in history.notices()[0]
@@ -153,7 +155,7 @@ def test_where_the_runs_store_does_not_tell_that_is_said(
     elif change == "divided":
         write_split(open_store(moved), "random", seed=3)
     else:
-        pack.run(kaggle_folder / "test", moved, workers=1, overwrite=True)
+        pack.pack_source(kaggle_folder / "test", moved, workers=1, overwrite=True)
     loose = open_source(kaggle_folder / "train")
     history = history_of(open_run(own), loose, np.arange(len(loose)))
     assert not history.held_out_N.any()

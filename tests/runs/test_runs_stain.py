@@ -53,8 +53,8 @@ def made(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Stores of one source with stains as they are and normalised, and a run on each."""
     folder = tmp_path_factory.mktemp("stain")
     for name in (PLAIN, STAINED):
-        pack.run(kaggle_folder, folder / name, pack.PackOptions(stain=name), workers=1)  # type: ignore[arg-type]
-        train.run(folder / name, folder / f"run-{name}", CONFIG, resolve("cpu"))
+        pack.pack_source(kaggle_folder, folder / name, pack.PackOptions(stain=name), workers=1)  # type: ignore[arg-type]
+        train.train_run(folder / name, folder / f"run-{name}", CONFIG, resolve("cpu"))
     names = (PLAIN, STAINED)
     stores = {name: open_store(folder / name) for name in names}
     return Made(kaggle_folder, stores, {name: folder / f"run-{name}" for name in names})
@@ -67,7 +67,7 @@ def every(store: Store) -> np.ndarray:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_store_holds_each_patch_normalised(made: Made, tmp_path: Path, method: str) -> None:
     options = pack.PackOptions(stain=method)  # type: ignore[arg-type]
-    pack.run(made.source, tmp_path / "store", options, workers=1)
+    pack.pack_source(made.source, tmp_path / "store", options, workers=1)
     store = open_store(tmp_path / "store")
     assert store.stain == method
     assert store.manifest.source["stain"] == method
@@ -102,31 +102,31 @@ def some_tissue() -> np.ndarray:
 
 def test_verify_and_repair_do_to_the_source_what_pack_did(made: Made, tmp_path: Path) -> None:
     options = pack.PackOptions(stain="macenko")
-    pack.run(made.source, tmp_path / "store", options, workers=1)
-    assert verify.run(tmp_path / "store", source=made.source, workers=1).damages == []
+    pack.pack_source(made.source, tmp_path / "store", options, workers=1)
+    assert verify.verify_store(tmp_path / "store", source=made.source, workers=1).damages == []
     shard = tmp_path / "store" / open_store(tmp_path / "store").manifest.shards[0].file
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-100] + bytes(100))
-    assert repair.run(tmp_path / "store", made.source, workers=1).damages == []
+    assert repair.repair_store(tmp_path / "store", made.source, workers=1).damages == []
     assert shard.read_bytes() == whole
 
 
 def test_a_store_packed_from_a_normalised_store_is_normalised_once(made: Made, tmp_path: Path) -> None:
     source = made.stores[STAINED].path
-    pack.run(source, tmp_path / "again", workers=1)
+    pack.pack_source(source, tmp_path / "again", workers=1)
     again = open_store(tmp_path / "again")
     assert again.stain == STAINED
     np.testing.assert_array_equal(every(again), every(made.stores[STAINED]))
-    assert verify.run(tmp_path / "again", source=source, workers=1).damages == []
+    assert verify.verify_store(tmp_path / "again", source=source, workers=1).damages == []
     with pytest.raises(UsageError, match="holds patches of normalised stain") as caught:
-        pack.run(source, tmp_path / "twice", pack.PackOptions(stain="reinhard"), workers=1)
+        pack.pack_source(source, tmp_path / "twice", pack.PackOptions(stain="reinhard"), workers=1)
     assert "\n" not in str(caught.value)
 
 
 def test_stores_of_two_stains_are_not_merged(made: Made, tmp_path: Path) -> None:
     paths = [store.path for store in made.stores.values()]
     with pytest.raises(UsageError, match="found stain normalisations macenko, none, wanted one"):
-        merge.run(paths, tmp_path / "merged")
+        merge.merge_stores(paths, tmp_path / "merged")
 
 
 def test_mined_patches_of_another_stain_are_refused(made: Made) -> None:
@@ -203,6 +203,6 @@ def test_tiles_of_a_slide_are_normalised(made: Made) -> None:
 
 def test_a_run_of_normalised_stain_is_not_exported(made: Made, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="stain normalisation 'macenko', which no exported file computes") as caught:
-        export.run(made.runs[STAINED], tmp_path / "model.ts", resolve("cpu"))
+        export.export_run(made.runs[STAINED], tmp_path / "model.ts", resolve("cpu"))
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())

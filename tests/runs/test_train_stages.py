@@ -54,7 +54,7 @@ SETTINGS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("course") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     return path
 
 
@@ -62,7 +62,7 @@ def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def whole(store: Path) -> tuple[Path, list[Any]]:
     torch.set_num_threads(1)
     events: list[Any] = []
-    train.run(store, store.parent / "whole", parse(SETTINGS), ONE_THREAD, on_event=events.append)
+    train.train_run(store, store.parent / "whole", parse(SETTINGS), ONE_THREAD, on_event=events.append)
     return store.parent / "whole", events
 
 
@@ -92,7 +92,7 @@ def test_stages_make_one_run(whole: tuple[Path, list[Any]]) -> None:
 def test_the_head_stage_moves_the_head_alone_and_the_average_is_scored(store: Path, tmp_path: Path) -> None:
     models = []
     for steps in (1, 4):
-        train.run(store, tmp_path / str(steps), parse(SETTINGS), ONE_THREAD, on_event=stop_after(steps))
+        train.train_run(store, tmp_path / str(steps), parse(SETTINGS), ONE_THREAD, on_event=stop_after(steps))
         models.append(load_checkpoint(tmp_path / str(steps) / "last.pt"))
     early, late = models
     moved = {key for key in early.model if not torch.equal(early.model[key], late.model[key])}
@@ -105,8 +105,8 @@ def test_the_head_stage_moves_the_head_alone_and_the_average_is_scored(store: Pa
 @pytest.mark.parametrize("steps", [2, 4, 6, 8, 9])
 def test_a_course_resumes_exactly(store: Path, whole: tuple[Path, list[Any]], tmp_path: Path, steps: int) -> None:
     run_dir = tmp_path / "run"
-    train.run(store, run_dir, parse(SETTINGS), ONE_THREAD, on_event=stop_after(steps))
-    assert train.run(store, run_dir, parse(SETTINGS), ONE_THREAD, resume=True).status == "finished"
+    train.train_run(store, run_dir, parse(SETTINGS), ONE_THREAD, on_event=stop_after(steps))
+    assert train.train_run(store, run_dir, parse(SETTINGS), ONE_THREAD, resume=True).status == "finished"
     for name in ("best.pt", "last.pt"):
         ours, theirs = load_checkpoint(run_dir / name), load_checkpoint(whole[0] / name)
         assert all(torch.equal(value, theirs.model[key]) for key, value in ours.model.items())
@@ -123,16 +123,16 @@ def test_an_epochs_end_between_stages_resumes_exactly(
             signal.raise_signal(signal.SIGINT)
 
     run_dir = tmp_path / "run"
-    train.run(store, run_dir, parse(SETTINGS), ONE_THREAD, on_event=stop)
+    train.train_run(store, run_dir, parse(SETTINGS), ONE_THREAD, on_event=stop)
     assert (load_checkpoint(run_dir / "last.pt").epoch, load_checkpoint(run_dir / "last.pt").step) == (1, 0)
-    train.run(store, run_dir, parse(SETTINGS), ONE_THREAD, resume=True)
+    train.train_run(store, run_dir, parse(SETTINGS), ONE_THREAD, resume=True)
     assert (run_dir / "journal.jsonl").read_bytes() == (whole[0] / "journal.jsonl").read_bytes()
 
 
 def test_a_network_of_one_size_refuses_stages_of_others(store: Path, tmp_path: Path) -> None:
     fixed = SETTINGS | {"model": {"name": "baseline_cnn", "pretrained": False, "trainable": "all"}}
     with pytest.raises(ConfigError, match="stages: 'baseline_cnn' does not take inputs of 32 pixels"):
-        train.run(store, tmp_path / "run", parse(fixed), ONE_THREAD)
+        train.train_run(store, tmp_path / "run", parse(fixed), ONE_THREAD)
     assert not (tmp_path / "run").exists()
 
 
@@ -151,7 +151,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_batch(store: Path, tmp_
     with pytest.raises(
         FastpathError, match=r"epoch 1, step \d: found a training loss of .*; its batch is in"
     ) as caught:
-        train.run(store, run_dir, diverging, ONE_THREAD)
+        train.train_run(store, run_dir, diverging, ONE_THREAD)
     told = json.loads((run_dir / "failure.json").read_text())
     assert told["show"] in str(caught.value)
     assert json.loads((run_dir / "run.json").read_text())["status"] == "failed"
@@ -174,10 +174,10 @@ def test_a_run_that_dies_says_of_what(store: Path, tmp_path: Path) -> None:
             raise MemoryError("no room")
 
     with pytest.raises(MemoryError):
-        train.run(store, tmp_path / "run", plain(), ONE_THREAD, on_event=fail)
+        train.train_run(store, tmp_path / "run", plain(), ONE_THREAD, on_event=fail)
     told = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (told["status"], told["error"]) == ("failed", "MemoryError: no room")
-    assert train.run(store, tmp_path / "run", plain(), ONE_THREAD, resume=True).status == "finished"
+    assert train.train_run(store, tmp_path / "run", plain(), ONE_THREAD, resume=True).status == "finished"
     told = json.loads((tmp_path / "run" / "run.json").read_text())
     assert told["status"] == "finished"
     assert "error" not in told
@@ -200,10 +200,10 @@ def test_statistics_are_taken_anew_once_and_a_resumed_run_keeps_them(store: Path
     models = {}
     for count in (0, 1, 4):
         config = parse({**settings, "model": {**settings["model"], "recalibrate": count}})
-        train.run(store, tmp_path / str(count), config, ONE_THREAD)
+        train.train_run(store, tmp_path / str(count), config, ONE_THREAD)
         models[count] = load_checkpoint(tmp_path / str(count) / "last.pt").model
-    train.run(store, tmp_path / "stopped", config, ONE_THREAD, on_event=stop_after(3))
-    train.run(store, tmp_path / "stopped", config, ONE_THREAD, resume=True)
+    train.train_run(store, tmp_path / "stopped", config, ONE_THREAD, on_event=stop_after(3))
+    train.train_run(store, tmp_path / "stopped", config, ONE_THREAD, resume=True)
     resumed = load_checkpoint(tmp_path / "stopped" / "last.pt").model
     assert all(torch.equal(value, resumed[key]) for key, value in models[4].items())
     means = {
@@ -231,9 +231,9 @@ def test_a_last_step_of_one_patch_is_refused_where_batch_norm_would_have_no_vari
         return plain(data=changes, model={"name": "test_resnet", "pretrained": False, "trainable": "all"} | model)
 
     with pytest.raises(ConfigError, match=r"data.batch_size: found 1 patch at once in an epoch's last step"):
-        train.run(store, tmp_path / "run", settings(16), ONE_THREAD)
+        train.train_run(store, tmp_path / "run", settings(16), ONE_THREAD)
     assert not (tmp_path / "run").exists()
-    assert train.run(store, tmp_path / "run", settings(15), ONE_THREAD).status == "finished"
+    assert train.train_run(store, tmp_path / "run", settings(15), ONE_THREAD).status == "finished"
 
 
 @pytest.mark.parametrize(

@@ -140,5 +140,5 @@ def small_source(labelled_source: Callable[[], Path]) -> Path:
 @pytest.fixture(scope="session")
 def small_store(small_source: Path) -> Path:
     """Its store, of 5 shards."""
-    pack.run(small_source, small_source.with_name("store"), pack.PackOptions(shard_bytes=4 * 768), workers=1)
+    pack.pack_source(small_source, small_source.with_name("store"), pack.PackOptions(shard_bytes=4 * 768), workers=1)
     return small_source.with_name("store")

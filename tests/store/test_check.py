@@ -22,7 +22,7 @@ def made(labelled_source: Callable[[], Path]) -> tuple[Path, Path]:
     """A source of 20 small labelled patches and its store of 5 shards."""
     source = labelled_source()
     store = source.with_name("store")
-    pack.run(source, store, pack.PackOptions(shard_bytes=4 * 768), workers=1)
+    pack.pack_source(source, store, pack.PackOptions(shard_bytes=4 * 768), workers=1)
     return source, store
 
 
@@ -48,13 +48,13 @@ def test_any_flipped_bit_anywhere_is_caught(made: tuple[Path, Path], data: st.Da
 def blamed(store: Path) -> set[str]:
     """The files that `verify` names, or the manifest where that cannot be read."""
     try:
-        return {damage.file for damage in verify.run(store, workers=1).damages}
+        return {damage.file for damage in verify.verify_store(store, workers=1).damages}
     except StoreError as error:
         return {Path(error.where).name}
 
 
 def test_a_whole_store_is_whole(made: tuple[Path, Path]) -> None:
-    found = verify.run(made[1], source=made[0], workers=1)
+    found = verify.verify_store(made[1], source=made[0], workers=1)
     assert (found.damages, found.num_patches, found.num_shards, found.compared) == ([], 20, 5, 20)
 
 
@@ -62,7 +62,7 @@ def test_missing_truncated_and_strange_files_are_named(store: Path) -> None:
     (store / "shard-00001.npy").unlink()
     (store / "shard-00003.npy").write_bytes((store / "shard-00003.npy").read_bytes()[:-1])
     (store / "notes.txt").write_text("x")
-    assert {damage.file for damage in verify.run(store, workers=1).damages} == {
+    assert {damage.file for damage in verify.verify_store(store, workers=1).damages} == {
         "shard-00001.npy",
         "shard-00003.npy",
         "notes.txt",
@@ -74,12 +74,12 @@ def test_repair_gives_the_same_bytes_back(made: tuple[Path, Path], store: Path) 
     content[128 + 768 + 3] ^= 1
     (store / "shard-00002.npy").write_bytes(content)
     (store / "shard-00000.npy").unlink()
-    damaged = verify.run(store, workers=1).damages
+    damaged = verify.verify_store(store, workers=1).damages
     assert [(damage.file, damage.ids) for damage in damaged] == [
         ("shard-00000.npy", ()),
         ("shard-00002.npy", ("p09",)),
     ]
-    found = repair.run(store, made[0], workers=1)
+    found = repair.repair_store(store, made[0], workers=1)
     assert found.repaired == ["shard-00000.npy", "shard-00002.npy"]
     assert found.damages == []
     for path in made[1].iterdir():
@@ -92,27 +92,27 @@ def test_repair_does_not_trust_a_source_that_has_changed(made: tuple[Path, Path]
     Image.new("RGB", (16, 16)).save(tmp_path / "source" / "train" / "p00.tif")
     damaged = (store / "shard-00000.npy").read_bytes()[:-5]
     (store / "shard-00000.npy").write_bytes(damaged)
-    found = repair.run(store, tmp_path / "source", workers=1)
+    found = repair.repair_store(store, tmp_path / "source", workers=1)
     assert found.repaired == []
     assert "the source gives other pixels now" in found.damages[0].problem
     assert (store / "shard-00000.npy").read_bytes() == damaged
-    compared = verify.run(made[1], source=tmp_path / "source", workers=1).damages
+    compared = verify.verify_store(made[1], source=tmp_path / "source", workers=1).damages
     assert [(damage.file, damage.ids) for damage in compared] == [("shard-00000.npy", ("p00",))]
 
 
 def test_repair_needs_the_index(made: tuple[Path, Path], store: Path) -> None:
     (store / fmt.INDEX).write_bytes(b"PAR1")
     with pytest.raises(FastpathError, match="pack again"):
-        repair.run(store, made[0], workers=1)
+        repair.repair_store(store, made[0], workers=1)
 
 
 def test_a_source_that_lost_files_is_named(made: tuple[Path, Path], tmp_path: Path) -> None:
     shutil.copytree(made[0], tmp_path / "source")
     (tmp_path / "source" / "train" / "p07.tif").write_bytes(b"")
-    found = verify.run(made[1], source=tmp_path / "source", workers=1).damages
+    found = verify.verify_store(made[1], source=tmp_path / "source", workers=1).damages
     assert [(damage.file, damage.ids) for damage in found] == [("shard-00001.npy", ("p07",))]
     (tmp_path / "source" / "train" / "p07.tif").unlink()
     labels = tmp_path / "source" / "train_labels.csv"
     labels.write_text(labels.read_text().replace("p07,1\n", ""))
-    found = verify.run(made[1], source=tmp_path / "source", workers=1).damages
+    found = verify.verify_store(made[1], source=tmp_path / "source", workers=1).damages
     assert [(damage.file, damage.ids) for damage in found] == [("index.parquet", ("p07",))]

@@ -21,7 +21,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "shard-format.md").read_t
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "store"
-    pack.run(kaggle_folder, path, pack.PackOptions(shard_bytes=1 << 20), workers=1)
+    pack.pack_source(kaggle_folder, path, pack.PackOptions(shard_bytes=1 << 20), workers=1)
     return path
 
 

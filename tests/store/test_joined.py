@@ -18,7 +18,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> list[Store]:
     folder = tmp_path_factory.mktemp("joined")
     for seed, count in enumerate((7, 4)):
         write_kaggle_folder(folder / f"source{seed}", num_train=count, num_test=0, num_slides=2, seed=seed)
-        pack.run(folder / f"source{seed}", folder / f"store{seed}", workers=1)
+        pack.pack_source(folder / f"source{seed}", folder / f"store{seed}", workers=1)
     return [open_store(folder / f"store{seed}") for seed in range(2)]
 
 

@@ -32,7 +32,7 @@ fsspec = pytest.importorskip("fsspec", reason="the remote extra is not installed
 def local(kaggle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store on disk and its copy at memory://bucket/store, with a cache of its own."""
     monkeypatch.setenv("FASTPATH_CACHE", str(tmp_path / "cache"))
-    pack.run(kaggle_folder, tmp_path / "store", pack.PackOptions(shard_bytes=1 << 20), workers=1)
+    pack.pack_source(kaggle_folder, tmp_path / "store", pack.PackOptions(shard_bytes=1 << 20), workers=1)
     memory = fsspec.filesystem("memory")
     memory.store.clear()
     for path in (tmp_path / "store").iterdir():
@@ -59,8 +59,8 @@ def test_training_reads_a_store_behind_a_url_as_one_on_disk(local: Path, tmp_pat
     config = parse({"data": data, "model": model, "train": {"epochs": 1}})
     runtime = Runtime(torch.device("cpu"), num_threads=1)
     server.files.update({path.name: path.read_bytes() for path in local.iterdir()})
-    train.run(local, tmp_path / "ours", config, runtime)
-    train.run(Path(server.url), tmp_path / "theirs", config, runtime)
+    train.train_run(local, tmp_path / "ours", config, runtime)
+    train.train_run(Path(server.url), tmp_path / "theirs", config, runtime)
     ours, theirs = ((tmp_path / name / "journal.jsonl").read_bytes() for name in ("ours", "theirs"))
     assert ours == theirs
 
@@ -181,18 +181,18 @@ def test_a_folder_behind_a_url_is_a_source(kaggle_folder: Path, local: Path, tmp
         if path.is_file():
             memory.pipe_file(f"/bucket/set/{path.relative_to(kaggle_folder)}", path.read_bytes())
     source = Path("memory://bucket/set")
-    pack.run(source, tmp_path / "again", pack.PackOptions(shard_bytes=1 << 20), workers=1)
+    pack.pack_source(source, tmp_path / "again", pack.PackOptions(shard_bytes=1 << 20), workers=1)
     for path in local.iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
-    assert verify.run(local, source=source, workers=1).damages == []
-    pack.run(source / "test", tmp_path / "test", workers=1)
+    assert verify.verify_store(local, source=source, workers=1).damages == []
+    pack.pack_source(source / "test", tmp_path / "test", workers=1)
     assert len(open_store(tmp_path / "test")) == 8
     first = open_store(local).ids_N[0]
     memory.pipe_file(f"/bucket/set/train/{first}.tif", b"II*")
     with pytest.raises(DataError, match=rf"memory://bucket/set/train/{first}\.tif: "):
-        pack.run(source, tmp_path / "bad", workers=1)
+        pack.pack_source(source, tmp_path / "bad", workers=1)
     with pytest.raises(DataError, match=r"found no patches|cannot be listed"):
-        pack.run(Path("memory://bucket/absent"), tmp_path / "bad", workers=1)
+        pack.pack_source(Path("memory://bucket/absent"), tmp_path / "bad", workers=1)
 
 
 def test_a_resumed_pack_of_a_url_reads_again_what_has_changed(
@@ -206,10 +206,10 @@ def test_a_resumed_pack_of_a_url_reads_again_what_has_changed(
     last = memory.cat_file(f"/bucket/set/train/{ids[-1]}.tif")
     memory.pipe_file(f"/bucket/set/train/{ids[-1]}.tif", b"II*")
     with pytest.raises(DataError):
-        pack.run(source, tmp_path / "out", small, workers=1, resume=True)
+        pack.pack_source(source, tmp_path / "out", small, workers=1, resume=True)
     memory.pipe_file(f"/bucket/set/train/{ids[-1]}.tif", last)
     memory.pipe_file(f"/bucket/set/train/{ids[0]}.tif", last)  # of the same size
-    found = pack.run(source, tmp_path / "out", small, workers=1, resume=True)
+    found = pack.pack_source(source, tmp_path / "out", small, workers=1, resume=True)
     assert found.num_shards == 3
     assert found.num_resumed == 37, "of two finished shards, the one that has not changed"
     pixels = open_store(tmp_path / "out").gather(np.array([0, 95]))

@@ -392,7 +392,7 @@ def made(labelled_source: Callable[[], Path]) -> tuple[Path, Path]:
     source = labelled_source()
     store, groups = source.with_name("store"), source.with_name("groups.csv")
     groups.write_text("id,wsi\n" + "".join(f"p{number:02},s{number % 5}\n" for number in range(20)))
-    pack.run(source, store, pack.PackOptions(shard_bytes=4 * 768, groups=groups), workers=1)
+    pack.pack_source(source, store, pack.PackOptions(shard_bytes=4 * 768, groups=groups), workers=1)
     return source, store
 
 
@@ -444,19 +444,19 @@ def damages(store: Path) -> set[str]:
     try:
         open_store(store, checked=False)
     except FastpathError:
-        refused(lambda: verify.run(store, workers=1))
+        refused(lambda: verify.verify_store(store, workers=1))
         return {fmt.MANIFEST}
-    found = verify.run(store, workers=1).damages
+    found = verify.verify_store(store, workers=1).damages
     assert all(damage.problem.isprintable() and len(damage.problem) < 1000 for damage in found), found
     return {damage.file for damage in found}
 
 
 COMMANDS: dict[str, Callable[[Path, Path], object]] = {
     "open": lambda store, _: open_store(store),
-    "merge": lambda store, _: merge.run([store], store.parent / "merged"),
-    "repair": lambda store, source: repair.run(store, source, workers=1),
-    "inspect": lambda store, _: inspect.run(store, store.parent / "report"),
-    "pack": lambda store, _: pack.run(store, store.parent / "packed", workers=1),
+    "merge": lambda store, _: merge.merge_stores([store], store.parent / "merged"),
+    "repair": lambda store, source: repair.repair_store(store, source, workers=1),
+    "inspect": lambda store, _: inspect.inspect_store(store, store.parent / "report"),
+    "pack": lambda store, _: pack.pack_source(store, store.parent / "packed", workers=1),
 }
 
 
@@ -500,7 +500,7 @@ def test_a_shard_of_another_kind_is_named_and_replaced_in_its_place(
     refused(lambda: COMMANDS["merge"](store, made[0]))
     if (store / "shard-00001.npy").is_dir():
         return
-    found = repair.run(store, made[0], workers=1)
+    found = repair.repair_store(store, made[0], workers=1)
     if json.loads((store / fmt.MANIFEST).read_text()) == json.loads((made[1] / fmt.MANIFEST).read_text()):
         assert (found.repaired, found.damages, damages(store)) == (["shard-00001.npy"], [], set())
         assert (store / "shard-00001.npy").read_bytes() == (made[1] / "shard-00001.npy").read_bytes()
@@ -515,8 +515,8 @@ def test_what_lies_in_a_split_is_found(made: tuple[Path, Path], store: Path, cas
     OF_SPLITS[case](store)
     before = outside(store)
     assert damages(store) == {fmt.SPLIT}
-    assert [damage.file for damage in repair.run(store, made[0], workers=1).damages] == [fmt.SPLIT]
-    merge.run([store], store.parent / "merged")  # which divides anew
+    assert [damage.file for damage in repair.repair_store(store, made[0], workers=1).damages] == [fmt.SPLIT]
+    merge.merge_stores([store], store.parent / "merged")  # which divides anew
     assert read_split(open_store(store.parent / "merged")).num_folds == 0
     assert outside(store).keys() - before.keys() == {
         f"place/merged/{path.name}" for path in made[1].iterdir() if path.is_file()
@@ -534,7 +534,7 @@ def test_repair_clears_what_a_killed_one_left(made: tuple[Path, Path], store: Pa
         (store / name).write_bytes(b"half a file")
     assert damages(store) == {*former, *others}
     (store / "shard-00001.npy").unlink()
-    found = repair.run(store, made[0], workers=1)
+    found = repair.repair_store(store, made[0], workers=1)
     assert found.repaired == ["shard-00001.npy"]
     assert {damage.file for damage in found.damages} == set(others)
     assert {path.name for path in store.iterdir()} == {*(path.name for path in made[1].iterdir()), *others}
@@ -551,7 +551,7 @@ def test_a_repair_that_cannot_write_leaves_all_as_it_was(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        assert "no space is left" in refused(lambda: repair.run(store, made[0], workers=1))
+        assert "no space is left" in refused(lambda: repair.repair_store(store, made[0], workers=1))
     assert {path.name: path.read_bytes() for path in store.iterdir()} == before
-    assert repair.run(store, made[0], workers=1).repaired == ["shard-00001.npy"]
+    assert repair.repair_store(store, made[0], workers=1).repaired == ["shard-00001.npy"]
     assert damages(store) == set()

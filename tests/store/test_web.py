@@ -101,15 +101,15 @@ def test_a_redirect_within_the_host_is_followed(local: Path, server: Any) -> Non
 
 
 def test_a_sound_store_is_found_sound_and_nothing_is_taken_from_the_cache(local: Path, server: Any) -> None:
-    assert verify.run(Path(server.url), workers=1).damages == []
+    assert verify.verify_store(Path(server.url), workers=1).damages == []
     asked = dict(server.asked)
-    assert verify.run(Path(server.url), workers=1).damages == []
+    assert verify.verify_store(Path(server.url), workers=1).damages == []
     assert server.asked["shard-00001.npy"] == 2 * asked["shard-00001.npy"]
     content = bytearray(server.files["shard-00001.npy"])
     content[-1] ^= 1
     server.files["shard-00001.npy"] = bytes(content)
     del server.files["shard-00004.npy"]
-    damages = verify.run(Path(server.url), workers=1).damages
+    damages = verify.verify_store(Path(server.url), workers=1).damages
     assert [damage.file for damage in damages] == ["shard-00001.npy", "shard-00004.npy"]
     assert "of hash" in damages[0].problem
     assert "was not found" in damages[1].problem
@@ -118,7 +118,7 @@ def test_a_sound_store_is_found_sound_and_nothing_is_taken_from_the_cache(local:
 
 
 def test_a_store_behind_a_url_is_compared_with_its_source(local: Path, small_source: Path, server: Any) -> None:
-    found = verify.run(Path(server.url), source=small_source, workers=1)
+    found = verify.verify_store(Path(server.url), source=small_source, workers=1)
     assert (found.compared, found.damages) == (20, [])
 
 
@@ -142,14 +142,14 @@ def test_merge_takes_stores_behind_urls(local: Path, small_source: Path, server:
         shutil.copy(path, tmp_path / "other" / f"q{path.name}")
     groups = (small_source / "groups.csv").read_text().replace("\np", "\nqp")
     (tmp_path / "other" / "groups.csv").write_text(groups)
-    pack.run(tmp_path / "other", tmp_path / "unlabelled", workers=1)
-    merge.run([Path(server.url), tmp_path / "unlabelled"], tmp_path / "merged")
-    assert verify.run(tmp_path / "merged", workers=1).damages == []
+    pack.pack_source(tmp_path / "other", tmp_path / "unlabelled", workers=1)
+    merge.merge_stores([Path(server.url), tmp_path / "unlabelled"], tmp_path / "merged")
+    assert verify.verify_store(tmp_path / "merged", workers=1).damages == []
 
 
 def test_what_writes_does_not_take_a_url(local: Path, small_source: Path, server: Any, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="repair it where it lies"):
-        repair.run(Path(server.url), small_source)
+        repair.repair_store(Path(server.url), small_source)
     for command in ("pack", "inspect"):
         found = run(command, small_source, "-o", server.url)
         assert found.exit_code == 2
@@ -163,7 +163,9 @@ def test_a_file_url_is_a_path(local: Path, small_source: Path, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     for url in (f"file://{local}", f"file://localhost{local}".replace("localhost", ""), f"file:{local}"):
         assert open_store(Path(url)).path == local
-    pack.run(Path(f"file://{small_source}"), tmp_path / "again", pack.PackOptions(shard_bytes=4 * 768), workers=1)
+    pack.pack_source(
+        Path(f"file://{small_source}"), tmp_path / "again", pack.PackOptions(shard_bytes=4 * 768), workers=1
+    )
     assert open_store(tmp_path / "again").fingerprint == open_store(local).fingerprint
     found = run("verify", f"file://{local}", "--json")
     assert json.loads(found.output)["ok"] is True
@@ -187,7 +189,7 @@ def served(source: Path, server: Any) -> str:
 
 def test_a_folder_of_a_web_server_is_a_source(local: Path, small_source: Path, server: Any, tmp_path: Path) -> None:
     source = Path(served(small_source, server))
-    pack.run(source, tmp_path / "packed", pack.PackOptions(shard_bytes=4 * 768), workers=1)
+    pack.pack_source(source, tmp_path / "packed", pack.PackOptions(shard_bytes=4 * 768), workers=1)
     for path in local.iterdir():
         assert (tmp_path / "packed" / path.name).read_bytes() == path.read_bytes()
     assert set(server.asked) == {*server.files}, "and nothing else"
@@ -195,9 +197,9 @@ def test_a_folder_of_a_web_server_is_a_source(local: Path, small_source: Path, s
 
 def test_a_token_may_be_longer_than_any_name(local: Path, small_source: Path, server: Any, tmp_path: Path) -> None:
     long = "x" * 5000
-    assert verify.run(Path(server.url + long), source=small_source, workers=1).damages == []
+    assert verify.verify_store(Path(server.url + long), source=small_source, workers=1).damages == []
     source = Path(served(small_source, server) + long)
-    pack.run(source, tmp_path / "packed", workers=1)
+    pack.pack_source(source, tmp_path / "packed", workers=1)
     assert len(open_source(source)) == 20
     assert sample_beside(source) is None
 
@@ -221,7 +223,7 @@ def test_a_folder_that_is_not_as_it_should_be(
         server.files.pop(name)
         server.files.update({} if content is None else {name: content})
     with pytest.raises(DataError, match=told) as caught:
-        pack.run(source, tmp_path / "packed", workers=1)
+        pack.pack_source(source, tmp_path / "packed", workers=1)
     assert caught.value.exit_status == status
     assert "SECRET" not in str(caught.value)
     assert not (tmp_path / "packed").exists()
@@ -233,7 +235,7 @@ def test_a_patch_that_the_server_fails_to_give_is_not_skipped(
     source = Path(served(small_source, server))
     server.acts["train/p05.tif"] = lambda handler: handler.answer(b"", 503)
     with pytest.raises(FastpathError, match=r"p05\.tif: the server fails") as caught:
-        pack.run(source, tmp_path / "packed", pack.PackOptions(on_error="skip"), workers=1)
+        pack.pack_source(source, tmp_path / "packed", pack.PackOptions(on_error="skip"), workers=1)
     assert caught.value.exit_status == 1
 
 

@@ -52,13 +52,13 @@ def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     for file, rows in (("source/train_labels.csv", labels), ("split.csv", part)):
         header = "id,label" if "labels" in file else "id,split"
         (folder / file).write_text("\n".join([header, *(",".join(row) for row in rows.items())]) + "\n")
-    pack.run(folder / "source", folder / "store", workers=1)
+    pack.pack_source(folder / "source", folder / "store", workers=1)
     write_split_from_csv(open_store(folder / "store"), folder / "split.csv")
     return folder / "store"
 
 
 def test_an_exact_copy_is_found_by_hash(store: Path, tmp_path: Path) -> None:
-    found = audit.run(store, tmp_path / "out", ONE_THREAD)
+    found = audit.audit_split(store, tmp_path / "out", ONE_THREAD)
     rows = list(csv.DictReader((tmp_path / "out" / "neighbours.csv").read_text().splitlines()))
     assert len(rows) == found.num_val == found.num_val
     assert rows[0]["id"] == "copy"
@@ -71,7 +71,7 @@ def test_an_exact_copy_is_found_by_hash(store: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_gives_its_features(store: Path, tmp_path: Path) -> None:
-    train.run(store, tmp_path / "run", CONFIG, ONE_THREAD)
+    train.train_run(store, tmp_path / "run", CONFIG, ONE_THREAD)
     trained, opened, rows_N = open_run(tmp_path / "run"), open_store(store), np.arange(20)
     features_ND = audit.embed(trained, opened, rows_N, ONE_THREAD)
     assert features_ND.shape == (20, 256)
@@ -79,7 +79,7 @@ def test_a_run_gives_its_features(store: Path, tmp_path: Path) -> None:
     head = {name.rsplit(".", 1)[1]: value for name, value in weights.items() if "classifier" in name}
     logits_N = features_ND @ head["weight"].numpy()[0] + head["bias"].numpy()[0]
     np.testing.assert_allclose(logits_N, score(trained, opened, rows_N, ONE_THREAD), atol=1e-4)
-    found = audit.run(store, tmp_path / "out", ONE_THREAD, run_dir=tmp_path / "run")
+    found = audit.audit_split(store, tmp_path / "out", ONE_THREAD, run_dir=tmp_path / "run")
     rows = list(csv.DictReader((tmp_path / "out" / "neighbours.csv").read_text().splitlines()))
     assert rows[0]["id"] == "copy"
     assert found.identical == 1
@@ -87,7 +87,7 @@ def test_a_run_gives_its_features(store: Path, tmp_path: Path) -> None:
 
 
 def test_no_split_is_one_line(kaggle_folder: Path, tmp_path: Path) -> None:
-    pack.run(kaggle_folder / "test", tmp_path / "store", workers=1)
+    pack.pack_source(kaggle_folder / "test", tmp_path / "store", workers=1)
     with pytest.raises(StoreError, match=r"found no split\.json"):
-        audit.run(tmp_path / "store", tmp_path / "out", ONE_THREAD)
+        audit.audit_split(tmp_path / "store", tmp_path / "out", ONE_THREAD)
     assert not (tmp_path / "out").exists()

@@ -115,7 +115,7 @@ def test_the_doctor_asks_torch_for_its_cards_and_its_kernels(monkeypatch: pytest
     monkeypatch.setattr(doctor, "_cards", lambda: ([f"{P100[0]}, 16384 MiB"], "580.65.06"))
     monkeypatch.setattr(doctor, "_processor", list)
     monkeypatch.setattr(doctor, "_pipeline", list)
-    result = doctor.run()
+    result = doctor.examine_machine()
     assert not result.healthy
     (found,) = (check for check in result.checks if check.name == "GPU kernels")
     assert found.found == f"torch has none for {P100[0]} (sm_60), only for {' '.join(NEW_WHEEL)}"
@@ -139,7 +139,7 @@ def test_a_check_that_fails_is_a_finding_not_a_crash(monkeypatch: pytest.MonkeyP
         raise ImportError("libcudart.so.12: cannot open shared object file\nand more")
 
     monkeypatch.setattr(doctor, "_pipeline", broken)
-    result = doctor.run()
+    result = doctor.examine_machine()
     assert not result.healthy
     assert result.checks[-1].name == "DALI pipeline"
     assert result.checks[-1].found.startswith("failed: ImportError: libcudart.so.12")

@@ -33,7 +33,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place = root / "source" / str(at % 2)
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(place / f"p{at:02}.png")
-    pack.run(root / "source", root / "store", workers=1)
+    pack.pack_source(root / "source", root / "store", workers=1)
     return root / "store"
 
 
@@ -55,9 +55,9 @@ def test_training_needs_both_classes_on_both_sides(store: Path, tmp_path: Path, 
     divide(store, part, label, tmp_path / "split.csv")
     message = f"found 6 patches of label {label} alone in the {part} split, wanted both classes; divide it anew"
     with pytest.raises(DataError, match=message):
-        train.run(store, tmp_path / "run", Config(), CPU)
+        train.train_run(store, tmp_path / "run", Config(), CPU)
     with pytest.raises(DataError, match=message):
-        sweep.run(store, tmp_path / "sweep", sweep_plan.make_plan(None, ["train.epochs=1,2"]), device="cpu")
+        sweep.sweep_settings(store, tmp_path / "sweep", sweep_plan.make_plan(None, ["train.epochs=1,2"]), device="cpu")
     splits = [write_split(open_store(store), "random", folds=2), read_split(open_store(store))]
     divide(store, part, label, tmp_path / "split.csv")
     splits[1] = read_split(open_store(store))
@@ -71,7 +71,7 @@ def test_comparing_needs_both_classes(tmp_path: Path, label: int) -> None:
     for name in ("a", "b"):
         pd.DataFrame({"id": ["x", "y"], "label": [label] * 2, "logit": [0.1, 0.2]}).to_csv(tmp_path / f"{name}.csv")
     with pytest.raises(DataError, match="of 2 patches, wanted all labelled, and both classes"):
-        compare_tables.run([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "out")
+        compare_tables.compare_tables([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -89,9 +89,9 @@ def test_patchcamelyon_is_inspected_by_part_and_as_a_whole(tmp_path: Path, parts
             file["x"] = random.integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
         with h5py.File(f"{stem}_y.h5", "w") as file:
             file["y"] = np.arange(12, dtype=np.uint8).reshape(-1, 1, 1, 1) % (2 if labels == "both" else 1)
-    packed = pack.run(tmp_path / "source", tmp_path / "store", workers=1)
+    packed = pack.pack_source(tmp_path / "source", tmp_path / "store", workers=1)
     assert (packed.split == "official") == (parts == "all")
-    found = inspect.run(tmp_path / "store", tmp_path / "inspection", per_class=4)
+    found = inspect.inspect_store(tmp_path / "store", tmp_path / "inspection", per_class=4)
     assert found.patches == 12 * len(PARTS[parts])
     page = (tmp_path / "inspection" / "report.html").read_text()
     assert ("as PatchCamelyon is" in page) == (parts == "all")

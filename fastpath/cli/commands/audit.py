@@ -50,7 +50,7 @@ def command(
     if where.notice:
         render.notice(where.notice)
     with render.progress_bar("embedding", verbosity) as advance:
-        found = audit.run(
+        found = audit.audit_split(
             store, output, where, split_file=split_file, run_dir=run_dir, which=checkpoint, advance=advance
         )
     if found.suspicious:

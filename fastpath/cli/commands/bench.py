@@ -58,7 +58,7 @@ def command(
     if where.notice:
         render.notice(where.notice)
     with render.progress_bar(f"bench {kind}", verbosity) as advance:
-        result = bench.run(kind, store, settings, where, num_batches=batches, advance=advance)  # type: ignore[arg-type]
+        result = bench.run_benchmark(kind, store, settings, where, num_batches=batches, advance=advance)  # type: ignore[arg-type]
     if plot is not None:
         bench.draw(result, plot)
     shown = {name: value for name, value in asdict(result).items() if as_json or value not in (None, "")}

@@ -84,10 +84,10 @@ def command(
         )
         return
     if tables:
-        found = compare_tables.run(runs, output)
+        found = compare_tables.compare_tables(runs, output)
     else:
         with render.progress_bar("scoring", verbosity) as advance:
-            found = compare.run(
+            found = compare.compare_runs(
                 runs, where, store_path=store, split_file=split_file, output=output, which=checkpoint, advance=advance
             )
     for text in found.notices:

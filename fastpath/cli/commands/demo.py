@@ -68,7 +68,7 @@ def command(
         render.say(where.describe(), on_stderr=True)
     if where.notice:
         render.notice(where.notice)
-    found = demo.run(
+    found = demo.run_demo(
         output,
         where,
         seed=seed,

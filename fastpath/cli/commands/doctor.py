@@ -26,7 +26,7 @@ def command(context: click.Context, as_json: bool, verbosity: int) -> None:
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from fastpath.workflows import doctor
 
-    result = doctor.run()
+    result = doctor.examine_machine()
     if as_json:
         click.echo(
             json.dumps({"healthy": result.healthy, "checks": [asdict(check) for check in result.checks]}, indent=2)

@@ -111,7 +111,7 @@ def command(
         found = evaluate.run_table(run, where, output=output, store_path=store, choices=asked)
     else:
         with render.progress_bar("evaluating", verbosity) as advance:
-            found = evaluate.run(
+            found = evaluate.evaluate_run(
                 run,
                 where,
                 store_path=store,

@@ -63,7 +63,7 @@ def command(
     choice = _choice(first_ids, more_ids, rest["errors"], rest["sample"])
     where = runtime.resolve(device)
     with render.progress_bar("explaining", verbosity) as advance:
-        found = explain.run(
+        found = explain.explain_run(
             run,
             rest["output"],
             where,

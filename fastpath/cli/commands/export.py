@@ -53,7 +53,7 @@ def command(
 
     where = runtime.resolve("cpu")
     with render.progress_bar("comparing", verbosity) as advance:
-        found = export.run(
+        found = export.export_run(
             run,
             output,
             where,

@@ -41,7 +41,7 @@ def command(
     beside = store.resolve() if url is None else Path.cwd() / Path(without_secrets(url)).name
     where = output or beside.with_name(f"{beside.name}-inspect")
     with render.progress_bar("inspecting", verbosity) as advance:
-        found = inspect.run(store, where, split_file=split_file, per_class=sample, seed=seed, advance=advance)
+        found = inspect.inspect_store(store, where, split_file=split_file, per_class=sample, seed=seed, advance=advance)
     for text in found.notices if verbosity >= 0 else ():
         render.notice(text)
     values = asdict(found)

@@ -25,7 +25,7 @@ def command(stores: tuple[Path, ...], output: Path, as_json: bool, verbosity: in
     from fastpath.workflows import merge
 
     with render.progress_bar("merging", verbosity) as advance:
-        found = merge.run(stores, output, advance=advance)
+        found = merge.merge_stores(stores, output, advance=advance)
     for text in found.notices:
         render.notice(text)
     values = dataclasses.asdict(found) | {"store": str(found.store)}

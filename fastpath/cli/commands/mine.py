@@ -87,7 +87,7 @@ def command(
     errors = rule["errors"]
     chosen = mine.Rule(rule["hard"], None if errors is None else int(errors), rule["confidence"])
     with render.progress_bar("mining", verbosity) as advance:
-        found = mine.run(
+        found = mine.mine_patches(
             run,
             output,
             where,

@@ -118,7 +118,7 @@ def command(
         shard_bytes=None if shard_mb is None else shard_mb << 20,
     )
     with render.progress_bar("packing", verbosity) as advance, _dask(dask) as engine:
-        found = pack.run(
+        found = pack.pack_source(
             source, output, plan, workers=workers, engine=engine, resume=resume, overwrite=overwrite, advance=advance
         )
     _report(found, output, as_json=as_json)

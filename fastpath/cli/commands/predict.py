@@ -102,7 +102,9 @@ def command(
     patches = predict.open_patches(store, source, follow)
     sample = sample or (None if source is None else submission.sample_beside(source))
     with render.progress_bar("predicting", verbosity) as advance:
-        result = predict.run(runs, patches, output, where, sample=sample, opinion=opinion, table=table, advance=advance)
+        result = predict.predict_patches(
+            runs, patches, output, where, sample=sample, opinion=opinion, table=table, advance=advance
+        )
     for text in result.notices:
         render.notice(text)
     render.result(asdict(result), as_json=as_json, title="predicted", where=output)

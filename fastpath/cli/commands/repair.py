@@ -36,7 +36,7 @@ def command(
     from fastpath.workflows import repair
 
     with render.progress_bar("verifying", verbosity) as advance:
-        found = repair.run(store, source, kind=source_kind, follow=follow, workers=workers, advance=advance)
+        found = repair.repair_store(store, source, kind=source_kind, follow=follow, workers=workers, advance=advance)
     values = {"ok": not found.damages, "repaired": found.repaired, "damages": report_damages(found.damages)}
     title = f"repaired {len(found.repaired)} shards"
     render.result(values, as_json=as_json, title=title, where=store)

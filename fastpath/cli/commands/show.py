@@ -64,7 +64,7 @@ def command(
 
         settings = config.load(config_path, [*overrides, *([] if seed is None else [f"seed={seed}"])])
         where = runtime.resolve("cpu")  # a handful of samples, on whatever machine is at hand
-        found = show_samples.run(
+        found = show_samples.show_samples(
             store,
             output,
             settings,

@@ -122,7 +122,7 @@ def _aggregate(table: Path, output: Path, top_k: int, as_json: bool) -> None:
 
     from fastpath.workflows.slide import slide_table
 
-    found = slide_table.run(table, output, top_k=top_k)
+    found = slide_table.aggregate_table(table, output, top_k=top_k)
     for text in found.notices:
         render.notice(text)
     values = asdict(found)
@@ -136,7 +136,7 @@ def _pool(folder: Path, output: Path, as_json: bool) -> None:
 
     from fastpath.workflows.slide import slide_pool
 
-    found = slide_pool.run(folder, output)
+    found = slide_pool.pool_slides(folder, output)
     for text in found.notices:
         render.notice(text)
     values = asdict(found)
@@ -182,7 +182,7 @@ def _score(
     from fastpath.workflows.slide import slide
 
     with render.progress_bar("scoring", verbosity) as advance:
-        found = slide.run(run, image, output, runtime, options=chosen, which=checkpoint, advance=advance)
+        found = slide.score_slide(run, image, output, runtime, options=chosen, which=checkpoint, advance=advance)
     if found.notice:
         render.notice(found.notice)
     render.verdicts(found.verdicts)
@@ -209,7 +209,7 @@ def _score_all(
 
     from fastpath.workflows.slide import slide_batch
 
-    found = slide_batch.run(
+    found = slide_batch.score_slides(
         run,
         images,
         output,

@@ -75,7 +75,7 @@ def command(
             "--test", f"found {test:g} with --kind csv, whose table names the test patches", "leave it out"
         )
     shares = {"val": val, "test": test or 0.0}
-    division = split.run(
+    division = split.split_store(
         store, kind=kind, **shares, folds=folds or 0, fold=fold, seed=seed, table=table, groups=groups, output=output
     )
     if division.notice and verbosity >= 0:

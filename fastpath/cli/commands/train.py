@@ -107,7 +107,7 @@ def command(
     require(heard)
     how: dict[str, Any] = {"resume": resume, "split_file": split_file, "residency": residency}
     with TrainView(verbosity, where) as view, listening(heard, output, settings, view.show, render.notice) as tell:
-        result = train.run(store, output, settings, where, on_event=tell, **how)
+        result = train.train_run(store, output, settings, where, on_event=tell, **how)
     again = command_line("fastpath", "train", store, "-o", output, "--resume")
     _tell(result, view.start, where, again, as_json=as_json)
 

@@ -51,7 +51,9 @@ def command(
     from fastpath.workflows.verify import verify
 
     with render.progress_bar("verifying", verbosity) as advance:
-        found = verify.run(store, source=source, kind=source_kind, follow=follow, workers=workers, advance=advance)
+        found = verify.verify_store(
+            store, source=source, kind=source_kind, follow=follow, workers=workers, advance=advance
+        )
     values = {
         "ok": not found.damages,
         "patches": found.num_patches,

@@ -75,7 +75,7 @@ class BenchResult:
     precision: str = ""
 
 
-def run(
+def run_benchmark(
     kind: Kind,
     store_path: Path,
     config: Config,
@@ -267,7 +267,7 @@ def draw(result: BenchResult, path: Path) -> None:
     """Draw the measured rates as bars into a PNG.
 
     Args:
-        result: From `run`.
+        result: From `run_benchmark`.
         path: Where to write.
     """
     from matplotlib.figure import Figure  # heavy, and most runs draw nothing

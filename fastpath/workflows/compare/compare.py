@@ -29,7 +29,7 @@ from fastpath.workflows.compare.comparison import CompareResult, compare, short_
 RESULT, PICTURE, PREDICTIONS = "comparison.json", "comparison.png", "predictions.parquet"
 
 
-def run(
+def compare_runs(
     runs: Sequence[Path],
     runtime: Runtime,
     *,

@@ -22,8 +22,8 @@ def are_tables(paths: Sequence[Path]) -> bool:
     return any(out_of_fold.table_of(path) is not None for path in paths)
 
 
-def run(paths: Sequence[Path], output: Path | None = None) -> CompareResult:
-    """Compare tables of predictions of the same patches, in all pairs; see `compare.run`.
+def compare_tables(paths: Sequence[Path], output: Path | None = None) -> CompareResult:
+    """Compare tables of predictions of the same patches, in all pairs; see `compare.compare_runs`.
 
     Args:
         paths: Tables of `id`, `label`, `logit` and perhaps `group`, or directories of `train --folds`; two at least.

@@ -85,7 +85,7 @@ def parse_kinds(text: str) -> None:
         raise UsageError("--splits", f"found '{text}', wanted random,group", "write --splits random,group")
 
 
-def run(
+def measure_leak(
     store_path: Path,
     output: Path,
     config: Config,

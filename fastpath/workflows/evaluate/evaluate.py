@@ -32,7 +32,7 @@ from fastpath.workflows.evaluate.report_gallery import Card
 Advance = Callable[[int, int], None]
 
 
-def run(
+def evaluate_run(
     run_dir: Path,
     runtime: Runtime,
     *,
@@ -77,7 +77,9 @@ def run(
     if store_path is not None and external.is_other(trained, store):
         output = output or trained.path.parent / f"{external.directory_of(store, split)}{suffix}"
         output_place.check_directory(output, METRICS, (run_dir, store_path))
-        return external.run(trained, store, runtime, output, split=split, which=which, choices=choices, advance=advance)
+        return external.validate_externally(
+            trained, store, runtime, output, split=split, which=which, choices=choices, advance=advance
+        )
     split = split or Split.VAL
     output = output or trained.path.parent / f"evaluation-{split}{suffix}"
     output_place.check_directory(output, METRICS, (run_dir, store_path))
@@ -144,7 +146,7 @@ def run_table(
         output: Where to write; None is a directory of the table's name beside it.
         store_path: A store that holds the patches, for the gallery; None takes the folds' own where it is unchanged,
             and of a table leaves the gallery out.
-        choices: As for `run`; there is nothing to score in more views.
+        choices: As for `evaluate_run`; there is nothing to score in more views.
 
     Raises:
         DataError: The table cannot be judged, or names patches that the store has not.

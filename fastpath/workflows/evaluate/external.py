@@ -72,7 +72,7 @@ def directory_of(store: Store, split: Split | None) -> str:
     return f"external-{name}" + (f"-{split}" if split else "")
 
 
-def run(
+def validate_externally(
     trained: TrainedRun,
     store: Store,
     runtime: Runtime,
@@ -83,7 +83,7 @@ def run(
     choices: Choices,
     advance: Callable[[int, int], None] | None = None,
 ) -> EvaluateResult:
-    """Judge a run on another store and write the report; see `evaluate.run`.
+    """Judge a run on another store and write the report; see `evaluate.evaluate_run`.
 
     Raises:
         DataError: The patches are unlabelled, of one class or of another size, or the run's calibration is damaged.

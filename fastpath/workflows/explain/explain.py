@@ -81,7 +81,7 @@ class ExplainResult:
     output: str
 
 
-def run(
+def explain_run(
     run_dir: Path,
     output: Path,
     runtime: Runtime,

@@ -104,7 +104,7 @@ class Reference:
         return rows_N, self.calibrator.apply(views.logits_NV.astype(np.float64).mean(axis=1))
 
 
-def run(
+def export_run(
     run_dir: Path,
     output: Path,
     runtime: Runtime,

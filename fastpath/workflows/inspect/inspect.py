@@ -60,7 +60,7 @@ class InspectResult:
     report: str
 
 
-def run(
+def inspect_store(
     path: Path,
     output: Path,
     *,

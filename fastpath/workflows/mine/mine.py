@@ -110,7 +110,7 @@ class _Finds:
     loss_N: np.ndarray
 
 
-def run(
+def mine_patches(
     run_dir: Path,
     output: Path,
     runtime: Runtime,

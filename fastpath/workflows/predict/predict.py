@@ -83,7 +83,7 @@ class PredictResult:
     output: str
 
 
-def run(
+def predict_patches(
     run_dirs: Sequence[Path],
     patches: Store | LoosePatches,
     output: Path,

@@ -34,7 +34,7 @@ ARTEFACTS = {"blur": "blur_px", "noise": "noise_sd", "JPEG": "jpeg_quality", "ri
 FACTORS = ("brightness", "contrast", "saturation", "hue")  # in the order of `Augmentation.factors_N4`
 
 
-def run(
+def show_samples(
     path: Path,
     output: Path,
     config: Config,

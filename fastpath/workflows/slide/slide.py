@@ -112,7 +112,7 @@ class SlideResult:
     output: str
 
 
-def run(
+def score_slide(
     run_dir: Path,
     image: Path,
     output: Path,

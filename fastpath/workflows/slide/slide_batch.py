@@ -50,7 +50,7 @@ class BatchResult:
     output: str
 
 
-def run(
+def score_slides(
     run_dir: Path,
     images: Sequence[Path],
     output: Path,
@@ -114,7 +114,7 @@ def _row(
         facts = _kept(output, slide_origin.of_files(trained, image, runtime, asdict(chosen)))
         status = "scored" if facts is None else "kept"
         if facts is None:
-            result = slide.run(trained.path, image, output, runtime, options=chosen, advance=advance)
+            result = slide.score_slide(trained.path, image, output, runtime, options=chosen, advance=advance)
             facts = asdict(result)
     except Exception as error:  # whatever a slide is like, those after it are scored
         return row | {"status": "failed", "problem": _told(error)}

@@ -59,7 +59,7 @@ class PoolResult:
     output: str
 
 
-def run(folder: Path, output: Path) -> PoolResult:
+def pool_slides(folder: Path, output: Path) -> PoolResult:
     """Pool the detections of all slides below a folder and write pool.json and froc.csv.
 
     Args:

@@ -43,7 +43,7 @@ class TableResult:
     output: str
 
 
-def run(table: Path, output: Path, *, top_k: int = slides.TOP_K) -> TableResult:
+def aggregate_table(table: Path, output: Path, *, top_k: int = slides.TOP_K) -> TableResult:
     """Aggregate predictions by slide and write slides.csv and slides.json.
 
     Args:

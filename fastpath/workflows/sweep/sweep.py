@@ -47,7 +47,7 @@ class Job:
     num_threads: int | None
 
 
-def run(
+def sweep_settings(
     store_path: Path,
     output: Path,
     plan: Plan,
@@ -178,7 +178,7 @@ def train_one(job: Job) -> tuple[str, str]:
     where = runtimes.resolve(job.device, precision=job.precision, num_threads=job.num_threads)
     try:
         resume = (job.run_dir / directory.CONFIG).exists()
-        done = train.run(job.store, job.run_dir, job.config, where, resume=resume, split_file=job.split_file)
+        done = train.train_run(job.store, job.run_dir, job.config, where, resume=resume, split_file=job.split_file)
         return done.status, ""
     except FastpathError as error:
         return "failed", str(error)

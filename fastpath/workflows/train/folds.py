@@ -77,7 +77,7 @@ class FoldsResult:
     sites: dict[str, Any] | None = None
 
 
-def run(
+def train_folds(
     store_path: Path,
     run_dir: Path,
     config: Config,
@@ -146,7 +146,7 @@ def train_all(
     notice: Callable[[str], None] = lambda _text: None,
     stood: directory.Standing | None = None,
 ) -> pd.DataFrame | None:
-    """Train by each division into `run_dir/fold-k`, or go on with what is there; see `run`.
+    """Train by each division into `run_dir/fold-k`, or go on with what is there; see `train_folds`.
 
     Args:
         store: The store.
@@ -199,7 +199,7 @@ def _train_each(
             watch(f"fold {fold + 1} of {len(splits)}") as show,
             listening(trackers, path, config, show, notice) as tell,
         ):
-            done = train.run(
+            done = train.train_run(
                 store.address,
                 path,
                 config,

@@ -101,7 +101,7 @@ class TrainResult:
     notices: list[str] = field(default_factory=list)
 
 
-def run(
+def train_run(
     store_path: Path,
     run_dir: Path,
     config: Config,

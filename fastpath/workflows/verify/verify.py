@@ -48,7 +48,7 @@ class VerifyResult:
     damages: list[Damage]
 
 
-def run(
+def verify_store(
     path: Path,
     *,
     source: Path | None = None,

@@ -27,7 +27,7 @@ IDS = [f"p{number:02}" for number in range(12)]
 
 
 def packed(source: Path, output: Path, **options: object) -> Store:
-    pack.run(source, output, pack.PackOptions(**options), workers=1)  # type: ignore[arg-type]
+    pack.pack_source(source, output, pack.PackOptions(**options), workers=1)  # type: ignore[arg-type]
     return open_store(output)
 
 
@@ -104,7 +104,7 @@ def test_every_kind_packs_to_the_same_pixels(kind: str, tmp_path: Path) -> None:
     else:
         assert found.ids_N.tolist() == IDS
     assert found.manifest.source["kind"] == kind.strip()
-    result = verify.run(tmp_path / "out", source=source, workers=1)
+    result = verify.verify_store(tmp_path / "out", source=source, workers=1)
     assert (result.damages, result.compared) == ([], 12)
 
 
@@ -115,12 +115,12 @@ def test_patchcamelyon_keeps_its_own_division(tmp_path: Path) -> None:
     assert table.kind == "official"
     assert table.rows(Split.TRAIN).tolist() == list(range(8))
     assert table.rows(Split.VAL).tolist() == list(range(8, 12))
-    assert split.run(found.path, kind="group", val=0.5).kind == "group"
-    counted = split.run(found.path, kind="official")
+    assert split.split_store(found.path, kind="group", val=0.5).kind == "group"
+    counted = split.split_store(found.path, kind="official")
     assert (counted.num_train, counted.num_val, counted.num_test, counted.notice) == (8, 4, 0, "")
     assert read_split(packed(found.path, tmp_path / "again")).kind == "official", "ids say it, whatever the source"
     with pytest.raises(DataError, match=r"found 2 folds, wanted PatchCamelyon's own.*--kind group"):
-        split.run(found.path, kind="official", folds=2)
+        split.split_store(found.path, kind="official", folds=2)
 
 
 def test_a_division_without_validation_is_not_official(tmp_path: Path) -> None:
@@ -129,9 +129,9 @@ def test_a_division_without_validation_is_not_official(tmp_path: Path) -> None:
         path.unlink()
     found = packed(source, tmp_path / "out")
     assert not (found.path / "split.json").exists(), "three slides are too few for the usual five folds"
-    assert split.run(found.path, val=0.5).kind == "group"
+    assert split.split_store(found.path, val=0.5).kind == "group"
     with pytest.raises(DataError, match="found ids of no official division"):
-        split.run(found.path, kind="official")
+        split.split_store(found.path, kind="official")
 
 
 def test_official_parts_are_read_from_ids() -> None:
@@ -248,7 +248,7 @@ def test_resized_patches_are_those_of_pillow_and_the_manifest_says_so(tmp_path: 
     wanted = Image.fromarray(PIXELS[3]).resize((16, 16), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(found.gather(np.array([3]))[0], np.asarray(wanted))
     assert found.manifest.source["resize_px"] == 16
-    assert verify.run(tmp_path / "out", source=source, workers=1).damages == []
+    assert verify.verify_store(tmp_path / "out", source=source, workers=1).damages == []
 
 
 def test_dropped_patches_leave_the_index_and_a_second_pack_leaves_their_pixels_behind(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_dropped_patches_leave_the_index_and_a_second_pack_leaves_their_pixels_b
     found = packed(source, tmp_path / "out", drop=(Flag.DUPLICATE,))
     assert found.ids_N.tolist() == [name for name in IDS if name != "p05"]
     assert found.manifest.shards[0].rows == 12
-    assert verify.run(tmp_path / "out", source=source, workers=1).not_in_store == 1
+    assert verify.verify_store(tmp_path / "out", source=source, workers=1).not_in_store == 1
     again = packed(tmp_path / "out", tmp_path / "again")
     assert again.manifest.shards[0].rows == 11
     np.testing.assert_array_equal(again.gather(np.arange(11)), found.gather(np.arange(11)))
@@ -272,7 +272,7 @@ def test_parts_merge_to_the_bytes_of_the_whole(tmp_path: Path, count: int) -> No
     parts = [tmp_path / f"part{number}" for number in range(count)]
     for number, part in enumerate(parts):
         packed(source, part, shard_bytes=1000, part=(number + 1, count))
-    merge.run(parts[::-1], tmp_path / "merged")
+    merge.merge_stores(parts[::-1], tmp_path / "merged")
     assert len(whole.manifest.shards) == 4
     names = sorted(path.name for path in whole.path.iterdir())
     assert names == sorted(path.name for path in (tmp_path / "merged").iterdir())
@@ -292,7 +292,7 @@ def test_duplicates_across_parts_are_left_out_as_one_pack_leaves_them(tmp_path: 
         parts = [scratch / f"part{number}" for number in range(3)]
         for number, part in enumerate(parts):
             packed(source, part, shard_bytes=1000, part=(number + 1, 3), drop=drop)
-        merge.run(parts, scratch / "merged")
+        merge.merge_stores(parts, scratch / "merged")
         merged = open_store(scratch / "merged")
         for file in whole.path.iterdir():
             assert (merged.path / file.name).read_bytes() == file.read_bytes(), file.name
@@ -304,21 +304,21 @@ def test_what_cannot_be_merged(tmp_path: Path) -> None:
     source = kaggle(tmp_path / "source")
     first = packed(source, tmp_path / "first", shard_bytes=1000, part=(1, 2)).path
     with pytest.raises(UsageError, match="found parts 1/2, wanted 1/1"):
-        merge.run([first], tmp_path / "out")
+        merge.merge_stores([first], tmp_path / "out")
     with pytest.raises(UsageError, match="found 5 parts for 4 shards"):
         packed(source, tmp_path / "fifth", shard_bytes=1000, part=(1, 5))
     whole = packed(source, tmp_path / "whole").path
     with pytest.raises(DataError, match="found id 'p00' twice"):
-        merge.run([whole, whole], tmp_path / "out")
+        merge.merge_stores([whole, whole], tmp_path / "out")
     other = packed(source, tmp_path / "resized", resize_px=16).path
     with pytest.raises(UsageError, match="found patches of 2 sizes"):
-        merge.run([whole, other], tmp_path / "out")
+        merge.merge_stores([whole, other], tmp_path / "out")
     with pytest.raises(StoreError):
-        merge.run([source], tmp_path / "out")
+        merge.merge_stores([source], tmp_path / "out")
     shard = whole / "shard-00000.npy"
     shard.write_bytes(shard.read_bytes()[:-1] + b"\0")
     with pytest.raises(IntegrityError, match="found other bytes than the manifest's hash"):
-        merge.run([whole], tmp_path / "out")
+        merge.merge_stores([whole], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -330,10 +330,10 @@ def test_stores_of_different_sources_merge(tmp_path: Path) -> None:
     (source / "train_labels.csv").unlink()  # or it would be asked whether they are forgotten
     second = packed(first.path.parent / "source" / "train", tmp_path / "second", only=tmp_path / "more.csv")
     with pytest.raises(DataError, match="found no groups, wanted them as the other stores have"):
-        merge.run([first.path, second.path], tmp_path / "merged")
+        merge.merge_stores([first.path, second.path], tmp_path / "merged")
     plain = packed(source / "train", tmp_path / "plain", only=tmp_path / "some.csv")
-    merge.run([second.path, plain.path], tmp_path / "merged")
+    merge.merge_stores([second.path, plain.path], tmp_path / "merged")
     merged = open_store(tmp_path / "merged")
     assert merged.ids_N.tolist() == ["p07", "p08", "p00", "p01", "p02"]
     np.testing.assert_array_equal(merged.gather(np.arange(5)), PIXELS[[7, 8, 0, 1, 2]])
-    assert verify.run(tmp_path / "merged", workers=1).damages == []
+    assert verify.verify_store(tmp_path / "merged", workers=1).damages == []

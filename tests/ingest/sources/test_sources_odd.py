@@ -703,7 +703,7 @@ def test_a_sample_submission_says_what_would_mend_it(tmp_path: Path) -> None:
 def test_slides_of_litter_are_not_pooled(tmp_path: Path) -> None:
     made(tmp_path, {".ipynb_checkpoints/slide.json": "{}", "__MACOSX/slide.json": "{}"})
     with pytest.raises(DataError, match="found no"):
-        slide_pool.run(tmp_path, tmp_path / "out")
+        slide_pool.pool_slides(tmp_path, tmp_path / "out")
 
 
 def test_the_option_is_taken_by_every_command_that_lists_a_source(tmp_path: Path) -> None:

@@ -58,10 +58,10 @@ def small() -> Config:
 @pytest.mark.dali
 def test_every_kind_measures_its_parts(kaggle_folder: Path, tmp_path: Path, small: Config) -> None:
     store = tmp_path / "store"
-    pack.run(kaggle_folder, store)
+    pack.pack_source(kaggle_folder, store)
     told: list[tuple[int, int]] = []
     found = {
-        kind: bench.run(kind, store, small, CPU, num_batches=2, advance=lambda *at: told.append(at))
+        kind: bench.run_benchmark(kind, store, small, CPU, num_batches=2, advance=lambda *at: told.append(at))
         for kind in ("loader", "train", "ceiling")
     }
     measured = {
@@ -92,7 +92,7 @@ def test_it_measures_the_step_that_a_run_would_take(
     kaggle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = tmp_path / "store"
-    pack.run(kaggle_folder, store)
+    pack.pack_source(kaggle_folder, store)
     taken: list[tuple[int, Any]] = []
 
     def made(network: nn.Module, *_: object, **how: Any) -> Callable[[Batch], None]:
@@ -103,5 +103,5 @@ def test_it_measures_the_step_that_a_run_would_take(
     model = {"name": "test_resnet", "pretrained": False, "trainable": "head", "batchnorm": "folded"}
     train = {"label_smoothing": 0.1, "accumulate": 2, "cuda_graph": False}
     config = parse({"data": {"image_size_px": 32, "batch_size": 8}, "model": model, "train": train})
-    bench.run("train", store, config, CPU, num_batches=1)
+    bench.run_benchmark("train", store, config, CPU, num_batches=1)
     assert set(map(str, taken)) == {str((0, train))}

@@ -43,7 +43,7 @@ def settings(**changes: Any) -> Config:
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("compare") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     return path
 
 
@@ -53,7 +53,7 @@ def runs(store: Path) -> list[Path]:
     limited = {**TINY["data"], "limit": 32, "val_limit": 8}
     paths = [store.parent / "runs" / name for name in ("a", "b")]
     for path, config in zip(paths, (settings(), settings(seed=1, data=limited)), strict=True):
-        train.run(store, path, config, resolve("cpu", num_threads=1))
+        train.train_run(store, path, config, resolve("cpu", num_threads=1))
     return paths
 
 
@@ -95,14 +95,14 @@ def test_a_run_of_another_split_is_refused_with_both_sides(store: Path, runs: li
     shutil.copytree(store, other)
     write_split(open_store(other), "random", seed=5)
     stranger = tmp_path / "stranger"
-    train.run(other, stranger, settings(), resolve("cpu", num_threads=1))
+    train.train_run(other, stranger, settings(), resolve("cpu", num_threads=1))
     found = open_run(stranger).checkpoint.split_fingerprint
     with pytest.raises(CheckpointError, match=rf"stranger.*another split .*: found {found}, wanted [0-9a-f]{{16}}"):
-        compare.run([runs[0], stranger], resolve("cpu"), output=tmp_path / "compared")
+        compare.compare_runs([runs[0], stranger], resolve("cpu"), output=tmp_path / "compared")
     assert not (tmp_path / "compared").exists()
     twin = tmp_path / "twin"
     shutil.copytree(stranger, twin)
-    leaks = compare.run([stranger, twin], resolve("cpu"), output=tmp_path / "leaky").notices[0]
+    leaks = compare.compare_runs([stranger, twin], resolve("cpu"), output=tmp_path / "leaky").notices[0]
     assert leaks.startswith("this split leaks: ")
     elsewhere = open_run(runs[0])
     elsewhere = replace(elsewhere, checkpoint=replace(elsewhere.checkpoint, store_fingerprint="feed"))
@@ -112,18 +112,18 @@ def test_a_run_of_another_split_is_refused_with_both_sides(store: Path, runs: li
 
 def test_a_run_that_trained_on_the_validation_patches_is_refused(store: Path, runs: list[Path], tmp_path: Path) -> None:
     final = tmp_path / "final"
-    train.run(store, final, settings(train={"epochs": 1, "include_val": True}), resolve("cpu", num_threads=1))
+    train.train_run(store, final, settings(train={"epochs": 1, "include_val": True}), resolve("cpu", num_threads=1))
     with pytest.raises(
         CheckpointError, match=r"final.*was trained on the validation patches too \(train.include_val\)"
     ):
-        compare.run([runs[0], final], resolve("cpu"), output=tmp_path / "compared")
+        compare.compare_runs([runs[0], final], resolve("cpu"), output=tmp_path / "compared")
     assert not (tmp_path / "compared").exists()
 
 
 def test_one_run_or_the_same_twice_is_refused(runs: list[Path]) -> None:
     for wrong in (runs[:1], [runs[0], runs[0] / ".." / "a"]):
         with pytest.raises(UsageError, match="wanted two or more, all different"):
-            compare.run(wrong, resolve("cpu"))
+            compare.compare_runs(wrong, resolve("cpu"))
 
 
 def made_up(aucs_noise: list[float], groups_N: np.ndarray | None) -> comparison.CompareResult:

@@ -36,7 +36,7 @@ def tables(tmp_path: Path) -> list[Path]:
 
 def test_two_recipes_are_told_apart(tables: list[Path], tmp_path: Path) -> None:
     assert compare_tables.are_tables(tables)
-    found = compare_tables.run(tables)
+    found = compare_tables.compare_tables(tables)
     assert [entry.name for entry in found.runs] == ["good", "poor"]
     for path, entry in zip(tables, found.runs, strict=True):
         frame = pd.read_parquet(path / "out_of_fold.parquet")
@@ -51,7 +51,7 @@ def test_two_recipes_are_told_apart(tables: list[Path], tmp_path: Path) -> None:
 
 def test_a_table_by_its_own_name(tables: list[Path], tmp_path: Path) -> None:
     files = [path / "out_of_fold.parquet" for path in tables]
-    assert compare_tables.run(files, tmp_path / "out").runs[0].name == "good/out_of_fold"
+    assert compare_tables.compare_tables(files, tmp_path / "out").runs[0].name == "good/out_of_fold"
 
 
 def test_other_patches_or_labels_are_refused(tables: list[Path]) -> None:
@@ -60,11 +60,11 @@ def test_other_patches_or_labels_are_refused(tables: list[Path]) -> None:
     for wrong in (whole.iloc[1:], whole.assign(label=1 - whole["label"]), whole.assign(id="x" + whole["id"])):
         wrong.to_parquet(path)
         with pytest.raises(DataError, match="found other patches or labels than those of"):
-            compare_tables.run(tables)
+            compare_tables.compare_tables(tables)
 
 
 def test_a_run_among_tables_or_one_table_is_refused(tables: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="wanted tables or runs alone"):
-        compare_tables.run([tables[0], tmp_path])
+        compare_tables.compare_tables([tables[0], tmp_path])
     with pytest.raises(UsageError, match="wanted two or more, all different"):
-        compare_tables.run([tables[0], tables[0]])
+        compare_tables.compare_tables([tables[0], tables[0]])

@@ -56,7 +56,7 @@ def _elsewhere(root: Path) -> Path:
         scanners.append(f"patch-{number},{'old' if slide % 2 else 'new'}")
     (root / "patches.csv").write_text("\n".join(rows))
     (root / "scanners.csv").write_text("\n".join(scanners))
-    pack.run(root / "patches.csv", root / "other", workers=1)
+    pack.pack_source(root / "patches.csv", root / "other", workers=1)
     return root / "other"
 
 
@@ -65,7 +65,7 @@ def place(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with the calibration of its own validation split, and beside it another store."""
     root = tmp_path_factory.mktemp("external")
     shutil.copytree(learned, root / "run")
-    evaluate.run(root / "run", resolve("cpu"))
+    evaluate.evaluate_run(root / "run", resolve("cpu"))
     shutil.copy(root / "run" / calibration_file.NAME, root / "as-kept.json")
     _elsewhere(root)
     return root
@@ -74,7 +74,7 @@ def place(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def judged(place: Path) -> EvaluateResult:
     by = (str(place / "scanners.csv"), "flags")
-    return evaluate.run(place / "run", resolve("cpu"), store_path=place / "other", choices=Choices(by=by))
+    return evaluate.evaluate_run(place / "run", resolve("cpu"), store_path=place / "other", choices=Choices(by=by))
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +163,8 @@ def test_patches_that_were_trained_on_are_noticed(place: Path, learned: Path, tm
         Image.fromarray(image).save(tmp_path / f"{number}.png")
         rows.append(f"{number}.png,{label},w{number % 9}")
     (tmp_path / "patches.csv").write_text("\n".join(rows))
-    pack.run(tmp_path / "patches.csv", tmp_path / "mixed", workers=1)
-    found = evaluate.run(place / "run", resolve("cpu"), store_path=tmp_path / "mixed", output=tmp_path / "out")
+    pack.pack_source(tmp_path / "patches.csv", tmp_path / "mixed", workers=1)
+    found = evaluate.evaluate_run(place / "run", resolve("cpu"), store_path=tmp_path / "mixed", output=tmp_path / "out")
     assert any(notice.startswith("40 of 120 patches have the id or the pixels of") for notice in found.notices)
     assert found.facts["external"]["seen"]["num_seen"] == 40
     frame = pd.read_parquet(tmp_path / "out" / "predictions.parquet").iloc[40:]
@@ -176,7 +176,7 @@ def test_patches_that_were_trained_on_are_noticed(place: Path, learned: Path, tm
 def test_a_run_without_a_calibration_is_judged_as_it_is_and_says_so(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "run", tmp_path / "run")
     (tmp_path / "run" / calibration_file.NAME).unlink()
-    found = evaluate.run(tmp_path / "run", resolve("cpu"), store_path=place / "other")
+    found = evaluate.evaluate_run(tmp_path / "run", resolve("cpu"), store_path=place / "other")
     assert [point["name"] for point in found.facts["operating_points"]] == ["probability 0.5"]
     assert found.facts["calibration"]["method"] == "none"
     assert any("probabilities are not calibrated" in notice for notice in found.notices)
@@ -186,7 +186,7 @@ def test_without_the_runs_own_store_that_is_said(place: Path, tmp_path: Path) ->
     shutil.copytree(place / "run", tmp_path / "run")
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     (tmp_path / "run" / "run.json").write_text(json.dumps(facts | {"store": str(tmp_path / "gone")}))
-    found = evaluate.run(tmp_path / "run", resolve("cpu"), store_path=place / "other")
+    found = evaluate.evaluate_run(tmp_path / "run", resolve("cpu"), store_path=place / "other")
     assert found.facts["external"]["drift"] == []
     assert any("how far these patches look from it is not told" in one for one in found.facts["external"]["words"])
     assert any("nothing tells which of these patches were trained on" in notice for notice in found.notices)
@@ -207,9 +207,9 @@ def test_what_cannot_be_judged_is_refused(
         lines = list(csv.DictReader(file))[:40]
     rows = [f"{place / line['path']},{line['id']},{labels(line['label'])}" for line in lines]
     (tmp_path / "patches.csv").write_text("\n".join(["path,id,label", *rows]))
-    pack.run(tmp_path / "patches.csv", tmp_path / "store", workers=1)
+    pack.pack_source(tmp_path / "patches.csv", tmp_path / "store", workers=1)
     with pytest.raises(kind, match=told):
-        evaluate.run(place / "run", resolve("cpu"), store_path=tmp_path / "store", split=split)
+        evaluate.evaluate_run(place / "run", resolve("cpu"), store_path=tmp_path / "store", split=split)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_what_cannot_be_judged_is_refused(
 )
 def test_what_would_choose_something_elsewhere_is_refused(place: Path, choices: Choices, option: str) -> None:
     with pytest.raises(UsageError, match=f"{option}: found .* for another store than the run's own"):
-        evaluate.run(place / "run", resolve("cpu"), store_path=place / "other", choices=choices)
+        evaluate.evaluate_run(place / "run", resolve("cpu"), store_path=place / "other", choices=choices)
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,8 @@ def _config(name: str, size: int) -> object:
 @pytest.fixture(scope="module")
 def run_dir(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
-    pack.run(kaggle_folder, folder / "store", workers=1)
-    train.run(folder / "store", folder / "run", _config("baseline_cnn", 40), resolve("cpu"))  # type: ignore[arg-type]
+    pack.pack_source(kaggle_folder, folder / "store", workers=1)
+    train.train_run(folder / "store", folder / "run", _config("baseline_cnn", 40), resolve("cpu"))  # type: ignore[arg-type]
     return folder / "run"
 
 
@@ -101,7 +101,7 @@ def test_averaged_weights_are_those_of_every_command(run_dir: Path, tmp_path: Pa
     """A run that averages is validated on the average: what is explained and exported must be that network too."""
     config = parse(_config("baseline_cnn", 40).to_dict() | {"train": {"epochs": 1, "ema_decay": 0.9}})  # type: ignore[attr-defined]
     runtime, store = resolve("cpu"), open_store(run_dir.parent / "store")
-    train.run(store.path, tmp_path / "run", config, runtime)
+    train.train_run(store.path, tmp_path / "run", config, runtime)
     trained, rows_N = open_run(tmp_path / "run"), np.arange(20)
     assert trained.checkpoint.average is not None
     wanted_N = score(trained, store, rows_N, runtime)
@@ -192,7 +192,7 @@ def test_the_card_tells_population_selection_thresholds_failures_and_what_is_not
     run_dir: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(run_dir, tmp_path / "run")
-    evaluated = evaluate.run(tmp_path / "run", resolve("cpu"), store_path=run_dir.parent / "store").facts
+    evaluated = evaluate.evaluate_run(tmp_path / "run", resolve("cpu"), store_path=run_dir.parent / "store").facts
     large = [one for one in evaluated["subgroups"]["groups"] if one["auc"]["value"] is not None][:2]
     for one in large:  # as on a set of some size
         one["warnings"] = []
@@ -241,8 +241,8 @@ def test_the_card_holds_evaluations_of_other_stores_too(run_dir: Path, tmp_path:
     shutil.copytree(run_dir, tmp_path / "run")
     other = tmp_path / "other"
     write_kaggle_folder(tmp_path / "kaggle", num_train=48, num_test=0, num_slides=6, seed=23)
-    pack.run(tmp_path / "kaggle", other, workers=1)
-    evaluate.run(tmp_path / "run", resolve("cpu"), store_path=other)
+    pack.pack_source(tmp_path / "kaggle", other, workers=1)
+    evaluate.evaluate_run(tmp_path / "run", resolve("cpu"), store_path=other)
     found, _ = model_card.evaluations(tmp_path / "run")
     assert [one["from"] for one in found if one.get("external")] == ["external-other"]
 
@@ -325,11 +325,11 @@ def test_a_run_without_its_store_is_exported_unchecked(run_dir: Path, tmp_path: 
 
 @converts
 def test_real_patches_and_a_timm_network_agree_within_a_thousandth(sample_folder: Path, tmp_path: Path) -> None:
-    pack.run(sample_folder, tmp_path / "store", workers=1)
+    pack.pack_source(sample_folder, tmp_path / "store", workers=1)
     config = _config("resnet10t", 64)
     short = config.model_copy(update={"data": config.data.model_copy(update={"limit": 64, "val_limit": 32})})  # type: ignore[attr-defined]
-    train.run(tmp_path / "store", tmp_path / "run", short, resolve("cpu"))
-    found = export.run(tmp_path / "run", tmp_path / "model.onnx", resolve("cpu"))
+    train.train_run(tmp_path / "store", tmp_path / "run", short, resolve("cpu"))
+    found = export.export_run(tmp_path / "run", tmp_path / "model.onnx", resolve("cpu"))
     assert found.num_checked == 1000
     assert found.max_difference is not None
     assert found.max_difference <= 1e-3

@@ -19,7 +19,7 @@ from fastpath.workflows.inspect import inspect_facts as facts
 @pytest.fixture(scope="module")
 def store_path(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("facts") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     return path
 
 

@@ -43,21 +43,21 @@ def config(**data: Any) -> Config:
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("mine") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     return path
 
 
 @pytest.fixture(scope="module")
 def unlabelled(kaggle_folder: Path, store: Path) -> Path:
     path = store.parent / "unlabelled"
-    pack.run(kaggle_folder / "test", path, workers=1)
+    pack.pack_source(kaggle_folder / "test", path, workers=1)
     return path
 
 
 @pytest.fixture(scope="module")
 def run_dir(store: Path) -> Path:
     path = store.parent / "run"
-    train.run(store, path, config(), ONE_THREAD)
+    train.train_run(store, path, config(), ONE_THREAD)
     return path
 
 
@@ -75,7 +75,7 @@ def predictions(store: Path) -> Path:
 def test_hard_patches_are_the_training_patches_of_highest_loss(store: Path, run_dir: Path, tmp_path: Path) -> None:
     rule = mine.Rule(hard_share=0.25, errors=0)
     told: list[tuple[int, int]] = []
-    found = mine.run(
+    found = mine.mine_patches(
         run_dir, tmp_path / "t.parquet", ONE_THREAD, rule=rule, advance=lambda *progress: told.append(progress)
     )
     frame = mined_table.read(tmp_path / "t.parquet").frame
@@ -98,7 +98,7 @@ def test_hard_patches_are_the_training_patches_of_highest_loss(store: Path, run_
 def test_label_errors_are_told_by_predictions_that_did_not_see_the_label(
     store: Path, run_dir: Path, predictions: Path, tmp_path: Path
 ) -> None:
-    found = mine.run(run_dir, tmp_path / "t.csv", ONE_THREAD, predictions=predictions)
+    found = mine.mine_patches(run_dir, tmp_path / "t.csv", ONE_THREAD, predictions=predictions)
     frame = mined_table.read(tmp_path / "t.csv").frame
     wrong = frame[frame["kind"] == "label_error"]
     opened = open_store(store)
@@ -118,7 +118,7 @@ def test_label_errors_are_told_by_predictions_that_did_not_see_the_label(
 
 
 def test_nothing_held_out_is_listed(store: Path, run_dir: Path, predictions: Path, tmp_path: Path) -> None:
-    mine.run(run_dir, tmp_path / "t.csv", ONE_THREAD, predictions=predictions, rule=mine.Rule(hard_share=1.0))
+    mine.mine_patches(run_dir, tmp_path / "t.csv", ONE_THREAD, predictions=predictions, rule=mine.Rule(hard_share=1.0))
     opened = open_store(store)
     held = set(opened.ids_N[read_split(opened).rows(Split.VAL)])
     listed = set(mined_table.read(tmp_path / "t.csv").frame["id"])
@@ -130,7 +130,7 @@ def test_unlabelled_patches_get_the_label_the_network_is_sure_of(
     store: Path, run_dir: Path, unlabelled: Path, tmp_path: Path
 ) -> None:
     rule = mine.Rule(confidence=0.5)
-    found = mine.run(run_dir, tmp_path / "all.csv", ONE_THREAD, stores=[unlabelled], rule=rule)
+    found = mine.mine_patches(run_dir, tmp_path / "all.csv", ONE_THREAD, stores=[unlabelled], rule=rule)
     frame = mined_table.read(tmp_path / "all.csv").frame
     assert found.num_unlabelled == len(frame) == found.pseudo_negatives + found.pseudo_positives == 8
     assert (found.num_labelled, found.calibration) == (0, "none")
@@ -139,7 +139,9 @@ def test_unlabelled_patches_get_the_label_the_network_is_sure_of(
     sure_N = np.maximum(frame["probability"], 1 - frame["probability"])
     assert (np.diff(sure_N) <= 1e-9).all()
     middle = float(sure_N.iloc[3])
-    mine.run(run_dir, tmp_path / "some.csv", ONE_THREAD, stores=[unlabelled], rule=mine.Rule(confidence=middle - 1e-9))
+    mine.mine_patches(
+        run_dir, tmp_path / "some.csv", ONE_THREAD, stores=[unlabelled], rule=mine.Rule(confidence=middle - 1e-9)
+    )
     assert mined_table.read(tmp_path / "some.csv").frame["id"].tolist() == frame["id"].tolist()[:4]
 
 
@@ -148,16 +150,18 @@ def test_calibration_decides_who_is_sure(
 ) -> None:
     from fastpath.analysis.calibration import Calibrator
 
-    mine.run(run_dir, tmp_path / "raw.csv", ONE_THREAD, stores=[unlabelled], rule=mine.Rule(confidence=0.5))
+    mine.mine_patches(run_dir, tmp_path / "raw.csv", ONE_THREAD, stores=[unlabelled], rule=mine.Rule(confidence=0.5))
     cold = Calibrator("temperature", slope=100.0)
     monkeypatch.setattr(calibration_file, "load", lambda _path, _tta, _mean: calibration_file.Kept(cold))
-    found = mine.run(run_dir, tmp_path / "t.csv", ONE_THREAD, stores=[unlabelled], rule=mine.Rule(confidence=0.5))
+    found = mine.mine_patches(
+        run_dir, tmp_path / "t.csv", ONE_THREAD, stores=[unlabelled], rule=mine.Rule(confidence=0.5)
+    )
     raw, frame = (mined_table.read(tmp_path / name).frame.set_index("id") for name in ("raw.csv", "t.csv"))
     logit = np.log(raw["probability"] / (1 - raw["probability"])) * 100
     np.testing.assert_allclose(frame["probability"], 1 / (1 + np.exp(-logit[frame.index])), atol=1e-4)
     assert (found.calibration, found.notices) == ("temperature", [])
     monkeypatch.undo()
-    told = mine.run(run_dir, tmp_path / "o.csv", ONE_THREAD, stores=[unlabelled], predictions=predictions)
+    told = mine.mine_patches(run_dir, tmp_path / "o.csv", ONE_THREAD, stores=[unlabelled], predictions=predictions)
     assert told.calibration == "platt"  # fitted on out-of-fold predictions, for want of one of the run
 
 
@@ -166,26 +170,28 @@ def test_training_takes_the_table_and_resumes_with_no_other(
 ) -> None:
     table = tmp_path / "t.csv"
     rule = mine.Rule(hard_share=0.2, confidence=0.5)
-    found = mine.run(run_dir, table, ONE_THREAD, stores=[store, unlabelled], predictions=predictions, rule=rule)
+    found = mine.mine_patches(
+        run_dir, table, ONE_THREAD, stores=[store, unlabelled], predictions=predictions, rule=rule
+    )
     events: list[Any] = []
     again = tmp_path / "again"
-    train.run(store, again, config(extra=str(table)), ONE_THREAD, on_event=events.append)
+    train.train_run(store, again, config(extra=str(table)), ONE_THREAD, on_event=events.append)
     num_train = len(read_split(open_store(store)).rows(Split.TRAIN))
     assert events[0].num_train == num_train - 3 + 8 == num_train - found.label_errors + found.num_unlabelled
     assert load_checkpoint(again / "last.pt").extra_fingerprint == mined_table.read(table).fingerprint
     longer = config(extra=str(table)).model_copy(update={"train": config().train.model_copy(update={"epochs": 1})})
-    assert train.run(store, again, longer, ONE_THREAD, resume=True).status == "finished"
+    assert train.train_run(store, again, longer, ONE_THREAD, resume=True).status == "finished"
     frame = pd.read_csv(table)
     frame["weight"] *= 2
     frame.to_csv(table, index=False)
     with pytest.raises(CheckpointError, match="belongs to another table of mined patches"):
-        train.run(store, again, longer, ONE_THREAD, resume=True)
+        train.train_run(store, again, longer, ONE_THREAD, resume=True)
 
 
 def test_weights_change_what_a_run_learns(store: Path, run_dir: Path, predictions: Path, tmp_path: Path) -> None:
-    mine.run(run_dir, tmp_path / "t.csv", ONE_THREAD, predictions=predictions)
+    mine.mine_patches(run_dir, tmp_path / "t.csv", ONE_THREAD, predictions=predictions)
     for name in ("a", "b"):
-        train.run(store, tmp_path / name, config(extra=str(tmp_path / "t.csv")), ONE_THREAD)
+        train.train_run(store, tmp_path / name, config(extra=str(tmp_path / "t.csv")), ONE_THREAD)
     plain, a, b = (load_checkpoint(path / "last.pt").model for path in (run_dir, tmp_path / "a", tmp_path / "b"))
     assert all(torch.equal(a[key], b[key]) for key in a)
     assert not all(torch.equal(a[key], plain[key]) for key in a)
@@ -196,21 +202,21 @@ class TestRefusals:
 
     def test_a_target_of_no_known_format(self, run_dir: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"found '\.txt', wanted a name that ends in \.parquet or \.csv"):
-            mine.run(run_dir, tmp_path / "t.txt", ONE_THREAD)
+            mine.mine_patches(run_dir, tmp_path / "t.txt", ONE_THREAD)
 
     def test_predictions_that_lack_patches(self, run_dir: Path, predictions: Path, tmp_path: Path) -> None:
         pd.read_parquet(predictions).iloc[:-40].to_parquet(tmp_path / "few.parquet")
         with pytest.raises(DataError, match=r"lacks \d+ of \d+ training patches"):
-            mine.run(run_dir, tmp_path / "t.csv", ONE_THREAD, predictions=tmp_path / "few.parquet")
+            mine.mine_patches(run_dir, tmp_path / "t.csv", ONE_THREAD, predictions=tmp_path / "few.parquet")
 
     def test_predictions_without_logits(self, run_dir: Path, tmp_path: Path) -> None:
         (tmp_path / "p.csv").write_text("id,probability\na,0.5\n")
         with pytest.raises(DataError, match="found no column 'logit'"):
-            mine.run(run_dir, tmp_path / "t.csv", ONE_THREAD, predictions=tmp_path / "p.csv")
+            mine.mine_patches(run_dir, tmp_path / "t.csv", ONE_THREAD, predictions=tmp_path / "p.csv")
 
     def test_a_store_divided_anew(self, kaggle_folder: Path, tmp_path: Path) -> None:
-        pack.run(kaggle_folder, tmp_path / "store", workers=1)
-        train.run(tmp_path / "store", tmp_path / "run", config(), ONE_THREAD)
+        pack.pack_source(kaggle_folder, tmp_path / "store", workers=1)
+        train.train_run(tmp_path / "store", tmp_path / "run", config(), ONE_THREAD)
         write_split(open_store(tmp_path / "store"), "random", seed=3)
         with pytest.raises(StoreError, match="is not the split that the run was trained on"):
-            mine.run(tmp_path / "run", tmp_path / "t.csv", ONE_THREAD)
+            mine.mine_patches(tmp_path / "run", tmp_path / "t.csv", ONE_THREAD)

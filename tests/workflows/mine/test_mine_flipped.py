@@ -44,20 +44,20 @@ def flip(folder: Path, share: float, seed: int) -> set[str]:
 def test_mining_finds_labels_that_were_flipped(tmp_path: Path) -> None:
     write_kaggle_folder(tmp_path / "source", num_train=NUM_PATCHES, num_test=0, num_slides=10, seed=11)
     flipped = flip(tmp_path / "source", FLIPPED_SHARE, seed=5)
-    pack.run(tmp_path / "source", tmp_path / "store")
+    pack.pack_source(tmp_path / "source", tmp_path / "store")
     store = open_store(tmp_path / "store")
     write_split(store, "group", folds=3)
     # Wrong labels cost epochs: with half as many, the networks know too little to contradict them.
-    folds.run(tmp_path / "store", tmp_path / "folds", recipe("train.epochs=8"), resolve("cpu"), 3)
+    folds.train_folds(tmp_path / "store", tmp_path / "folds", recipe("train.epochs=8"), resolve("cpu"), 3)
     wrong = flipped & set(store.ids_N[read_split(store).rows(Split.TRAIN)])
 
-    mine.run(tmp_path / "folds", tmp_path / "twice.csv", resolve("cpu"), rule=mine.Rule(errors=2 * len(wrong)))
+    mine.mine_patches(tmp_path / "folds", tmp_path / "twice.csv", resolve("cpu"), rule=mine.Rule(errors=2 * len(wrong)))
     frame = pd.read_csv(tmp_path / "twice.csv")
     listed = set(frame[frame["kind"] == "label_error"]["id"])
     assert len(listed) == 2 * len(wrong)
     assert len(listed & wrong) >= 0.8 * len(wrong)
 
-    found = mine.run(tmp_path / "folds", tmp_path / "own.csv", resolve("cpu"))
+    found = mine.mine_patches(tmp_path / "folds", tmp_path / "own.csv", resolve("cpu"))
     frame = pd.read_csv(tmp_path / "own.csv")
     suspected = set(frame[frame["kind"] == "label_error"]["id"])
     assert len(suspected) <= 2 * len(wrong)

@@ -66,4 +66,4 @@ def test_a_picture_of_somebody_elses_is_not_written_over(tmp_path: Path) -> None
 def test_a_folder_of_patches_is_not_explained_into(tmp_path: Path) -> None:
     (tmp_path / "patches").mkdir()
     with pytest.raises(UsageError, match="holds 'patches' that no"):
-        explain.run(tmp_path / "run", tmp_path, None)  # type: ignore[arg-type]
+        explain.explain_run(tmp_path / "run", tmp_path, None)  # type: ignore[arg-type]

@@ -225,7 +225,7 @@ def test_tiles_are_the_patches_of_a_store(learned: Path, planted: Path, tmp_path
     for row, tile in enumerate(table[:24].itertuples()):
         y, x = tile.row * SIDE, tile.column * SIDE
         tifffile.imwrite(tmp_path / "patches" / f"{row:03d}.tif", pixels[y : y + SIDE, x : x + SIDE])
-    pack.run(tmp_path / "patches", tmp_path / "store", workers=1)
+    pack.pack_source(tmp_path / "patches", tmp_path / "store", workers=1)
     store = open_store(tmp_path / "store")
     rows_N = np.argsort(store.ids_N.astype(str))
     np.testing.assert_allclose(score(open_run(learned), store, rows_N, resolve("cpu")), table.logit[:24], atol=1e-4)

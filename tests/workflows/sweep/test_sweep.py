@@ -49,7 +49,7 @@ GRID = "optim.lr_head=1e-3,1e-5"
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sweep") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     return path
 
 
@@ -58,7 +58,7 @@ def plan(repeats: int, grid: str = GRID) -> Plan:
 
 
 def swept(store: Path, output: Path, repeats: int = 2, **options: Any) -> sweep.SweepResult:
-    return sweep.run(store, output, plan(repeats), device="cpu", num_threads=1, **options)
+    return sweep.sweep_settings(store, output, plan(repeats), device="cpu", num_threads=1, **options)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,9 @@ def test_training_on_a_split_that_leaks_says_so_once(store: Path, tmp_path: Path
     config, told = plan(1).settings[0].config, []
     for number, split in enumerate((None, read_split(open_store(random)))):  # who gives a split tells of it
         tell = lambda event: told.append(event) if isinstance(event, train.StartEvent) else None  # noqa: E731
-        train.run(random, tmp_path / str(number), config, resolve("cpu", num_threads=1), split=split, on_event=tell)
+        train.train_run(
+            random, tmp_path / str(number), config, resolve("cpu", num_threads=1), split=split, on_event=tell
+        )
     leaks = [any("this split leaks" in text for text in start.warnings) for start in told]
     assert leaks == [True, False]
 
@@ -133,8 +135,8 @@ def test_again_trains_nothing_and_more_seeds_only_those(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = []
-    usual = train.run
-    monkeypatch.setattr(train, "run", lambda *args, **more: trained.append(args[1]) or usual(*args, **more))
+    usual = train.train_run
+    monkeypatch.setattr(train, "train_run", lambda *args, **more: trained.append(args[1]) or usual(*args, **more))
     first = swept(store, tmp_path / "sweep", repeats=1)
     assert len(trained) == 2
     assert swept(store, tmp_path / "sweep", repeats=1) == first
@@ -146,7 +148,7 @@ def test_again_trains_nothing_and_more_seeds_only_those(
 def test_one_that_was_interrupted_goes_on_to_the_same_numbers(
     store: Path, whole: tuple[Path, sweep.SweepResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual, begun = train.run, []
+    usual, begun = train.train_run, []
 
     def pressed(*args: Any, **more: Any) -> train.TrainResult:
         begun.append(args[1])
@@ -158,7 +160,7 @@ def test_one_that_was_interrupted_goes_on_to_the_same_numbers(
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patched:
-        patched.setattr(train, "run", pressed)
+        patched.setattr(train, "train_run", pressed)
         stopped = swept(store, tmp_path / "sweep")
     assert (len(begun), stopped.status) == (2, "interrupted")
     assert {row.verdict for row in stopped.settings} == {"incomplete"}
@@ -183,14 +185,14 @@ def test_two_at_a_time_give_the_same_numbers(
 def test_a_run_that_fails_is_told_and_the_others_go_on(
     error: Exception, said: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = train.run
+    usual = train.train_run
 
     def fail(store: Path, run_dir: Path, *args: Any, **more: Any) -> train.TrainResult:
         if "1e-5" in str(run_dir):
             raise error
         return usual(store, run_dir, *args, **more)
 
-    monkeypatch.setattr(train, "run", fail)
+    monkeypatch.setattr(train, "train_run", fail)
     found = swept(store, tmp_path / "sweep", repeats=1)
     assert found.status == "failed"
     assert [row.verdict for row in found.settings] == ["best", "incomplete"]
@@ -216,7 +218,7 @@ def test_a_shipped_sweep_runs_in_form(path: Path, store: Path, tmp_path: Path) -
     """On a network and patches of another size: settings, seeds, schedule and verdicts are the file's own."""
     small = (*TINY[:-1], "data.limit=32", "data.val_limit=16")
     shipped = make_plan(None, grid_file=path, overrides=small)
-    found = sweep.run(store, tmp_path / "sweep", shipped, device="cpu", num_threads=1)
+    found = sweep.sweep_settings(store, tmp_path / "sweep", shipped, device="cpu", num_threads=1)
     assert (found.status, found.failures, found.seeds) == ("finished", [], (42, 43, 44))
     assert sorted(row.name for row in found.settings) == sorted(setting.name for setting in shipped.settings)
     assert found.settings[0].verdict == "best"
@@ -240,7 +242,7 @@ def test_another_grid_store_or_directory_is_refused(
         with pytest.raises(UsageError, match=r"another sweep \('precision': found float32, wanted bfloat16\)"):
             swept(store, output, precision="auto")
     with pytest.raises(UsageError, match=r"holds another sweep \('.*optim.lr_head=1e-3': found .*, wanted None\)"):
-        sweep.run(store, output, plan(2, "optim.lr_head=1e-2,1e-4"), device="cpu")
+        sweep.sweep_settings(store, output, plan(2, "optim.lr_head=1e-2,1e-4"), device="cpu")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UsageError, match="something other than a sweep"):
         swept(store, tmp_path)

@@ -59,7 +59,7 @@ def config(**changes: dict[str, Any]) -> Config:
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("folds") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     write_split(open_store(path), "group", folds=3, fold=1)
     return path
 
@@ -67,7 +67,7 @@ def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def whole(store: Path) -> folds.FoldsResult:
     torch.set_num_threads(1)
-    return folds.run(store, store.parent / "whole", config(), ONE_THREAD, 3)
+    return folds.train_folds(store, store.parent / "whole", config(), ONE_THREAD, 3)
 
 
 def interrupting(after: int) -> folds.Watch:
@@ -120,13 +120,13 @@ def test_folds_that_were_interrupted_go_on_to_the_same_table(
     store: Path, whole: folds.FoldsResult, tmp_path: Path, steps: int
 ) -> None:
     path = tmp_path / "run"
-    stopped = folds.run(store, path, config(), ONE_THREAD, 3, watch=interrupting(steps))
+    stopped = folds.train_folds(store, path, config(), ONE_THREAD, 3, watch=interrupting(steps))
     assert stopped.status == "interrupted"
     assert not (path / "out_of_fold.parquet").exists()
-    assert folds.run(store, path, config(), ONE_THREAD, 3, resume=True).status == "finished"
+    assert folds.train_folds(store, path, config(), ONE_THREAD, 3, resume=True).status == "finished"
     assert (path / "out_of_fold.parquet").read_bytes() == (whole.run_dir / "out_of_fold.parquet").read_bytes()
     with pytest.raises(CheckpointError, match="belongs to another configuration"):
-        folds.run(store, path, config(train={"epochs": 2}), ONE_THREAD, 3, resume=True)
+        folds.train_folds(store, path, config(train={"epochs": 2}), ONE_THREAD, 3, resume=True)
 
 
 def test_trackers_and_residency_reach_every_fold(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,12 +152,12 @@ def test_trackers_and_residency_reach_every_fold(store: Path, tmp_path: Path, mo
 
     monkeypatch.setitem(trackers.TRACKERS, "tensorboard", Kind())
     how: dict[str, Any] = {"trackers": ("tensorboard",), "residency": "device"}
-    found = folds.run(store, tmp_path / "run", config(), ONE_THREAD, 3, **how)
+    found = folds.train_folds(store, tmp_path / "run", config(), ONE_THREAD, 3, **how)
     assert heard == [(f"fold-{fold}", 1, pytest.approx(auc)) for fold, auc in enumerate(found.aucs)]
     for fold in range(3):
         facts = json.loads((tmp_path / "run" / f"fold-{fold}" / "run.json").read_text())
         assert facts["memory"]["residency"] == "device"
-    folds.run(store, tmp_path / "run", config(), ONE_THREAD, 3, resume=True, **how)
+    folds.train_folds(store, tmp_path / "run", config(), ONE_THREAD, 3, resume=True, **how)
     assert len(heard) == 3  # nothing is trained again, so nothing is told again
 
 
@@ -165,7 +165,7 @@ def test_a_fold_that_fails_names_what_shows_its_own_samples(store: Path, tmp_pat
     diverging = config(optim={"lr_head": 1e30, "lr_trunk": 1e30})
     run = tmp_path / "run $(touch ran)"
     with pytest.raises(FastpathError, match=r"fastpath show .* --fold 0 --config") as failed:
-        folds.run(store, run, diverging, ONE_THREAD, 3)
+        folds.train_folds(store, run, diverging, ONE_THREAD, 3)
     told = json.loads((run / "fold-0" / "failure.json").read_text())
     assert str(failed.value).endswith(f"run: {told['show']}")
     _, name, *words = shlex.split(told["show"])  # as a shell reads what is pasted
@@ -175,21 +175,21 @@ def test_a_fold_that_fails_names_what_shows_its_own_samples(store: Path, tmp_pat
     assert (found["store"], found["output"]) == (store, run / "fold-0" / "failure")
     settings = configuration.load(found["config_path"])
     place = told["samples"][0]["position"]
-    shown = show_samples.run(
+    shown = show_samples.show_samples(
         store, tmp_path / "shown", settings, ONE_THREAD, epoch=told["epoch"], position=place, count=16, fold=0
     )
     assert [one["id"] for one in shown.shown] == [sample["id"] for sample in told["samples"]]
     # Of a division that the store does not keep, the patches are named instead.
     with pytest.raises(FastpathError, match=r"fastpath show \S+ --ids "):
-        leak.run(store, tmp_path / "leak", diverging, ONE_THREAD)
+        leak.measure_leak(store, tmp_path / "leak", diverging, ONE_THREAD)
     assert "--epoch" not in json.loads((tmp_path / "leak" / "random" / "fold-0" / "failure.json").read_text())["show"]
 
 
 def test_folds_are_mined_with_the_network_that_did_not_see_the_stores_validation_patches(
     whole: folds.FoldsResult, kaggle_folder: Path, tmp_path: Path
 ) -> None:
-    pack.run(kaggle_folder / "test", tmp_path / "unlabelled", workers=1)
-    found = mine.run(
+    pack.pack_source(kaggle_folder / "test", tmp_path / "unlabelled", workers=1)
+    found = mine.mine_patches(
         whole.run_dir,
         tmp_path / "t.csv",
         ONE_THREAD,
@@ -209,16 +209,16 @@ class TestRefusals:
 
     def test_a_store_without_these_folds(self, store: Path, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=r"found 3 folds, wanted 5; run: fastpath split .*store --folds 5"):
-            folds.run(store, tmp_path / "run", config(), ONE_THREAD, 5)
+            folds.train_folds(store, tmp_path / "run", config(), ONE_THREAD, 5)
         assert not (tmp_path / "run").exists()
 
     def test_a_directory_that_holds_folds(self, store: Path, whole: folds.FoldsResult) -> None:
         with pytest.raises(UsageError, match="already holds a run"):
-            folds.run(store, whole.run_dir, config(), ONE_THREAD, 3)
+            folds.train_folds(store, whole.run_dir, config(), ONE_THREAD, 3)
 
     def test_a_recipe_that_trains_on_validation_patches(self, store: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"train\.include_val: found true"):
-            folds.run(store, tmp_path / "run", config(train={"include_val": True}), ONE_THREAD, 3)
+            folds.train_folds(store, tmp_path / "run", config(train={"include_val": True}), ONE_THREAD, 3)
         assert not (tmp_path / "run").exists()
 
     def test_a_tracker_that_is_not_installed(
@@ -226,7 +226,7 @@ class TestRefusals:
     ) -> None:
         monkeypatch.setitem(sys.modules, "mlflow", None)
         with pytest.raises(UsageError, match="--mlflow: the package 'mlflow' is not installed"):
-            folds.run(store, tmp_path / "run", config(), ONE_THREAD, 3, trackers=("mlflow",))
+            folds.train_folds(store, tmp_path / "run", config(), ONE_THREAD, 3, trackers=("mlflow",))
         assert not (tmp_path / "run").exists()
 
     def test_a_leak_without_groups(self, kaggle_folder: Path, tmp_path: Path) -> None:
@@ -234,9 +234,9 @@ class TestRefusals:
         for name in ("train", "train_labels.csv"):
             (tmp_path / "source" / name).symlink_to(kaggle_folder / name)
         options = pack.PackOptions(follow=(kaggle_folder,))
-        pack.run(tmp_path / "source", tmp_path / "store", options, workers=1)
+        pack.pack_source(tmp_path / "source", tmp_path / "store", options, workers=1)
         with pytest.raises(DataError, match="found no groups, wanted each patch's slide"):
-            leak.run(tmp_path / "store", tmp_path / "out", config(), ONE_THREAD)
+            leak.measure_leak(tmp_path / "store", tmp_path / "out", config(), ONE_THREAD)
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize("text", ["random", "random,csv", ""])
@@ -265,9 +265,11 @@ def write_stained(folder: Path, *, num_slides: int, per_slide: int, telling: flo
 
 def test_the_leak_meter_sees_slides_that_tell_the_label(tmp_path: Path) -> None:
     write_stained(tmp_path / "source", num_slides=24, per_slide=16, telling=0.95, seed=3)
-    pack.run(tmp_path / "source", tmp_path / "store", workers=1)
+    pack.pack_source(tmp_path / "source", tmp_path / "store", workers=1)
     before = (tmp_path / "store" / "split.json").read_bytes()
-    found = leak.run(tmp_path / "store", tmp_path / "out", config(train={"epochs": 12}), ONE_THREAD, num_folds=2)
+    found = leak.measure_leak(
+        tmp_path / "store", tmp_path / "out", config(train={"epochs": 12}), ONE_THREAD, num_folds=2
+    )
     assert found.random_auc > 0.8
     assert found.group_auc < 0.7
     assert found.difference == pytest.approx(found.random_auc - found.group_auc)
@@ -279,7 +281,9 @@ def test_the_leak_meter_sees_slides_that_tell_the_label(tmp_path: Path) -> None:
     assert f"by {found.random_fold_auc - found.group_fold_auc:+.3f}" in found.verdict
     assert found.interval_over == "slide"
     assert (tmp_path / "store" / "split.json").read_bytes() == before
-    again = leak.run(tmp_path / "store", tmp_path / "out", config(train={"epochs": 12}), ONE_THREAD, num_folds=2)
+    again = leak.measure_leak(
+        tmp_path / "store", tmp_path / "out", config(train={"epochs": 12}), ONE_THREAD, num_folds=2
+    )
     assert again == found
 
 
@@ -305,7 +309,7 @@ def test_folds_leave_a_directory_alone_that_another_process_has(
 ) -> None:
     run_dir = tmp_path / "folds"
     with claimed(run_dir), pytest.raises(UsageError, match="another process is training here"):
-        folds.run(store, run_dir, config(), ONE_THREAD, 3)
+        folds.train_folds(store, run_dir, config(), ONE_THREAD, 3)
     assert not any(run_dir.iterdir())
 
     def meanwhile(*_told: object) -> None:
@@ -313,5 +317,5 @@ def test_folds_leave_a_directory_alone_that_another_process_has(
 
     monkeypatch.setattr(folds, "_check", meanwhile)
     with pytest.raises(UsageError, match="another process has trained here meanwhile"):
-        folds.run(store, run_dir, config(), ONE_THREAD, 3)
+        folds.train_folds(store, run_dir, config(), ONE_THREAD, 3)
     assert (run_dir / "folds.json").read_bytes() == (whole.run_dir / "folds.json").read_bytes()

@@ -74,7 +74,7 @@ def test_a_training_and_its_resumption_are_one_run_of_a_real_server(
     address: str, kaggle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    pack.run(kaggle_folder, tmp_path / "store", workers=1)
+    pack.pack_source(kaggle_folder, tmp_path / "store", workers=1)
     settings = tmp_path / "small.toml"
     settings.write_text(
         '[data]\nimage_size_px = 16\nbatch_size = 16\n[model]\nname = "baseline_cnn"\npretrained = false\n'

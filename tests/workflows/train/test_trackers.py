@@ -84,7 +84,7 @@ def test_what_mlflow_cannot_write_to_refuses_a_run_before_it_has_a_directory(
     pytest.importorskip("mlflow")
     (tmp_path / "a-file").touch()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "a-file" / "runs").as_uri())
-    pack.run(kaggle_folder, tmp_path / "store", workers=1)
+    pack.pack_source(kaggle_folder, tmp_path / "store", workers=1)
     for folds in ([], ["--folds", "3"]):
         words = ["train", str(tmp_path / "store"), "-o", str(tmp_path / "run"), "--mlflow", *folds]
         outcome = CliRunner().invoke(app, words)

@@ -57,14 +57,14 @@ def listen(event):
     if heard == int(steps):
         os.kill(os.getpid(), signal.SIGKILL)
 where = Runtime(torch.device("cpu"), num_threads=1)
-train.run(Path(store), Path(run_dir), load(Path(config)), where, on_event=listen, clock=lambda: 60.0 * heard)
+train.train_run(Path(store), Path(run_dir), load(Path(config)), where, on_event=listen, clock=lambda: 60.0 * heard)
 """
 
 
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("train") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     return path
 
 
@@ -73,7 +73,7 @@ def whole(store: Path) -> Path:
     """A run that nothing interrupted."""
     torch.set_num_threads(1)
     run_dir = store.parent / "whole"
-    train.run(store, run_dir, config(), ONE_THREAD)
+    train.train_run(store, run_dir, config(), ONE_THREAD)
     return run_dir
 
 
@@ -124,7 +124,7 @@ def test_a_run_leaves_all_it_should(whole: Path, store: Path) -> None:
 
 def test_two_runs_are_equal(store: Path, whole: Path, tmp_path: Path) -> None:
     events: list[object] = []
-    result = train.run(store, tmp_path / "run", config(), ONE_THREAD, on_event=events.append)
+    result = train.train_run(store, tmp_path / "run", config(), ONE_THREAD, on_event=events.append)
     assert_same_run(tmp_path / "run", whole)
     start = events[0]
     assert isinstance(start, train.StartEvent)
@@ -136,30 +136,30 @@ def test_two_runs_are_equal(store: Path, whole: Path, tmp_path: Path) -> None:
 
 def test_validation_in_larger_batches_is_the_same_up_to_rounding(store: Path, whole: Path, tmp_path: Path) -> None:
     other, run_dir = config(data={"eval_batch_size": 21}), tmp_path / "run"
-    train.run(store, run_dir, other, ONE_THREAD, on_event=interrupt_after(NUM_STEPS + 1))
-    train.run(store, run_dir, other, ONE_THREAD, resume=True)
+    train.train_run(store, run_dir, other, ONE_THREAD, on_event=interrupt_after(NUM_STEPS + 1))
+    train.train_run(store, run_dir, other, ONE_THREAD, resume=True)
     ours, theirs = (load_checkpoint(path / "last.pt").model for path in (run_dir, whole))
     assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
     epochs = [map(json.loads, (path / "journal.jsonl").read_text().splitlines()) for path in (run_dir, whole)]
     for found, wanted in zip(*epochs, strict=True):
         assert found == wanted | {key: pytest.approx(wanted[key], abs=1e-5) for key in ("val_loss", "val_auc")}
     with pytest.raises(CheckpointError, match=r"data.eval_batch_size: found 21, wanted 0"):
-        train.run(store, run_dir, config(), ONE_THREAD, resume=True)
+        train.train_run(store, run_dir, config(), ONE_THREAD, resume=True)
 
 
 def test_another_seed_is_another_run(store: Path, whole: Path, tmp_path: Path) -> None:
-    train.run(store, tmp_path / "run", config().model_copy(update={"seed": 7}), ONE_THREAD)
+    train.train_run(store, tmp_path / "run", config().model_copy(update={"seed": 7}), ONE_THREAD)
     assert (tmp_path / "run" / "journal.jsonl").read_bytes() != (whole / "journal.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 6])
 def test_a_run_stopped_by_ctrl_c_resumes_exactly(store: Path, whole: Path, tmp_path: Path, steps: int) -> None:
     run_dir = tmp_path / "run"
-    stopped = train.run(store, run_dir, config(), ONE_THREAD, on_event=interrupt_after(steps))
+    stopped = train.train_run(store, run_dir, config(), ONE_THREAD, on_event=interrupt_after(steps))
     assert stopped.status == json.loads((run_dir / "run.json").read_text())["status"] == "interrupted"
     kept = load_checkpoint(run_dir / "last.pt")
     assert (kept.epoch, kept.step) == ((steps - 1) // NUM_STEPS, (steps - 1) % NUM_STEPS + 1)
-    assert train.run(store, run_dir, config(), ONE_THREAD, resume=True).status == "finished"
+    assert train.train_run(store, run_dir, config(), ONE_THREAD, resume=True).status == "finished"
     assert_same_run(run_dir, whole)
 
 
@@ -176,7 +176,7 @@ def test_a_killed_run_resumes_exactly(store: Path, whole: Path, tmp_path: Path, 
     ended = subprocess.run(command, capture_output=True, timeout=300, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert (run_dir / "last.pt").exists() == (steps > 1)  # the first epoch's at the latest
-    train.run(store, run_dir, config(), ONE_THREAD, resume=True)
+    train.train_run(store, run_dir, config(), ONE_THREAD, resume=True)
     assert_same_run(run_dir, whole)
 
 
@@ -184,21 +184,21 @@ def test_a_crash_between_journal_and_checkpoint_loses_and_repeats_nothing(
     store: Path, whole: Path, tmp_path: Path
 ) -> None:
     run_dir = tmp_path / "run"
-    train.run(store, run_dir, config(), ONE_THREAD, on_event=interrupt_after(3))
+    train.train_run(store, run_dir, config(), ONE_THREAD, on_event=interrupt_after(3))
     before = (run_dir / "last.pt").read_bytes()
-    train.run(store, run_dir, config(), ONE_THREAD, resume=True)
+    train.train_run(store, run_dir, config(), ONE_THREAD, resume=True)
     (run_dir / "last.pt").unlink()  # maybe one file with best.pt
     (run_dir / "last.pt").write_bytes(before)  # the journal is ahead of it now
     with (run_dir / "journal.jsonl").open("ab") as file:
         file.write(b'{"epoch": 3, "tr')
-    train.run(store, run_dir, config(), ONE_THREAD, resume=True)
+    train.train_run(store, run_dir, config(), ONE_THREAD, resume=True)
     assert_same_run(run_dir, whole)
 
 
 def test_resuming_a_finished_run_changes_nothing(store: Path, whole: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     shutil.copytree(whole, run_dir)
-    assert train.run(store, run_dir, config(), ONE_THREAD, resume=True).status == "finished"
+    assert train.train_run(store, run_dir, config(), ONE_THREAD, resume=True).status == "finished"
     assert_same_run(run_dir, whole)
 
 
@@ -208,18 +208,18 @@ def test_early_stopping_counts_epochs_without_a_better_auc(
     scores = iter([0.8, 0.7, 0.8, 0.9])
     monkeypatch.setattr("fastpath.engine.loop.metrics.auc", lambda *_: next(scores))
     patient = config(train={"epochs": 9, "early_stop_epochs": 2})
-    result = train.run(store, tmp_path / "run", patient, ONE_THREAD)
+    result = train.train_run(store, tmp_path / "run", patient, ONE_THREAD)
     assert (result.status, result.epochs, result.best_epoch) == ("stopped early", 3, 1)
-    assert train.run(store, tmp_path / "run", patient, ONE_THREAD, resume=True).status == "stopped early"
+    assert train.train_run(store, tmp_path / "run", patient, ONE_THREAD, resume=True).status == "stopped early"
 
 
 def test_limits_draw_both_classes(store: Path, tmp_path: Path) -> None:
     events: list[Any] = []
     limited = config(data={"limit": 20, "val_limit": 8}, train={"epochs": 1})
-    train.run(store, tmp_path / "run", limited, ONE_THREAD, on_event=events.append)
+    train.train_run(store, tmp_path / "run", limited, ONE_THREAD, on_event=events.append)
     assert (events[0].num_train, events[0].num_val, events[0].num_steps) == (20, 8, 2)
     with pytest.raises(ConfigError, match=r"data\.limit: found 1, which cannot be drawn"):
-        train.run(store, tmp_path / "other", config(data={"limit": 1}), ONE_THREAD)
+        train.train_run(store, tmp_path / "other", config(data={"limit": 1}), ONE_THREAD)
     assert not (tmp_path / "other").exists()
 
 
@@ -230,7 +230,7 @@ def test_a_frozen_trunk_keeps_its_weights(store: Path, tmp_path: Path) -> None:
     for seed, name in ((42, "a"), (42, "b")):
         stop = interrupt_after(1) if name == "b" else None
         changed = settings.model_copy(update={"seed": seed})
-        train.run(store, tmp_path / name, changed, ONE_THREAD, on_event=stop)
+        train.train_run(store, tmp_path / name, changed, ONE_THREAD, on_event=stop)
     early, late = (load_checkpoint(tmp_path / name / "last.pt").model for name in ("b", "a"))
     moved = {key for key in early if not torch.equal(early[key], late[key])}
     assert moved <= {"trunk.fc.weight", "trunk.fc.bias"}
@@ -242,44 +242,44 @@ class TestRefusals:
     def test_a_directory_that_holds_a_run(self, store: Path, whole: Path) -> None:
         before = {path.name: path.read_bytes() for path in whole.iterdir()}
         with pytest.raises(UsageError, match="already holds a run; add --resume"):
-            train.run(store, whole, config(), ONE_THREAD)
+            train.train_run(store, whole, config(), ONE_THREAD)
         assert {path.name: path.read_bytes() for path in whole.iterdir()} == before
 
     def test_a_file_in_the_way(self, store: Path, tmp_path: Path) -> None:
         (tmp_path / "run").write_text("mine")
         with pytest.raises(UsageError, match="found a file, wanted a directory"):
-            train.run(store, tmp_path / "run", config(), ONE_THREAD)
+            train.train_run(store, tmp_path / "run", config(), ONE_THREAD)
 
     def test_nothing_to_resume(self, store: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="found no run to resume"):
-            train.run(store, tmp_path / "run", config(), ONE_THREAD, resume=True)
+            train.train_run(store, tmp_path / "run", config(), ONE_THREAD, resume=True)
         assert not (tmp_path / "run").exists()
 
     def test_another_configuration(self, store: Path, whole: Path) -> None:
         with pytest.raises(CheckpointError, match=r"train\.epochs: found 2, wanted 3"):
-            train.run(store, whole, config(train={"epochs": 3}), ONE_THREAD, resume=True)
+            train.train_run(store, whole, config(train={"epochs": 3}), ONE_THREAD, resume=True)
 
     def test_another_configuration_before_the_first_checkpoint(self, store: Path, whole: Path, tmp_path: Path) -> None:
         shutil.copy(whole / "config.json", tmp_path)
         with pytest.raises(CheckpointError, match=r"data\.batch_size: found 16, wanted 8"):
-            train.run(store, tmp_path, config(data={"batch_size": 8}), ONE_THREAD, resume=True)
+            train.train_run(store, tmp_path, config(data={"batch_size": 8}), ONE_THREAD, resume=True)
 
     def test_another_split(self, store: Path, whole: Path, tmp_path: Path) -> None:
         other = tmp_path / "store"
         shutil.copytree(store, other)
         write_split(open_store(other), "random", seed=1)
         with pytest.raises(CheckpointError, match="belongs to another split: found"):
-            train.run(other, whole, config(), ONE_THREAD, resume=True)
+            train.train_run(other, whole, config(), ONE_THREAD, resume=True)
 
     def test_a_damaged_checkpoint(self, store: Path, whole: Path, tmp_path: Path) -> None:
         shutil.copytree(whole, tmp_path / "run")
         (tmp_path / "run" / "last.pt").write_bytes(b"not a checkpoint")
         with pytest.raises(CheckpointError, match="damaged or not a checkpoint"):
-            train.run(store, tmp_path / "run", config(), ONE_THREAD, resume=True)
+            train.train_run(store, tmp_path / "run", config(), ONE_THREAD, resume=True)
 
     def test_no_store(self, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="wanted the directory of a packed store"):
-            train.run(tmp_path / "store", tmp_path / "run", config(), ONE_THREAD)
+            train.train_run(tmp_path / "store", tmp_path / "run", config(), ONE_THREAD)
         assert not (tmp_path / "run").exists()
 
     def test_an_unlabelled_split(self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,13 +287,13 @@ class TestRefusals:
         opened.__dict__["labels_N"] = opened.labels_N * 0 - 1
         monkeypatch.setattr("fastpath.runs.run_data.open_store", lambda _path: opened)
         with pytest.raises(DataError, match="unlabelled patches in the train split"):
-            train.run(store, tmp_path / "run", config(), ONE_THREAD)
+            train.train_run(store, tmp_path / "run", config(), ONE_THREAD)
 
     def test_a_directory_in_use(self, store: Path, tmp_path: Path) -> None:
         from fastpath.runs.run_directory import claimed
 
         with claimed(tmp_path / "run"), pytest.raises(UsageError, match="another process is training here"):
-            train.run(store, tmp_path / "run", config(), ONE_THREAD)
+            train.train_run(store, tmp_path / "run", config(), ONE_THREAD)
 
     def test_a_run_that_appeared_since_the_directory_was_looked_at(
         self, store: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -310,6 +310,6 @@ class TestRefusals:
             assert bool(before) == resume
             monkeypatch.setattr(train, "open_run_data", meanwhile)
             with pytest.raises(UsageError, match="another process has trained here meanwhile"):
-                train.run(store, run_dir, config(), ONE_THREAD, resume=resume)
+                train.train_run(store, run_dir, config(), ONE_THREAD, resume=resume)
             assert_same_run(run_dir, whole)
             assert (run_dir / "run.json").read_bytes() == (whole / "run.json").read_bytes()

@@ -38,7 +38,7 @@ def config(**train_settings: Any) -> Config:
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("compile") / "store"
-    pack.run(kaggle_folder, path, workers=1)
+    pack.pack_source(kaggle_folder, path, workers=1)
     return path
 
 
@@ -51,17 +51,17 @@ def journal(run_dir: Path) -> list[dict[str, Any]]:
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler, at its own code
 def test_a_compiled_run_is_the_plain_one_and_resumes(store: Path, tmp_path: Path) -> None:
     plain, compiled, stopped = (tmp_path / name for name in ("plain", "compiled", "stopped"))
-    train.run(store, plain, config(), ONE_THREAD)
-    train.run(store, compiled, config(compile=True), ONE_THREAD)
+    train.train_run(store, plain, config(), ONE_THREAD)
+    train.train_run(store, compiled, config(compile=True), ONE_THREAD)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0  # it was compiled indeed
 
     def stop(event: object) -> None:
         if isinstance(event, StepEvent) and (event.epoch, event.step) == (1, 2):
             signal.raise_signal(signal.SIGINT)
 
-    assert train.run(store, stopped, config(compile=True), ONE_THREAD, on_event=stop).status == "interrupted"
+    assert train.train_run(store, stopped, config(compile=True), ONE_THREAD, on_event=stop).status == "interrupted"
     torch.compiler.reset()  # as another process, which compiles anew
-    assert train.run(store, stopped, config(compile=True), ONE_THREAD, resume=True).status == "finished"
+    assert train.train_run(store, stopped, config(compile=True), ONE_THREAD, resume=True).status == "finished"
     for run_dir, like, tolerance in ((compiled, plain, 1e-3), (stopped, compiled, 1e-3)):
         for ours, theirs in zip(journal(run_dir), journal(like), strict=True):
             assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=tolerance)
@@ -79,5 +79,5 @@ def test_no_compiler_is_one_line_and_leaves_nothing(
     if not named:
         monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match=r"train\.compile: found no C\+\+ compiler '.+'.*use train\.compile=false"):
-        train.run(store, tmp_path / "run", config(compile=True), ONE_THREAD)
+        train.train_run(store, tmp_path / "run", config(compile=True), ONE_THREAD)
     assert not (tmp_path / "run").exists()

@@ -38,7 +38,7 @@ FAST = ("no room for a checkpoint", "the file system has become read-only")
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("faults") / "store"
-    pack.run(kaggle_folder, place, workers=1)
+    pack.pack_source(kaggle_folder, place, workers=1)
     return place
 
 
@@ -68,7 +68,7 @@ def test_a_run_on_a_disk_that_fills_up_keeps_its_word(
 
     try:
         with pytest.raises(FastpathError, match=cause) as caught:
-            train.run(store, run_dir, _config(), resolve("cpu"), on_event=after_the_first)
+            train.train_run(store, run_dir, _config(), resolve("cpu"), on_event=after_the_first)
     finally:
         disk.__exit__(None, None, None)
     assert str(run_dir) in caught.value.where
@@ -78,7 +78,7 @@ def test_a_run_on_a_disk_that_fills_up_keeps_its_word(
     status = json.loads((run_dir / directory.RUN).read_text())["status"]
     # Where not a byte can be written, no word can be changed: it is the next run that changes it.
     assert status == ("failed" if "checkpoint" in fault or "quota" in fault else "running")
-    done = train.run(store, run_dir, _config(), resolve("cpu"), resume=True)
+    done = train.train_run(store, run_dir, _config(), resolve("cpu"), resume=True)
     assert (done.status, done.epochs) == ("finished", 3)
     assert [record["epoch"] for record in journal.read(run_dir / directory.JOURNAL)] == [1, 2, 3]
 
@@ -110,5 +110,5 @@ def test_a_loss_that_is_not_finite_is_told_though_its_batch_cannot_be_written_do
 
     monkeypatch.setattr(failure, "write_durably", full)
     with pytest.raises(FastpathError, match=r"loss.*its batch is not written down: .*no space is left"):
-        train.run(store, tmp_path / "run", _config(optim={"lr_head": 1e30, "lr_trunk": 1e30}), resolve("cpu"))
+        train.train_run(store, tmp_path / "run", _config(optim={"lr_head": 1e30, "lr_trunk": 1e30}), resolve("cpu"))
     assert json.loads((tmp_path / "run" / directory.RUN).read_text())["status"] == "failed"
