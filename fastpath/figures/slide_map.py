@@ -20,8 +20,10 @@ COLOUR_MAP = "viridis"
 CALLED, LESION = "#000000", "#ff6a00"
 """Colours of outlines: around what is called tumour, and around what is known to be tumour."""
 
+NICE_UM = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
+"""Lengths of scale bars, in micrometres."""
+
 _WIDTH_IN, _DPI = 11.0, 150
-_NICE_UM = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 _ALPHA = 0.7  # of what is called tumour: the tissue under it can still be seen
 _CLEAR = 0.2  # of the threshold: what is less likely tumour than that is not coloured at all
 
@@ -112,7 +114,8 @@ def _probabilities(shown: SlideMap, panel: Axes) -> None:
         interpolation="nearest",
     )
     bar = panel.figure.colorbar(drawn, ax=panel, shrink=0.8, label="probability of tumour", pad=0.01)
-    bar.solids.set_edgecolor("face")  # half-opaque steps that overlap would show as stripes
+    if bar.solids is not None:
+        bar.solids.set_edgecolor("face")  # half-opaque steps that overlap would show as stripes
     bar.ax.axhline(shown.threshold, color=CALLED, linewidth=1.2)
 
 
@@ -155,7 +158,7 @@ def scale_bar(panel: Axes, width: float, height: float, mpp: float) -> None:
 
 def round_length_um(most: float) -> int:
     """Return the largest round number of micrometres up to `most`, the smallest of all where none is."""
-    return max((um for um in _NICE_UM if um <= most), default=_NICE_UM[0])
+    return max((um for um in NICE_UM if um <= most), default=NICE_UM[0])
 
 
 def length(um: int) -> str:

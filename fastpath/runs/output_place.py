@@ -54,7 +54,9 @@ SETS: Mapping[str, Sequence[str]] = {
     "audit.json": ("neighbours.csv", "neighbours.png"),
     "explain.json": ("attributions.csv", "explain.png"),
     "show.json": ("overview.png",),
-    "slide.json": ("heatmap.png", "top_tiles.png", "tiles.parquet", "tiles.geojson", "tumour.geojson"),
+    "slide.json": (
+        *("heatmap.png", "top_tiles.png", "viewer.html", "tiles.parquet", "tiles.geojson", "tumour.geojson"),
+    ),
     "scored.json": ("scored.csv",),
     "slides.json": ("slides.csv",),
     "pool.json": ("froc.csv",),

@@ -64,7 +64,15 @@ class Command:
 PACKED = ("pack", "given/patches", "-o", "work/store", *PACK)
 OTHERS = ("pack", "given/others", "-o", "work/store", *PACK)
 MERGED = ("merge", "given/part1", "given/part2", "-o", "work/store")
-SLIDE = ("heatmap.png", "top_tiles.png", "tiles.parquet", "tiles.geojson", "tumour.geojson", "slide.json")
+SLIDE = (
+    "heatmap.png",
+    "top_tiles.png",
+    "viewer.html",
+    "tiles.parquet",
+    "tiles.geojson",
+    "tumour.geojson",
+    "slide.json",
+)
 RUN_VARIES = ("run.json", "timings.jsonl", "curves.png")
 
 

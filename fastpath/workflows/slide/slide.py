@@ -22,7 +22,7 @@ from fastpath.runs.trained import TrainedRun, Which, open_run
 from fastpath.runtime import Runtime
 from fastpath.workflows.slide import slide_files, slide_origin, slide_top
 from fastpath.workflows.slide.slide_grid import Grid, Tiles, lay_grid
-from fastpath.workflows.slide.slide_lesions import Found, compare, lesion_mask, lesions_of
+from fastpath.workflows.slide.slide_lesions import Found, compare, known_tumour, lesions_of
 from fastpath.workflows.slide.slide_progress import Progress
 from fastpath.workflows.slide.slide_top import TopTile
 
@@ -49,7 +49,7 @@ class Options:
         min_tissue: Least share of tissue of a cell that is scored.
         top_k: Cells that `top_k` averages.
         threshold: Probability from which a cell is called tumour.
-        lesions: Where tumour is known to be: a file (`slide_lesions.lesion_mask`), a folder with a file of the slide's
+        lesions: Where tumour is known to be: a file (`slide_lesions.known_tumour`), a folder with a file of the slide's
             name, or `slide_lesions.NONE`.
     """
 
@@ -150,7 +150,7 @@ def score_slide(
     with closing(open_slide(image)) as slide:
         tile_px = trained.checkpoint.patch_size_px
         grid = lay_grid(slide, tile_px, options.tile_mpp, options.mpp, options.stride_px)
-        mask, left_out = (None, "") if options.lesions is None else lesion_mask(options.lesions, grid)
+        known = None if options.lesions is None else known_tumour(options.lesions, grid)
         places_N2 = grid.places(options.min_tissue)
         with _scores(trained, grid, places_N2, output, runtime, advance) as logits_N:
             probability_N = metrics.probabilities(calibrator.apply(logits_N))
@@ -175,8 +175,8 @@ def score_slide(
                 top_tiles=slide_top.choose(grid, places_N2, probability_N),
                 scores=slides.slide_scores(probability_N, options.top_k),
                 calibration=calibrator.method,
-                notice="; ".join(filter(None, (notice, left_out and f"of the lesions' file was left out: {left_out}"))),
-                lesions=None if mask is None else compare(grid, places_N2, probability_N, mask),
+                notice="; ".join(filter(None, (notice, known.left_out if known else ""))),
+                lesions=None if known is None else compare(grid, places_N2, probability_N, known.mask_HW),
                 appearance=outside,
                 verdicts=[verdict],
                 fingerprint=slide_origin.of_files(trained, image, runtime, asdict(options)),
@@ -184,7 +184,10 @@ def score_slide(
             )
             facts = {key: value for key, value in asdict(result).items() if key != "output"}
             slide_files.write(
-                output, facts, slide_files.Scored(grid, places_N2, logits_N, probability_N, mask), result.top_tiles
+                output,
+                facts,
+                slide_files.Scored(grid, places_N2, logits_N, probability_N, known.outlines if known else []),
+                result.top_tiles,
             )
     return result
 

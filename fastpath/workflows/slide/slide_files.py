@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from fastpath.analysis.outlines import Outline, trace
-from fastpath.figures import slide_tiles
+from fastpath.analysis.outlines import Outline
+from fastpath.figures import slide_tiles, slide_viewer
 from fastpath.figures.slide_map import SlideMap, heatmap
+from fastpath.ingest.slide_pyramid import TILE_PX, Pyramid, jpeg
 from fastpath.runs import output_place
 from fastpath.system import json_values
 from fastpath.workflows.slide import slide_geojson, slide_top
 from fastpath.workflows.slide.slide_grid import Grid
-from fastpath.workflows.slide.slide_lesions import LESION_PX
 from fastpath.workflows.slide.slide_top import TopTile
 
 TILES, PICTURE, TOP_TILES, FACTS = "tiles.parquet", "heatmap.png", "top_tiles.png", "slide.json"
+VIEWER = "viewer.html"
 TILES_GEOJSON, TUMOUR_GEOJSON = "tiles.geojson", "tumour.geojson"
 
 
@@ -34,14 +36,14 @@ class Scored:
         places_N2: int64 [N, 2], row and column of each cell that was scored.
         logits_N: float32 [N], not calibrated.
         probability_N: float64 [N], calibrated where the run is.
-        lesions_HW: Where tumour is known to be (`slide_lesions.lesion_mask`); None where that is not known.
+        lesions: Outlines of what is known to be tumour, in pixels of full resolution.
     """
 
     grid: Grid
     places_N2: NDArray[np.int64]
     logits_N: NDArray[np.float32]
     probability_N: NDArray[np.float64]
-    lesions_HW: NDArray[np.bool_] | None
+    lesions: Sequence[Outline]
 
     @property
     def map_HW(self) -> NDArray[np.float64]:
@@ -49,14 +51,6 @@ class Scored:
         map_HW = np.full(self.grid.shape, np.nan)
         map_HW[self.places_N2[:, 0], self.places_N2[:, 1]] = self.probability_N
         return map_HW
-
-    def known_outlines(self) -> list[Outline]:
-        """Return outlines of the lesions, in pixels of full resolution, to a pixel of their mask."""
-        if self.lesions_HW is None:
-            return []
-        scale = LESION_PX * self.grid.scale
-        traced = (outline for outline, _ in trace(self.lesions_HW))
-        return [Outline(one.exterior * scale, tuple(hole * scale for hole in one.holes)) for one in traced]
 
 
 def write(output: Path, facts: Mapping[str, Any], scored: Scored, top: Sequence[TopTile]) -> None:
@@ -82,21 +76,34 @@ def write(output: Path, facts: Mapping[str, Any], scored: Scored, top: Sequence[
         mpp=grid.mpp,
         threshold=threshold,
         called=[area.outline for area in areas],
-        lesions=scored.known_outlines(),
+        lesions=scored.lesions,
     )
+    pictures = slide_top.pictures(grid, top)
     content = {
         TILES: _table(scored),
         TILES_GEOJSON: slide_geojson.of_tiles(grid, scored.places_N2, scored.probability_N, threshold),
         TUMOUR_GEOJSON: slide_geojson.of_areas(grid, areas),
         PICTURE: heatmap(shown, [title, *cautions]),
-        TOP_TILES: _gallery(facts["image"], grid, top),
+        TOP_TILES: _gallery(facts["image"], grid, top, *pictures),
+        VIEWER: _viewer(shown, facts, grid, top, pictures[0]),
         FACTS: (json_values.dumps(facts) + "\n").encode(),
     }
     output_place.write_set(output, FACTS, content)
 
 
-def _gallery(image: str, grid: Grid, top: Sequence[TopTile]) -> bytes:
-    images_NHWC, mpp = slide_top.pictures(grid, top)
+def _viewer(
+    shown: SlideMap, facts: Mapping[str, Any], grid: Grid, top: Sequence[TopTile], images_NHWC: NDArray[np.uint8]
+) -> bytes:
+    pyramid = Pyramid(grid.slide)
+    (width, height), (first, last) = pyramid.size_px, pyramid.levels
+    levels = {"width": width, "height": height, "scale": pyramid.scale, "min_level": first, "max_level": last}
+    tiles = [
+        {**asdict(tile), "jpeg": jpeg(Image.fromarray(image))} for tile, image in zip(top, images_NHWC, strict=True)
+    ]
+    return slide_viewer.render(shown, facts, {**levels, "tile_px": TILE_PX}, dict(pyramid.tiles()), tiles)
+
+
+def _gallery(image: str, grid: Grid, top: Sequence[TopTile], images_NHWC: NDArray[np.uint8], mpp: float) -> bytes:
     captions = [
         f"{rank}:  {tile.probability:.3f}   at {tile.x:,}, {tile.y:,}" for rank, tile in enumerate(top, start=1)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from fastpath.analysis import froc, metrics, slides
-from fastpath.analysis.outlines import Outline
+from fastpath.analysis.outlines import Outline, Ring, trace
 from fastpath.errors import DataError
 from fastpath.ingest import outline_files
 from fastpath.ingest.slide_reader import SlideReader, open_slide
@@ -42,6 +43,21 @@ class Found:
     sensitivity_at: dict[float, float] | None
     lesion_scores: list[float | None]
     false_alarms: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTumour:
+    """Where tumour is known to be.
+
+    Attributes:
+        mask_HW: On a grid of `LESION_PX` pixels of a tile.
+        outlines: In pixels of full resolution, as drawn; around the pixels where an image was given.
+        left_out: What of the file was left out, in words; empty where nothing was.
+    """
+
+    mask_HW: NDArray[np.bool_]
+    outlines: list[Outline]
+    left_out: str
 
 
 def compare(
@@ -97,16 +113,13 @@ def lesions_of(lesions: Path | None, image: Path) -> Path | None:
     return found[0]
 
 
-def lesion_mask(path: Path, grid: Grid) -> tuple[NDArray[np.bool_], str]:
-    """Return where tumour is on a grid of `LESION_PX` pixels of a tile, and what of the file was left out.
+def known_tumour(path: Path, grid: Grid) -> KnownTumour:
+    """Return where tumour is known to be.
 
     Args:
         path: Outlines (`outline_files.read`); an image of the slide in which tumour is not black, at any resolution;
             or `NONE`.
         grid: Lies over the slide that the lesions are of.
-
-    Returns:
-        bool [height, width], nowhere true for `NONE`; and words, or nothing.
 
     Raises:
         DataError: The file cannot be read, or holds nothing that has an area.
@@ -114,25 +127,31 @@ def lesion_mask(path: Path, grid: Grid) -> tuple[NDArray[np.bool_], str]:
     scale = LESION_PX * grid.scale
     width, height = (int(np.ceil(side / scale)) for side in grid.slide.size_px)
     if path == NONE:
-        return np.zeros((height, width), bool), ""
+        return KnownTumour(np.zeros((height, width), bool), [], "")
     if not outline_files.is_outline_file(path):
-        return _image(path, grid.slide, (width, height), scale), ""
+        mask_HW = _image(path, grid.slide, (width, height), scale)
+        return KnownTumour(mask_HW, [_mapped(outline, scale, 0.0) for outline, _ in trace(mask_HW)], "")
     found = outline_files.read(path)
     # QuPath counts pixels from where the scanner's bounds begin, all others from the corner of the file's first level.
-    origin_2 = np.array(grid.slide.bounds_corner_px if outline_files.is_of_qupath(path) else (0, 0))
-    return _drawn(found, (width, height), scale, origin_2), found.left_out
+    origin_2 = np.array(grid.slide.bounds_corner_px if outline_files.is_of_qupath(path) else (0, 0), np.float64)
+    areas, cuts = ([_mapped(outline, 1.0, origin_2) for outline in each] for each in (found.areas, found.cuts))
+    left_out = f"of the lesions' file was left out: {found.left_out}" if found.left_out else ""
+    return KnownTumour(_drawn(areas, cuts, (width, height), scale), [*areas, *cuts], left_out)
+
+
+def _mapped(outline: Outline, times: float, plus: Ring | float) -> Outline:
+    return Outline(outline.exterior * times + plus, tuple(hole * times + plus for hole in outline.holes))
 
 
 def _drawn(
-    found: outline_files.OutlineFile, size_px: tuple[int, int], scale: float, origin_2: NDArray[np.int64]
+    areas: Sequence[Outline], cuts: Sequence[Outline], size_px: tuple[int, int], scale: float
 ) -> NDArray[np.bool_]:
     """Return a mask of outlines, bool [height, width]."""
     mask = Image.new("L", size_px)
-    for outlines, fill in ((found.areas, 1), (found.cuts, 0)):
+    for outlines, fill in ((areas, 1), (cuts, 0)):
         for outline in outlines:
             # Corners of pixels, not their middles: full resolution's (0, 0) is the mask's (-0.5, -0.5).
-            moved = [(ring + origin_2) / scale - 0.5 for ring in (outline.exterior, *outline.holes)]
-            _draw(mask, Outline(moved[0], tuple(moved[1:])), fill)
+            _draw(mask, _mapped(outline, 1 / scale, -0.5), fill)
     return np.array(mask, bool)
 
 
