@@ -17,9 +17,10 @@ from torch.utils.dlpack import from_dlpack
 
 from fastpath.config import AugmentConfig, Config
 from fastpath.data import order as plan
-from fastpath.data.augment import artefacts, colour, draw, geometry
-from fastpath.data.augment.artefacts import NOISE_LEVELS
+from fastpath.data.augment import colour, draw, geometry
 from fastpath.data.augment.draw import SAME_STAIN, Augmentation
+from fastpath.data.augment.stages import noise, ring_swap
+from fastpath.data.augment.stages.noise import NOISE_LEVELS
 from fastpath.data.residency import Patches, Pixels
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
@@ -65,9 +66,7 @@ def training_feed(
     """Return the function from a global step to what is fed in it; see `source.training_feed`."""
     data, size = config.data, len(rows_M)
     layout = geometry.training_canvas(data.augment, patches.patch_size_px, data.image_size_px)
-    field = (
-        artefacts.noise_field(config.seed, layout.patch_px) if data.augment.noise_p else np.empty((0, 0, 3), np.int8)
-    )
+    field = noise.noise_field(config.seed, layout.patch_px) if data.augment.noise_p else np.empty((0, 0, 3), np.int8)
     steps = plan.num_steps(size, data.batch_size)
 
     @lru_cache(maxsize=2)
@@ -90,7 +89,7 @@ def training_feed(
             return images, told, matrices, warp
         lent: list[Any] = []
         if data.augment.ring_swap_p:
-            ring, probes = pixels.probed(artefacts.partner_rows(drawn, rows, rows_M), 0)
+            ring, probes = pixels.probed(ring_swap.partner_rows(drawn.stages, rows, rows_M), 0)
             lent = [ring]
         return images, *lent, told, matrices, warp, *_inputs(data.augment, drawn, probes, field, layout.patch_px)
 
@@ -113,19 +112,22 @@ def _inputs(
 ) -> list[Any]:
     """Return what the operators of artefacts are fed."""
     found: list[Any] = []
+    stages = drawn.stages
     if policy.blur_p:
-        found.append(drawn.blur_px_N.astype(np.float32))
+        found.append(stages["blur"]["sigma_px"].astype(np.float32))
     if policy.noise_p:
-        places = zip(drawn.noise_sd_N, drawn.noise_place_N2, strict=True)
-        found.append([artefacts.noise_window(field, place, patch_px if sd else 0) for sd, place in places])
-        found.append((drawn.noise_sd_N / NOISE_LEVELS).astype(np.float32))
+        sd_N = stages["noise"]["sd"]
+        places = zip(sd_N, stages["noise"]["place"], strict=True)
+        found.append([noise.noise_window(field, place, patch_px if sd else 0) for sd, place in places])
+        found.append((sd_N / NOISE_LEVELS).astype(np.float32))
     if policy.jpeg_p:
-        found.append(drawn.jpeg_quality_N.astype(np.int32))
+        found.append(stages["jpeg"]["quality"].astype(np.int32))
     if policy.ring_swap_p:
-        found.append(drawn.ring_partner_N >= 0)
+        found.append(stages["ring_swap"]["partner"] >= 0)
     if policy.ring_blur_p:
-        found.append(drawn.ring_blur_px_N.astype(np.float32))
+        found.append(stages["ring_blur"]["sigma_px"].astype(np.float32))
     if policy.ring_stain_p:
-        found.append((drawn.ring_stain_N23 != SAME_STAIN).any(axis=(1, 2)))
-        found.append(colour.stain_matrices(probes_NK3, drawn.ring_stain_N23))
+        change_N23 = stages["ring_stain"]["change"]
+        found.append((change_N23 != SAME_STAIN).any(axis=(1, 2)))
+        found.append(colour.stain_matrices(probes_NK3, change_N23))
     return found

@@ -19,8 +19,9 @@ from torchvision.transforms import v2
 
 from benchmarks import harness
 from fastpath.config import AugmentConfig, MixConfig
-from fastpath.data.augment import artefacts, draw, mix
+from fastpath.data.augment import draw, mix
 from fastpath.data.augment.draw import COLOUR_ORDERS
+from fastpath.data.augment.stages import noise
 
 SIZE_PX, PATCH_PX = 224, 96
 MOVED = {"shift_px": 6.0, "zoom": (0.8, 1.2), "blur_p": 1.0, "noise_p": 1.0, "jpeg_p": 1.0}
@@ -37,8 +38,8 @@ def ours(draws: int) -> Columns:
     found |= {"order of the four": drawn.order_N4 @ [64, 16, 4, 1], "angle": drawn.angle_deg_N, "flip": drawn.hflip_N}
     shift = np.rint(drawn.shift_px_N2 * SIZE_PX / PATCH_PX)  # torchvision's are whole pixels of the resized image
     found |= {"shift right": shift[:, 0], "shift down": shift[:, 1], "zoom": drawn.zoom_N}
-    found |= {"blur": drawn.blur_px_N, "JPEG quality": drawn.jpeg_quality_N}
-    field = artefacts.noise_field(11, PATCH_PX).ravel()[:draws]
+    found |= {"blur": drawn.stages["blur"]["sigma_px"], "JPEG quality": drawn.stages["jpeg"]["quality"]}
+    field = noise.noise_field(11, PATCH_PX).ravel()[:draws]
     mixing = mix.draw(MixConfig(mixup_p=1.0, mixup_alpha=0.2), 11, 0, range(2 * draws))
     return found | {"noise": field, "Mixup share": mixing.blend_N[::2].round(SHARE_DIGITS)}
 
@@ -72,8 +73,8 @@ def theirs(draws: int) -> Columns:
     found |= column(lambda: [jpeg.make_params([])["quality"]], ["JPEG quality"])
     found |= column(lambda: [round(float(blend._dist.sample(())), SHARE_DIGITS)], ["Mixup share"])
     # RandomHorizontalFlip compares a uniform draw with its probability; GaussianNoise adds randn.
-    noise = np.clip(np.rint(torch.randn(draws).numpy() * artefacts.NOISE_LEVELS), -127, 127)  # in steps of the field
-    return found | {"flip": (torch.rand(draws) < 0.5).numpy(), "noise": noise}
+    levels = np.clip(np.rint(torch.randn(draws).numpy() * noise.NOISE_LEVELS), -127, 127)  # in steps of the field
+    return found | {"flip": (torch.rand(draws) < 0.5).numpy(), "noise": levels}
 
 
 def compare(draws: int) -> dict[str, dict[str, float]]:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from benchmarks import harness
 from fastpath.config import AugmentConfig, Config, DataConfig
 from fastpath.data import loader, reference
-from fastpath.data.augment import artefacts, draw
+from fastpath.data.augment import draw
+from fastpath.data.augment.stages import noise, ring_swap
 from fastpath.runtime import Runtime, resolve
 from fastpath.store.reader import Store, open_store
 from fastpath.types import ChannelStats
@@ -58,14 +59,14 @@ def distances(store: Store, rows: NDArray[np.int64], size: int, case: str, runti
     """Return the signed distances graph - torchvision of these patches, [N, 3, H, W]."""
     asked = CASES[case]
     policy = AugmentConfig.model_validate(asked if "policy" in asked else STILL | asked)
-    field = artefacts.noise_field(42, store.patch_size_px)
+    field = noise.noise_field(42, store.patch_size_px)
     config = Config(seed=42, data=DataConfig(image_size_px=size, batch_size=64, sampling="natural", augment=policy))
     found = []
     batches = loader.train_loader(store, rows, STATS, config, runtime)
     for step, batch in enumerate(batches.epoch(0)):
         drawn = draw.draw(policy, size, config.seed, 0, range(step * 64, step * 64 + len(batch.indices_N)))
         taken = batch.indices_N.numpy()
-        partners = artefacts.partner_rows(drawn, taken, rows)
+        partners = ring_swap.partner_rows(drawn.stages, taken, rows)
         patches, lent = (torch.from_numpy(store.gather(these)).permute(0, 3, 1, 2) for these in (taken, partners))
         patches = reference.spoilt_patches(patches, lent, drawn, field)
         wanted = reference.training_images(patches, drawn, size, STATS, border=policy.border)

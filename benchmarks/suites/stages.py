@@ -114,7 +114,7 @@ def build(define: Define, feed: StepFeed, layout: Canvas, threads: int) -> Pipel
     kinds = [types.UINT8, types.INT64, types.FLOAT, types.FLOAT]
     with pipeline:
         images, rows, colour, warp = fn.external_source(
-            source=lambda info: feed(info.iteration),
+            source=lambda info: tuple(feed(info.iteration)[name] for name in ("patches", "rows", "colour", "warp")),
             num_outputs=4,
             batch=True,
             batch_info=True,

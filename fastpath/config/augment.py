@@ -44,6 +44,11 @@ POLICIES: dict[str, dict[str, Any]] = {
 """What each policy sets; the defaults of `AugmentConfig` are the notebook's."""
 
 
+STAGES = ("blur", "noise", "jpeg", "ring_swap", "ring_blur", "ring_stain")
+"""What changes the patch's own pixels before colour and geometry, in this order; those of the ring come last. Each
+has a probability `<name>_p` below, and its file in `fastpath/data/augment/stages`."""
+
+
 class AugmentConfig(Section):
     """Random geometry, colour and artefacts of training patches; distributions are torchvision's.
 
@@ -144,8 +149,7 @@ class AugmentConfig(Section):
     @property
     def artefacts(self) -> bool:
         """Whether any stage is asked for that works on the patch's pixels before colour and geometry."""
-        asked = (self.blur_p, self.noise_p, self.jpeg_p, self.ring_blur_p, self.ring_stain_p, self.ring_swap_p)
-        return any(asked)
+        return any(getattr(self, f"{name}_p") > 0 for name in STAGES)
 
 
 class MixConfig(Section):

@@ -35,7 +35,8 @@ from typing import Any, BinaryIO, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.data.step_parameters import Columns, Recipe, not_empty
+from fastpath.data.augment.artefacts import Columns
+from fastpath.data.step_parameters import Recipe, not_empty
 
 CHUNK = 4096  # samples made at once: large enough that a call into NumPy costs nothing, 0.4 MB
 WINDOW = 64  # chunks in memory at most: 24 MB for the notebook's policy, 262,144 samples; never more than an epoch
@@ -70,12 +71,12 @@ class Ring:
     """How chunks lie in the memory that two processes share.
 
     Attributes:
-        kinds: Shape and type of one sample's entry in each of the columns.
+        kinds: Name of each of the columns, with shape and type of one sample's entry.
         samples: Samples of a chunk, at most.
         slots: Chunks; number n lies in slot n % slots.
     """
 
-    kinds: tuple[tuple[tuple[int, ...], str], ...]
+    kinds: tuple[tuple[str, tuple[int, ...], str], ...]
     samples: int
     slots: int
 
@@ -85,7 +86,7 @@ class Ring:
         return self.slots * sum(self._sizes())
 
     def _sizes(self) -> list[int]:
-        sizes = (self.samples * int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in self.kinds)
+        sizes = (self.samples * int(np.prod(shape)) * np.dtype(dtype).itemsize for _, shape, dtype in self.kinds)
         return [-(-size // 64) * 64 for size in sizes]  # each column begins on a line of the cache
 
     def views(self, memory: mmap.mmap) -> list[Columns]:
@@ -93,9 +94,9 @@ class Ring:
         found: list[Columns] = []
         at = 0
         for _ in range(self.slots):
-            columns = []
-            for (shape, dtype), size in zip(self.kinds, self._sizes(), strict=True):
-                columns.append(np.ndarray((self.samples, *shape), dtype, memory, at))
+            columns: Columns = {}
+            for (name, shape, dtype), size in zip(self.kinds, self._sizes(), strict=True):
+                columns[name] = np.ndarray((self.samples, *shape), dtype, memory, at)
                 at += size
             found.append(columns)
         return found
@@ -145,7 +146,7 @@ class Ahead:
         if found is None:
             return None
         first, count = place * self._share, len(not_empty(self._recipe.share(step)))
-        return [column[first : first + count].copy() for column in found]
+        return {name: column[first : first + count].copy() for name, column in found.items()}
 
     def missed(self, columns: Columns) -> None:
         """Hear what a step had to make for itself; after the first few, a process is started."""
@@ -154,7 +155,7 @@ class Ahead:
             return
         if not isinstance(self._patches, Reopenable) or not self._patches.local:
             return
-        kinds = tuple((column.shape[1:], column.dtype.str) for column in columns)
+        kinds = tuple((name, column.shape[1:], column.dtype.str) for name, column in columns.items())
         # One more, since a rank's share of a short last step can be larger than of a full one: 2 of 7, 1 of 8, in 5.
         ring = Ring(kinds, self._steps * self._share + 1, min(WINDOW, self.num_chunks))
         try:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from fastpath.data.ahead import MESSAGE, Job, Reopenable
 from fastpath.data.augment import colour
-from fastpath.data.step_parameters import Columns
+from fastpath.data.augment.artefacts import Columns
+from fastpath.data.step_parameters import ROWS
 
 NICENESS = 10  # the run comes first: it can do this itself
 BLOCK = 1024  # samples at once: intermediate results stay in the cache, and the process below 150 MB
@@ -64,9 +65,9 @@ class Maker:
         for first in range(part * self._steps, end, self._block):
             steps = range(first, min(first + self._block, end))
             made = self._recipe.columns(epoch, steps, self._order(epoch), self._look)
-            for column, values in zip(into, made, strict=True):
-                column[filled : filled + len(values)] = values
-            filled += len(made[0])
+            for name, values in made.items():
+                into[name][filled : filled + len(values)] = values
+            filled += len(made[ROWS])
 
 
 def serve(job: Job, told: socket.socket, memory: mmap.mmap) -> None:

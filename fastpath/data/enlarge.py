@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from fastpath.data.augment.geometry import Canvas
 from fastpath.data.dali.graph import PREFETCH
-from fastpath.data.step_inputs import StepFeed
+from fastpath.data.step_inputs import PATCHES, StepFeed
+from fastpath.data.step_parameters import ROWS
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
@@ -101,7 +102,8 @@ class Enlargement:
 
     def _begin(self, step: int, out_NHWC: NDArray[np.float32]) -> tuple[NDArray[np.int64], list[Future[None]]]:
         """Read a step's patches and hand them out to the workers, in equal parts."""
-        patches_NHWC, rows_N = self._feed(step)
+        fed = self._feed(step)
+        patches_NHWC, rows_N = fed[PATCHES], fed[ROWS]
         borders = [len(rows_N) * part // self._threads for part in range(self._threads + 1)]
         parts = [slice(*ends) for ends in pairwise(borders)]
         return rows_N, [self._workers.submit(self._fill, patches_NHWC[part], out_NHWC[part]) for part in parts]

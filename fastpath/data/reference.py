@@ -9,6 +9,8 @@ step, the nearest pixel. Slow, and meant to be.
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from torchvision.transforms.v2 import functional as F
 
 from fastpath.data.augment import artefacts
 from fastpath.data.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, Augmentation
+from fastpath.data.augment.stages import noise
 from fastpath.types import ChannelStats
 
 BILINEAR, NEAREST = InterpolationMode.BILINEAR, InterpolationMode.NEAREST
@@ -128,25 +131,35 @@ def spoilt_patches(patches_NCHW: Tensor, partners_NCHW: Tensor, drawn: Augmentat
         patches_NCHW: uint8 [N, 3, S, S].
         partners_NCHW: The patches that lend their ring, where it is swapped.
         drawn: One set of parameters a patch.
-        field: The noise, from `artefacts.noise_field`.
+        field: The noise, from `stages.noise.noise_field`.
     """
     images = []
     for row, (patch, partner) in enumerate(zip(patches_NCHW, partners_NCHW, strict=True)):
-        image = _blurred(patch, float(drawn.blur_px_N[row]))
-        if drawn.noise_sd_N[row]:
-            window = torch.from_numpy(artefacts.noise_window(field, drawn.noise_place_N2[row], patch.shape[-1]))
-            noise = window.permute(2, 0, 1).float() / artefacts.NOISE_LEVELS
-            image = (image + float(drawn.noise_sd_N[row]) * noise).round().clamp(0, 255).byte()
-        image = _compressed(image, int(drawn.jpeg_quality_N[row])) if drawn.jpeg_quality_N[row] else image
-        images.append(_ringed(image, partner, drawn, row))
+        of_row = {
+            stage: {name: values_N[row] for name, values_N in values.items()} for stage, values in drawn.stages.items()
+        }
+        image = _blurred(patch, float(of_row["blur"]["sigma_px"])) if "blur" in of_row else patch
+        image = _noisy(image, of_row["noise"], field) if "noise" in of_row else image
+        image = _compressed(image, int(of_row["jpeg"]["quality"])) if "jpeg" in of_row else image
+        images.append(_ringed(image, partner, of_row))
     return torch.stack(images)
 
 
-def _ringed(image_CHW: Tensor, partner_CHW: Tensor, drawn: Augmentation, row: int) -> Tensor:
-    ring = partner_CHW if drawn.ring_partner_N[row] >= 0 else image_CHW
-    ring = _blurred(ring, float(drawn.ring_blur_px_N[row]))
-    stained = _stained(ring.float() / 255, *torch.from_numpy(drawn.ring_stain_N23[row]).float())
-    ring = (stained * 255).round().byte()
+def _noisy(image_CHW: Tensor, drawn: Mapping[str, Any], field: NDArray[np.int8]) -> Tensor:
+    if not drawn["sd"]:
+        return image_CHW
+    window = torch.from_numpy(noise.noise_window(field, drawn["place"], image_CHW.shape[-1]))
+    values = window.permute(2, 0, 1).float() / noise.NOISE_LEVELS
+    return (image_CHW + float(drawn["sd"]) * values).round().clamp(0, 255).byte()
+
+
+def _ringed(image_CHW: Tensor, partner_CHW: Tensor, drawn: Mapping[str, Mapping[str, Any]]) -> Tensor:
+    ring = partner_CHW if "ring_swap" in drawn and drawn["ring_swap"]["partner"] >= 0 else image_CHW
+    ring = _blurred(ring, float(drawn["ring_blur"]["sigma_px"])) if "ring_blur" in drawn else ring
+    if "ring_stain" in drawn:
+        stained = _stained(ring.float() / 255, *torch.from_numpy(drawn["ring_stain"]["change"]).float())
+        ring = (stained * 255).round().byte()
+    ring = ring.clone()
     low, high = artefacts.centre(image_CHW.shape[-1])
     ring[:, low:high, low:high] = image_CHW[:, low:high, low:high]
     return ring
@@ -154,6 +167,8 @@ def _ringed(image_CHW: Tensor, partner_CHW: Tensor, drawn: Augmentation, row: in
 
 def _compressed(image_CHW: Tensor, quality: int) -> Tensor:
     """Go through a JPEG file in memory. Pillow's, since torchvision has deprecated its own; both are libjpeg."""
+    if not quality:
+        return image_CHW
     file = io.BytesIO()
     Image.fromarray(image_CHW.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
     return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)

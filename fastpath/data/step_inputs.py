@@ -13,20 +13,21 @@ from fastpath.config import Config
 from fastpath.data import order as plan
 from fastpath.data.ahead import Ahead
 from fastpath.data.augment import artefacts, geometry
+from fastpath.data.augment.artefacts import Columns
 from fastpath.data.augment.geometry import Canvas
 from fastpath.data.residency import Patches, Pixels, StorePixels
-from fastpath.data.step_parameters import Columns, Recipe, not_empty
+from fastpath.data.step_parameters import COLOUR, PARTNER_ROWS, ROWS, WARP, Recipe, not_empty
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
-NO_NOISE = np.empty((0, 0, 3), np.int8)
-LENDERS = 3  # where among the columns rows of the patches that lend their rings are, if rings are swapped
 STAND_IN = -1  # the row told of a sample that belongs to no rank, where a rank's share of a step is empty
 
-Feed = tuple[Any, ...]
-"""Images uint8 [N, H, W, 3], on the card if that is where they are, and rows int64 [N]; for training, also colour
-float32 [N, 3, 4] and warp float32 [N, 3, 3]. Where rings are swapped, the patches that lend them come second; where
-there are artefacts, `artefacts.inputs` come last."""
+PATCHES, PARTNERS = "patches", "partners"
+
+Feed = dict[str, Any]
+"""By name: `patches` uint8 [N, H, W, 3], on the card if that is where they are, and `rows` int64 [N]; for training,
+also `colour` float32 [N, 3, 4] and `warp` float32 [N, 3, 3]. Where rings are swapped, the `partners` that lend them lie
+where the patches lie; where there are artefacts, the inputs follow that `artefacts.kinds` names."""
 
 StepFeed = Callable[[int], Feed]
 
@@ -60,7 +61,7 @@ class TrainingFeed:
     def __init__(self, recipe: Recipe, pixels: Pixels, helper: Ahead | None) -> None:
         self._recipe, self._pixels, self._helper = recipe, pixels, helper
         self._policy, self._patch_px, self._frame_px = recipe.config.data.augment, recipe.patch_px, recipe.frame_px
-        self._field = artefacts.noise_field(recipe.config.seed, self._patch_px) if self._policy.noise_p else NO_NOISE
+        self._finish = artefacts.finisher(self._policy, recipe.config.seed, self._patch_px)
         self._num_steps, self._order = recipe.num_steps, lru_cache(maxsize=2)(recipe.order)
 
     def __call__(self, global_step: int) -> Feed:
@@ -68,10 +69,10 @@ class TrainingFeed:
         epoch, step = divmod(global_step, self._num_steps)
         columns = self._helper.take(epoch, step) if self._helper else None
         images, columns = self._made(epoch, step) if columns is None else (self._gathered(columns), columns)
-        rows, matrices, warp, *others = columns
+        rows = columns[ROWS]
         told = rows if self._recipe.share(step) else np.full_like(rows, STAND_IN)
-        extra = artefacts.inputs(self._policy, others[len(images) - 1 :], self._field, self._patch_px)
-        return *images, told, matrices, warp, *extra
+        named = dict(zip((PATCHES, PARTNERS), images, strict=False))  # partners where rings are swapped
+        return named | {ROWS: told, COLOUR: columns[COLOUR], WARP: columns[WARP]} | self._finish(columns)
 
     def ready(self, global_step: int) -> bool:
         """Whether a step would find what it is fed made."""
@@ -93,8 +94,8 @@ class TrainingFeed:
 
     def _gathered(self, columns: Columns) -> list[Any]:
         """Gather the patches, and those that lend their rings."""
-        rows = [columns[0], columns[LENDERS]] if self._policy.ring_swap_p else [columns[0]]
-        return [self._pixels.take(rows_N, self._frame_px) for rows_N in rows]
+        names = [ROWS, PARTNER_ROWS] if self._policy.ring_swap_p else [ROWS]
+        return [self._pixels.take(columns[name], self._frame_px) for name in names]
 
     def close(self) -> None:
         """End the process that works ahead."""
@@ -143,6 +144,6 @@ def evaluation_feed(
         share = plan.step_positions(len(rows_M), batch_size, step % steps, runtime.rank, runtime.world_size)
         positions = not_empty(share)
         rows = rows_M[positions.start : positions.stop]
-        return pixels.take(rows), rows if share else np.full_like(rows, STAND_IN)
+        return {PATCHES: pixels.take(rows), ROWS: rows if share else np.full_like(rows, STAND_IN)}
 
     return feed

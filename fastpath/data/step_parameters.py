@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +15,14 @@ from numpy.typing import NDArray
 from fastpath.config import Config
 from fastpath.data import order
 from fastpath.data.augment import artefacts, colour, draw, geometry
+from fastpath.data.augment.artefacts import Columns
 from fastpath.data.augment.geometry import Canvas
+from fastpath.data.augment.stages import ring_swap
 from fastpath.types import ChannelStats
 
-Columns = list[NDArray[Any]]
-"""N entries each: rows int64 [N], colour float32 [N, 3, 4] and warp float32 [N, 3, 3]; where rings are swapped, the
-rows int64 [N] that lend them; where there are artefacts, `artefacts.columns`."""
+ROWS, COLOUR, WARP, PARTNER_ROWS = "rows", "colour", "warp", "partner_rows"
+"""Of the columns that a step is fed: rows int64 [N], colour float32 [N, 3, 4] and warp float32 [N, 3, 3]; where rings
+are swapped, the rows int64 [N] that lend them. Where there are artefacts, `artefacts.columns` follow."""
 
 Look = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """From rows int64 [N] to the pixels of them to which colour is fitted, float32 [N, K, 3] in 0..1."""
@@ -89,12 +90,12 @@ class Recipe:
         rows, drawn = self._drawn(epoch, [not_empty(self.share(step)) for step in steps], order_M)
         policy, probes = self.config.data.augment, look(rows)
         # The two matrices are those of the patches as stored: artefacts and rings do not change the centre's colour.
-        found: Columns = [rows, *matrices_of(probes, drawn, self.layout, self.stats)]
+        matrices, warp = matrices_of(probes, drawn, self.layout, self.stats)
+        found: Columns = {ROWS: rows, COLOUR: matrices, WARP: warp}
         if policy.ring_swap_p:
-            lenders = artefacts.partner_rows(drawn, rows, self.rows_M)
-            probes = look(lenders)
-            found.append(lenders)
-        return [*found, *artefacts.columns(policy, drawn, probes)]
+            found[PARTNER_ROWS] = ring_swap.partner_rows(drawn.stages, rows, self.rows_M)
+            probes = look(found[PARTNER_ROWS])
+        return found | artefacts.columns(policy, drawn.stages, probes)
 
     def _drawn(
         self, epoch: int, shares: list[range], order_M: NDArray[np.int64]

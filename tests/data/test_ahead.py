@@ -23,10 +23,11 @@ from benchmarks import former
 from fastpath.config import AugmentConfig, Config, DataConfig
 from fastpath.data import ahead, ahead_process, step_inputs
 from fastpath.data.ahead import Ahead, Job, Ring
-from fastpath.data.augment import artefacts
+from fastpath.data.augment.artefacts import Columns
+from fastpath.data.augment.stages import noise
 from fastpath.data.residency import Patches, StorePixels
 from fastpath.data.step_inputs import Feed, TrainingFeed
-from fastpath.data.step_parameters import Columns, Recipe, not_empty
+from fastpath.data.step_parameters import Recipe, not_empty
 from fastpath.runtime import Runtime
 from fastpath.store.joined import JoinedStore
 from fastpath.store.reader import Store, open_store
@@ -61,9 +62,10 @@ def settings(policy: str = "notebook", batch_size: int = 8, sampling: str = "nat
     return Config(seed=3, data=data)
 
 
-def content(feed: Feed) -> list[Any]:
+def content(feed: Feed | tuple[Any, ...]) -> list[Any]:
     """Return types, shapes and bytes of all that is fed."""
-    arrays = [part for parts in feed for part in (parts if isinstance(parts, list) else [parts])]
+    values = feed.values() if isinstance(feed, dict) else feed
+    arrays = [part for parts in values for part in (parts if isinstance(parts, list) else [parts])]
     return [(array.dtype.str, array.shape, array.tobytes()) for array in map(np.ascontiguousarray, arrays)]
 
 
@@ -82,7 +84,7 @@ def formerly(
 
 @pytest.fixture(autouse=True)
 def small_field(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artefacts, "FIELD_PX", 16)
+    monkeypatch.setattr(noise, "FIELD_PX", 16)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -115,7 +117,8 @@ class Ready(Ahead):
 
     def take(self, epoch: int, step: int) -> Columns | None:
         assert epoch == self._epoch
-        return [column[self._ends[step] : self._ends[step + 1]] for column in self._columns]
+        part = slice(self._ends[step], self._ends[step + 1])
+        return {name: column[part] for name, column in self._columns.items()}
 
 
 def look_at(patches: Patches) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
@@ -322,10 +325,10 @@ def test_a_chunk_is_written_in_blocks_and_nothing_beyond_it(
     monkeypatch.setattr(ahead_process, "BLOCK", 17)
     recipe = Recipe(ROWS, store.labels_N[ROWS], None, settings("everything"), STATS, store.patch_size_px)
     wanted = recipe.columns(2, range(5, 10), recipe.order(2), look_at(store))
-    ring = Ring(tuple((column.shape[1:], column.dtype.str) for column in wanted), 41, 1)
+    ring = Ring(tuple((name, column.shape[1:], column.dtype.str) for name, column in wanted.items()), 41, 1)
     for kept_bytes in (0, 1 << 20):
         monkeypatch.setattr(ahead_process, "KEPT_BYTES", kept_bytes)
-        into = [np.ones((41, *column.shape[1:]), column.dtype) for column in wanted]
+        into = {name: np.ones((41, *column.shape[1:]), column.dtype) for name, column in wanted.items()}
         ahead_process.Maker(Job(recipe, store, ring, 5, os.getpid()))(2 * 4 + 1, into)
         for column, values in zip(into, wanted, strict=True):
             assert column[:40].tobytes() == values.tobytes()

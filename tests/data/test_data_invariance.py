@@ -14,7 +14,7 @@ from fastpath.config import AugmentConfig, Config, DataConfig
 from fastpath.config.augment import Policy
 from fastpath.data import loader, step_inputs
 from fastpath.data import order as plan
-from fastpath.data.augment import artefacts
+from fastpath.data.augment.stages import noise
 from fastpath.data.dali import graph
 from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
@@ -137,7 +137,7 @@ def test_random_triples_do_not_depend_on_batch_size_threads_or_ranks(
     count: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(artefacts, "FIELD_PX", 16)  # a field of noise is drawn for every seed
+    monkeypatch.setattr(noise, "FIELD_PX", 16)  # a field of noise is drawn for every seed
     rng = np.random.default_rng([part, count, len(policy)])
     ends = (2**32, 10_000, NUM_ROWS)
     triples = [

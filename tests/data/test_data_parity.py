@@ -19,7 +19,8 @@ from fastpath.config import AugmentConfig, Config, DataConfig
 from fastpath.config.augment import POLICIES
 from fastpath.data import loader, reference
 from fastpath.data import order as plan
-from fastpath.data.augment import artefacts, draw
+from fastpath.data.augment import draw
+from fastpath.data.augment.stages import noise, ring_swap
 from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
@@ -108,9 +109,9 @@ def distances(
     np.testing.assert_array_equal(batch.indices_N.numpy(), order)
     drawn = draw.draw(policy, size, config.seed, 1, range(64))
     drawn = dataclasses.replace(drawn, **{name: getattr(drawn, name) * sign for name, sign in reverse.items()})
-    partners = artefacts.partner_rows(drawn, order, rows)
+    partners = ring_swap.partner_rows(drawn.stages, order, rows)
     sources, lent = (torch.from_numpy(patches.gather(these)).permute(0, 3, 1, 2) for these in (order, partners))
-    sources = reference.spoilt_patches(sources, lent, drawn, artefacts.noise_field(config.seed, 96))
+    sources = reference.spoilt_patches(sources, lent, drawn, noise.noise_field(config.seed, 96))
     wanted = reference.training_images(sources, drawn, size, stats, border=policy.border)
     return _grey_levels(batch.images_NCHW - wanted, stats)
 

@@ -1,95 +1,157 @@
-"""What a scanner and a file format do to a patch's pixels, and changes to all of it but its centre: what is fed.
+"""Stages that change the patch's own pixels before colour and geometry: what a stage is, and which are asked for.
 
-Out of focus, noisy, compressed: these belong to the stored pixels, so they come before colour and geometry. Then the
-ring, all but the centre third that decides the label, may be another patch's, blurred or restained. The operators that
-do it are in `graph_artefacts`.
+A file of `stages` each: out of focus, noisy, compressed belong to the stored pixels. Then the ring, all but the centre
+third that decides the label, may be another patch's, blurred or restained. `config.augment.STAGES` lists them in the
+order they are applied in; docs/extending.md adds one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import importlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.config import AugmentConfig
-from fastpath.data.augment import colour
-from fastpath.data.augment.draw import SAME_STAIN, Augmentation
-from fastpath.data.order import NOISE_STREAM, generator
+from fastpath.config.augment import STAGES
 
-NOISE_LEVELS = 32  # steps of the noise field per standard deviation; a byte then reaches 4 deviations
-NOWHERE = -1.0  # the place in the field of what has no noise
-FIELD_PX = 512  # side of the field of noise beyond the side of a patch: 262,144 places to take a patch's from
+Floats = NDArray[np.float64]
+Parameters = Mapping[str, NDArray[Any]]
+"""What was drawn for a stage, N entries each, by name."""
+
+Columns = dict[str, NDArray[Any]]
+"""N entries each, by name: what lies ready, made by whichever process came first."""
+
+Kind = tuple[str, type[np.generic]]
+"""The layout and type of one sample's entry: `HWC` of an image, empty of a number, a flag or a matrix."""
+
+NUMBER, FLAG, WHOLE_NUMBER = ("", np.float32), ("", np.bool_), ("", np.int32)
 
 
-def noise_field(seed: int, patch_px: int) -> NDArray[np.int8]:
-    """Return normal noise, int8 [S, S, 3], of which each sample takes a window at a place of its own.
+class Stage:
+    """One change of a patch's pixels. It is applied with the probability `<name>_p` of `AugmentConfig`.
 
-    Drawing 27,648 normal values a sample would cost the host as much as all else it does; a field is drawn once. Two
-    samples see the same noise only where they draw the same of a quarter million places.
+    Nothing here may import torch or DALI when it is imported: parameters are drawn in a process that has neither.
 
-    Args:
-        seed: The run's seed.
-        patch_px: Side of a patch.
+    Attributes:
+        columns: Its random columns by name, numbers or slices, `gate` among them: what a seed means, so that no number
+            may change, and no two stages may have one in common. 0 to 8 are `draw.MOVE_COLUMNS`.
+        inputs: What its operators are fed, by name.
+        on_ring: Whether it changes all but the centre third; such stages come last.
     """
-    side = FIELD_PX + patch_px
-    field = generator(seed, NOISE_STREAM, 0).standard_normal((side, side, 3), dtype=np.float32)
-    return np.asarray(np.clip(np.rint(field * NOISE_LEVELS), -127, 127).astype(np.int8))
+
+    columns: ClassVar[Mapping[str, int | slice]]
+    inputs: ClassVar[Mapping[str, Kind]]
+    on_ring: ClassVar[bool] = False
+
+    def draw(self, policy: AugmentConfig, asked_N: NDArray[np.bool_], uniform: Mapping[str, Floats]) -> Parameters:
+        """Return the parameters of N samples.
+
+        Args:
+            policy: The distributions.
+            asked_N: Which samples the stage changes; parameters of the others say that it does not.
+            uniform: From 0 to 1, by the names of `columns`.
+        """
+        raise NotImplementedError
+
+    def prepare(self, drawn: Parameters, probes_NK3: NDArray[np.float32]) -> Columns:
+        """Return what `inputs` are made of, N entries each, by the names of `inputs`.
+
+        Args:
+            drawn: From `draw`.
+            probes_NK3: float32 [N, K, 3] in 0..1, some pixels of the patches; of those that the rings come from, where
+                rings are swapped.
+        """
+        raise NotImplementedError
+
+    def finisher(self, seed: int, patch_px: int) -> Callable[[Columns], dict[str, Any]]:
+        """Return the function from `prepare`'s columns of a step to its inputs; here, the columns themselves.
+
+        Args:
+            seed: The run's seed.
+            patch_px: Side of a patch.
+        """
+        return dict
+
+    def apply(self, dali: Any, images: Any, inputs: Mapping[str, Any]) -> Any:  # noqa: ANN401 (DALI's DataNodes)
+        """Add its operators to the graph.
+
+        An `if` on a node is DALI's conditional execution: its branch runs for the samples of which it is true.
+
+        Args:
+            dali: `fn` and `types` of nvidia.dali.
+            images: uint8 [N, H, W, 3].
+            inputs: Nodes by the names of `inputs`, on the host; `partners`, the images that lend the rings, as well,
+                where rings are swapped.
+
+        Returns:
+            uint8 [N, H, W, 3].
+        """
+        raise NotImplementedError
 
 
-def noise_window(field: NDArray[np.int8], place_2: NDArray[np.float64], patch_px: int) -> NDArray[np.int8]:
-    """Return the window of the field, int8 [patch_px, patch_px, 3], at a place given in shares of the field."""
-    top, left = (int(share * FIELD_PX) for share in place_2)
-    return np.ascontiguousarray(field[top : top + patch_px, left : left + patch_px])
+@cache
+def stage(name: str) -> Stage:
+    """Return a stage by its name in `STAGES`."""
+    found: Stage = importlib.import_module(f"fastpath.data.augment.stages.{name}").STAGE
+    return found
 
 
-def partner_rows(drawn: Augmentation, rows_N: NDArray[np.int64], rows_M: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the row of the patch whose ring each sample shows: its own, or any of the training rows `rows_M`."""
-    partner = (np.maximum(drawn.ring_partner_N, 0) * len(rows_M)).astype(np.int64)
-    return np.where(drawn.ring_partner_N < 0, rows_N, rows_M[partner])
+def asked_for(policy: AugmentConfig) -> dict[str, Stage]:
+    """Return the stages that a policy asks for, in the order they are applied in."""
+    return {name: stage(name) for name in STAGES if getattr(policy, f"{name}_p") > 0}
 
 
-def columns(policy: AugmentConfig, drawn: Augmentation, probes_NK3: NDArray[np.float32]) -> list[NDArray[Any]]:
-    """Return what `inputs` are made of: N values each, in the order of `graph_artefacts.kinds`.
+def named(uniform_NW: Floats, columns: Mapping[str, int | slice]) -> dict[str, Floats]:
+    """Return columns of random numbers by name."""
+    return {name: uniform_NW[:, place] for name, place in columns.items()}
+
+
+def columns(policy: AugmentConfig, drawn: Mapping[str, Parameters], probes_NK3: NDArray[np.float32]) -> Columns:
+    """Return `Stage.prepare` of all stages that are asked for, as `stage.input`.
 
     Args:
         policy: What is asked for.
-        drawn: The samples' parameters.
+        drawn: The samples' parameters by stage.
         probes_NK3: float32 [N, K, 3] in 0..1, pixels of the patches that the rings come from.
     """
-    found: list[NDArray[Any]] = []
-    if policy.blur_p:
-        found.append(drawn.blur_px_N.astype(np.float32))
-    if policy.noise_p:
-        found.append(np.where(drawn.noise_sd_N[:, None] > 0, drawn.noise_place_N2, NOWHERE))
-        found.append((drawn.noise_sd_N / NOISE_LEVELS).astype(np.float32))
-    if policy.jpeg_p:
-        found.append(drawn.jpeg_quality_N.astype(np.int32))
-    if policy.ring_swap_p:
-        found.append(drawn.ring_partner_N >= 0)
-    if policy.ring_blur_p:
-        found.append(drawn.ring_blur_px_N.astype(np.float32))
-    if policy.ring_stain_p:
-        found.append((drawn.ring_stain_N23 != SAME_STAIN).any(axis=(1, 2)))
-        found.append(colour.stain_matrices(probes_NK3, drawn.ring_stain_N23))
-    return found
+    return {
+        f"{name}.{key}": values_N
+        for name, found in asked_for(policy).items()
+        for key, values_N in found.prepare(drawn[name], probes_NK3).items()
+    }
 
 
-def inputs(policy: AugmentConfig, columns: Sequence[NDArray[Any]], field: NDArray[np.int8], patch_px: int) -> list[Any]:
-    """Return what the operators are fed: places in the field of noise become windows of it.
+def kinds(policy: AugmentConfig) -> dict[str, Kind]:
+    """Return the layout and type of all stages' inputs, as `stage.input`."""
+    return {f"{name}.{key}": kind for name, one in asked_for(policy).items() for key, kind in one.inputs.items()}
 
-    Args:
-        policy: What is asked for.
-        columns: From `columns`.
-        field: From `noise_field`.
-        patch_px: Side of a patch.
-    """
-    found: list[Any] = list(columns)
-    if policy.noise_p:
-        at = int(policy.blur_p > 0)
-        found[at] = [noise_window(field, place, patch_px * bool(place[0] >= 0)) for place in columns[at]]
-    return found
+
+def of_stage(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what belongs to one stage of values that are named `stage.input`, by the names of its inputs."""
+    return {key.removeprefix(f"{name}."): value for key, value in values.items() if key.startswith(f"{name}.")}
+
+
+def finisher(policy: AugmentConfig, seed: int, patch_px: int) -> Callable[[Columns], dict[str, Any]]:
+    """Return the function from `columns` of a step to the inputs that `kinds` names; see `Stage.finisher`."""
+    by_stage = {name: one.finisher(seed, patch_px) for name, one in asked_for(policy).items()}
+
+    def finish(columns: Columns) -> dict[str, Any]:
+        return {
+            f"{name}.{key}": value
+            for name, finished in by_stage.items()
+            for key, value in finished(of_stage(name, columns)).items()
+        }
+
+    return finish
+
+
+def between(ends: tuple[float, float], uniform: Floats) -> Floats:
+    """Return numbers from 0 to 1 as numbers from one end to the other."""
+    return ends[0] + uniform * (ends[1] - ends[0])
 
 
 def centre(patch_px: int) -> tuple[int, int]:

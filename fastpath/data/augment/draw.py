@@ -2,23 +2,55 @@
 
 Distributions are those of torchvision's RandomHorizontalFlip, RandomRotation, RandomResizedCrop and ColorJitter, and
 where a policy asks for more, of its RandomAffine, GaussianBlur and JPEG. What the parameters do to pixels is in
-`geometry`, `colour` and `artefacts`.
+`geometry`, `colour` and the files of `stages`.
+
+Each parameter is made of random columns of its own. Their numbers are part of what a seed means: they have names here,
+and in a stage's file, and tests/data/augment/draws.json holds what they give.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.config import AugmentConfig
+from fastpath.data.augment import artefacts
+from fastpath.data.augment.artefacts import Floats, Parameters, between, named
 from fastpath.data.order import AUGMENT_STREAM, EXTRA_STREAM, generator
 
 CROP_TRIES = 10  # as torchvision's RandomResizedCrop
 WORDS = 40  # uniform draws a sample: 17 for what is named below, 2 for each crop try, 3 spare; a multiple of 4
-EXTRA_WORDS = 32  # the same of what is drawn where a policy asks for it: 28 and 4 spare
+COLUMNS: Mapping[str, int | slice] = {
+    "hflip": 0,
+    "vflip": 1,
+    "quarter_turns": 2,
+    "rotation": 3,
+    "crop_place": slice(4, 6),
+    "colour": slice(6, 10),
+    "colour_order": 10,
+    "crop_tries": slice(12, 12 + 2 * CROP_TRIES),
+    "stain": slice(32, 38),
+}
+"""What is drawn for every policy: the notebook's."""
+
+PAGE = 32  # further columns are drawn in pages of so many: a multiple of 4
+MOVE_COLUMNS: Mapping[str, int | slice] = {
+    "rotation_gate": 0,
+    "crop_gate": 1,
+    "colour_gate": 2,
+    "stain_gate": 3,
+    "shift_gate": 4,
+    "shift": slice(5, 7),
+    "zoom_gate": 7,
+    "zoom": 8,
+}
+"""The first of what is drawn where a policy asks for it; 9 to 27 are `artefacts.Stage.columns`, and 28 on are free."""
+
 COLOUR_ORDERS = np.array(list(itertools.permutations(range(4))), dtype=np.int64)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 SAME_COLOUR, SAME_STAIN = np.array([1.0, 1.0, 1.0, 0.0]), np.array([[1.0] * 3, [0.0] * 3])
@@ -39,13 +71,7 @@ class Augmentation:
         stain_N23: float64 [N, 2, 3], factors and shifts of the optical densities of the three stains.
         shift_px_N2: float64 [N, 2], shift to the right and down after the rotation, in pixels of the patch.
         zoom_N: float64 [N], enlargement about the centre, together with the rotation.
-        blur_px_N: float64 [N], standard deviation of the blur in pixels of the patch; 0 is none.
-        noise_sd_N: float64 [N], standard deviation of the noise in grey levels; 0 is none.
-        noise_place_N2: float64 [N, 2], where in the field of noise the patch's lies, 0 to 1.
-        jpeg_quality_N: int64 [N], 1 to 100; 0 is no artefacts.
-        ring_blur_px_N: float64 [N], the blur of all but the centre; 0 is none.
-        ring_stain_N23: float64 [N, 2, 3], the change of stain of all but the centre.
-        ring_partner_N: float64 [N], which of the training rows lends all but the centre, 0 to 1; -1 is none.
+        stages: By name, what was drawn for each stage that is asked for; see its file.
     """
 
     hflip_N: NDArray[np.bool_]
@@ -58,20 +84,18 @@ class Augmentation:
     stain_N23: NDArray[np.float64]
     shift_px_N2: NDArray[np.float64]
     zoom_N: NDArray[np.float64]
-    blur_px_N: NDArray[np.float64]
-    noise_sd_N: NDArray[np.float64]
-    noise_place_N2: NDArray[np.float64]
-    jpeg_quality_N: NDArray[np.int64]
-    ring_blur_px_N: NDArray[np.float64]
-    ring_stain_N23: NDArray[np.float64]
-    ring_partner_N: NDArray[np.float64]
+    stages: Mapping[str, Parameters] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.hflip_N)
 
     def at(self, index_M: NDArray[np.int64]) -> Augmentation:
         """Return the parameters of some of the samples, in the order of `index_M`."""
-        return Augmentation(**{field.name: getattr(self, field.name)[index_M] for field in fields(self)})
+        values: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        stages = {
+            name: {key: value[index_M] for key, value in drawn.items()} for name, drawn in values.pop("stages").items()
+        }
+        return Augmentation(**{name: value[index_M] for name, value in values.items()}, stages=stages)
 
 
 def draw(config: AugmentConfig, image_size_px: int, seed: int, epoch: int, positions: range) -> Augmentation:
@@ -86,85 +110,76 @@ def draw(config: AugmentConfig, image_size_px: int, seed: int, epoch: int, posit
     """
     rng = generator(seed, AUGMENT_STREAM, epoch, block=positions.start * (WORDS // 4))
     count = len(positions)
-    uniform = rng.random((count, WORDS))
+    uniform = named(rng.random((count, WORDS)), COLUMNS)
     hue = np.array([config.hue])
     reach = np.array([config.brightness, config.contrast, config.saturation])
     low, high = np.concatenate([np.maximum(0.0, 1.0 - reach), -hue]), np.concatenate([1.0 + reach, hue])
-    zeros = np.zeros(count)
+    tries_NT2 = uniform["crop_tries"].reshape(-1, CROP_TRIES, 2)
     drawn = Augmentation(
-        hflip_N=uniform[:, 0] < config.hflip,
-        vflip_N=uniform[:, 1] < config.vflip,
-        turns_N=(uniform[:, 2] * 4).astype(np.int64) * config.quarter_turns,
-        angle_deg_N=(2 * uniform[:, 3] - 1) * config.rotation_deg,
-        crop_N4=_crops(config, image_size_px, uniform[:, 4:6], uniform[:, 12:32].reshape(-1, CROP_TRIES, 2)),
-        factors_N4=low + uniform[:, 6:10] * (high - low),
-        order_N4=COLOUR_ORDERS[(uniform[:, 10] * len(COLOUR_ORDERS)).astype(np.int64)],
-        stain_N23=_stains(config.stain, uniform[:, 32:38]),
+        hflip_N=uniform["hflip"] < config.hflip,
+        vflip_N=uniform["vflip"] < config.vflip,
+        turns_N=(uniform["quarter_turns"] * 4).astype(np.int64) * config.quarter_turns,
+        angle_deg_N=(2 * uniform["rotation"] - 1) * config.rotation_deg,
+        crop_N4=_crops(config, image_size_px, uniform["crop_place"], tries_NT2),
+        factors_N4=low + uniform["colour"] * (high - low),
+        order_N4=COLOUR_ORDERS[(uniform["colour_order"] * len(COLOUR_ORDERS)).astype(np.int64)],
+        stain_N23=stain_changes(config.stain, uniform["stain"]),
         shift_px_N2=np.zeros((count, 2)),
         zoom_N=np.ones(count),
-        blur_px_N=zeros,
-        noise_sd_N=zeros,
-        noise_place_N2=np.zeros((count, 2)),
-        jpeg_quality_N=np.zeros(count, np.int64),
-        ring_blur_px_N=zeros,
-        ring_stain_N23=np.tile(SAME_STAIN, (count, 1, 1)),
-        ring_partner_N=np.full(count, -1.0),
     )
     if not _asks_for_more(config):
         return drawn
-    rng = generator(seed, EXTRA_STREAM, epoch, block=positions.start * (EXTRA_WORDS // 4))
-    extra = rng.random((count, EXTRA_WORDS))
-    return _with_artefacts(config, extra, _moved(config, extra, image_size_px, drawn))
+    stages = artefacts.asked_for(config)
+    columns = [MOVE_COLUMNS, *(stage.columns for stage in stages.values())]
+    more = _pages(columns, seed, epoch, positions)
+    return replace(
+        _moved(config, named(more, MOVE_COLUMNS), image_size_px, drawn), stages=_staged(config, more, stages)
+    )
 
 
 def _asks_for_more(config: AugmentConfig) -> bool:
     """Whether anything is drawn that the notebook does not draw; it is spared the second draw."""
+    gates = (config.rotation_p, config.crop_p, config.colour_p, config.stain_p)
     moved = config.shift_px > 0 or config.zoom != (1.0, 1.0)
-    return moved or config.artefacts or min(_gates(config)) < 1
+    return moved or config.artefacts or min(gates) < 1
 
 
-def _moved(config: AugmentConfig, extra: NDArray[np.float64], size: int, drawn: Augmentation) -> Augmentation:
-    """Leave rotation, crop, colour and stain out where their probability says so, and draw shift and zoom."""
-    turned, cropped, coloured, stained = (extra[:, :4] < _gates(config)).T
-    return replace(
-        drawn,
-        angle_deg_N=drawn.angle_deg_N * turned,
-        crop_N4=np.where(cropped[:, None], drawn.crop_N4, [0, 0, size, size]),
-        factors_N4=np.where(coloured[:, None], drawn.factors_N4, SAME_COLOUR),
-        stain_N23=np.where(stained[:, None, None], drawn.stain_N23, SAME_STAIN),
-        shift_px_N2=(2 * extra[:, 5:7] - 1) * config.shift_px * (extra[:, 4:5] < config.shift_p),
-        zoom_N=np.where(extra[:, 7] < config.zoom_p, _between(config.zoom, extra[:, 8]), 1.0),
-    )
+def _pages(columns: Iterable[Mapping[str, int | slice]], seed: int, epoch: int, positions: range) -> Floats:
+    """Return as many columns as these have, each page of them from a stream of its own, float64 [N, columns]."""
+    last = max(place.stop - 1 if isinstance(place, slice) else place for one in columns for place in one.values())
+    block = positions.start * (PAGE // 4)
+    streams = [EXTRA_STREAM + (page << 8) for page in range(last // PAGE + 1)]
+    pages = [generator(seed, stream, epoch, block).random((len(positions), PAGE)) for stream in streams]
+    return np.concatenate(pages, axis=1)
 
 
-def _gates(config: AugmentConfig) -> list[float]:
-    return [config.rotation_p, config.crop_p, config.colour_p, config.stain_p]
-
-
-def _with_artefacts(config: AugmentConfig, extra: NDArray[np.float64], drawn: Augmentation) -> Augmentation:
+def _staged(config: AugmentConfig, uniform_NW: Floats, stages: Mapping[str, artefacts.Stage]) -> dict[str, Parameters]:
     """Draw what is done to the patch's pixels before colour and geometry."""
-    worst, best = config.jpeg_quality
-    quality = worst + (extra[:, 16] * (best - worst + 1)).astype(np.int64)
+    found = {}
+    for name, stage in stages.items():
+        uniform = named(uniform_NW, stage.columns)
+        found[name] = stage.draw(config, uniform["gate"] < getattr(config, f"{name}_p"), uniform)
+    return found
+
+
+def _moved(config: AugmentConfig, uniform: Mapping[str, Floats], size: int, drawn: Augmentation) -> Augmentation:
+    """Leave rotation, crop, colour and stain out where their probability says so, and draw shift and zoom."""
+    gates = ("rotation", "crop", "colour", "stain", "shift", "zoom")
+    asked = {name: uniform[f"{name}_gate"] < getattr(config, f"{name}_p") for name in gates}
     return replace(
         drawn,
-        blur_px_N=_between(config.blur_sigma_px, extra[:, 10]) * (extra[:, 9] < config.blur_p),
-        noise_sd_N=_between(config.noise_sd, extra[:, 12]) * (extra[:, 11] < config.noise_p),
-        noise_place_N2=extra[:, 13:15],
-        jpeg_quality_N=quality * (extra[:, 15] < config.jpeg_p),
-        ring_blur_px_N=_between(config.ring_blur_sigma_px, extra[:, 18]) * (extra[:, 17] < config.ring_blur_p),
-        ring_stain_N23=np.where(
-            extra[:, 19, None, None] < config.ring_stain_p, _stains(config.ring_stain, extra[:, 20:26]), SAME_STAIN
-        ),
-        ring_partner_N=np.where(extra[:, 26] < config.ring_swap_p, extra[:, 27], -1.0),
+        angle_deg_N=drawn.angle_deg_N * asked["rotation"],
+        crop_N4=np.where(asked["crop"][:, None], drawn.crop_N4, [0, 0, size, size]),
+        factors_N4=np.where(asked["colour"][:, None], drawn.factors_N4, SAME_COLOUR),
+        stain_N23=np.where(asked["stain"][:, None, None], drawn.stain_N23, SAME_STAIN),
+        shift_px_N2=(2 * uniform["shift"] - 1) * config.shift_px * asked["shift"][:, None],
+        zoom_N=np.where(asked["zoom"], between(config.zoom, uniform["zoom"]), 1.0),
     )
 
 
-def _between(ends: tuple[float, float], uniform: NDArray[np.float64]) -> NDArray[np.float64]:
-    return ends[0] + uniform * (ends[1] - ends[0])
-
-
-def _stains(reach: float, uniform: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(SAME_STAIN + reach * (2 * uniform.reshape(-1, 2, 3) - 1))
+def stain_changes(reach: float, uniform_N6: Floats) -> Floats:
+    """Return factors and shifts of the three stains, float64 [N, 2, 3]."""
+    return np.asarray(SAME_STAIN + reach * (2 * uniform_N6.reshape(-1, 2, 3) - 1))
 
 
 def _crops(

@@ -7,83 +7,40 @@ stages gave.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from nvidia.dali import fn, types
 
 from fastpath.config import AugmentConfig
+from fastpath.data.augment import artefacts
 from fastpath.data.augment.artefacts import centre
 
-Kind = tuple[str, Any]
 
-
-def kinds(policy: AugmentConfig) -> list[Kind]:
-    """Return the layout and type of each of `artefacts.inputs`, for DALI's external source."""
-    number, flag, noise = ("", types.FLOAT), ("", types.BOOL), ("HWC", types.INT8)
-    found = [number] * (policy.blur_p > 0) + [noise, number] * (policy.noise_p > 0)
-    found += [("", types.INT32)] * (policy.jpeg_p > 0) + [flag] * (policy.ring_swap_p > 0)
-    return found + [number] * (policy.ring_blur_p > 0) + [flag, number] * (policy.ring_stain_p > 0)
-
-
-def applied(policy: AugmentConfig, images: Any, partners: Any, fed: list[Any], patch_px: int) -> Any:  # noqa: ANN401
+def applied(policy: AugmentConfig, images: Any, nodes: Mapping[str, Any], patch_px: int) -> Any:  # noqa: ANN401
     """Add the operators that a policy asks for.
 
     Args:
         policy: What is asked for.
         images: uint8 [N, H, W, 3].
-        partners: The same of the patches that lend their ring; read where the policy swaps rings.
-        fed: Nodes of `artefacts.inputs`, on the host.
+        nodes: Those of `artefacts.kinds`, on the host, and `partners`, the patches that lend their ring, where the
+            policy swaps rings.
         patch_px: Side of a patch.
 
     Returns:
         uint8 [N, H, W, 3].
     """
-    waiting = iter(fed)
-    if policy.blur_p > 0:
-        images = _blurred(images, next(waiting))
-    if policy.noise_p > 0:
-        images = _noisy(images, next(waiting), next(waiting))
-    if policy.jpeg_p > 0:
-        images = _compressed(images, next(waiting))
-    ring = images
-    if policy.ring_swap_p > 0:
-        ring = _swapped(ring, partners, next(waiting))
-    if policy.ring_blur_p > 0:
-        ring = _blurred(ring, next(waiting))
-    if policy.ring_stain_p > 0:
-        ring = _restained(ring, next(waiting), next(waiting))
-    return images if ring is images else _joined(images, ring, patch_px)
-
-
-def _blurred(images: Any, sigma: Any) -> Any:  # noqa: ANN401
-    if sigma > 0:
-        images = fn.gaussian_blur(images, sigma=sigma)
-    return images
-
-
-def _noisy(images: Any, noise: Any, amplitude: Any) -> Any:  # noqa: ANN401
-    if amplitude > 0:
-        moved = noise.gpu() if images.device == "gpu" else noise
-        images = fn.cast(images + moved * amplitude, dtype=types.UINT8)  # rounds, and stays within 0 to 255
-    return images
-
-
-def _compressed(images: Any, quality: Any) -> Any:  # noqa: ANN401
-    if quality > 0:
-        images = fn.jpeg_compression_distortion(images, quality=quality)
-    return images
-
-
-def _swapped(images: Any, partners: Any, flag: Any) -> Any:  # noqa: ANN401
-    if flag:
-        images = partners
-    return images
-
-
-def _restained(images: Any, flag: Any, matrix: Any) -> Any:  # noqa: ANN401
-    if flag:
-        images = fn.coord_transform(images, MT=matrix, dtype=types.UINT8)
-    return images
+    dali = SimpleNamespace(fn=fn, types=types)
+    shared = {name: nodes[name] for name in ("partners",) if name in nodes}
+    ring = None
+    for name, stage in artefacts.asked_for(policy).items():
+        inputs = artefacts.of_stage(name, nodes) | shared
+        if stage.on_ring:
+            ring = stage.apply(dali, images if ring is None else ring, inputs)
+        else:
+            images = stage.apply(dali, images, inputs)
+    return images if ring is None else _joined(images, ring, patch_px)
 
 
 def _joined(images: Any, ring: Any, patch_px: int) -> Any:  # noqa: ANN401

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fastpath.config import AugmentConfig, Config, DataConfig
+from fastpath.config.augment import STAGES
 from fastpath.data import loader
-from fastpath.data.augment import artefacts, colour, draw
+from fastpath.data.augment import artefacts, colour, draw, stages
+from fastpath.data.augment.stages import noise
 from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
@@ -79,13 +82,13 @@ def test_a_probability_is_the_share_of_samples_that_change(
     policy = AugmentConfig.model_validate({"policy": "none", key: 0.5})
     drawn = draw.draw(policy, 96, 42, 1, range(60))
     asked = {
-        "blur_p": drawn.blur_px_N > 0,
-        "noise_p": drawn.noise_sd_N > 0,
-        "jpeg_p": drawn.jpeg_quality_N > 0,
-        "ring_blur_p": drawn.ring_blur_px_N > 0,
-        "ring_stain_p": (drawn.ring_stain_N23 != draw.SAME_STAIN).any(axis=(1, 2)),
-        "ring_swap_p": drawn.ring_partner_N >= 0,
-    }[key]
+        "blur_p": lambda of: of["sigma_px"] > 0,
+        "noise_p": lambda of: of["sd"] > 0,
+        "jpeg_p": lambda of: of["quality"] > 0,
+        "ring_blur_p": lambda of: of["sigma_px"] > 0,
+        "ring_stain_p": lambda of: (of["change"] != draw.SAME_STAIN).any(axis=(1, 2)),
+        "ring_swap_p": lambda of: of["partner"] >= 0,
+    }[key](drawn.stages[key.removesuffix("_p")])
     changed = (found != plain).any(axis=(1, 2, 3))
     assert not (changed & ~asked).any()
     assert (asked & ~changed).sum() <= 1  # a patch may lend its ring to itself
@@ -94,10 +97,10 @@ def test_a_probability_is_the_share_of_samples_that_change(
 
 @pytest.mark.parametrize("seed", [0, 7, 2**32 - 1])
 def test_noise_is_normal_and_the_seeds(seed: int) -> None:
-    field = artefacts.noise_field(seed, 8) / artefacts.NOISE_LEVELS
+    field = noise.noise_field(seed, 8) / noise.NOISE_LEVELS
     assert field.mean() == pytest.approx(0, abs=0.005)
     assert field.std() == pytest.approx(1, abs=0.005)
-    assert not np.array_equal(field[:8, :8], artefacts.noise_field((seed + 1) % 2**32, 8)[:8, :8])
+    assert not np.array_equal(field[:8, :8], noise.noise_field((seed + 1) % 2**32, 8)[:8, :8])
 
 
 def test_the_matrix_of_a_stain_does_to_its_pixels_what_the_stain_does() -> None:
@@ -109,6 +112,34 @@ def test_the_matrix_of_a_stain_does_to_its_pixels_what_the_stain_does() -> None:
     matrices = colour.stain_matrices(pixels, stain)
     mapped = np.einsum("nij,nkj->nki", matrices[:, :, :3], 255 * pixels) + matrices[:, None, :, 3]
     assert np.abs(mapped - 255 * colour.shift_stains(pixels, stain)).mean() < 2
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_has_a_probability_and_makes_the_inputs_that_it_names(name: str) -> None:
+    policy = AugmentConfig.model_validate({f"{name}_p": 0.5})
+    assert list(artefacts.asked_for(policy)) == [name]
+    assert policy.artefacts
+    assert not AugmentConfig.model_validate({"policy": "none"}).artefacts
+    drawn = draw.draw(policy, 96, 0, 0, range(20))
+    assert set(drawn.stages) == {name}
+    for values_N in drawn.stages[name].values():
+        assert len(values_N) == 20
+    picked = drawn.at(np.array([3, 1]))
+    for key, values_N in picked.stages[name].items():
+        np.testing.assert_array_equal(values_N, drawn.stages[name][key][[3, 1]])
+    columns = artefacts.columns(policy, drawn.stages, np.full((20, 64, 3), 0.5, np.float32))
+    inputs, kinds = artefacts.finisher(policy, 0, 96)(columns), artefacts.kinds(policy)
+    assert list(inputs) == list(kinds)
+    for key, values in inputs.items():
+        assert len(values) == 20
+        assert {value.dtype.type for value in values} == {kinds[key][1]}
+
+
+def test_stages_of_the_ring_come_last() -> None:
+    on_ring = [artefacts.stage(name).on_ring for name in STAGES]
+    assert on_ring == sorted(on_ring)
+    folder = Path(stages.__file__).parent
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(STAGES)
 
 
 @given(st.integers(3, 200))

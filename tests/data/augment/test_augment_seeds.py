@@ -16,8 +16,9 @@ import pytest
 from numpy.typing import NDArray
 
 from fastpath.config import AugmentConfig, MixConfig
-from fastpath.config.augment import POLICIES
+from fastpath.config.augment import POLICIES, STAGES
 from fastpath.data.augment import artefacts, draw, mix
+from fastpath.data.augment.stages import noise
 
 DIGESTS: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("draws.json").read_text(encoding="utf-8"))
 SEED, EPOCH, POSITIONS, SIZE_PX = 11, 3, range(5, 261), 224
@@ -45,7 +46,8 @@ def digest(values_N: NDArray[Any]) -> str:
 def parameters(settings: dict[str, Any]) -> dict[str, NDArray[Any]]:
     """Return every parameter of some samples by name."""
     drawn = draw.draw(AugmentConfig.model_validate(settings), SIZE_PX, SEED, EPOCH, POSITIONS)
-    return {name: getattr(drawn, name) for name in drawn.__slots__}
+    own = {name: getattr(drawn, name) for name in drawn.__slots__ if name != "stages"}
+    return own | {f"{stage}.{name}": values_N for stage, of in drawn.stages.items() for name, values_N in of.items()}
 
 
 def mixing(settings: dict[str, float]) -> dict[str, NDArray[Any]]:
@@ -66,7 +68,27 @@ def test_a_seed_mixes_what_it_mixed(case: str) -> None:
 
 
 def test_the_field_of_noise_is_what_it_was() -> None:
-    assert digest(artefacts.noise_field(SEED, 96)) == DIGESTS["noise"]["field"]
+    assert digest(noise.noise_field(SEED, 96)) == DIGESTS["noise"]["field"]
+
+
+def test_no_two_parameters_are_made_of_the_same_random_column() -> None:
+    """Two that share one are not independent."""
+    stages = [artefacts.stage(name) for name in STAGES]
+    for tables in ([draw.COLUMNS], [draw.MOVE_COLUMNS, *(stage.columns for stage in stages)]):
+        columns = np.arange(1000)
+        taken = [place for table in tables for at in table.values() for place in np.atleast_1d(columns[at]).tolist()]
+        assert len(set(taken)) == len(taken)
+    assert max(np.max(columns[at]) for at in draw.COLUMNS.values()) < draw.WORDS
+
+
+def test_columns_beyond_a_page_leave_those_before_them_as_they_are() -> None:
+    near, far = {"gate": 9, "pair": slice(30, 32)}, {"gate": 40, "pair": slice(62, 66)}
+    one, more = (draw._pages(columns, SEED, EPOCH, POSITIONS) for columns in ([near], [near, far]))
+    assert one.shape == (len(POSITIONS), draw.PAGE)
+    assert more.shape == (len(POSITIONS), 3 * draw.PAGE)
+    np.testing.assert_array_equal(more[:, : draw.PAGE], one)
+    assert len(np.unique(more)) == more.size
+    np.testing.assert_array_equal(draw._pages([far], SEED, EPOCH, range(7, 9)), more[2:4])
 
 
 def test_every_parameter_is_held_by_some_case() -> None:

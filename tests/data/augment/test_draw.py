@@ -37,8 +37,14 @@ def test_a_draw_depends_on_its_position_only(
     whole = draw.draw(policy, 224, seed, epoch, range(start, start + count))
     for offset in {0, count // 2, count - 1}:
         alone = draw.draw(policy, 224, seed, epoch, range(start + offset, start + offset + 1))
-        for field in dataclasses.fields(alone):
-            np.testing.assert_array_equal(getattr(alone, field.name)[0], getattr(whole, field.name)[offset])
+        for name, values_N in parameters(whole).items():
+            np.testing.assert_array_equal(parameters(alone)[name][0], values_N[offset])
+
+
+def parameters(drawn: draw.Augmentation) -> dict[tuple[str, ...], np.ndarray]:
+    """Return all that was drawn, by name, or by stage and name."""
+    own = {(field.name,): getattr(drawn, field.name) for field in dataclasses.fields(drawn) if field.name != "stages"}
+    return own | {(stage, name): values_N for stage, of in drawn.stages.items() for name, values_N in of.items()}
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +134,14 @@ def test_each_probability_is_the_share_of_samples_that_are_changed(share: float)
     asked = {key: share for key in AugmentConfig.model_fields if key.endswith("_p")}
     settings = {"stain": 0.1, "shift_px": 3.0, "zoom": (1.1, 1.2), "crop_scale": (0.5, 0.9)} | asked
     drawn = draw.draw(AugmentConfig.model_validate(settings), 224, 0, 0, range(20_000))
+
+    def changed_by(stage: str, parameter: str) -> np.ndarray:
+        if share:
+            return drawn.stages[stage][parameter]
+        assert not drawn.stages
+        neutral = draw.SAME_STAIN if parameter == "change" else -1.0 if parameter == "partner" else 0.0
+        return np.broadcast_to(neutral, (20_000, *np.shape(neutral)))
+
     changed = {
         "rotation_p": drawn.angle_deg_N != 0,
         "crop_p": (drawn.crop_N4 != [0, 0, 224, 224]).any(axis=1),
@@ -135,12 +149,12 @@ def test_each_probability_is_the_share_of_samples_that_are_changed(share: float)
         "stain_p": (drawn.stain_N23 != draw.SAME_STAIN).any(axis=(1, 2)),
         "shift_p": drawn.shift_px_N2.any(axis=1),
         "zoom_p": drawn.zoom_N != 1,
-        "blur_p": drawn.blur_px_N > 0,
-        "noise_p": drawn.noise_sd_N > 0,
-        "jpeg_p": drawn.jpeg_quality_N > 0,
-        "ring_blur_p": drawn.ring_blur_px_N > 0,
-        "ring_stain_p": (drawn.ring_stain_N23 != draw.SAME_STAIN).any(axis=(1, 2)),
-        "ring_swap_p": drawn.ring_partner_N >= 0,
+        "blur_p": changed_by("blur", "sigma_px") > 0,
+        "noise_p": changed_by("noise", "sd") > 0,
+        "jpeg_p": changed_by("jpeg", "quality") > 0,
+        "ring_blur_p": changed_by("ring_blur", "sigma_px") > 0,
+        "ring_stain_p": (changed_by("ring_stain", "change") != draw.SAME_STAIN).any(axis=(1, 2)),
+        "ring_swap_p": changed_by("ring_swap", "partner") >= 0,
     }
     assert set(changed) == set(asked)
     for key, found in changed.items():
@@ -150,10 +164,10 @@ def test_each_probability_is_the_share_of_samples_that_are_changed(share: float)
 def test_artefacts_are_drawn_within_their_ends() -> None:
     drawn = draw.draw(EVERYTHING, 224, 0, 0, range(20_000))
     for values, (low, high) in (
-        (drawn.blur_px_N, EVERYTHING.blur_sigma_px),
-        (drawn.noise_sd_N, EVERYTHING.noise_sd),
-        (drawn.jpeg_quality_N, EVERYTHING.jpeg_quality),
-        (drawn.ring_blur_px_N, EVERYTHING.ring_blur_sigma_px),
+        (drawn.stages["blur"]["sigma_px"], EVERYTHING.blur_sigma_px),
+        (drawn.stages["noise"]["sd"], EVERYTHING.noise_sd),
+        (drawn.stages["jpeg"]["quality"], EVERYTHING.jpeg_quality),
+        (drawn.stages["ring_blur"]["sigma_px"], EVERYTHING.ring_blur_sigma_px),
     ):
         asked = values[values > 0]
         assert asked.min() >= low
