@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
 from fastpath.config import AugmentConfig, Config
-from fastpath.data import order as plan
+from fastpath.data import order
 from fastpath.data.augment import colour, draw, geometry
 from fastpath.data.augment.draw import SAME_STAIN, Augmentation
 from fastpath.data.augment.stages import noise, ring_swap
@@ -65,23 +65,23 @@ def training_feed(
 ) -> Callable[[int], tuple[Any, ...]]:
     """Return the function from a global step to what is fed in it; see `source.training_feed`."""
     data, size = config.data, len(rows_M)
-    layout = geometry.training_canvas(data.augment, patches.patch_size_px, data.image_size_px)
+    layout = geometry.training_warp_layout(data.augment, patches.patch_size_px, data.image_size_px)
     field = noise.noise_field(config.seed, layout.patch_px) if data.augment.noise_p else np.empty((0, 0, 3), np.int8)
-    steps = plan.num_steps(size, data.batch_size)
+    steps = order.num_steps(size, data.batch_size)
 
     @lru_cache(maxsize=2)
-    def order(epoch: int) -> NDArray[np.int64]:
-        found = plan.epoch_order(patches.labels_N[rows_M], data.sampling, config.seed, epoch, weights_M)
+    def ordered_rows(epoch: int) -> NDArray[np.int64]:
+        found = order.epoch_order(patches.labels_N[rows_M], data.sampling, config.seed, epoch, weights_M)
         return np.asarray(rows_M[found])
 
     def feed(global_step: int) -> tuple[Any, ...]:
         epoch, step = divmod(global_step, steps)
-        share = plan.step_positions(size, data.batch_size, step, runtime.rank, runtime.world_size)
+        share = order.step_positions(size, data.batch_size, step, runtime.rank, runtime.world_size)
         positions = share or range(share.start, share.start + 1)
-        rows = order(epoch)[positions.start : positions.stop]
-        drawn = draw.draw(data.augment, data.image_size_px, config.seed, epoch, positions)
+        rows = ordered_rows(epoch)[positions.start : positions.stop]
+        drawn = draw.draw_augmentation(data.augment, data.image_size_px, config.seed, epoch, positions)
         told = rows if share else np.full_like(rows, STAND_IN)
-        images, probes = pixels.probed(rows, 0 if data.augment.artefacts else layout.frame_px)
+        images, probes = pixels.fetch_with_probes(rows, 0 if data.augment.artefacts else layout.frame_px)
         warp = geometry.warp_matrices(drawn, layout)
         shown = geometry.coverage(warp, layout) if layout.frame_px else np.ones(len(drawn))
         matrices = colour.colour_matrices(probes, drawn, shown, stats)
@@ -89,7 +89,7 @@ def training_feed(
             return images, told, matrices, warp
         lent: list[Any] = []
         if data.augment.ring_swap_p:
-            ring, probes = pixels.probed(ring_swap.partner_rows(drawn.stages, rows, rows_M), 0)
+            ring, probes = pixels.fetch_with_probes(ring_swap.partner_rows(drawn.stages, rows, rows_M), 0)
             lent = [ring]
         return images, *lent, told, matrices, warp, *_inputs(data.augment, drawn, probes, field, layout.patch_px)
 

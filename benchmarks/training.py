@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fastpath.config import Config
-from fastpath.data.residency import Pixels, budget, place
+from fastpath.data.residency import Pixels, budget, make_pixel_source
 from fastpath.data.step_parameters import training_frame
-from fastpath.engine.loop import Feed, StepEvent, fit
-from fastpath.engine.stages import Stage, course_of
+from fastpath.engine.loop import BatchSource, StepEvent, fit
+from fastpath.engine.stages import Stage, build_stages
 from fastpath.runs.run_data import RunData
 from fastpath.runs.train_stages import make_state
 from fastpath.runtime import Runtime
@@ -19,7 +19,7 @@ ENDLESS = 1 << 40  # steps of an epoch that nobody waits the end of
 
 def first_stage(config: Config, data: RunData) -> Stage:
     """Return what a run does first."""
-    return course_of(config, len(data.train_rows_N))[0]
+    return build_stages(config, len(data.train_rows_N))[0]
 
 
 def placed(config: Config, data: RunData, runtime: Runtime) -> Pixels:
@@ -27,7 +27,7 @@ def placed(config: Config, data: RunData, runtime: Runtime) -> Pixels:
     patch_px = data.patches.patch_size_px
     frame_px = training_frame(first_stage(config, data).config, patch_px)
     where = budget("auto", len(data.train_rows_N), patch_px, runtime, frame_px).residency
-    return place(data.patches, data.train_rows_N, where, runtime, frame_px)
+    return make_pixel_source(data.patches, data.train_rows_N, where, runtime, frame_px)
 
 
 def steps(config: Config, data: RunData, batches: Iterator[Batch], runtime: Runtime) -> Iterator[StepEvent]:
@@ -39,9 +39,9 @@ def steps(config: Config, data: RunData, batches: Iterator[Batch], runtime: Runt
         batches: Endless, on the runtime's device.
         runtime: Device and precision.
     """
-    course = course_of(config, len(data.train_rows_N))
+    course = build_stages(config, len(data.train_rows_N))
     state, settings = make_state(config, course, data, runtime, None, data.store.path), course[0].config
-    feed = Feed(lambda _epoch, _step: batches, (), ENDLESS)
+    feed = BatchSource(lambda _epoch, _step: batches, (), ENDLESS)
     for event in fit(
         state,
         feed,

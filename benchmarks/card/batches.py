@@ -15,7 +15,7 @@ from fastpath import runtime
 from fastpath.config import Config
 from fastpath.config.augment import POLICIES
 from fastpath.data.loader import train_loader
-from fastpath.data.residency import Residency, place
+from fastpath.data.residency import Residency, make_pixel_source
 from fastpath.store.reader import Store, open_store
 from fastpath.types import ChannelStats
 
@@ -66,7 +66,7 @@ def images(
     store: Store, rows: NDArray[np.int64], settings: Config, where: runtime.Runtime, residency: Residency
 ) -> NDArray[np.float32]:
     """Return the second epoch of these rows, float32 [N, H, W, 3]."""
-    pixels = place(store, rows, residency, where)
+    pixels = make_pixel_source(store, rows, residency, where)
     with closing(train_loader(store, rows, STATS, settings, where, pixels)) as loader:
         batches = [batch.images_NCHW.permute(0, 2, 3, 1).cpu().numpy().copy() for batch in loader.epoch(1)]
     return np.concatenate(batches)

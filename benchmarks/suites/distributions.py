@@ -32,7 +32,7 @@ Columns = dict[str, NDArray[Any]]
 def ours(draws: int) -> Columns:
     """Return each parameter as fastpath draws it, [draws] each."""
     policy = AugmentConfig.model_validate(MOVED)
-    drawn = draw.draw(policy, SIZE_PX, 11, 0, range(draws))
+    drawn = draw.draw_augmentation(policy, SIZE_PX, 11, 0, range(draws))
     found: Columns = dict(zip(("top", "left", "height", "width"), drawn.crop_N4.T, strict=True))
     found |= dict(zip(("brightness", "contrast", "saturation", "hue"), drawn.factors_N4.T, strict=True))
     found |= {"order of the four": drawn.order_N4 @ [64, 16, 4, 1], "angle": drawn.angle_deg_N, "flip": drawn.hflip_N}
@@ -40,7 +40,7 @@ def ours(draws: int) -> Columns:
     found |= {"shift right": shift[:, 0], "shift down": shift[:, 1], "zoom": drawn.zoom_N}
     found |= {"blur": drawn.stages["blur"]["sigma_px"], "JPEG quality": drawn.stages["jpeg"]["quality"]}
     field = noise.noise_field(11, PATCH_PX).ravel()[:draws]
-    mixing = mix.draw(MixConfig(mixup_p=1.0, mixup_alpha=0.2), 11, 0, range(2 * draws))
+    mixing = mix.draw_mixing(MixConfig(mixup_p=1.0, mixup_alpha=0.2), 11, 0, range(2 * draws))
     return found | {"noise": field, "Mixup share": mixing.blend_N[::2].round(SHARE_DIGITS)}
 
 

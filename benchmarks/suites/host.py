@@ -48,13 +48,15 @@ class OnCard:
         self._images = np.zeros((count, side, side, 3), np.uint8)
         self._probes = store.sampled(np.arange(len(store)), colour.probe_grid(store.patch_size_px))
 
-    def take(self, rows_N: NDArray[np.int64], frame_px: int = 0) -> NDArray[np.uint8]:
+    def fetch(self, rows_N: NDArray[np.int64], frame_px: int = 0) -> NDArray[np.uint8]:
         """Return as many patches, with the frame that they were made with."""
         return self._images[: len(rows_N)]
 
-    def probed(self, rows_N: NDArray[np.int64], frame_px: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def fetch_with_probes(
+        self, rows_N: NDArray[np.int64], frame_px: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return the same and their probes."""
-        return self.take(rows_N), colour.unit_range(self._probes[rows_N])
+        return self.fetch(rows_N), colour.unit_range(self._probes[rows_N])
 
 
 def cost_us(
@@ -96,7 +98,7 @@ def measure(
         order = recipe.order(0)
 
         def gather(step: int) -> object:
-            return mapped.take(order[step * batch_size : (step + 1) * batch_size], recipe.frame_px)
+            return mapped.fetch(order[step * batch_size : (step + 1) * batch_size], recipe.frame_px)
 
         def formerly() -> float:
             with former.former_hue():

@@ -28,7 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks import harness
 from fastpath import config as configuration
 from fastpath.config import Config
-from fastpath.engine.ema import Average
+from fastpath.engine.ema import ModelEMA
 from fastpath.engine.optim import make_optimizer
 from fastpath.model.depthwise import pad_first
 from fastpath.model.fold import fold_frozen
@@ -128,7 +128,7 @@ def _backward(network: nn.Module, size: int) -> int:
 
 
 def _average(model: LogitNetwork, *, lean: bool) -> int:
-    average = Average(model, 0.9)
+    average = ModelEMA(model, 0.9)
     with Launches() as launches, torch.no_grad():
         if lean:
             average.update(model)

@@ -96,7 +96,7 @@ def steps(images_NHWC: NDArray[np.uint8], policy: AugmentConfig, runtime: Runtim
     config = Config(seed=42, data=data)
     for step, batch in enumerate(loader.train_loader(patches, rows, STATS, config, runtime).epoch(0)):
         first = step * BATCH
-        drawn = draw.draw(policy, SIZE, config.seed, 0, range(first, first + len(batch.indices_N)))
+        drawn = draw.draw_augmentation(policy, SIZE, config.seed, 0, range(first, first + len(batch.indices_N)))
         sources = torch.from_numpy(patches.gather(batch.indices_N.numpy())).permute(0, 3, 1, 2)
         yield batch.images_NCHW, sources, drawn
 

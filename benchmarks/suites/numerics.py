@@ -64,11 +64,11 @@ def distances(store: Store, rows: NDArray[np.int64], size: int, case: str, runti
     found = []
     batches = loader.train_loader(store, rows, STATS, config, runtime)
     for step, batch in enumerate(batches.epoch(0)):
-        drawn = draw.draw(policy, size, config.seed, 0, range(step * 64, step * 64 + len(batch.indices_N)))
+        drawn = draw.draw_augmentation(policy, size, config.seed, 0, range(step * 64, step * 64 + len(batch.indices_N)))
         taken = batch.indices_N.numpy()
         partners = ring_swap.partner_rows(drawn.stages, taken, rows)
         patches, lent = (torch.from_numpy(store.gather(these)).permute(0, 3, 1, 2) for these in (taken, partners))
-        patches = reference.spoilt_patches(patches, lent, drawn, field)
+        patches = reference.patches_with_artefacts(patches, lent, drawn, field)
         wanted = reference.training_images(patches, drawn, size, STATS, border=policy.border)
         found.append((batch.images_NCHW - wanted) * torch.tensor(STATS.std_3)[:, None, None] * 255)
     return torch.cat(found).numpy()

@@ -22,7 +22,7 @@ from benchmarks import harness
 from benchmarks.peers.common import CROP_RATIO, CROP_SCALE, MEAN, ROTATION_DEG, STD
 from fastpath.config import Config, DataConfig
 from fastpath.data import step_inputs
-from fastpath.data.augment.geometry import Canvas
+from fastpath.data.augment.geometry import WarpLayout
 from fastpath.data.step_inputs import StepFeed
 from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
@@ -30,25 +30,25 @@ from fastpath.types import ChannelStats
 from fastpath.workflows import pack
 
 BATCH, WARM, BATCHES = 64, 4, 20
-Define = Callable[[Any, Any, Any, Canvas], Any]
+Define = Callable[[Any, Any, Any, WarpLayout], Any]
 
 
-def _gather(images: Any, colour: Any, warp: Any, layout: Canvas) -> Any:  # noqa: ANN401
+def _gather(images: Any, colour: Any, warp: Any, layout: WarpLayout) -> Any:  # noqa: ANN401
     return images
 
 
-def _colour(images: Any, colour: Any, warp: Any, layout: Canvas) -> Any:  # noqa: ANN401
+def _colour(images: Any, colour: Any, warp: Any, layout: WarpLayout) -> Any:  # noqa: ANN401
     return fn.coord_transform(images, MT=colour, dtype=types.FLOAT)
 
 
-def _warped(images: Any, warp: Any, layout: Canvas) -> Any:  # noqa: ANN401
+def _warped(images: Any, warp: Any, layout: WarpLayout) -> Any:  # noqa: ANN401
     size = [layout.output_px] * 2
     return fn.experimental.warp_perspective(
         images, matrix=warp, size=size, border_mode="replicate", interp_type=types.INTERP_LINEAR
     )
 
 
-def _warp_affine(images: Any, colour: Any, warp: Any, layout: Canvas) -> Any:  # noqa: ANN401
+def _warp_affine(images: Any, colour: Any, warp: Any, layout: WarpLayout) -> Any:  # noqa: ANN401
     return fn.warp_affine(
         _colour(images, colour, warp, layout),
         matrix=fn.slice(warp, 0, 2, axes=[0]),
@@ -57,28 +57,28 @@ def _warp_affine(images: Any, colour: Any, warp: Any, layout: Canvas) -> Any:  #
     )
 
 
-def _as_built(images: Any, colour: Any, warp: Any, layout: Canvas) -> Any:  # noqa: ANN401
+def _as_built(images: Any, colour: Any, warp: Any, layout: WarpLayout) -> Any:  # noqa: ANN401
     return _warped(_colour(images, colour, warp, layout), warp, layout)
 
 
-def _clamped(images: Any, colour: Any, warp: Any, layout: Canvas) -> Any:  # noqa: ANN401
+def _clamped(images: Any, colour: Any, warp: Any, layout: WarpLayout) -> Any:  # noqa: ANN401
     low, high = (np.array([(end - m) / s for m, s in zip(MEAN, STD, strict=True)], np.float32) for end in (0.0, 1.0))
     bounds = types.Constant(low, device="cpu"), types.Constant(high, device="cpu")
     return _warped(math.clamp(_colour(images, colour, warp, layout), *bounds), warp, layout)
 
 
-def _through_bytes(images: Any, colour: Any, warp: Any, layout: Canvas) -> Any:  # noqa: ANN401
+def _through_bytes(images: Any, colour: Any, warp: Any, layout: WarpLayout) -> Any:  # noqa: ANN401
     clamped = fn.coord_transform(images, MT=colour, dtype=types.UINT8)
     warped = _warped(clamped, warp, layout)
     mean, std = [255 * m for m in MEAN], [255 * s for s in STD]
     return fn.crop_mirror_normalize(warped, mean=mean, std=std, output_layout="HWC", dtype=types.FLOAT)
 
 
-def _colour_last(images: Any, colour: Any, warp: Any, layout: Canvas) -> Any:  # noqa: ANN401
+def _colour_last(images: Any, colour: Any, warp: Any, layout: WarpLayout) -> Any:  # noqa: ANN401
     return fn.coord_transform(_warped(images, warp, layout), MT=colour, dtype=types.FLOAT)
 
 
-def _rotate_and_resize(images: Any, colour: Any, warp: Any, layout: Canvas) -> Any:  # noqa: ANN401
+def _rotate_and_resize(images: Any, colour: Any, warp: Any, layout: WarpLayout) -> Any:  # noqa: ANN401
     angle = fn.random.uniform(range=[-ROTATION_DEG, ROTATION_DEG])
     turned = fn.rotate(
         fn.flip(_colour(images, colour, warp, layout), horizontal=fn.random.coin_flip()),
@@ -108,7 +108,7 @@ VARIANTS: dict[str, Define] = {
 }
 
 
-def build(define: Define, feed: StepFeed, layout: Canvas, threads: int) -> Pipeline:
+def build(build_nodes: Define, feed: StepFeed, layout: WarpLayout, threads: int) -> Pipeline:
     """Return a CPU pipeline on the training feed with another graph behind it."""
     pipeline = Pipeline(BATCH, threads, None, prefetch_queue_depth=2, exec_dynamic=True)
     kinds = [types.UINT8, types.INT64, types.FLOAT, types.FLOAT]
@@ -121,7 +121,7 @@ def build(define: Define, feed: StepFeed, layout: Canvas, threads: int) -> Pipel
             layout=["HWC", "", "", ""],
             dtype=kinds,
         )
-        pipeline.set_outputs(define(images, colour, warp, layout), rows, colour, warp)
+        pipeline.set_outputs(build_nodes(images, colour, warp, layout), rows, colour, warp)
     return pipeline
 
 
@@ -155,8 +155,8 @@ def main(folder: Path | None, size: int, rounds: int, threads: int) -> None:
         layout = step_inputs.training_layout(store.patch_size_px, config)
         steps = iter(range(10**9))
         runs = {"feed, no graph": functools.partial(rate, lambda: feed(next(steps)))}
-        for name, define in VARIANTS.items():
-            runs[name] = functools.partial(rate, build(define, feed, layout, threads).run)
+        for name, build_nodes in VARIANTS.items():
+            runs[name] = functools.partial(rate, build(build_nodes, feed, layout, threads).run)
         figures = harness.alternate(runs, rounds)
     base = harness.summary(figures["as built"])["median"]
     table = ["| pipeline | patches/s, median (min to max) | µs a patch | against as built |", "|---|---|---|---|"]

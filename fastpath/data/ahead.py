@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.data.augment.artefacts import Columns
-from fastpath.data.step_parameters import Recipe, not_empty
+from fastpath.data.step_parameters import Recipe, at_least_one_position
 
 CHUNK = 4096  # samples made at once: large enough that a call into NumPy costs nothing, 0.4 MB
 WINDOW = 64  # chunks in memory at most: 24 MB for the notebook's policy, 262,144 samples; never more than an epoch
@@ -131,13 +131,13 @@ class Ahead:
 
     def __init__(self, recipe: Recipe, patches: object) -> None:
         self._recipe, self._patches = recipe, patches
-        self._share = len(not_empty(recipe.share(0))) if recipe.num_steps else 1
-        self._steps = max(1, CHUNK // self._share)
+        self._rank_batch_size = len(at_least_one_position(recipe.rank_positions(0))) if recipe.num_steps else 1
+        self._steps = max(1, CHUNK // self._rank_batch_size)
         self.num_chunks = -(-recipe.num_steps // self._steps)
         self._missed_steps = 0
         self._helper: _Helper | None = None
 
-    def take(self, epoch: int, step: int) -> Columns | None:
+    def fetch(self, epoch: int, step: int) -> Columns | None:
         """Return what a step is fed besides pixels, as arrays of its own; None where it is not there yet."""
         if self._helper is None:
             return None
@@ -145,7 +145,7 @@ class Ahead:
         found = self._helper.chunk(epoch * self.num_chunks + part)
         if found is None:
             return None
-        first, count = place * self._share, len(not_empty(self._recipe.share(step)))
+        first, count = place * self._rank_batch_size, len(at_least_one_position(self._recipe.rank_positions(step)))
         return {name: column[first : first + count].copy() for name, column in found.items()}
 
     def missed(self, columns: Columns) -> None:
@@ -157,7 +157,7 @@ class Ahead:
             return
         kinds = tuple((name, column.shape[1:], column.dtype.str) for name, column in columns.items())
         # One more, since a rank's share of a short last step can be larger than of a full one: 2 of 7, 1 of 8, in 5.
-        ring = Ring(kinds, self._steps * self._share + 1, min(WINDOW, self.num_chunks))
+        ring = Ring(kinds, self._steps * self._rank_batch_size + 1, min(WINDOW, self.num_chunks))
         try:
             self._helper = _Helper(Job(self._recipe, self._patches, ring, self._steps, os.getpid()))
         except (OSError, ValueError, TypeError, AttributeError, pickle.PicklingError) as error:

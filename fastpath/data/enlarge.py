@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.data.augment.geometry import Canvas
+from fastpath.data.augment.geometry import WarpLayout
 from fastpath.data.dali.graph import PREFETCH
 from fastpath.data.step_inputs import PATCHES, StepFeed
 from fastpath.data.step_parameters import ROWS
@@ -49,7 +49,7 @@ class Pending(NamedTuple):
     fed: Future[tuple[NDArray[np.int64], list[Future[None]]]]
 
 
-def serves(layout: Canvas, runtime: Runtime) -> bool:
+def serves(layout: WarpLayout, runtime: Runtime) -> bool:
     """Whether an evaluation's batches are made here."""
     return runtime.placement == "cpu" and layout.output_px > layout.patch_px and find_spec("cv2") is not None
 
@@ -70,7 +70,13 @@ class Enlargement:
     """
 
     def __init__(
-        self, feed: StepFeed, first_step: int, layout: Canvas, stats: ChannelStats, batch_size: int, runtime: Runtime
+        self,
+        feed: StepFeed,
+        first_step: int,
+        layout: WarpLayout,
+        stats: ChannelStats,
+        batch_size: int,
+        runtime: Runtime,
     ) -> None:
         self._feed, self._step, self._threads = feed, first_step, runtime.num_threads
         self._shape = (batch_size, layout.output_px, layout.output_px, 3)

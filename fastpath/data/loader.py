@@ -53,12 +53,12 @@ class Stream:
         # NHWC memory seen as NCHW is what torch calls channels-last: no copy.
         images_NCHW = from_dlpack(images.as_tensor()).permute(0, 3, 1, 2)
         rows_N = rows.as_array()  # a copy, on the host: the pipeline may use its own memory again
-        if rows_N[0] == step_inputs.STAND_IN:
+        if rows_N[0] == step_inputs.PLACEHOLDER_ROW:
             images_NCHW, rows_N = images_NCHW[:0], rows_N[:0]
         upload = self._runtime.upload
         return Batch(images_NCHW, upload(self._labels_N[rows_N]), upload(rows_N), num_total)
 
-    def next_multiple(self, count: int) -> int:
+    def next_pass_start(self, count: int) -> int:
         """Return the step that would follow without building a pipeline, if it is a multiple of `count`; else 0."""
         return self._next_step if self._pipeline is not None and self._next_step % count == 0 else 0
 
@@ -113,7 +113,7 @@ class EvalLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         # A feed for evaluation goes on for ever, pass after pass: the next one is prefetched while this one ends.
-        return self._stream.read(self._stream.next_multiple(self._num_steps), self._num_steps)
+        return self._stream.read(self._stream.next_pass_start(self._num_steps), self._num_steps)
 
     def close(self) -> None:
         """Release the pipeline."""
@@ -137,17 +137,17 @@ def train_loader(
         stats: Channel statistics to normalise with.
         config: `data` and `seed` are read.
         runtime: Device, threads, rank and world size.
-        pixels: From `residency.place`; None reads patches from the store.
+        pixels: From `residency.make_pixel_source`; None reads patches from the store.
         weights_N: How often each row is drawn, relative to the others; None is equally often.
     """
-    pixels = pixels or residency.place(store, rows_N, "host", runtime)
+    pixels = pixels or residency.make_pixel_source(store, rows_N, "host", runtime)
     layout = step_inputs.training_layout(store.patch_size_px, config)
     feed = step_inputs.training_feed(store, rows_N, stats, config, runtime, pixels, weights_N, ahead_of_time=True)
-    share = -(-config.data.batch_size // runtime.world_size)
+    rank_batch_size = -(-config.data.batch_size // runtime.world_size)
     steps = order.num_steps(len(rows_N), config.data.batch_size)
 
     def build(first_step: int) -> Any:  # noqa: ANN401 (DALI is untyped)
-        return graph.training_graph(feed, first_step, layout, share, runtime, config.data.augment)
+        return graph.training_graph(feed, first_step, layout, rank_batch_size, runtime, config.data.augment)
 
     stream = _stream(build, store, len(rows_N), config.data.batch_size, runtime)
     return TrainLoader(stream, steps, len(rows_N), mix.mixer(config, len(rows_N), runtime), feed.close)
@@ -169,19 +169,19 @@ def eval_loader(
         stats: Channel statistics to normalise with.
         config: `data.image_size_px`, `data.eval_batch_size` and, where that is 0, `data.batch_size` are read.
         runtime: Device, threads, rank and world size.
-        pixels: From `residency.place`; None reads patches from the store.
+        pixels: From `residency.make_pixel_source`; None reads patches from the store.
     """
-    pixels = pixels or residency.place(store, rows_N, "host", runtime)
-    layout = geometry.canvas(store.patch_size_px, config.data.image_size_px, framed=False)
+    pixels = pixels or residency.make_pixel_source(store, rows_N, "host", runtime)
+    layout = geometry.warp_layout(store.patch_size_px, config.data.image_size_px, framed=False)
     batch_size = config.data.patches_evaluated_at_once
     feed = step_inputs.evaluation_feed(store, rows_N, batch_size, runtime, pixels)
-    share = -(-batch_size // runtime.world_size)
+    rank_batch_size = -(-batch_size // runtime.world_size)
     steps = order.num_steps(len(rows_N), batch_size)
 
     make: Any = enlarge.Enlargement if enlarge.serves(layout, runtime) else graph.evaluation_graph
 
     def build(first_step: int) -> Any:  # noqa: ANN401 (DALI is untyped)
-        return make(feed, first_step, layout, stats, share, runtime)
+        return make(feed, first_step, layout, stats, rank_batch_size, runtime)
 
     return EvalLoader(_stream(build, store, len(rows_N), batch_size, runtime), steps, len(rows_N))
 

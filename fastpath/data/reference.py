@@ -124,7 +124,9 @@ def _moved(
     return moved
 
 
-def spoilt_patches(patches_NCHW: Tensor, partners_NCHW: Tensor, drawn: Augmentation, field: NDArray[np.int8]) -> Tensor:
+def patches_with_artefacts(
+    patches_NCHW: Tensor, partners_NCHW: Tensor, drawn: Augmentation, field: NDArray[np.int8]
+) -> Tensor:
     """Return uint8 [N, 3, S, S]: blurred, noisy, compressed, and with another ring; what is then augmented.
 
     Args:

@@ -50,10 +50,10 @@ class Patches(Protocol):
 class Pixels(Protocol):
     """Patches by row, ready for the graph."""
 
-    def take(self, rows_N: NDArray[np.int64], frame_px: int = 0) -> Any:  # noqa: ANN401 (an array, or a CUDA tensor)
+    def fetch(self, rows_N: NDArray[np.int64], frame_px: int = 0) -> Any:  # noqa: ANN401 (an array, or a CUDA tensor)
         """Return uint8 [N, H, W, 3], each patch within a black frame: an array, or a tensor on the card."""
 
-    def probed(self, rows_N: NDArray[np.int64], frame_px: int) -> tuple[Any, NDArray[np.float32]]:
+    def fetch_with_probes(self, rows_N: NDArray[np.int64], frame_px: int) -> tuple[Any, NDArray[np.float32]]:
         """Return the same, and the pixels to which colour is fitted: float32 [N, 64, 3] in 0..1, on the host."""
 
 
@@ -63,7 +63,7 @@ class StorePixels:
     def __init__(self, patches: Patches) -> None:
         self._patches = patches
 
-    def take(self, rows_N: NDArray[np.int64], frame_px: int = 0) -> NDArray[np.uint8]:
+    def fetch(self, rows_N: NDArray[np.int64], frame_px: int = 0) -> NDArray[np.uint8]:
         """Return a new array."""
         if not frame_px:
             return self._patches.gather(rows_N)
@@ -72,9 +72,11 @@ class StorePixels:
         self._patches.gather(rows_N, inner(framed, frame_px))
         return framed
 
-    def probed(self, rows_N: NDArray[np.int64], frame_px: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def fetch_with_probes(
+        self, rows_N: NDArray[np.int64], frame_px: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return a new array and its probes."""
-        framed = self.take(rows_N, frame_px)
+        framed = self.fetch(rows_N, frame_px)
         return framed, colour.probe_pixels(inner(framed, frame_px))
 
 
@@ -86,11 +88,11 @@ class StagedPixels:
         self._ring: list[tuple[Tensor, Callable[[], None]] | None] = [None] * SLOTS
         self._turn = 0
 
-    def take(self, rows_N: NDArray[np.int64], frame_px: int = 0) -> Any:  # noqa: ANN401 (an array, or a CUDA tensor)
+    def fetch(self, rows_N: NDArray[np.int64], frame_px: int = 0) -> Any:  # noqa: ANN401 (an array, or a CUDA tensor)
         """Return a new tensor on the card, or a new array."""
         return self._upload(self._fill(rows_N, frame_px))
 
-    def probed(self, rows_N: NDArray[np.int64], frame_px: int) -> tuple[Any, NDArray[np.float32]]:
+    def fetch_with_probes(self, rows_N: NDArray[np.int64], frame_px: int) -> tuple[Any, NDArray[np.float32]]:
         """Return the same and its probes."""
         host = self._fill(rows_N, frame_px)
         return self._upload(host), colour.probe_pixels(inner(host.numpy(), frame_px))
@@ -112,10 +114,10 @@ class StagedPixels:
         return host
 
     def _upload(self, host: Tensor) -> Any:  # noqa: ANN401
-        with self._runtime.aside():
+        with self._runtime.on_loader_stream():
             images = host.to(self._runtime.device, non_blocking=True, copy=True)
             buffer, _ = self._ring[self._turn] or (host, None)
-            self._ring[self._turn] = (buffer, self._runtime.mark())
+            self._ring[self._turn] = (buffer, self._runtime.record_event())
         return _for_graph(images)
 
 
@@ -135,7 +137,7 @@ class ResidentPixels:
         self._place[rows_M] = np.arange(len(rows_M))
         side = patches.patch_size_px + 2 * frame_px
         self._probes = np.empty((len(rows_M), colour.PROBES_PER_SIDE**2, 3), dtype=np.uint8)
-        with runtime.aside():
+        with runtime.on_loader_stream():
             self._images = torch.zeros((len(rows_M), side, side, 3), dtype=torch.uint8, device=runtime.device)
             for start in range(0, len(rows_M), CHUNK):
                 chunk = patches.gather(rows_M[start : start + CHUNK])
@@ -143,9 +145,9 @@ class ResidentPixels:
                 # Probes are bytes over 255: rounding brings the bytes back, a quarter of the memory.
                 self._probes[start : start + CHUNK] = np.rint(colour.probe_pixels(chunk) * 255)
 
-    def take(self, rows_N: NDArray[np.int64], frame_px: int = 0) -> Any:  # noqa: ANN401 (an array, or a CUDA tensor)
+    def fetch(self, rows_N: NDArray[np.int64], frame_px: int = 0) -> Any:  # noqa: ANN401 (an array, or a CUDA tensor)
         """Return a new tensor on the card, or a new array."""
-        with self._runtime.aside():
+        with self._runtime.on_loader_stream():
             places, missing_px = self._runtime.upload(self._place[rows_N]), max(0, frame_px - self._frame_px)
             images = inner(self._images, self._frame_px - frame_px + missing_px).index_select(0, places)
             if missing_px:
@@ -155,10 +157,10 @@ class ResidentPixels:
                 images = framed
         return _for_graph(images)
 
-    def probed(self, rows_N: NDArray[np.int64], frame_px: int) -> tuple[Any, NDArray[np.float32]]:
+    def fetch_with_probes(self, rows_N: NDArray[np.int64], frame_px: int) -> tuple[Any, NDArray[np.float32]]:
         """Return the same and its probes."""
         probes = np.divide(self._probes[self._place[rows_N]], 255, dtype=np.float32)
-        return self.take(rows_N, frame_px), probes
+        return self.fetch(rows_N, frame_px), probes
 
 
 def _for_graph(images: Tensor) -> Any:  # noqa: ANN401 (DALI takes any tensor of torch to be on a card)
@@ -222,7 +224,7 @@ def budget(asked: ResidencyChoice, num_patches: int, patch_px: int, runtime: Run
     return Budget(chosen, split_bytes, free_bytes, free_bytes // 2)
 
 
-def place(
+def make_pixel_source(
     patches: Patches, rows_M: NDArray[np.int64], residency: Residency, runtime: Runtime, frame_px: int = 0
 ) -> Pixels:
     """Return the pixels of a store, having read these rows where they are to be resident.

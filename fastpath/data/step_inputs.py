@@ -10,31 +10,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.config import Config
-from fastpath.data import order as plan
+from fastpath.data import order
 from fastpath.data.ahead import Ahead
 from fastpath.data.augment import artefacts, geometry
 from fastpath.data.augment.artefacts import Columns
-from fastpath.data.augment.geometry import Canvas
+from fastpath.data.augment.geometry import WarpLayout
 from fastpath.data.residency import Patches, Pixels, StorePixels
-from fastpath.data.step_parameters import COLOUR, PARTNER_ROWS, ROWS, WARP, Recipe, not_empty
+from fastpath.data.step_parameters import COLOUR, PARTNER_ROWS, ROWS, WARP, Recipe, at_least_one_position
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
-STAND_IN = -1  # the row told of a sample that belongs to no rank, where a rank's share of a step is empty
+PLACEHOLDER_ROW = -1  # the row told of a sample that belongs to no rank, where a rank's share of a step is empty
 
 PATCHES, PARTNERS = "patches", "partners"
 
-Feed = dict[str, Any]
+StepInputs = dict[str, Any]
 """By name: `patches` uint8 [N, H, W, 3], on the card if that is where they are, and `rows` int64 [N]; for training,
 also `colour` float32 [N, 3, 4] and `warp` float32 [N, 3, 3]. Where rings are swapped, the `partners` that lend them lie
 where the patches lie; where there are artefacts, the inputs follow that `artefacts.kinds` names."""
 
-StepFeed = Callable[[int], Feed]
+StepFeed = Callable[[int], StepInputs]
 
 
-def training_layout(patch_px: int, config: Config) -> Canvas:
+def training_layout(patch_px: int, config: Config) -> WarpLayout:
     """Lay out training patches."""
-    return geometry.training_canvas(config.data.augment, patch_px, config.data.image_size_px)
+    return geometry.training_warp_layout(config.data.augment, patch_px, config.data.image_size_px)
 
 
 def epoch_rows(
@@ -45,8 +45,8 @@ def epoch_rows(
     weights_M: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
     """Return the rows of an epoch in the order they are trained on, int64 [M]; see `training_feed`."""
-    order = plan.epoch_order(patches.labels_N[rows_M], config.data.sampling, config.seed, epoch, weights_M)
-    return np.asarray(rows_M[order])
+    order_M = order.epoch_order(patches.labels_N[rows_M], config.data.sampling, config.seed, epoch, weights_M)
+    return np.asarray(rows_M[order_M])
 
 
 class TrainingFeed:
@@ -64,26 +64,26 @@ class TrainingFeed:
         self._finish = artefacts.finisher(self._policy, recipe.config.seed, self._patch_px)
         self._num_steps, self._order = recipe.num_steps, lru_cache(maxsize=2)(recipe.order)
 
-    def __call__(self, global_step: int) -> Feed:
+    def __call__(self, global_step: int) -> StepInputs:
         """Return the feed of a step."""
         epoch, step = divmod(global_step, self._num_steps)
-        columns = self._helper.take(epoch, step) if self._helper else None
+        columns = self._helper.fetch(epoch, step) if self._helper else None
         images, columns = self._made(epoch, step) if columns is None else (self._gathered(columns), columns)
         rows = columns[ROWS]
-        told = rows if self._recipe.share(step) else np.full_like(rows, STAND_IN)
+        told = rows if self._recipe.rank_positions(step) else np.full_like(rows, PLACEHOLDER_ROW)
         named = dict(zip((PATCHES, PARTNERS), images, strict=False))  # partners where rings are swapped
         return named | {ROWS: told, COLOUR: columns[COLOUR], WARP: columns[WARP]} | self._finish(columns)
 
     def ready(self, global_step: int) -> bool:
         """Whether a step would find what it is fed made."""
-        return bool(self._helper and self._helper.take(*divmod(global_step, self._num_steps)))
+        return bool(self._helper and self._helper.fetch(*divmod(global_step, self._num_steps)))
 
     def _made(self, epoch: int, step: int) -> tuple[list[Any], Columns]:
         """Make what lies nowhere ready, from the pixels as they are gathered."""
         images = []
 
         def look(rows_N: NDArray[np.int64]) -> NDArray[np.float32]:
-            gathered, probes = self._pixels.probed(rows_N, self._frame_px)
+            gathered, probes = self._pixels.fetch_with_probes(rows_N, self._frame_px)
             images.append(gathered)
             return probes
 
@@ -95,7 +95,7 @@ class TrainingFeed:
     def _gathered(self, columns: Columns) -> list[Any]:
         """Gather the patches, and those that lend their rings."""
         names = [ROWS, PARTNER_ROWS] if self._policy.ring_swap_p else [ROWS]
-        return [self._pixels.take(columns[name], self._frame_px) for name in names]
+        return [self._pixels.fetch(columns[name], self._frame_px) for name in names]
 
     def close(self) -> None:
         """End the process that works ahead."""
@@ -137,13 +137,13 @@ def evaluation_feed(
     patches: Patches, rows_M: NDArray[np.int64], batch_size: int, runtime: Runtime, pixels: Pixels | None = None
 ) -> StepFeed:
     """Return the function from a step to this rank's share of its batch, in the order given; passes follow on."""
-    steps = plan.num_steps(len(rows_M), batch_size)
+    steps = order.num_steps(len(rows_M), batch_size)
     pixels = pixels or StorePixels(patches)
 
-    def feed(step: int) -> Feed:
-        share = plan.step_positions(len(rows_M), batch_size, step % steps, runtime.rank, runtime.world_size)
-        positions = not_empty(share)
+    def feed(step: int) -> StepInputs:
+        rank_positions = order.step_positions(len(rows_M), batch_size, step % steps, runtime.rank, runtime.world_size)
+        positions = at_least_one_position(rank_positions)
         rows = rows_M[positions.start : positions.stop]
-        return {PATCHES: pixels.take(rows), ROWS: rows if share else np.full_like(rows, STAND_IN)}
+        return {PATCHES: pixels.fetch(rows), ROWS: rows if rank_positions else np.full_like(rows, PLACEHOLDER_ROW)}
 
     return feed

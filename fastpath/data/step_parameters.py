@@ -16,7 +16,7 @@ from fastpath.config import Config
 from fastpath.data import order
 from fastpath.data.augment import artefacts, colour, draw, geometry
 from fastpath.data.augment.artefacts import Columns
-from fastpath.data.augment.geometry import Canvas
+from fastpath.data.augment.geometry import WarpLayout
 from fastpath.data.augment.stages import ring_swap
 from fastpath.types import ChannelStats
 
@@ -53,9 +53,9 @@ class Recipe:
     world_size: int = 1
 
     @property
-    def layout(self) -> Canvas:
+    def layout(self) -> WarpLayout:
         """How patches lie in what is warped."""
-        return geometry.training_canvas(self.config.data.augment, self.patch_px, self.config.data.image_size_px)
+        return geometry.training_warp_layout(self.config.data.augment, self.patch_px, self.config.data.image_size_px)
 
     @property
     def frame_px(self) -> int:
@@ -67,7 +67,7 @@ class Recipe:
         """Steps an epoch."""
         return order.num_steps(len(self.rows_M), self.config.data.batch_size)
 
-    def share(self, step: int) -> range:
+    def rank_positions(self, step: int) -> range:
         """Return this rank's positions in a step of an epoch."""
         return order.step_positions(len(self.rows_M), self.config.data.batch_size, step, self.rank, self.world_size)
 
@@ -87,7 +87,7 @@ class Recipe:
             order_M: From `order`.
             look: Asked for the samples' pixels, and then for those that lend their rings, where rings are swapped.
         """
-        rows, drawn = self._drawn(epoch, [not_empty(self.share(step)) for step in steps], order_M)
+        rows, drawn = self._drawn(epoch, [at_least_one_position(self.rank_positions(step)) for step in steps], order_M)
         policy, probes = self.config.data.augment, look(rows)
         # The two matrices are those of the patches as stored: artefacts and rings do not change the centre's colour.
         matrices, warp = matrices_of(probes, drawn, self.layout, self.stats)
@@ -102,27 +102,32 @@ class Recipe:
     ) -> tuple[NDArray[np.int64], draw.Augmentation]:
         """Return the rows and parameters of some steps' shares."""
         data, whole = self.config.data, range(shares[0].start, shares[-1].stop)
-        drawn = draw.draw(data.augment, data.image_size_px, self.config.seed, epoch, whole)
+        drawn = draw.draw_augmentation(data.augment, data.image_size_px, self.config.seed, epoch, whole)
         rows = order_M[whole.start : whole.stop]
         if len(whole) == sum(map(len, shares)):
             return rows, drawn
-        own = np.concatenate([np.arange(share.start, share.stop) for share in shares]) - whole.start
+        own = (
+            np.concatenate([np.arange(rank_positions.start, rank_positions.stop) for rank_positions in shares])
+            - whole.start
+        )
         return rows[own], drawn.at(own)
 
 
 def training_frame(config: Config, patch_px: int) -> int:
     """Return the width of the black frame that patches are gathered into; after artefacts, the graph makes one."""
     policy = config.data.augment
-    return 0 if policy.artefacts else geometry.training_canvas(policy, patch_px, config.data.image_size_px).frame_px
+    return (
+        0 if policy.artefacts else geometry.training_warp_layout(policy, patch_px, config.data.image_size_px).frame_px
+    )
 
 
-def not_empty(share: range) -> range:
+def at_least_one_position(rank_positions: range) -> range:
     """Return a rank's positions in a step, or one of another's where it has none: a graph cannot run on nothing."""
-    return share or range(share.start, share.start + 1)
+    return rank_positions or range(rank_positions.start, rank_positions.start + 1)
 
 
 def matrices_of(
-    probes_NK3: NDArray[np.float32], drawn: draw.Augmentation, layout: Canvas, stats: ChannelStats
+    probes_NK3: NDArray[np.float32], drawn: draw.Augmentation, layout: WarpLayout, stats: ChannelStats
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the two matrices of the graph: colour float32 [N, 3, 4] and warp float32 [N, 3, 3]."""
     warp = geometry.warp_matrices(drawn, layout)

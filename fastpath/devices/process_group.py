@@ -64,13 +64,13 @@ class Ranked:
         """Return the context in which a backward pass adds to gradients without averaging them over ranks."""
         return model.no_sync() if isinstance(model, DistributedDataParallel) else contextlib.nullcontext()
 
-    def share_buffers(self, model: nn.Module) -> None:
+    def broadcast_buffers(self, model: nn.Module) -> None:
         """Give every rank the buffers of rank 0: a step leaves each with BatchNorm statistics of its own."""
         if self.world_size > 1:
             for buffer in model.buffers():
                 distributed.broadcast(buffer, 0)
 
-    def total(self, values: Tensor) -> Tensor:
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
         """Return the sum of a tensor over ranks, as a new tensor."""
         summed = values.clone()
         if self.world_size > 1:
@@ -85,7 +85,7 @@ class Ranked:
         distributed.all_gather_object(values, value)
         return values
 
-    def first(self, decide: Callable[[], Anything]) -> Anything:
+    def rank_zero_first(self, decide: Callable[[], Anything]) -> Anything:
         """Let rank 0 do something for all and return its result on every rank.
 
         Raises:

@@ -76,7 +76,7 @@ class Streamed:
         """The CUDA stream on which batches are used; None on the CPU."""
         return torch.cuda.current_stream(self.device) if self.device.type == "cuda" else None
 
-    def aside(self) -> contextlib.AbstractContextManager[Any]:
+    def on_loader_stream(self) -> contextlib.AbstractContextManager[Any]:
         """Return the context in which the device works on the loader's stream."""
         return torch.cuda.stream(_side_stream(self.device)) if self.device.type == "cuda" else contextlib.nullcontext()
 
@@ -90,7 +90,7 @@ class Streamed:
             return host
         return host.pin_memory().to(self.device, non_blocking=True)
 
-    def mark(self) -> Callable[[], None]:
+    def record_event(self) -> Callable[[], None]:
         """Return a function that waits for what has been asked of the present stream so far, and for no more."""
         if self.device.type != "cuda":
             return lambda: None

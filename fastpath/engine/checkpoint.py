@@ -21,7 +21,7 @@ VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Provenance:
     """What a run is made of: whatever goes on with it or uses its weights needs these, and no other file.
 
     Attributes:
@@ -50,7 +50,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint(Origin):
+class Checkpoint(Provenance):
     """Where a run stands. Nothing but tensors and plain values, so that it loads without running code.
 
     Attributes:
@@ -91,10 +91,10 @@ class Checkpoint(Origin):
         return self.average or self.model
 
 
-def capture(state: TrainState, origin: Origin) -> Checkpoint:
+def snapshot(state: TrainState, origin: Provenance) -> Checkpoint:
     """Describe a training state, sharing its tensors: save it before training goes on."""
     return Checkpoint(
-        **{field.name: getattr(origin, field.name) for field in fields(Origin)},
+        **{field.name: getattr(origin, field.name) for field in fields(Provenance)},
         epoch=state.epoch,
         step=state.step,
         best_auc=state.best_auc,
@@ -112,7 +112,7 @@ def capture(state: TrainState, origin: Origin) -> Checkpoint:
     )
 
 
-def reinstate(
+def restore_state(
     checkpoint: Checkpoint, state: TrainState, where: object = "checkpoint", *, new_optimizer: bool = False
 ) -> None:
     """Bring a freshly made training state to where the checkpoint stands; its model is loaded already.
@@ -206,7 +206,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(**values)
 
 
-def check_origin(checkpoint: Checkpoint, path: Path, origin: Origin) -> None:
+def check_provenance(checkpoint: Checkpoint, path: Path, origin: Provenance) -> None:
     """Refuse to continue a checkpoint on other data, with another configuration or with other code.
 
     Raises:

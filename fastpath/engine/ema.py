@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Average:
+class ModelEMA:
     """Follows a network's weights and floating-point buffers. Does nothing that waits for the device.
 
     The decay starts low, so that the weights of the first steps are forgotten in a short run too: TensorFlow's

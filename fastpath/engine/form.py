@@ -42,9 +42,9 @@ def check_fields(values: Mapping[str, Any], hints: Mapping[str, Any], path: Path
         problem = f"'{odd[0][:80]}' is not what a checkpoint holds there{wanted}"
         raise CheckpointError(path, problem, "give best.pt or last.pt as it was written, or train again")
     for part in WEIGHTS:
-        spoilt = not_finite(values[part])
-        if spoilt is not None:
-            problem = f"its weights are not finite ('{part}.{spoilt}' holds NaN or infinity)"
+        nonfinite = not_finite(values[part])
+        if nonfinite is not None:
+            problem = f"its weights are not finite ('{part}.{nonfinite}' holds NaN or infinity)"
             raise CheckpointError(path, problem, "train again with a lower learning rate, or use an earlier one")
 
 

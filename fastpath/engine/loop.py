@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fastpath.analysis import metrics
 from fastpath.engine.chance import Chance
 from fastpath.engine.cuda_graphs import Step
-from fastpath.engine.ema import Average
+from fastpath.engine.ema import ModelEMA
 from fastpath.engine.guard import LossGuard
 from fastpath.engine.optim import Schedule, learning_rates, steps_taken
 from fastpath.engine.step import LogitTable, infer, make_step
@@ -51,7 +51,7 @@ class TrainState:
     scaler: GradScaler
     loss_sum: Tensor
     num_skipped: Tensor
-    average: Average | None = None
+    average: ModelEMA | None = None
     num_seen: int = 0
     epoch: int = 0
     step: int = 0
@@ -150,7 +150,7 @@ Event = StepEvent | ValidationEvent | EpochEvent
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class BatchSource:
     """Where the batches come from.
 
     Attributes:
@@ -166,7 +166,7 @@ class Feed:
 
 def fit(
     state: TrainState,
-    feed: Feed,
+    feed: BatchSource,
     runtime: Runtime,
     *,
     num_epochs: int,
@@ -209,7 +209,7 @@ def fit(
 
 
 def _train(
-    state: TrainState, feed: Feed, runtime: Runtime, timing: Timing, take: Callable[[Batch], Tensor]
+    state: TrainState, feed: BatchSource, runtime: Runtime, timing: Timing, take: Callable[[Batch], Tensor]
 ) -> Iterator[StepEvent]:
     """Take the rest of the epoch's steps."""
     if state.step >= feed.num_steps:
@@ -249,13 +249,13 @@ def _step(state: TrainState, batch: Batch, learn: Step) -> Tensor:
 
 
 def _validate(
-    state: TrainState, feed: Feed, runtime: Runtime, timing: Timing
+    state: TrainState, feed: BatchSource, runtime: Runtime, timing: Timing
 ) -> Iterator[ValidationEvent | EpochEvent]:
     """Validate, and close the epoch."""
     began = time.perf_counter()
     table = LogitTable(runtime)
     model = state.average.model if state.average else state.model
-    runtime.share_buffers(model)
+    runtime.broadcast_buffers(model)
     for batch, logits_N in infer(model, feed.val_batches, runtime):
         table.add(batch, logits_N)
         yield ValidationEvent(state.epoch, table.num_patches)

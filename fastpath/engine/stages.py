@@ -27,7 +27,7 @@ class Stage:
     phase: int
 
 
-def course_of(config: Config, num_train: int) -> tuple[Stage, ...]:
+def build_stages(config: Config, num_train: int) -> tuple[Stage, ...]:
     """Return a run's stages in order; one where the configuration names none.
 
     Args:

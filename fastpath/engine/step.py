@@ -112,7 +112,7 @@ def _differentiate(
             # Gradients are averaged over ranks, so that each has its share of the batch's mean times their number.
             scaler.scale(summed * runtime.world_size / num_total).backward()  # type: ignore[no-untyped-call]
         sums.append(summed.detach())
-    return runtime.total(torch.stack(sums).sum()) / num_total
+    return runtime.all_reduce_sum(torch.stack(sums).sum()) / num_total
 
 
 def _summed_loss(

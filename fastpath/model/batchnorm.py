@@ -24,12 +24,12 @@ class _TotalOverRanks(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, values: Tensor, total: Total) -> Tensor:  # noqa: ANN401
-        context.total = total
+        context.all_reduce_sum = total
         return total(values)
 
     @staticmethod
     def backward(context: Any, *gradients: Any) -> tuple[Tensor, None]:  # noqa: ANN401
-        return context.total(gradients[0].contiguous()), None
+        return context.all_reduce_sum(gradients[0].contiguous()), None
 
 
 class RankBatchNorm2d(nn.Module):
@@ -37,7 +37,7 @@ class RankBatchNorm2d(nn.Module):
 
     Args:
         norm: What it stands for; its parameters and statistics are shared, under the same names.
-        total: The sum over ranks.
+        all_reduce_sum: The sum over ranks.
     """
 
     def __init__(self, norm: nn.BatchNorm2d, total: Total) -> None:

@@ -70,9 +70,9 @@ def _read(path: Path, bytes_max: int) -> dict[str, Tensor]:
         why = "it needs code to load" if isinstance(error, pickle.UnpicklingError) else brief(error, 160)
         problem = f"'{path}' is not a plain table of tensors ({why})"
         raise ConfigError("model.weights", problem, remedy) from None
-    spoilt = not_finite(values)
-    if spoilt is not None:
-        problem = f"'{path}' holds NaN, infinity or complex numbers in '{spoilt}'"
+    nonfinite = not_finite(values)
+    if nonfinite is not None:
+        problem = f"'{path}' holds NaN, infinity or complex numbers in '{nonfinite}'"
         raise ConfigError("model.weights", problem, "give weights of a training that did not diverge")
     return {str(key): value for key, value in values.items()}
 

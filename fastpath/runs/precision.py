@@ -75,7 +75,7 @@ def settle(
         told = f"--amp: the run began in {began} and keeps it"
         return replace(runtime, precision=began, notice=told, tentative=False)  # type: ignore[arg-type]
     longest = _longest_stage(config)
-    decision = runtime.first(lambda: _decide(runtime, longest, training, measure or gain))
+    decision = runtime.rank_zero_first(lambda: _decide(runtime, longest, training, measure or gain))
     what = "training step" if training else "forward pass"
     told = f"--amp: a {what} in {runtime.precision} runs at {decision.gain:.2f} of float32's rate on this CPU"
     notice = f"{told}, so it computes in {decision.precision}"

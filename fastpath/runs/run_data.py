@@ -11,7 +11,7 @@ import numpy as np
 from fastpath.config import Config
 from fastpath.data.order import stratified_subset
 from fastpath.data.step_inputs import epoch_rows
-from fastpath.engine.checkpoint import Origin
+from fastpath.engine.checkpoint import Provenance
 from fastpath.errors import ConfigError, DataError
 from fastpath.ingest.split import SplitTable, read_split
 from fastpath.store.joined import JoinedStore
@@ -120,10 +120,10 @@ def check_classes(data: RunData) -> None:
             raise DataError(data.store.path, problem, remedy)
 
 
-def origin_of(data: RunData, config: Config) -> Origin:
+def origin_of(data: RunData, config: Config) -> Provenance:
     """Return what a run on these rows with this configuration is made of."""
     about = data.store.manifest.source
-    return Origin(
+    return Provenance(
         config=config.to_dict(),
         store_fingerprint=data.store.fingerprint,
         split_fingerprint=data.fingerprint,

@@ -20,7 +20,7 @@ from typing import Any
 
 from fastpath.engine import journal
 from fastpath.engine.archive import share_file
-from fastpath.engine.checkpoint import Checkpoint, Origin, check_same_config, save_checkpoint
+from fastpath.engine.checkpoint import Checkpoint, Provenance, check_same_config, save_checkpoint
 from fastpath.engine.loop import EpochEvent
 from fastpath.errors import FastpathError, UsageError
 from fastpath.figures.training_curves import draw_curves
@@ -92,7 +92,7 @@ def claimed(path: Path, stood: Standing | None = None) -> Iterator[None]:
         os.close(descriptor)
 
 
-def begin(path: Path, origin: Origin, facts: Mapping[str, Any]) -> None:
+def begin(path: Path, origin: Provenance, facts: Mapping[str, Any]) -> None:
     """Write down what the run is before it starts.
 
     Args:

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from fastpath.config import Config
 from fastpath.data.loader import train_loader
 from fastpath.data.residency import Pixels
-from fastpath.engine.checkpoint import Checkpoint, reinstate
-from fastpath.engine.ema import Average
-from fastpath.engine.loop import Event, Feed, TrainState, fit
+from fastpath.engine.checkpoint import Checkpoint, restore_state
+from fastpath.engine.ema import ModelEMA
+from fastpath.engine.loop import BatchSource, Event, TrainState, fit
 from fastpath.engine.optim import Schedule, make_optimizer, make_schedule
 from fastpath.engine.stages import Stage, begins_phase, phase_of, stage_at
 from fastpath.errors import ConfigError
@@ -65,19 +65,19 @@ def make_state(
     if checkpoint is None and config.model.recalibrate:
         recalibrate(model, _first_images(config.model.recalibrate, data, course[0], runtime))
     epoch, step = (checkpoint.epoch, checkpoint.step) if checkpoint else (0, 0)
-    network, optimizer, schedule = _learner(model, course, stage_at(course, epoch), runtime)
+    network, optimizer, schedule = _make_network_and_optimizer(model, course, stage_at(course, epoch), runtime)
     loss_sum = torch.zeros((), dtype=torch.float64, device=runtime.device)
     state = TrainState(
         model, network, optimizer, schedule, runtime.grad_scaler(), loss_sum, torch.zeros((), device=runtime.device)
     )
     if config.train.ema_decay:
-        state.average = Average(model, config.train.ema_decay)
+        state.average = ModelEMA(model, config.train.ema_decay)
     if checkpoint is not None:
-        reinstate(checkpoint, state, where, new_optimizer=begins_phase(course, epoch, step))
+        restore_state(checkpoint, state, where, new_optimizer=begins_phase(course, epoch, step))
     return state
 
 
-def follow_course(
+def train_stages(
     state: TrainState,
     course: Sequence[Stage],
     data: RunData,
@@ -101,7 +101,9 @@ def follow_course(
             continue
         if stage.phase != made:
             assert isinstance(state.model, LogitNetwork)
-            state.network, state.optimizer, state.schedule = _learner(state.model, course, stage, runtime)
+            state.network, state.optimizer, state.schedule = _make_network_and_optimizer(
+                state.model, course, stage, runtime
+            )
             if state.average is not None:
                 state.average.follow(state.model)
             made = stage.phase
@@ -110,7 +112,7 @@ def follow_course(
         ) as train:
             yield from fit(
                 state,
-                Feed(train.epoch, val_batches, train.num_steps),
+                BatchSource(train.epoch, val_batches, train.num_steps),
                 runtime,
                 num_epochs=stage.end_epoch,
                 seed=stage.config.seed,
@@ -130,7 +132,7 @@ def _first_images(count: int, data: RunData, stage: Stage, runtime: Runtime) -> 
             yield batch.images_NCHW
 
 
-def _learner(
+def _make_network_and_optimizer(
     model: LogitNetwork, course: Sequence[Stage], stage: Stage, runtime: Runtime
 ) -> tuple[nn.Module, torch.optim.Optimizer, Schedule]:
     """Freeze the model as a stage asks and make what trains it: the network, the optimiser and its schedule."""

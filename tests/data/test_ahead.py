@@ -26,8 +26,8 @@ from fastpath.data.ahead import Ahead, Job, Ring
 from fastpath.data.augment.artefacts import Columns
 from fastpath.data.augment.stages import noise
 from fastpath.data.residency import Patches, StorePixels
-from fastpath.data.step_inputs import Feed, TrainingFeed
-from fastpath.data.step_parameters import Recipe, not_empty
+from fastpath.data.step_inputs import StepInputs, TrainingFeed
+from fastpath.data.step_parameters import Recipe, at_least_one_position
 from fastpath.runtime import Runtime
 from fastpath.store.joined import JoinedStore
 from fastpath.store.reader import Store, open_store
@@ -62,7 +62,7 @@ def settings(policy: str = "notebook", batch_size: int = 8, sampling: str = "nat
     return Config(seed=3, data=data)
 
 
-def content(feed: Feed | tuple[Any, ...]) -> list[Any]:
+def content(feed: StepInputs | tuple[Any, ...]) -> list[Any]:
     """Return types, shapes and bytes of all that is fed."""
     values = feed.values() if isinstance(feed, dict) else feed
     arrays = [part for parts in values for part in (parts if isinstance(parts, list) else [parts])]
@@ -87,8 +87,8 @@ def small_field(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(noise, "FIELD_PX", 16)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize(("batch_size", "world_size", "sampling", "weights"), SETTINGS)
+@pytest.record_event.parametrize("policy", POLICIES)
+@pytest.record_event.parametrize(("batch_size", "world_size", "sampling", "weights"), SETTINGS)
 def test_a_step_alone_and_many_at_once_are_what_a_step_was_fed_before(
     patches: Patches, runtime: Runtime, policy: str, batch_size: int, world_size: int, sampling: str, weights: Any
 ) -> None:
@@ -113,16 +113,18 @@ class Ready(Ahead):
     def __init__(self, recipe: Recipe, epoch: int, columns: Columns) -> None:
         super().__init__(recipe, None)
         self._epoch, self._columns = epoch, columns
-        self._ends = np.cumsum([0, *(len(not_empty(recipe.share(step))) for step in range(recipe.num_steps))])
+        self._ends = np.cumsum(
+            [0, *(len(at_least_one_position(recipe.rank_positions(step))) for step in range(recipe.num_steps))]
+        )
 
-    def take(self, epoch: int, step: int) -> Columns | None:
+    def fetch(self, epoch: int, step: int) -> Columns | None:
         assert epoch == self._epoch
         part = slice(self._ends[step], self._ends[step + 1])
         return {name: column[part] for name, column in self._columns.items()}
 
 
 def look_at(patches: Patches) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
-    return lambda rows: StorePixels(patches).probed(rows, 0)[1]
+    return lambda rows: StorePixels(patches).fetch_with_probes(rows, 0)[1]
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +159,8 @@ def await_step(feed: TrainingFeed, number: int) -> None:
         time.sleep(MOMENT_S)
 
 
-@pytest.mark.usefixtures("soon")
-@pytest.mark.parametrize(("policy", "world_size"), [("notebook", 1), ("everything", 4)])
+@pytest.record_event.usefixtures("soon")
+@pytest.record_event.parametrize(("policy", "world_size"), [("notebook", 1), ("everything", 4)])
 def test_what_the_process_makes_is_what_a_step_was_fed_before(
     store: Store, runtime: Runtime, policy: str, world_size: int
 ) -> None:
@@ -175,7 +177,7 @@ def test_what_the_process_makes_is_what_a_step_was_fed_before(
             assert content(feed(step)) == wanted(step), step
 
 
-@pytest.mark.usefixtures("soon")
+@pytest.record_event.usefixtures("soon")
 def test_no_step_waits_for_the_process(store: Store, runtime: Runtime) -> None:
     config = settings()
     wanted = formerly(store, config, runtime)
@@ -189,8 +191,8 @@ def test_no_step_waits_for_the_process(store: Store, runtime: Runtime) -> None:
         await_step(feed, 61)
 
 
-@pytest.mark.usefixtures("soon")
-@pytest.mark.parametrize("begun", [False, True])
+@pytest.record_event.usefixtures("soon")
+@pytest.record_event.parametrize("begun", [False, True])
 def test_steps_go_on_without_a_process_that_was_killed(store: Store, runtime: Runtime, begun: bool) -> None:
     config = settings()
     wanted = formerly(store, config, runtime)
@@ -206,7 +208,7 @@ def test_steps_go_on_without_a_process_that_was_killed(store: Store, runtime: Ru
         assert found == [wanted(step) for step in range(1, 40)]
 
 
-@pytest.mark.usefixtures("soon")
+@pytest.record_event.usefixtures("soon")
 def test_a_process_that_fails_says_why(store: Store, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     unreadable = JoinedStore([open_store(store.path)], store.labels_N)
     with closing(helped(unreadable, settings(), runtime)) as feed:
@@ -220,7 +222,7 @@ def test_a_process_that_fails_says_why(store: Store, runtime: Runtime, monkeypat
             feed(2)
 
 
-@pytest.mark.usefixtures("soon")
+@pytest.record_event.usefixtures("soon")
 def test_steps_go_on_where_no_process_can_be_started(
     store: Store, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,7 +234,7 @@ def test_steps_go_on_where_no_process_can_be_started(
         assert found == [wanted(step) for step in range(3)]
 
 
-@pytest.mark.usefixtures("soon")
+@pytest.record_event.usefixtures("soon")
 def test_the_process_ends_with_its_feed(store: Store, runtime: Runtime) -> None:
     feed = helped(store, settings(), runtime)
     feed(0)
@@ -313,8 +315,8 @@ def test_a_chunk_has_room_where_the_share_of_a_short_last_step_is_larger(monkeyp
     for rank in range(5):
         recipe = Recipe(rows, rows.astype(np.int8), None, settings(), STATS, 96, rank, 5)
         Ahead(recipe, Anywhere()).missed([rows[:1]])
-        larger += len(recipe.share(3)) > len(recipe.share(0))
-        job, lengths = made[-1], [len(not_empty(recipe.share(step))) for step in range(4)]
+        larger += len(recipe.rank_positions(3)) > len(recipe.rank_positions(0))
+        job, lengths = made[-1], [len(at_least_one_position(recipe.rank_positions(step))) for step in range(4)]
         assert job.ring.samples >= max(sum(lengths[at : at + job.steps]) for at in range(0, 4, job.steps))
     assert larger
 
@@ -377,9 +379,9 @@ def endless(store: Store) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         process.stdout.close()
 
 
-@pytest.mark.dali
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.record_event.dali
+@pytest.record_event.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.record_event.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_process_and_no_shared_memory_is_left_when_the_run_ends(
     endless: tuple[subprocess.Popen[bytes], int], number: signal.Signals
 ) -> None:

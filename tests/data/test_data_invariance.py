@@ -13,14 +13,14 @@ import xxhash
 from fastpath.config import AugmentConfig, Config, DataConfig
 from fastpath.config.augment import Policy
 from fastpath.data import loader, step_inputs
-from fastpath.data import order as plan
+from fastpath.data import order
 from fastpath.data.augment.stages import noise
 from fastpath.data.dali import graph
 from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
 
-pytestmark = pytest.mark.dali
+pytestmark = pytest.record_event.dali
 
 NUM_ROWS, SIZE_PX = 300, 16
 WINDOW = 100  # positions compared of each (seed, epoch)
@@ -67,7 +67,7 @@ def variants(runtime: Runtime) -> Iterator[tuple[int, list[Runtime]]]:
                 yield batch_size, ranks
 
 
-@pytest.mark.parametrize("odd", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.record_event.parametrize("odd", [0, pytest.param(1, marks=pytest.record_event.slow)])
 def test_100_positions_do_not_depend_on_batch_size_threads_ranks_or_start(
     patches: Patches, stats: ChannelStats, runtime: Runtime, odd: int
 ) -> None:
@@ -84,8 +84,8 @@ def test_100_positions_do_not_depend_on_batch_size_threads_ranks_or_start(
         wanted = wanted or found
         assert found == wanted, (seed, epoch, batch_size, ranks[0])
     assert len(set(wanted or [])) > WINDOW // 2
-    order = ROWS[plan.epoch_order(patches.labels_N[ROWS], "systematic", seed, epoch)]
-    assert [row for row, _ in wanted or []] == order[first : first + WINDOW].tolist()
+    order_M = ROWS[order.epoch_order(patches.labels_N[ROWS], "systematic", seed, epoch)]
+    assert [row for row, _ in wanted or []] == order_M[first : first + WINDOW].tolist()
 
 
 Triple = tuple[int, int, int]
@@ -96,19 +96,19 @@ def sampled(
     patches: Patches, stats: ChannelStats, runtime: Runtime, batch_size: int, policy: Policy, triples: list[Triple]
 ) -> list[Sample | None]:
     """Return each triple's sample where it is this rank's: one pipeline, each step of another seed and epoch."""
-    steps = plan.num_steps(NUM_ROWS, batch_size)
+    steps = order.num_steps(NUM_ROWS, batch_size)
     data = DataConfig(
         batch_size=batch_size, image_size_px=SIZE_PX, augment=AugmentConfig(policy=policy), sampling="systematic"
     )
 
     def place(position: int) -> int:
         step = position // batch_size
-        share = plan.step_positions(NUM_ROWS, batch_size, step, runtime.rank, runtime.world_size)
+        share = order.step_positions(NUM_ROWS, batch_size, step, runtime.rank, runtime.world_size)
         return position - share.start if position in share else -1
 
     mine = [triple for triple in triples if place(triple[2]) >= 0]
 
-    def feed(number: int) -> step_inputs.Feed:
+    def feed(number: int) -> step_inputs.StepInputs:
         seed, epoch, position = mine[number % len(mine)]  # prefetched beyond the last
         config = Config(seed=seed, data=data)
         return step_inputs.training_feed(patches, ROWS, stats, config, runtime)(epoch * steps + position // batch_size)
@@ -124,9 +124,9 @@ def sampled(
     return [found.get(triple) for triple in triples]
 
 
-@pytest.mark.parametrize("policy", ["notebook", "strong"])
-@pytest.mark.parametrize(
-    ("part", "count"), [(0, 5), *(pytest.param(part, 100, marks=pytest.mark.slow) for part in range(5))]
+@pytest.record_event.parametrize("policy", ["notebook", "strong"])
+@pytest.record_event.parametrize(
+    ("part", "count"), [(0, 5), *(pytest.param(part, 100, marks=pytest.record_event.slow) for part in range(5))]
 )
 def test_random_triples_do_not_depend_on_batch_size_threads_or_ranks(
     patches: Patches,
@@ -152,8 +152,8 @@ def test_random_triples_do_not_depend_on_batch_size_threads_or_ranks(
         wanted = wanted or found
         assert found == wanted, (batch_size, ranks[0])
     assert len(set(wanted)) == len(triples)
-    orders = [plan.epoch_order(patches.labels_N[ROWS], "systematic", seed, epoch) for seed, epoch, _ in triples]
-    rows = [ROWS[order[position]] for order, (_, _, position) in zip(orders, triples, strict=True)]
+    orders = [order.epoch_order(patches.labels_N[ROWS], "systematic", seed, epoch) for seed, epoch, _ in triples]
+    rows = [ROWS[order_M[position]] for order_M, (_, _, position) in zip(orders, triples, strict=True)]
     assert [row for row, _ in wanted] == rows
 
 
@@ -162,7 +162,7 @@ def test_reading_can_go_on_from_every_step_of_an_epoch(patches: Patches, stats: 
     with closing(loader.train_loader(patches, ROWS, stats, config, runtime)) as through:
         whole = [samples(batch) for batch in through.epoch(4)]
         onward = samples(next(through.epoch(5)))
-    assert len(whole) == plan.num_steps(NUM_ROWS, 7) == 43
+    assert len(whole) == order.num_steps(NUM_ROWS, 7) == 43
     for step in range(len(whole)):
         with closing(loader.train_loader(patches, ROWS, stats, config, runtime)) as resumed:
             reading = resumed.epoch(4, step)

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from fastpath.config import AugmentConfig, Config, DataConfig
 from fastpath.config.augment import POLICIES
 from fastpath.data import loader, reference
-from fastpath.data import order as plan
+from fastpath.data import order
 from fastpath.data.augment import draw
 from fastpath.data.augment.stages import noise, ring_swap
 from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
-pytestmark = pytest.mark.dali
+pytestmark = pytest.record_event.dali
 
 STILL = {
     "hflip": 0.0,
@@ -105,13 +105,15 @@ def distances(
     config = Config(data=DataConfig(image_size_px=size, batch_size=64, sampling="natural", augment=policy))
     rows = np.arange(len(patches.labels_N))
     batch = next(loader.train_loader(patches, rows, stats, config, runtime).epoch(1))
-    order = rows[plan.epoch_order(patches.labels_N, "natural", config.seed, 1)][:64]
-    np.testing.assert_array_equal(batch.indices_N.numpy(), order)
-    drawn = draw.draw(policy, size, config.seed, 1, range(64))
+    order_M = rows[order.epoch_order(patches.labels_N, "natural", config.seed, 1)][:64]
+    np.testing.assert_array_equal(batch.indices_N.numpy(), order_M)
+    drawn = draw.draw_augmentation(policy, size, config.seed, 1, range(64))
     drawn = dataclasses.replace(drawn, **{name: getattr(drawn, name) * sign for name, sign in reverse.items()})
-    partners = ring_swap.partner_rows(drawn.stages, order, rows)
-    sources, lent = (torch.from_numpy(patches.gather(these)).permute(0, 3, 1, 2) for these in (order, partners))
-    sources = reference.spoilt_patches(sources, lent, drawn, noise.noise_field(config.seed, 96))
+    partners = ring_swap.partner_rows(drawn.stages, order_M, rows)
+    sources, partner_images = (
+        torch.from_numpy(patches.gather(these)).permute(0, 3, 1, 2) for these in (order_M, partners)
+    )
+    sources = reference.patches_with_artefacts(sources, partner_images, drawn, noise.noise_field(config.seed, 96))
     wanted = reference.training_images(sources, drawn, size, stats, border=policy.border)
     return _grey_levels(batch.images_NCHW - wanted, stats)
 
@@ -120,7 +122,7 @@ def _grey_levels(normalised: torch.Tensor, stats: ChannelStats) -> NDArray[np.fl
     return (normalised * torch.tensor(stats.std_3)[:, None, None] * 255).numpy()
 
 
-@pytest.mark.parametrize(("name", "settings", "bound", "bias"), CASES, ids=[case[0] for case in CASES])
+@pytest.record_event.parametrize(("name", "settings", "bound", "bias"), CASES, ids=[case[0] for case in CASES])
 def test_training_images_are_within_the_stated_bound_of_torchvision_on_real_patches(
     real_patches: Patches,
     stats: ChannelStats,
@@ -135,7 +137,9 @@ def test_training_images_are_within_the_stated_bound_of_torchvision_on_real_patc
     assert abs(found.mean()) < bias
 
 
-@pytest.mark.parametrize(("name", "settings", "bound", "bias"), INNER_CASES, ids=[case[0] for case in INNER_CASES])
+@pytest.record_event.parametrize(
+    ("name", "settings", "bound", "bias"), INNER_CASES, ids=[case[0] for case in INNER_CASES]
+)
 def test_training_images_are_close_to_torchvision_on_smooth_patches(
     patches: Patches,
     stats: ChannelStats,
@@ -149,7 +153,7 @@ def test_training_images_are_close_to_torchvision_on_smooth_patches(
     assert np.abs(inner).mean() < (max(bound, 2.0) if set(settings) & COLOURED else 0.25)
 
 
-@pytest.mark.parametrize("size", [96, 128, 160, 224])
+@pytest.record_event.parametrize("size", [96, 128, 160, 224])
 def test_evaluation_images_are_within_one_grey_level_of_torchvision(
     real_patches: Patches, stats: ChannelStats, runtime: Runtime, size: int
 ) -> None:
@@ -173,7 +177,7 @@ def test_shrunk_images_are_within_one_grey_level_of_torchvision_away_from_the_ed
     assert np.abs(found).mean() < 0.2
 
 
-@pytest.mark.parametrize(
+@pytest.record_event.parametrize(
     ("settings", "reverse"),
     [
         ({"rotation_deg": 15.0, "border": "clamp"}, {"angle_deg_N": -1}),
@@ -195,8 +199,8 @@ def test_a_reversed_direction_would_be_seen(
 def test_a_crop_window_off_by_one_pixel_would_be_seen(patches: Patches, stats: ChannelStats, runtime: Runtime) -> None:
     right = np.abs(distances(patches, stats, runtime, 224, CROP)).mean()
     policy = AugmentConfig(**(STILL | CROP))
-    drawn = draw.draw(policy, 224, 42, 1, range(64))
-    sources = torch.from_numpy(patches.gather(plan.epoch_order(patches.labels_N, "natural", 42, 1)[:64]))
+    drawn = draw.draw_augmentation(policy, 224, 42, 1, range(64))
+    sources = torch.from_numpy(patches.gather(order.epoch_order(patches.labels_N, "natural", 42, 1)[:64]))
     shifted = dataclasses.replace(drawn, crop_N4=np.maximum(drawn.crop_N4 - [1, 0, 0, 0], 0))
     first, second = (
         reference.training_images(sources.permute(0, 3, 1, 2), one, 224, stats) for one in (drawn, shifted)

@@ -21,7 +21,7 @@ from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
 ROWS = np.arange(4, 61, dtype=np.int64)
-LAYOUT = geometry.canvas(96, 128, framed=False)
+LAYOUT = geometry.warp_layout(96, 128, framed=False)
 
 
 def repeated(image: NDArray[np.float32], size: tuple[int, int], dst: NDArray[np.float32], **_: object) -> None:
@@ -47,7 +47,7 @@ def joined(batches: list[Any]) -> tuple[list[int], bytes]:
     return rows, b"".join(images)
 
 
-@pytest.mark.usefixtures("without_opencv")
+@pytest.record_event.usefixtures("without_opencv")
 def test_batches_are_the_same_whatever_their_size_the_threads_and_the_ranks(
     patches: Patches, stats: ChannelStats, runtime: Runtime
 ) -> None:
@@ -59,7 +59,7 @@ def test_batches_are_the_same_whatever_their_size_the_threads_and_the_ranks(
         assert joined([batch for step in zip(*ranks, strict=True) for batch in step]) == whole
 
 
-@pytest.mark.usefixtures("without_opencv")
+@pytest.record_event.usefixtures("without_opencv")
 def test_passes_repeat_and_batches_stay_valid_while_later_ones_are_made(
     patches: Patches, stats: ChannelStats, runtime: Runtime
 ) -> None:
@@ -74,9 +74,9 @@ def test_passes_repeat_and_batches_stay_valid_while_later_ones_are_made(
     batches.close()
 
 
-@pytest.mark.usefixtures("without_opencv")
+@pytest.record_event.usefixtures("without_opencv")
 def test_what_the_feed_raises_is_raised_where_the_batch_is_asked_for(stats: ChannelStats, runtime: Runtime) -> None:
-    def feed(step: int) -> step_inputs.Feed:
+    def feed(step: int) -> step_inputs.StepInputs:
         if step == 5:
             raise OSError("gone")
         return np.full((2, 96, 96, 3), step, np.uint8), np.arange(2)
@@ -96,18 +96,18 @@ def test_only_what_is_enlarged_on_the_host_is_made_here(
     assert enlarge.serves(LAYOUT, runtime)
     assert not enlarge.serves(LAYOUT, Runtime(torch.device("cuda:0")))
     for same_or_smaller in (96, 48):
-        assert not enlarge.serves(geometry.canvas(96, same_or_smaller, framed=False), runtime)
+        assert not enlarge.serves(geometry.warp_layout(96, same_or_smaller, framed=False), runtime)
     monkeypatch.setattr(enlarge, "find_spec", lambda _: None)
     assert not enlarge.serves(LAYOUT, runtime)
 
 
-@pytest.mark.dali
-@pytest.mark.parametrize("size", [97, 128, 224, 300])
+@pytest.record_event.dali
+@pytest.record_event.parametrize("size", [97, 128, 224, 300])
 def test_images_are_the_evaluation_graphs_to_a_hundredth_of_a_grey_level(
     patches: Patches, stats: ChannelStats, runtime: Runtime, size: int
 ) -> None:
     pytest.importorskip("cv2")
-    layout, alone = geometry.canvas(96, size, framed=False), dataclasses.replace(runtime, num_threads=1)
+    layout, alone = geometry.warp_layout(96, size, framed=False), dataclasses.replace(runtime, num_threads=1)
     feed = step_inputs.evaluation_feed(patches, ROWS, 16, runtime)
     here = enlarge.Enlargement(feed, 1, layout, stats, 16, runtime).run()
     there = graph.evaluation_graph(feed, 1, layout, stats, 16, alone).run()

@@ -47,7 +47,7 @@ def test_notebook_images_are_those_of_the_notebooks_transforms(
     patches: Patches, stats: ChannelStats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sources = torch.from_numpy(patches.gather(np.arange(COUNT))).permute(0, 3, 1, 2)
-    drawn = augment.draw(AugmentConfig(), SIZE, 42, 0, range(COUNT))
+    drawn = augment.draw_augmentation(AugmentConfig(), SIZE, 42, 0, range(COUNT))
     assert drawn.hflip_N.any()
     assert not drawn.hflip_N.all()
     found = reference.notebook_images(sources, drawn, SIZE, stats)
@@ -61,12 +61,12 @@ def test_the_notebooks_rotation_takes_the_nearest_pixel() -> None:
     assert transforms.RandomRotation(15).interpolation is InterpolationMode.NEAREST
 
 
-@pytest.mark.parametrize("interpolation", [reference.BILINEAR, reference.NEAREST])
+@pytest.record_event.parametrize("interpolation", [reference.BILINEAR, reference.NEAREST])
 def test_the_oracle_rotates_by_either_interpolation_as_the_chain_does(
     stats: ChannelStats, interpolation: InterpolationMode
 ) -> None:
     still = {"crop_scale": (1, 1), "crop_ratio": (1, 1), "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
-    drawn = augment.draw(AugmentConfig.model_validate(still), SIZE, 42, 0, range(3))
+    drawn = augment.draw_augmentation(AugmentConfig.model_validate(still), SIZE, 42, 0, range(3))
     sources = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (3, 3, 96, 96), np.uint8))
     chain = reference.notebook_images(sources, drawn, SIZE, stats, rotation=interpolation)
     other = {reference.BILINEAR: reference.NEAREST, reference.NEAREST: reference.BILINEAR}[interpolation]

@@ -31,10 +31,10 @@ def batches_of(batches: list[Batch]) -> list[tuple[list[int], bytes]]:
     return [(batch.indices_N.tolist(), batch.images_NCHW.numpy().tobytes()) for batch in batches]
 
 
-@pytest.mark.dali
-@pytest.mark.parametrize("size_px", [96, 48])  # below the patch's size the frame is wider
-@pytest.mark.parametrize("border", ["black", "clamp"])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.record_event.dali
+@pytest.record_event.parametrize("size_px", [96, 48])  # below the patch's size the frame is wider
+@pytest.record_event.parametrize("border", ["black", "clamp"])
+@pytest.record_event.parametrize("place", PLACES)
 def test_batches_are_the_same_bytes_in_every_residency(
     patches: Patches, stats: ChannelStats, runtime: Runtime, place: str, border: str, size_px: int
 ) -> None:
@@ -52,8 +52,8 @@ def test_batches_are_the_same_bytes_in_every_residency(
             assert batches_of(read(placed)) == batches_of(read(usual))
 
 
-@pytest.mark.parametrize("frame_px", [0, 1, 3])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.record_event.parametrize("frame_px", [0, 1, 3])
+@pytest.record_event.parametrize("place", PLACES)
 def test_pixels_and_probes_are_those_of_the_store(
     patches: Patches, runtime: Runtime, place: str, frame_px: int
 ) -> None:
@@ -61,19 +61,19 @@ def test_pixels_and_probes_are_those_of_the_store(
     # Sizes rise and fall, so that buffers are used again for fewer and made anew for more.
     for count in (5, 9, 2, 9, 1, 30):
         rows = rng.choice(ROWS, count)
-        images, probes = pixels.probed(rows, frame_px)
+        images, probes = pixels.fetch_with_probes(rows, frame_px)
         wanted = np.pad(patches.gather(rows), ((0, 0), (frame_px,) * 2, (frame_px,) * 2, (0, 0)))
         np.testing.assert_array_equal(images, wanted)
-        np.testing.assert_array_equal(pixels.take(rows, frame_px), wanted)
+        np.testing.assert_array_equal(pixels.fetch(rows, frame_px), wanted)
         np.testing.assert_array_equal(probes, colour.probe_pixels(patches.gather(rows)))
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.record_event.parametrize("place", PLACES)
 def test_what_was_taken_is_not_overwritten_by_what_is_taken_later(
     patches: Patches, runtime: Runtime, place: str
 ) -> None:
     pixels = PLACES[place](patches, runtime)
-    kept = [pixels.take(ROWS[start : start + 4], 1) for start in range(40)]
+    kept = [pixels.fetch(ROWS[start : start + 4], 1) for start in range(40)]
     for start, images in enumerate(kept):
         inside = residency.inner(np.asarray(images), 1)
         np.testing.assert_array_equal(inside, patches.gather(ROWS[start : start + 4]))
@@ -89,10 +89,10 @@ def test_a_buffer_is_filled_anew_only_when_its_copy_is_done(
         told.append(f"copied {number}")
         return lambda: told.append(f"awaited {number}")
 
-    monkeypatch.setattr(Runtime, "mark", mark)
+    monkeypatch.setattr(Runtime, "record_event", mark)
     pixels = StagedPixels(patches, runtime)
     for _ in range(residency.SLOTS + 2):
-        pixels.take(ROWS[:4])
+        pixels.fetch(ROWS[:4])
     copies = [f"copied {number}" for number in range(residency.SLOTS)]
     assert told == [*copies, "awaited 0", f"copied {residency.SLOTS}", "awaited 1", f"copied {residency.SLOTS + 1}"]
 
@@ -128,10 +128,10 @@ def test_the_budget_is_told_in_one_line(runtime: Runtime) -> None:
 
 def test_each_residency_has_its_pixels(patches: Patches, runtime: Runtime) -> None:
     repeated = np.concatenate([ROWS, ROWS])
-    assert isinstance(residency.place(patches, repeated, "host", runtime), StorePixels)
-    resident = residency.place(patches, repeated, "device", runtime)
+    assert isinstance(residency.make_pixel_source(patches, repeated, "host", runtime), StorePixels)
+    resident = residency.make_pixel_source(patches, repeated, "device", runtime)
     assert isinstance(resident, ResidentPixels)
-    np.testing.assert_array_equal(resident.take(ROWS), patches.gather(ROWS))
-    framed = residency.place(patches, repeated, "device", runtime, frame_px=1)
+    np.testing.assert_array_equal(resident.fetch(ROWS), patches.gather(ROWS))
+    framed = residency.make_pixel_source(patches, repeated, "device", runtime, frame_px=1)
     assert isinstance(framed, ResidentPixels)
     assert framed._images.shape[1:3] == (98, 98)

@@ -86,7 +86,7 @@ def test_drawn_parameters_are_told(store: Path, tmp_path: Path) -> None:
     outcome = _invoke(store, "--epoch", 1, "--position", 4, *SETTINGS, "-o", tmp_path)
     assert outcome.exit_code == 0, outcome.output
     [sample] = json.loads((tmp_path / "show.json").read_text())["samples"]
-    drawn = draw.draw(CONFIG.data.augment, 64, 5, 1, range(4, 5))
+    drawn = draw.draw_augmentation(CONFIG.data.augment, 64, 5, 1, range(4, 5))
     told = sample["augmentation"]
     assert told["hflip"] is bool(drawn.hflip_N[0])
     assert told["angle_deg"] == drawn.angle_deg_N[0]
@@ -106,7 +106,7 @@ def _plain(**changes: object) -> Config:
     "config", [_plain(), _plain(hflip=1.0), _plain(vflip=1.0), _plain(hflip=1.0, quarter_turns=True)]
 )
 def test_the_centre_stays_where_nothing_moves_it(config: Config) -> None:
-    drawn = draw.draw(config.data.augment, 192, 0, 0, range(8))
+    drawn = draw.draw_augmentation(config.data.augment, 192, 0, 0, range(8))
     corners_N42 = show_samples.centre_corners(drawn, config, 96)
     np.testing.assert_allclose(corners_N42.min(axis=1), 64, atol=1e-3)
     np.testing.assert_allclose(corners_N42.max(axis=1), 128, atol=1e-3)

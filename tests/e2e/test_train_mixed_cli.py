@@ -131,7 +131,7 @@ def test_what_a_run_trains_on_is_mixed_and_labelled_by_what_it_shows(
         plain = [batch for epoch in range(3) for batch in loader.epoch(epoch)]
     for number, (found, own) in enumerate(zip(seen, plain, strict=True)):
         epoch, step = divmod(number, 4)
-        drawn = mix.draw(config.data.mix, config.seed, epoch, range(step * 16, step * 16 + 16))
+        drawn = mix.draw_mixing(config.data.mix, config.seed, epoch, range(step * 16, step * 16 + 16))
         assert torch.equal(found.indices_N, own.indices_N)
         for place in range(16):
             top, left, bottom, right = np.rint(drawn.box_N4[place] * 16).astype(int)

@@ -15,12 +15,12 @@ from fastpath.config import Config, OptimConfig, ScheduleConfig
 from fastpath.engine import archive
 from fastpath.engine.checkpoint import (
     Checkpoint,
-    Origin,
-    capture,
-    check_origin,
+    Provenance,
+    check_provenance,
     load_checkpoint,
-    reinstate,
+    restore_state,
     save_checkpoint,
+    snapshot,
 )
 from fastpath.engine.loop import TrainState
 from fastpath.engine.optim import make_optimizer, make_schedule
@@ -28,7 +28,7 @@ from fastpath.errors import CheckpointError, FastpathError
 from fastpath.runtime import Runtime
 
 CONFIG = Config()
-ORIGIN = Origin(
+ORIGIN = Provenance(
     config=CONFIG.to_dict(),
     store_fingerprint="aaaa",
     split_fingerprint="bbbb",
@@ -43,7 +43,7 @@ ORIGIN = Origin(
 def checkpoint() -> Checkpoint:
     weights = torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last)
     return Checkpoint(
-        **{field.name: getattr(ORIGIN, field.name) for field in fields(Origin)},
+        **{field.name: getattr(ORIGIN, field.name) for field in fields(Provenance)},
         epoch=2,
         step=7,
         best_auc=0.1 + 0.2,
@@ -124,7 +124,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_origin_is_refused_printing_both() -> None:
-    check_origin(checkpoint(), Path("last.pt"), ORIGIN)
+    check_provenance(checkpoint(), Path("last.pt"), ORIGIN)
     for change, message in (
         ({"store_fingerprint": "cccc"}, "another store: found aaaa, wanted cccc"),
         ({"split_fingerprint": "cccc"}, "another split: found bbbb, wanted cccc"),
@@ -132,7 +132,7 @@ def test_another_origin_is_refused_printing_both() -> None:
         ({"config": Config(seed=1).to_dict()}, r"another configuration \(seed: found 42, wanted 1\)"),
     ):
         with pytest.raises(CheckpointError, match=message):
-            check_origin(checkpoint(), Path("last.pt"), replace(ORIGIN, **change))
+            check_provenance(checkpoint(), Path("last.pt"), replace(ORIGIN, **change))
 
 
 def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
@@ -281,8 +281,8 @@ def test_a_state_of_another_network_is_refused_before_it_is_taken(other: dict[st
     state = state_of(4)
     before = state.optimizer.state_dict()
     with pytest.raises(CheckpointError, match=message):
-        reinstate(capture(state_of(**other), ORIGIN), state, "last.pt")
+        restore_state(snapshot(state_of(**other), ORIGIN), state, "last.pt")
     assert same(before, state.optimizer.state_dict())
-    broken = replace(capture(state_of(4), ORIGIN), optimizer={"state": {}, "param_groups": [{"params": [0]}]})
+    broken = replace(snapshot(state_of(4), ORIGIN), optimizer={"state": {}, "param_groups": [{"params": [0]}]})
     with pytest.raises(CheckpointError, match="parameter groups are of another optimiser or network"):
-        reinstate(broken, state, "last.pt")
+        restore_state(broken, state, "last.pt")

@@ -17,8 +17,8 @@ from torch.utils._pytree import tree_leaves
 
 from fastpath.config import OptimConfig, ScheduleConfig
 from fastpath.engine.cuda_graphs import WARM_UP, GraphedStep, graphed
-from fastpath.engine.ema import Average
-from fastpath.engine.loop import EpochEvent, Feed, StepEvent, TrainState, fit
+from fastpath.engine.ema import ModelEMA
+from fastpath.engine.loop import BatchSource, EpochEvent, StepEvent, TrainState, fit
 from fastpath.engine.optim import make_optimizer, make_schedule
 from fastpath.errors import FastpathError
 from fastpath.runtime import Runtime
@@ -89,12 +89,12 @@ def batch(epoch: int, step: int) -> Batch:
     return Batch(images, (torch.arange(size) % 2).float(), torch.arange(size))
 
 
-def feed(side: int = 6) -> Feed:
+def feed(side: int = 6) -> BatchSource:
     def batches(epoch: int, first: int) -> list[Batch]:
         whole = [batch(epoch, step) for step in range(first, NUM_STEPS)]
         return [Batch(each.images_NCHW[..., :side, :side], each.labels_N, each.indices_N) for each in whole]
 
-    return Feed(batches, [batch(99, 0)], NUM_STEPS)
+    return BatchSource(batches, [batch(99, 0)], NUM_STEPS)
 
 
 def fresh(kind: str = "onecycle", name: str = "adam") -> TrainState:
@@ -115,7 +115,7 @@ def fresh(kind: str = "onecycle", name: str = "adam") -> TrainState:
     )
     scaler = torch.amp.GradScaler("cpu", enabled=False)  # noqa: TID251 (as the runtime makes it)
     state = TrainState(model, model, optimizer, schedule, scaler, torch.zeros((), dtype=torch.float64), torch.zeros(()))
-    state.average = Average(model, 0.9)
+    state.average = ModelEMA(model, 0.9)
     return state
 
 

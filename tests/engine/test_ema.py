@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastpath.engine.ema import Average
+from fastpath.engine.ema import ModelEMA
 
 
 def network(value: float) -> nn.Module:
@@ -29,7 +29,7 @@ def moved(model: nn.Module, value: float) -> nn.Module:
 
 def test_the_first_decays_are_low_and_the_later_ones_as_asked() -> None:
     model = network(0.0)
-    average, wanted = Average(model, 0.5), 0.0
+    average, wanted = ModelEMA(model, 0.5), 0.0
     for step in range(40):
         average.update(moved(model, float(step)))
         decay = min(0.5, (1 + step) / (10 + step))
@@ -41,7 +41,7 @@ def test_the_first_decays_are_low_and_the_later_ones_as_asked() -> None:
 
 def test_a_constant_stays_and_the_followed_network_is_untouched() -> None:
     model = moved(network(0.3), 0.3)
-    average = Average(model, 0.9)
+    average = ModelEMA(model, 0.9)
     for _ in range(3):
         average.update(model)
     assert torch.equal(average.model[0].weight, model[0].weight)
@@ -52,10 +52,10 @@ def test_a_constant_stays_and_the_followed_network_is_untouched() -> None:
 
 def test_going_on_from_saved_averages_changes_nothing() -> None:
     model = network(0.0)
-    whole = Average(model, 0.9)
+    whole = ModelEMA(model, 0.9)
     for step in range(4):
         whole.update(moved(model, float(step)))
-    first = Average(model, 0.9)
+    first = ModelEMA(model, 0.9)
     first.load(whole.model.state_dict(), whole.num_updates)
     for average in (whole, first):
         average.update(moved(model, 9.0))
@@ -98,13 +98,13 @@ def formerly(own: nn.Module, model: nn.Module, num_updates: int) -> None:
 
 def test_following_what_moves_is_following_all_whatever_is_frozen_when() -> None:
     model, generator = Staged().frozen(True), torch.Generator().manual_seed(0)
-    average, oracle = Average(model, 0.9), copy.deepcopy(model)
+    average, oracle = ModelEMA(model, 0.9), copy.deepcopy(model)
     for step in range(40):
         if step % 10 == 0:
             average.follow(model.frozen(frozen=step // 10 % 2 == 0))
         if step == 25:  # as resumed while what is frozen is still behind
             saved = copy.deepcopy(average.model.state_dict())
-            average = Average(model, 0.9)
+            average = ModelEMA(model, 0.9)
             average.load(saved, step)
         average.update(stepped(model, generator))
         formerly(oracle, model, step)
@@ -114,7 +114,7 @@ def test_following_what_moves_is_following_all_whatever_is_frozen_when() -> None
 
 def test_of_a_frozen_part_nothing_is_followed() -> None:
     model = Staged().frozen(True)
-    average = Average(model, 0.9)
+    average = ModelEMA(model, 0.9)
     assert len(average._averages) == 3  # the head's two, and the buffer of the network itself
     average.follow(model.frozen(False))
     assert len(average._averages) == 8  # the body's weight and BatchNorm's two parameters and two statistics besides
@@ -123,7 +123,7 @@ def test_of_a_frozen_part_nothing_is_followed() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_the_lists_are_made_once(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Staged().train(training)
-    average = Average(model, 0.9)
+    average = ModelEMA(model, 0.9)
     before: Callable[..., Any] = nn.Module.state_dict
     calls: list[object] = []
     monkeypatch.setattr(

@@ -9,15 +9,15 @@ import torch
 from torch import nn
 
 from fastpath.config import Config, OptimConfig, ScheduleConfig
-from fastpath.engine.checkpoint import Origin, capture, load_checkpoint, reinstate, save_checkpoint
-from fastpath.engine.loop import EpochEvent, Event, Feed, StepEvent, TrainState, ValidationEvent, fit
+from fastpath.engine.checkpoint import Provenance, load_checkpoint, restore_state, save_checkpoint, snapshot
+from fastpath.engine.loop import BatchSource, EpochEvent, Event, StepEvent, TrainState, ValidationEvent, fit
 from fastpath.engine.optim import make_optimizer, make_schedule
 from fastpath.runtime import Runtime
 from fastpath.types import Batch
 
 CPU = Runtime(torch.device("cpu"))
 NUM_STEPS, NUM_EPOCHS = 3, 2
-ORIGIN = Origin(Config().to_dict(), "a", "b", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), 6, ("normal", "tumour"), {})
+ORIGIN = Provenance(Config().to_dict(), "a", "b", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), 6, ("normal", "tumour"), {})
 
 
 def batch(*position: int, size: int = 4) -> Batch:
@@ -31,7 +31,7 @@ def train_batches(epoch: int, first_step: int) -> Iterator[Batch]:
     return (batch(epoch, step, size=4 if step < NUM_STEPS - 1 else 3) for step in range(first_step, NUM_STEPS))
 
 
-FEED = Feed(train_batches, [batch(99, 0), batch(99, 1)], NUM_STEPS)
+FEED = BatchSource(train_batches, [batch(99, 0), batch(99, 1)], NUM_STEPS)
 
 
 def fresh(kind: str = "onecycle") -> TrainState:
@@ -52,7 +52,7 @@ def fresh(kind: str = "onecycle") -> TrainState:
     )
 
 
-def events(state: TrainState, feed: Feed = FEED) -> Iterator[Event]:
+def events(state: TrainState, feed: BatchSource = FEED) -> Iterator[Event]:
     return fit(state, feed, CPU, num_epochs=NUM_EPOCHS, seed=5)
 
 
@@ -100,12 +100,12 @@ def test_stopping_after_any_event_and_going_on_changes_nothing(kind: str, tmp_pa
                 heard.append(told(event))
             if number == stop_after:
                 break
-        save_checkpoint(capture(first, ORIGIN), tmp_path / "last.pt")
+        save_checkpoint(snapshot(first, ORIGIN), tmp_path / "last.pt")
         checkpoint = load_checkpoint(tmp_path / "last.pt")
         second = fresh(kind)
         torch.manual_seed(stop_after)  # another process has another history
         second.model.load_state_dict(checkpoint.model)
-        reinstate(checkpoint, second)
+        restore_state(checkpoint, second)
         heard += [told(event) for event in events(second) if isinstance(event, EpochEvent)]
         assert heard == wanted, stop_after
         assert same_weights(whole.model, second.model), stop_after
@@ -116,7 +116,7 @@ def test_stopping_after_any_event_and_going_on_changes_nothing(kind: str, tmp_pa
 )
 def test_best_epoch_and_epochs_since_are_kept(scores: list[float], wanted: tuple[object, ...]) -> None:
     state = fresh()
-    feed = Feed(train_batches, ScriptedAuc(state.model, scores), NUM_STEPS)
+    feed = BatchSource(train_batches, ScriptedAuc(state.model, scores), NUM_STEPS)
     seen = [event for event in events(state, feed) if isinstance(event, EpochEvent)]
     assert [event.val_auc for event in seen] == scores
     assert ([event.improved for event in seen], state.best_auc, state.best_epoch, state.epochs_since_best) == wanted
@@ -144,7 +144,7 @@ class ScriptedAuc:
 def test_the_first_epoch_is_best_even_where_auc_is_undefined() -> None:
     one_class = Batch(torch.randn(2, 3, 6, 6), torch.ones(2), torch.arange(2))
     state = fresh()
-    feed = Feed(train_batches, [one_class], NUM_STEPS)
+    feed = BatchSource(train_batches, [one_class], NUM_STEPS)
     improved = [event.improved for event in events(state, feed) if isinstance(event, EpochEvent)]
     assert improved == [True, False]
     assert state.best_auc == -1.0
@@ -157,7 +157,7 @@ def test_host_reads_do_not_grow_with_the_steps(host_reads: Callable[[], Any]) ->
 
         state = fresh("constant")
         with host_reads() as mode:
-            for _ in fit(state, Feed(many, FEED.val_batches, num_steps), CPU, num_epochs=1, seed=5):
+            for _ in fit(state, BatchSource(many, FEED.val_batches, num_steps), CPU, num_epochs=1, seed=5):
                 pass
         return mode.count
 
@@ -169,7 +169,7 @@ def test_a_checkpoint_shares_nothing_once_saved() -> None:
     stream = events(state)
     next(stream)
     content = io.BytesIO()
-    torch.save(capture(state, ORIGIN).model, content)
+    torch.save(snapshot(state, ORIGIN).model, content)
     before = copy.deepcopy(state.model.state_dict())
     next(stream)
     content.seek(0)

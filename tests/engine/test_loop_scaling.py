@@ -11,9 +11,9 @@ from torch import nn
 
 from fastpath.config import OptimConfig, ScheduleConfig
 from fastpath.engine import journal
-from fastpath.engine.ema import Average
+from fastpath.engine.ema import ModelEMA
 from fastpath.engine.guard import NonFiniteLossError
-from fastpath.engine.loop import EpochEvent, Feed, StepEvent, TrainState, fit
+from fastpath.engine.loop import BatchSource, EpochEvent, StepEvent, TrainState, fit
 from fastpath.engine.optim import make_optimizer, make_schedule
 from fastpath.runtime import Precision, Runtime
 from fastpath.types import Batch
@@ -39,7 +39,7 @@ def epochs(state: TrainState, runtime: Runtime, value: float = 1.0) -> list[Epoc
     def batches(_epoch: int, first: int) -> Iterator[Batch]:
         return (batch(step, value) for step in range(first, NUM_STEPS))
 
-    events = fit(state, Feed(batches, [batch(99)], NUM_STEPS), runtime, num_epochs=2, seed=1)
+    events = fit(state, BatchSource(batches, [batch(99)], NUM_STEPS), runtime, num_epochs=2, seed=1)
     return [event for event in events if isinstance(event, EpochEvent)]
 
 
@@ -67,7 +67,7 @@ def test_a_loss_that_is_not_finite_names_its_step() -> None:
     def batches(_epoch: int, first: int) -> Iterator[Batch]:
         return (batch(step, float("nan") if step == 3 else 1.0) for step in range(first, NUM_STEPS))
 
-    events = fit(state, Feed(batches, [batch(99)], NUM_STEPS), runtime, num_epochs=2, seed=1)
+    events = fit(state, BatchSource(batches, [batch(99)], NUM_STEPS), runtime, num_epochs=2, seed=1)
     with pytest.raises(NonFiniteLossError) as caught:
         list(events)
     assert (caught.value.epoch, caught.value.step) == (0, 3)
@@ -75,7 +75,7 @@ def test_a_loss_that_is_not_finite_names_its_step() -> None:
 
 def test_the_averaged_network_is_the_one_that_is_validated() -> None:
     plain, averaged = state_of("float32", lr=1.0)[0], state_of("float32", lr=1.0)[0]
-    averaged.average = Average(averaged.model, 0.999)
+    averaged.average = ModelEMA(averaged.model, 0.999)
     runtime = Runtime(torch.device("cpu"))
     losses = [epochs(state, runtime)[-1].val_loss for state in (plain, averaged)]
     assert torch.equal(plain.model[0].weight, averaged.model[0].weight)  # following changes nothing
@@ -84,14 +84,14 @@ def test_the_averaged_network_is_the_one_that_is_validated() -> None:
 
 def test_no_step_reads_anything_back_whatever_is_switched_on(host_reads: Callable[[], Any]) -> None:
     state, runtime = state_of("float32")
-    state.average = Average(state.model, 0.99)
+    state.average = ModelEMA(state.model, 0.99)
 
     def batches(_epoch: int, first: int) -> Iterator[Batch]:
         return (batch(step) for step in range(first, 200))
 
     reads = []
     with host_reads() as mode:
-        for event in fit(state, Feed(batches, [batch(99)], 200), runtime, num_epochs=1, seed=1):
+        for event in fit(state, BatchSource(batches, [batch(99)], 200), runtime, num_epochs=1, seed=1):
             if isinstance(event, StepEvent):
                 reads.append(mode.count)
     assert reads == [1] * 200  # the guard's view of its own host memory, as the epoch begins

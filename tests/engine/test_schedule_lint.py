@@ -11,7 +11,7 @@ from torch import nn
 from fastpath.config import Config, parse
 from fastpath.engine.optim import learning_rates, make_optimizer, make_schedule
 from fastpath.engine.schedule_lint import lint, planned_rates, rate_share
-from fastpath.engine.stages import course_of
+from fastpath.engine.stages import build_stages
 
 NUM_TRAIN = 50
 
@@ -24,7 +24,7 @@ def config(schedule: dict[str, Any], epochs: int, **tables: Any) -> Config:
 
 def warnings(schedule: dict[str, Any], epochs: int, **train: Any) -> tuple[str, ...]:
     settings = config(schedule, epochs, train=train)
-    return lint(course_of(settings, NUM_TRAIN), settings.train)
+    return lint(build_stages(settings, NUM_TRAIN), settings.train)
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 7])
@@ -46,7 +46,7 @@ def warnings(schedule: dict[str, Any], epochs: int, **train: Any) -> tuple[str, 
 )
 def test_the_rates_told_are_those_taken(schedule: dict[str, Any], epochs: int) -> None:
     settings = config(schedule, epochs)
-    course = course_of(settings, NUM_TRAIN)
+    course = build_stages(settings, NUM_TRAIN)
     optimizer = make_optimizer([nn.Parameter(torch.zeros(1))], [nn.Parameter(torch.zeros(1))], settings.optim)
     steps = course[0].num_steps
     moving = make_schedule(optimizer, settings.schedule, num_epochs=epochs, total_steps=epochs * steps)
@@ -107,7 +107,7 @@ def test_a_stage_is_judged_by_its_own_length() -> None:
         {"epochs": 5, "model": {"trainable": "layer4"}},
     ]
     settings = parse({"stages": stages})
-    course = course_of(settings, NUM_TRAIN)
+    course = build_stages(settings, NUM_TRAIN)
     (found,) = lint(course, settings.train)
     assert "never fires in 3 epochs" in found
     rates = planned_rates(course)
@@ -117,7 +117,7 @@ def test_a_stage_is_judged_by_its_own_length() -> None:
 
 def test_the_rate_follows_the_batch_by_adams_rule() -> None:
     settings = config({"kind": "constant"}, 1, data={"batch_size": 256}, optim={"lr_head": 1e-3, "lr_batch_size": 64})
-    assert planned_rates(course_of(settings, NUM_TRAIN))[0].highest == pytest.approx(2e-3)
+    assert planned_rates(build_stages(settings, NUM_TRAIN))[0].highest == pytest.approx(2e-3)
 
 
 @pytest.mark.parametrize("kind", ["constant", "step", "cosine", "onecycle", "warmup_cosine"])
@@ -125,7 +125,7 @@ def test_the_rate_follows_the_batch_by_adams_rule() -> None:
 @pytest.mark.parametrize("steps", [1, 2, 7, 40])
 def test_a_few_steps_tell_the_highest_rate_of_an_epoch(kind: str, share: float, steps: int) -> None:
     settings = config({"kind": kind, "warmup_share": share}, 5)
-    course = course_of(settings, 16 * steps)
+    course = build_stages(settings, 16 * steps)
     for told in planned_rates(course):
         every = range((told.epoch - 1) * steps, told.epoch * steps)
         rates = [1e-3 * rate_share(settings.schedule, told.epoch - 1, 5, step, 5 * steps) for step in every]
@@ -135,6 +135,6 @@ def test_a_few_steps_tell_the_highest_rate_of_an_epoch(kind: str, share: float, 
 @pytest.mark.parametrize("kind", ["cosine", "onecycle", "warmup_cosine", "step"])
 def test_the_longest_run_is_looked_at_in_time_that_goes_with_its_epochs(kind: str) -> None:
     settings = config({"kind": kind, "step_epochs": 1}, 10_000)
-    course = course_of(settings, 2**31 - 1)
+    course = build_stages(settings, 2**31 - 1)
     assert len(planned_rates(course)) == 10_000
     assert all(len(sentence) < 1000 for sentence in lint(course, settings.train))

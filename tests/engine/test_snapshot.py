@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from fastpath.config import Config, OptimConfig, ScheduleConfig
 from fastpath.engine.archive import tensors
-from fastpath.engine.checkpoint import Checkpoint, Origin, capture
-from fastpath.engine.ema import Average
+from fastpath.engine.checkpoint import Checkpoint, Provenance, snapshot
+from fastpath.engine.ema import ModelEMA
 from fastpath.engine.loop import TrainState
 from fastpath.engine.optim import make_optimizer, make_schedule
 from fastpath.engine.snapshot import LateScalar, Snapshot
 from fastpath.runtime import Runtime
 
 CPU = Runtime(torch.device("cpu"))
-ORIGIN = Origin(Config().to_dict(), "a", "b", (0.7, 0.5, 0.7), (0.2, 0.3, 0.2), 96, ("normal", "tumour"), {})
+ORIGIN = Provenance(Config().to_dict(), "a", "b", (0.7, 0.5, 0.7), (0.2, 0.3, 0.2), 96, ("normal", "tumour"), {})
 
 
 def trained() -> TrainState:
@@ -32,7 +32,7 @@ def trained() -> TrainState:
     schedule = make_schedule(optimizer, ScheduleConfig(kind="onecycle"), num_epochs=2, total_steps=60)
     scaler = Runtime(torch.device("cpu"), "float16").grad_scaler()
     state = TrainState(model, model, optimizer, schedule, scaler, torch.zeros((), dtype=torch.float64), torch.zeros(()))
-    state.average = Average(model, 0.9)
+    state.average = ModelEMA(model, 0.9)
     return state
 
 
@@ -73,41 +73,41 @@ def same(ours: dict[str, object], theirs: dict[str, object]) -> bool:
 def test_a_snapshot_stays_as_training_goes_on() -> None:
     state = trained()
     step(state)
-    wanted = frozen(capture(state, ORIGIN))
+    wanted = frozen(snapshot(state, ORIGIN))
     assert {name.partition(".")[0] for name in wanted} >= {"model", "average", "optimizer", "loss_sum", "scaler"}
-    kept, arrival = Snapshot(CPU).take(capture(state, ORIGIN))
+    kept, arrival = Snapshot(CPU).take(snapshot(state, ORIGIN))
     step(state)
     step(state)
     arrival.synchronize()
     assert same(frozen(kept), wanted)
-    assert not same(frozen(capture(state, ORIGIN)), wanted)
+    assert not same(frozen(snapshot(state, ORIGIN)), wanted)
 
 
 def test_what_a_state_dict_holds_beside_its_items_is_kept() -> None:
     state = trained()
-    kept, _ = Snapshot(CPU).take(capture(state, ORIGIN))
+    kept, _ = Snapshot(CPU).take(snapshot(state, ORIGIN))
     assert kept.model._metadata == state.model.state_dict()._metadata  # type: ignore[attr-defined]
 
 
 def test_snapshots_share_one_room() -> None:
     state, snapshot = trained(), Snapshot(CPU)
-    snapshot.take(capture(state, ORIGIN))  # before the optimiser has moments
+    snapshot.take(snapshot(state, ORIGIN))  # before the optimiser has moments
     places = []
     for _ in range(3):
         step(state)
-        kept, _ = snapshot.take(capture(state, ORIGIN))
+        kept, _ = snapshot.take(snapshot(state, ORIGIN))
         places.append(addresses(kept))
     assert places[0] == places[1] == places[2]
-    assert not places[0] & addresses(capture(state, ORIGIN))
+    assert not places[0] & addresses(snapshot(state, ORIGIN))
 
 
 def test_a_state_of_another_form_finds_room_and_leaves_none_behind() -> None:
     state, snapshot = trained(), Snapshot(CPU)
     step(state)
-    snapshot.take(capture(state, ORIGIN))
+    snapshot.take(snapshot(state, ORIGIN))
     state.optimizer = make_optimizer(list(state.model[3].parameters()), [], OptimConfig())  # type: ignore[index]
-    wanted = frozen(capture(state, ORIGIN))
-    kept, _ = snapshot.take(capture(state, ORIGIN))
+    wanted = frozen(snapshot(state, ORIGIN))
+    kept, _ = snapshot.take(snapshot(state, ORIGIN))
     assert same(frozen(kept), wanted)
     assert set(snapshot._room) == {name for name, value in wanted.items() if isinstance(value, Tensor)}
 
@@ -123,10 +123,10 @@ def test_the_copy_is_left_to_the_runtime(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Runtime, "to_host", late)
     state = trained()
     step(state)
-    kept, arrival = Snapshot(CPU).take(capture(state, ORIGIN))
+    kept, arrival = Snapshot(CPU).take(snapshot(state, ORIGIN))
     assert copied == [len(list(tensors({"all": [getattr(kept, field.name) for field in fields(kept)]})))]
     arrival.synchronize()
-    assert same(frozen(kept), frozen(capture(state, ORIGIN)))
+    assert same(frozen(kept), frozen(snapshot(state, ORIGIN)))
 
 
 class Pending:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastpath.config import Config, parse
-from fastpath.engine.stages import begins_phase, course_of, phase_of, stage_at
+from fastpath.engine.stages import begins_phase, build_stages, phase_of, stage_at
 
 PROGRESSIVE = parse(
     {
@@ -18,13 +18,13 @@ PROGRESSIVE = parse(
 
 
 def test_a_run_without_stages_is_one() -> None:
-    (stage,) = course_of(Config(), 65)
+    (stage,) = build_stages(Config(), 65)
     assert (stage.first_epoch, stage.end_epoch, stage.num_steps, stage.phase) == (0, 15, 2, 0)
     assert stage.config == Config()
 
 
 def test_stages_follow_and_share_a_phase_where_only_size_and_batch_differ() -> None:
-    course = course_of(PROGRESSIVE, 65)
+    course = build_stages(PROGRESSIVE, 65)
     assert [(s.first_epoch, s.end_epoch, s.num_steps, s.phase) for s in course] == [
         (0, 1, 3, 0),
         (1, 3, 3, 1),
@@ -35,7 +35,7 @@ def test_stages_follow_and_share_a_phase_where_only_size_and_batch_differ() -> N
 
 
 def test_an_optimiser_begins_with_its_phase_only() -> None:
-    course = course_of(PROGRESSIVE, 65)
+    course = build_stages(PROGRESSIVE, 65)
     begins = [(epoch, step) for epoch in range(6) for step in range(3) if begins_phase(course, epoch, step)]
     assert begins == [(0, 0), (1, 0)]
 
@@ -49,4 +49,4 @@ def test_with_rates_by_batch_size_another_batch_is_another_phase() -> None:
             "train": {},
         }
     )
-    assert [stage.phase for stage in course_of(scaled, 65)] == [0, 1]
+    assert [stage.phase for stage in build_stages(scaled, 65)] == [0, 1]

@@ -39,7 +39,7 @@ def test_batches_are_the_same_in_every_residency_while_the_device_is_busy(
     load = torch.randn(2048, 2048, device=cuda.device)
     seen = {}
     for kind in KINDS:
-        pixels = residency.place(store, rows, kind, cuda)
+        pixels = residency.make_pixel_source(store, rows, kind, cuda)
         kept = []
         with closing(train_loader(store, rows, STATS, config, cuda, pixels)) as loader:
             for epoch in range(4):
@@ -56,8 +56,8 @@ def test_batches_are_the_same_in_every_residency_while_the_device_is_busy(
 def test_the_pixels_of_each_residency_are_the_stores(store: Store, cuda: runtime.Runtime) -> None:
     rows = np.arange(len(store))
     for kind in KINDS:
-        pixels = residency.place(store, rows, kind, cuda)
-        taken = [pixels.take(rows[start : start + 8], 1) for start in range(0, len(rows) - 8, 3)]
+        pixels = residency.make_pixel_source(store, rows, kind, cuda)
+        taken = [pixels.fetch(rows[start : start + 8], 1) for start in range(0, len(rows) - 8, 3)]
         cuda.synchronize()
         for number, images in enumerate(taken):
             inside = residency.inner(images.cpu().numpy(), 1)

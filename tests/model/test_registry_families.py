@@ -9,7 +9,7 @@ import timm
 import torch
 
 from fastpath.config import ModelConfig
-from fastpath.engine.ema import Average
+from fastpath.engine.ema import ModelEMA
 from fastpath.engine.step import train_step
 from fastpath.errors import FastpathError
 from fastpath.model.depthwise import pad_first
@@ -74,7 +74,7 @@ def walk(name: str) -> list[str]:
         model = build(ModelConfig(name=name, pretrained=False, trainable="all"), SIZE)
     except FastpathError as error:
         return [str(error)]
-    average = Average(model, 0.9)
+    average = ModelEMA(model, 0.9)
     images = torch.randn(model.least_batch, 3, SIZE, SIZE)
     network = lean(pad_first(model), SIZE, runtime).train()
     optimizer = torch.optim.Adam([{"params": group} for group in parameter_groups(model) if group], lr=1e-4)

@@ -24,7 +24,9 @@ from fastpath.data.augment.artefacts import Floats, Parameters, between, named
 from fastpath.data.order import AUGMENT_STREAM, EXTRA_STREAM, generator
 
 CROP_TRIES = 10  # as torchvision's RandomResizedCrop
-WORDS = 40  # uniform draws a sample: 17 for what is named below, 2 for each crop try, 3 spare; a multiple of 4
+UNIFORMS_PER_SAMPLE = (
+    40  # uniform draws a sample: 17 for what is named below, 2 for each crop try, 3 spare; a multiple of 4
+)
 COLUMNS: Mapping[str, int | slice] = {
     "hflip": 0,
     "vflip": 1,
@@ -98,7 +100,9 @@ class Augmentation:
         return Augmentation(**{name: value[index_M] for name, value in values.items()}, stages=stages)
 
 
-def draw(config: AugmentConfig, image_size_px: int, seed: int, epoch: int, positions: range) -> Augmentation:
+def draw_augmentation(
+    config: AugmentConfig, image_size_px: int, seed: int, epoch: int, positions: range
+) -> Augmentation:
     """Draw the parameters of consecutive positions of an epoch.
 
     Args:
@@ -108,9 +112,9 @@ def draw(config: AugmentConfig, image_size_px: int, seed: int, epoch: int, posit
         epoch: Epoch, from 0.
         positions: Consecutive positions; a sample's draw does not depend on the others.
     """
-    rng = generator(seed, AUGMENT_STREAM, epoch, block=positions.start * (WORDS // 4))
+    rng = generator(seed, AUGMENT_STREAM, epoch, block=positions.start * (UNIFORMS_PER_SAMPLE // 4))
     count = len(positions)
-    uniform = named(rng.random((count, WORDS)), COLUMNS)
+    uniform = named(rng.random((count, UNIFORMS_PER_SAMPLE)), COLUMNS)
     hue = np.array([config.hue])
     reach = np.array([config.brightness, config.contrast, config.saturation])
     low, high = np.concatenate([np.maximum(0.0, 1.0 - reach), -hue]), np.concatenate([1.0 + reach, hue])

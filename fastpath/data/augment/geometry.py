@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.config import AugmentConfig
-from fastpath.data.augment.draw import Augmentation, draw
+from fastpath.data.augment.draw import Augmentation, draw_augmentation
 
 FRAME_PROBES = 16  # points a side at which the share of an image that lies inside its patch is sampled
 
 
 @dataclass(frozen=True, slots=True)
-class Canvas:
+class WarpLayout:
     """How a patch lies in the array that is warped.
 
     Attributes:
@@ -41,7 +41,7 @@ class Canvas:
         return self.patch_px + 2 * self.frame_px
 
 
-def canvas(patch_px: int, output_px: int, *, framed: bool) -> Canvas:
+def warp_layout(patch_px: int, output_px: int, *, framed: bool) -> WarpLayout:
     """Lay out the array to be warped.
 
     A warp samples between neighbours and does not average, so an output smaller than the patch is shrunk first
@@ -49,16 +49,16 @@ def canvas(patch_px: int, output_px: int, *, framed: bool) -> Canvas:
     """
     shrink = max(1.0, patch_px / output_px)
     frame = int(np.ceil(shrink)) if framed else 0
-    return Canvas(patch_px, frame, round((patch_px + 2 * frame) / shrink), output_px)
+    return WarpLayout(patch_px, frame, round((patch_px + 2 * frame) / shrink), output_px)
 
 
-def training_canvas(policy: AugmentConfig, patch_px: int, output_px: int) -> Canvas:
+def training_warp_layout(policy: AugmentConfig, patch_px: int, output_px: int) -> WarpLayout:
     """Lay out training patches: framed in black only where something can bring into view what lies outside."""
-    layout = canvas(patch_px, output_px, framed=policy.moves and policy.border == "black")
+    layout = warp_layout(patch_px, output_px, framed=policy.moves and policy.border == "black")
     return replace(layout, reflected=policy.border == "reflect")
 
 
-def warp_matrices(augmentation: Augmentation, layout: Canvas) -> NDArray[np.float32]:
+def warp_matrices(augmentation: Augmentation, layout: WarpLayout) -> NDArray[np.float32]:
     """Return float32 [N, 3, 3]: for each output point (x, y, 1), in pixels, the point of the warped array it shows.
 
     Composed in the notebook's order: flips, quarter turns, rotation (with zoom, then shift, as torchvision's `affine`
@@ -90,7 +90,7 @@ def _linear(augmentation: Augmentation) -> NDArray[np.float64]:
     return np.asarray(linear * mirror[:, :, None])
 
 
-def coverage(matrices_N33: NDArray[np.float32], layout: Canvas) -> NDArray[np.float64]:
+def coverage(matrices_N33: NDArray[np.float32], layout: WarpLayout) -> NDArray[np.float64]:
     """Return float64 [N]: the share of each output image that shows the patch and not its frame, from 256 points."""
     centres = (np.arange(FRAME_PROBES) + 0.5) * layout.output_px / FRAME_PROBES
     x, y = np.meshgrid(centres, centres)
@@ -115,8 +115,8 @@ def centre_lost_share(config: AugmentConfig, patch_px: int, output_px: int, draw
         output_px: Side of the network's input.
         draws: Samples drawn; the standard error is at most 0.5 / sqrt(draws).
     """
-    layout = canvas(patch_px, output_px, framed=False)
-    matrices = warp_matrices(draw(config, output_px, 0, 0, range(draws)), layout)[:, :2].astype(np.float64)
+    layout = warp_layout(patch_px, output_px, framed=False)
+    matrices = warp_matrices(draw_augmentation(config, output_px, 0, 0, range(draws)), layout)[:, :2].astype(np.float64)
     low, high = layout.size_px / 3, layout.size_px * 2 / 3
     corners = np.array([[low, low, high, high], [low, high, low, high]])
     shown_at = np.linalg.solve(matrices[:, :, :2], corners - matrices[:, :, 2:])

@@ -21,7 +21,7 @@ from fastpath.data.order import MIX_STREAM, generator, num_steps, step_positions
 from fastpath.runtime import Runtime
 from fastpath.types import Batch
 
-WORDS = 8  # uniform draws a pair: 4 and 4 spare; a multiple of 4
+UNIFORMS_PER_PAIR = 8  # uniform draws a pair: 4 and 4 spare; a multiple of 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,12 @@ def mixer(config: Config, size: int, runtime: Runtime) -> Callable[[int, Batch],
     def mix(global_step: int, batch: Batch) -> Batch:
         epoch, step = divmod(global_step, steps)
         positions = step_positions(size, data.batch_size, step, runtime.rank, runtime.world_size)
-        return mixed(batch, positions, draw(data.mix, config.seed, epoch, positions), runtime)
+        return mixed(batch, positions, draw_mixing(data.mix, config.seed, epoch, positions), runtime)
 
     return mix
 
 
-def draw(config: MixConfig, seed: int, epoch: int, positions: range) -> Mixing:
+def draw_mixing(config: MixConfig, seed: int, epoch: int, positions: range) -> Mixing:
     """Draw the mixing of consecutive positions of an epoch; both of a pair draw the same.
 
     Args:
@@ -71,8 +71,8 @@ def draw(config: MixConfig, seed: int, epoch: int, positions: range) -> Mixing:
     from scipy.special import betaincinv  # a second to import, and needed for mixing only
 
     first, count = positions.start // 2, (positions.stop + 1) // 2 - positions.start // 2
-    rng = generator(seed, MIX_STREAM, epoch, block=first * (WORDS // 4))
-    uniform = rng.random((count, WORDS))[np.arange(positions.start, positions.stop) // 2 - first]
+    rng = generator(seed, MIX_STREAM, epoch, block=first * (UNIFORMS_PER_PAIR // 4))
+    uniform = rng.random((count, UNIFORMS_PER_PAIR))[np.arange(positions.start, positions.stop) // 2 - first]
     way = uniform[:, 0]
     blended, cut = way < config.mixup_p, (way >= config.mixup_p) & (way < config.mixup_p + config.cutmix_p)
     # By the inverse of the distribution function: a fixed number of draws a pair, unlike sampling by rejection.

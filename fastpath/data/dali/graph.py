@@ -29,7 +29,7 @@ from nvidia.dali.pipeline import do_not_convert
 from fastpath.config import AugmentConfig
 from fastpath.data.augment import artefacts
 from fastpath.data.augment.artefacts import Kind
-from fastpath.data.augment.geometry import Canvas
+from fastpath.data.augment.geometry import WarpLayout
 from fastpath.data.dali import artefact_nodes
 from fastpath.data.step_inputs import PARTNERS, PATCHES, StepFeed
 from fastpath.data.step_parameters import COLOUR, ROWS, WARP
@@ -39,7 +39,7 @@ from fastpath.types import ChannelStats
 PIXELS: Kind = ("HWC", np.uint8)
 EVALUATED: Mapping[str, Kind] = {PATCHES: PIXELS, ROWS: ("", np.int64)}
 TRAINED: Mapping[str, Kind] = {**EVALUATED, COLOUR: ("", np.float32), WARP: ("", np.float32)}
-"""What a graph is fed, by the names of `step_inputs.Feed`: layout and type of one sample's entry."""
+"""What a graph is fed, by the names of `step_inputs.StepInputs`: layout and type of one sample's entry."""
 
 DALI_TYPES = {
     np.uint8: types.UINT8,
@@ -56,7 +56,7 @@ PREFETCH = 2  # batches in flight: one being made while one is being used
 def training_graph(
     feed: StepFeed,
     first_step: int,
-    layout: Canvas,
+    layout: WarpLayout,
     batch_size: int,
     runtime: Runtime,
     policy: AugmentConfig = PLAIN,
@@ -90,7 +90,7 @@ def training_graph(
 
 
 def evaluation_graph(
-    feed: StepFeed, first_step: int, layout: Canvas, stats: ChannelStats, batch_size: int, runtime: Runtime
+    feed: StepFeed, first_step: int, layout: WarpLayout, stats: ChannelStats, batch_size: int, runtime: Runtime
 ) -> Pipeline:
     """Return a pipeline that yields (images float32 [N, H, W, 3] normalised, rows int64 [N]) without augmentation.
 

@@ -15,7 +15,7 @@ import torch
 
 from fastpath.config import Config
 from fastpath.data.loader import TrainLoader, train_loader
-from fastpath.data.residency import Pixels, ResidencyChoice, budget, place
+from fastpath.data.residency import Pixels, ResidencyChoice, budget, make_pixel_source
 from fastpath.data.step_parameters import training_frame
 from fastpath.figures import png
 from fastpath.runs import output_place
@@ -103,7 +103,7 @@ def run_benchmark(
     runtime = settle(runtime, config)
     frame_px = training_frame(config, data.store.patch_size_px)
     memory = budget(residency, len(data.train_rows_N), data.store.patch_size_px, runtime, frame_px)
-    pixels = place(data.store, data.train_rows_N, memory.residency, runtime, frame_px)
+    pixels = make_pixel_source(data.store, data.train_rows_N, memory.residency, runtime, frame_px)
     found = _measure(kind, data, config, runtime, pixels, num_batches, advance)
     told = verdict(
         found.get("model_images_per_s"),

@@ -77,7 +77,7 @@ def show_samples(
     places = range(position, min(position + count, size))
     rows_N = data.order(config, epoch)[places.start : places.stop]
     seen_NHWC = _seen(data, config, runtime, epoch, places, rows_N)
-    drawn = draw.draw(config.data.augment, config.data.image_size_px, config.seed, epoch, places)
+    drawn = draw.draw_augmentation(config.data.augment, config.data.image_size_px, config.seed, epoch, places)
     corners_N42 = centre_corners(drawn, config, store.patch_size_px)
 
     shown, files, pairs = _index_facts(data, rows_N), {}, []

@@ -39,7 +39,7 @@ def record(run_dir: Path, error: NonFiniteLossError, course: Sequence[Stage], da
     positions = order.step_positions(size, config.data.batch_size, error.step)
     rows_N = data.order(config, error.epoch)[positions.start : positions.stop]
     ids_N = data.patches.ids_N
-    drawn = draw.draw(config.data.augment, config.data.image_size_px, config.seed, error.epoch, positions)
+    drawn = draw.draw_augmentation(config.data.augment, config.data.image_size_px, config.seed, error.epoch, positions)
     samples = [
         {
             "position": position,

@@ -62,4 +62,4 @@ def asked_to_stop(pressed: bool, event: Event, runtime: Runtime) -> bool:
     if runtime.world_size == 1:
         return pressed
     meets = isinstance(event, EpochEvent) or (isinstance(event, StepEvent) and event.step % MEETING_STEPS == 0)
-    return meets and bool(runtime.total(torch.tensor(float(pressed), device=runtime.device)).item())
+    return meets and bool(runtime.all_reduce_sum(torch.tensor(float(pressed), device=runtime.device)).item())

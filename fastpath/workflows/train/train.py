@@ -14,20 +14,20 @@ import numpy as np
 from fastpath.config import Config
 from fastpath.data.augment.geometry import centre_lost_share
 from fastpath.data.loader import eval_loader
-from fastpath.data.residency import Budget, ResidencyChoice, budget, place
+from fastpath.data.residency import Budget, ResidencyChoice, budget, make_pixel_source
 from fastpath.data.step_parameters import training_frame
-from fastpath.engine.checkpoint import Checkpoint, Origin, capture, check_origin, load_checkpoint
+from fastpath.engine.checkpoint import Checkpoint, Provenance, check_provenance, load_checkpoint, snapshot
 from fastpath.engine.guard import NonFiniteLossError
 from fastpath.engine.loop import EpochEvent, Event, Timing, TrainState
 from fastpath.engine.schedule_lint import EpochRates, lint, planned_rates
-from fastpath.engine.stages import Stage, course_of, stage_at
+from fastpath.engine.stages import Stage, build_stages, stage_at
 from fastpath.ingest.split import SplitTable, leak_notice
 from fastpath.runs import best_epoch, output_place, training_appearance
 from fastpath.runs import run_directory as directory
 from fastpath.runs.mined_training import with_extra
 from fastpath.runs.precision import settle
 from fastpath.runs.run_data import RunData, check_classes, open_run_data, origin_of
-from fastpath.runs.train_stages import follow_course, make_state
+from fastpath.runs.train_stages import make_state, train_stages
 from fastpath.runtime import Runtime
 from fastpath.store.format import hash_file
 from fastpath.system.interrupts import interruptible
@@ -139,12 +139,12 @@ def train_run(
         stack.enter_context(runtime.repeatable(config.train.deterministic))
         stood = directory.standing(run_dir)
         if split is None:  # else one of several in a directory that was looked at
-            runtime.first(lambda: output_place.check_new(run_dir))
-        runtime.first(lambda: directory.check_vacancy(run_dir, resume=resume))
+            runtime.rank_zero_first(lambda: output_place.check_new(run_dir))
+        runtime.rank_zero_first(lambda: directory.check_vacancy(run_dir, resume=resume))
         split_file = split_file or (directory.split_file_of(run_dir) if resume else None)
         data = with_extra(open_run_data(store_path, config, split, split_file=split_file), config)
         check_classes(data)
-        course = course_of(config, len(data.train_rows_N))
+        course = build_stages(config, len(data.train_rows_N))
         origin = origin_of(data, config)
         checkpoint = _checkpoint(run_dir, origin) if resume else None
         runtime = settle(runtime, config, began=directory.precision_of(run_dir) if resume else "")
@@ -153,17 +153,19 @@ def train_run(
         frame_px = max(training_frame(stage.config, data.patches.patch_size_px) for stage in course)
         memory = budget(residency, len(np.unique(rows_N)), data.patches.patch_size_px, runtime, frame_px)
         state = make_state(config, course, data, runtime, checkpoint, run_dir / directory.LAST)
-        runtime.first(lambda: _claim(stack, run_dir, stood, origin, _facts(data, runtime, memory), state.epoch))
+        runtime.rank_zero_first(
+            lambda: _claim(stack, run_dir, stood, origin, _facts(data, runtime, memory), state.epoch)
+        )
         emit = on_event or (lambda _event: None)
         leaks = "" if split is not None else leak_notice(data.store, data.split)  # who gives a split tells it once
         emit(_start(state, data, course, config, memory, runtime.notice, leaks))
-        pixels = place(data.patches, rows_N, memory.residency, runtime, frame_px)
+        pixels = make_pixel_source(data.patches, rows_N, memory.residency, runtime, frame_px)
         val = stack.enter_context(
             closing(eval_loader(data.patches, data.val_rows_N, data.stats, config, runtime, pixels))
         )
         try:
-            with closing(follow_course(state, course, data, val, runtime, pixels)) as events:
-                saver = _saver(run_dir, lambda: capture(state, origin), config, runtime, clock)
+            with closing(train_stages(state, course, data, val, runtime, pixels)) as events:
+                saver = _saver(run_dir, lambda: snapshot(state, origin), config, runtime, clock)
                 result = _follow(events, state, run_dir, config, saver, emit, runtime)
         except NonFiniteLossError as error:
             if runtime.rank > 0:
@@ -172,7 +174,7 @@ def train_run(
         labels_M = data.store.labels_N[data.val_rows_N]
         told = best_epoch.of_training(config, result.epochs, result.best_auc, labels_M)
         result = replace(result, notices=[*told, *filter(None, [data.extra_notice])])
-        runtime.first(lambda: _finish(run_dir, result, data, config))
+        runtime.rank_zero_first(lambda: _finish(run_dir, result, data, config))
     return result
 
 
@@ -184,7 +186,7 @@ def _finish(run_dir: Path, result: TrainResult, data: RunData, config: Config) -
 
 
 def _claim(
-    stack: ExitStack, run_dir: Path, stood: directory.Standing, origin: Origin, facts: dict[str, Any], epoch: int
+    stack: ExitStack, run_dir: Path, stood: directory.Standing, origin: Provenance, facts: dict[str, Any], epoch: int
 ) -> None:
     """Make the run's directory this process's own for as long as the stack lives, and write down what begins."""
     stack.enter_context(directory.claimed(run_dir, stood))
@@ -244,14 +246,14 @@ def _follow(
     )
 
 
-def _checkpoint(run_dir: Path, origin: Origin) -> Checkpoint | None:
+def _checkpoint(run_dir: Path, origin: Provenance) -> Checkpoint | None:
     """Return where the run stands, None where it was stopped before its first checkpoint."""
     path = run_dir / directory.LAST
     if not path.exists():
         directory.check_config(run_dir, origin.config)
         return None
     checkpoint = load_checkpoint(path)
-    check_origin(checkpoint, path, origin)
+    check_provenance(checkpoint, path, origin)
     return checkpoint
 
 

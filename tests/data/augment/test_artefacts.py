@@ -37,9 +37,9 @@ def images(
     return torch.cat([batch.images_NCHW for batch in batches]).numpy()
 
 
-@pytest.mark.dali
-@pytest.mark.parametrize("option", [RING, {"ring_blur_p": 1.0}, {"ring_stain_p": 1.0}, {"ring_swap_p": 1.0}])
-@pytest.mark.parametrize("others", [{}, SPOILT, {"hue": 0.1, "contrast": 0.3, "stain": 0.1}])
+@pytest.record_event.dali
+@pytest.record_event.parametrize("option", [RING, {"ring_blur_p": 1.0}, {"ring_stain_p": 1.0}, {"ring_swap_p": 1.0}])
+@pytest.record_event.parametrize("others", [{}, SPOILT, {"hue": 0.1, "contrast": 0.3, "stain": 0.1}])
 def test_a_ring_leaves_every_byte_of_the_centre_as_the_other_transforms_give_it(
     patches: Patches, stats: ChannelStats, runtime: Runtime, option: dict[str, float], others: dict[str, float]
 ) -> None:
@@ -49,20 +49,20 @@ def test_a_ring_leaves_every_byte_of_the_centre_as_the_other_transforms_give_it(
     assert differs.mean() > (0.9 if 1.0 in option.values() else 0.5)  # a patch may lend its ring to itself
 
 
-@pytest.mark.dali
+@pytest.record_event.dali
 def test_a_swapped_ring_is_another_training_patchs(patches: Patches, stats: ChannelStats, runtime: Runtime) -> None:
     plain = images(patches, stats, runtime)
     found = images(patches, stats, runtime, ring_swap_p=1.0)
     plain, found = (
         np.rint((values.transpose(0, 2, 3, 1) * stats.std_3 + stats.mean_3) * 255)[:, :32] for values in (plain, found)
     )
-    lent = {ring.tobytes() for ring in plain}
-    assert {ring.tobytes() for ring in found} <= lent
+    partner_rings = {ring.tobytes() for ring in plain}
+    assert {ring.tobytes() for ring in found} <= partner_rings
     assert 20 < len({ring.tobytes() for ring in found}) < 60
 
 
-@pytest.mark.dali
-@pytest.mark.parametrize("policy", ["strong", "ring", "everything"])
+@pytest.record_event.dali
+@pytest.record_event.parametrize("policy", ["strong", "ring", "everything"])
 def test_batch_size_and_threads_change_no_byte(
     patches: Patches, stats: ChannelStats, runtime: Runtime, policy: str
 ) -> None:
@@ -73,14 +73,14 @@ def test_batch_size_and_threads_change_no_byte(
         assert images(patches, stats, threads, batch_size, size=48, **values).tobytes() == wanted.tobytes()
 
 
-@pytest.mark.dali
-@pytest.mark.parametrize("key", [*SPOILT, *RING])
+@pytest.record_event.dali
+@pytest.record_event.parametrize("key", [*SPOILT, *RING])
 def test_a_probability_is_the_share_of_samples_that_change(
     patches: Patches, stats: ChannelStats, runtime: Runtime, key: str
 ) -> None:
     plain, found = images(patches, stats, runtime), images(patches, stats, runtime, **SEEN, **{key: 0.5})
     policy = AugmentConfig.model_validate({"policy": "none", key: 0.5})
-    drawn = draw.draw(policy, 96, 42, 1, range(60))
+    drawn = draw.draw_augmentation(policy, 96, 42, 1, range(60))
     asked = {
         "blur_p": lambda of: of["sigma_px"] > 0,
         "noise_p": lambda of: of["sd"] > 0,
@@ -95,7 +95,7 @@ def test_a_probability_is_the_share_of_samples_that_change(
     assert 0.25 < asked.mean() < 0.75
 
 
-@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1])
+@pytest.record_event.parametrize("seed", [0, 7, 2**32 - 1])
 def test_noise_is_normal_and_the_seeds(seed: int) -> None:
     field = noise.noise_field(seed, 8) / noise.NOISE_LEVELS
     assert field.mean() == pytest.approx(0, abs=0.005)
@@ -114,13 +114,13 @@ def test_the_matrix_of_a_stain_does_to_its_pixels_what_the_stain_does() -> None:
     assert np.abs(mapped - 255 * colour.shift_stains(pixels, stain)).mean() < 2
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.record_event.parametrize("name", STAGES)
 def test_a_stage_has_a_probability_and_makes_the_inputs_that_it_names(name: str) -> None:
     policy = AugmentConfig.model_validate({f"{name}_p": 0.5})
     assert list(artefacts.asked_for(policy)) == [name]
     assert policy.artefacts
     assert not AugmentConfig.model_validate({"policy": "none"}).artefacts
-    drawn = draw.draw(policy, 96, 0, 0, range(20))
+    drawn = draw.draw_augmentation(policy, 96, 0, 0, range(20))
     assert set(drawn.stages) == {name}
     for values_N in drawn.stages[name].values():
         assert len(values_N) == 20

@@ -45,24 +45,24 @@ def digest(values_N: NDArray[Any]) -> str:
 
 def parameters(settings: dict[str, Any]) -> dict[str, NDArray[Any]]:
     """Return every parameter of some samples by name."""
-    drawn = draw.draw(AugmentConfig.model_validate(settings), SIZE_PX, SEED, EPOCH, POSITIONS)
+    drawn = draw.draw_augmentation(AugmentConfig.model_validate(settings), SIZE_PX, SEED, EPOCH, POSITIONS)
     own = {name: getattr(drawn, name) for name in drawn.__slots__ if name != "stages"}
     return own | {f"{stage}.{name}": values_N for stage, of in drawn.stages.items() for name, values_N in of.items()}
 
 
 def mixing(settings: dict[str, float]) -> dict[str, NDArray[Any]]:
     """Return how some samples are mixed; SciPy's versions differ in the last bits."""
-    drawn = mix.draw(MixConfig.model_validate(settings), SEED, EPOCH, POSITIONS)
+    drawn = mix.draw_mixing(MixConfig.model_validate(settings), SEED, EPOCH, POSITIONS)
     return {"blend_N": drawn.blend_N.round(9), "box_N4": drawn.box_N4.round(9)}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.record_event.parametrize("case", CASES)
 def test_a_seed_means_what_it_meant(case: str) -> None:
     found = {name: digest(values_N) for name, values_N in parameters(CASES[case]).items()}
     assert found.items() >= DIGESTS[case].items()
 
 
-@pytest.mark.parametrize("case", MIXES)
+@pytest.record_event.parametrize("case", MIXES)
 def test_a_seed_mixes_what_it_mixed(case: str) -> None:
     assert {name: digest(values_N) for name, values_N in mixing(MIXES[case]).items()} == DIGESTS[case]
 
@@ -78,7 +78,7 @@ def test_no_two_parameters_are_made_of_the_same_random_column() -> None:
         columns = np.arange(1000)
         taken = [place for table in tables for at in table.values() for place in np.atleast_1d(columns[at]).tolist()]
         assert len(set(taken)) == len(taken)
-    assert max(np.max(columns[at]) for at in draw.COLUMNS.values()) < draw.WORDS
+    assert max(np.max(columns[at]) for at in draw.COLUMNS.values()) < draw.UNIFORMS_PER_SAMPLE
 
 
 def test_columns_beyond_a_page_leave_those_before_them_as_they_are() -> None:

@@ -34,9 +34,9 @@ EVERYTHING = AugmentConfig.model_validate(
 def test_a_draw_depends_on_its_position_only(
     policy: AugmentConfig, seed: int, epoch: int, start: int, count: int
 ) -> None:
-    whole = draw.draw(policy, 224, seed, epoch, range(start, start + count))
+    whole = draw.draw_augmentation(policy, 224, seed, epoch, range(start, start + count))
     for offset in {0, count // 2, count - 1}:
-        alone = draw.draw(policy, 224, seed, epoch, range(start + offset, start + offset + 1))
+        alone = draw.draw_augmentation(policy, 224, seed, epoch, range(start + offset, start + offset + 1))
         for name, values_N in parameters(whole).items():
             np.testing.assert_array_equal(parameters(alone)[name][0], values_N[offset])
 
@@ -49,7 +49,7 @@ def parameters(drawn: draw.Augmentation) -> dict[tuple[str, ...], np.ndarray]:
 
 @pytest.fixture(scope="module")
 def drawn() -> draw.Augmentation:
-    return draw.draw(NOTEBOOK, 224, 11, 0, range(DRAWS))
+    return draw.draw_augmentation(NOTEBOOK, 224, 11, 0, range(DRAWS))
 
 
 def test_crops_follow_torchvision(drawn: draw.Augmentation) -> None:
@@ -89,7 +89,7 @@ def test_rotation_and_flips_follow_torchvision(drawn: draw.Augmentation) -> None
 
 def test_d4_draws_each_of_the_eight_symmetries_equally_often() -> None:
     config = AugmentConfig(hflip=0.5, quarter_turns=True, rotation_deg=0)
-    drawn = draw.draw(config, 96, 0, 0, range(40_000))
+    drawn = draw.draw_augmentation(config, 96, 0, 0, range(40_000))
     _, counts = np.unique(np.stack([drawn.hflip_N, drawn.turns_N]), axis=1, return_counts=True)
     assert len(counts) == 8
     assert counts.min() > 4_500
@@ -99,7 +99,7 @@ def test_a_crop_that_never_fits_falls_back_as_torchvision_does() -> None:
     wide = AugmentConfig(crop_scale=(1.0, 1.0), crop_ratio=(2.0, 2.0))
     transform = v2.RandomResizedCrop(224, scale=(1.0, 1.0), ratio=(2.0, 2.0))
     theirs = list(transform.make_params([torch.empty(3, 224, 224)]).values())
-    assert draw.draw(wide, 224, 0, 0, range(1)).crop_N4[0].tolist() == theirs
+    assert draw.draw_augmentation(wide, 224, 0, 0, range(1)).crop_N4[0].tolist() == theirs
 
 
 def test_a_policy_is_where_its_keys_start_from_and_a_given_key_wins() -> None:
@@ -112,7 +112,7 @@ def test_a_policy_is_where_its_keys_start_from_and_a_given_key_wins() -> None:
 
 
 def test_without_augmentation_every_sample_is_left_as_it_is() -> None:
-    drawn = draw.draw(AugmentConfig.model_validate({"policy": "none"}), 96, 0, 0, range(100))
+    drawn = draw.draw_augmentation(AugmentConfig.model_validate({"policy": "none"}), 96, 0, 0, range(100))
     assert not drawn.hflip_N.any()
     assert not drawn.vflip_N.any()
     assert not drawn.turns_N.any()
@@ -123,17 +123,17 @@ def test_without_augmentation_every_sample_is_left_as_it_is() -> None:
 
 
 def test_what_is_asked_for_more_leaves_the_notebooks_draws_as_they_are() -> None:
-    plain = draw.draw(NOTEBOOK, 224, 5, 2, range(100))
-    more = draw.draw(NOTEBOOK.model_copy(update={"blur_p": 0.5, "shift_px": 3.0}), 224, 5, 2, range(100))
+    plain = draw.draw_augmentation(NOTEBOOK, 224, 5, 2, range(100))
+    more = draw.draw_augmentation(NOTEBOOK.model_copy(update={"blur_p": 0.5, "shift_px": 3.0}), 224, 5, 2, range(100))
     for name in ("hflip_N", "angle_deg_N", "crop_N4", "factors_N4", "order_N4"):
         np.testing.assert_array_equal(getattr(more, name), getattr(plain, name))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+@pytest.record_event.parametrize("share", [0.0, 0.2, 1.0])
 def test_each_probability_is_the_share_of_samples_that_are_changed(share: float) -> None:
     asked = {key: share for key in AugmentConfig.model_fields if key.endswith("_p")}
     settings = {"stain": 0.1, "shift_px": 3.0, "zoom": (1.1, 1.2), "crop_scale": (0.5, 0.9)} | asked
-    drawn = draw.draw(AugmentConfig.model_validate(settings), 224, 0, 0, range(20_000))
+    drawn = draw.draw_augmentation(AugmentConfig.model_validate(settings), 224, 0, 0, range(20_000))
 
     def changed_by(stage: str, parameter: str) -> np.ndarray:
         if share:
@@ -162,7 +162,7 @@ def test_each_probability_is_the_share_of_samples_that_are_changed(share: float)
 
 
 def test_artefacts_are_drawn_within_their_ends() -> None:
-    drawn = draw.draw(EVERYTHING, 224, 0, 0, range(20_000))
+    drawn = draw.draw_augmentation(EVERYTHING, 224, 0, 0, range(20_000))
     for values, (low, high) in (
         (drawn.stages["blur"]["sigma_px"], EVERYTHING.blur_sigma_px),
         (drawn.stages["noise"]["sd"], EVERYTHING.noise_sd),

@@ -19,17 +19,17 @@ STILL = AugmentConfig(
 
 
 def one(output_px: int = 96, **values: object) -> draw.Augmentation:
-    drawn = draw.draw(STILL, output_px, 0, 0, range(1))
+    drawn = draw.draw_augmentation(STILL, output_px, 0, 0, range(1))
     return dataclasses.replace(drawn, **{name: np.array([value]) for name, value in values.items()})
 
 
-def shows(drawn: draw.Augmentation, layout: geometry.Canvas, x: float, y: float) -> tuple[float, float]:
+def shows(drawn: draw.Augmentation, layout: geometry.WarpLayout, x: float, y: float) -> tuple[float, float]:
     """The point of the warped array that output point (x, y) shows."""
     point = geometry.warp_matrices(drawn, layout)[0].astype(float) @ [x, y, 1.0]
     return float(point[0]), float(point[1])
 
 
-PLAIN = geometry.canvas(96, 96, framed=False)
+PLAIN = geometry.warp_layout(96, 96, framed=False)
 
 
 def test_nothing_drawn_is_the_identity() -> None:
@@ -37,7 +37,7 @@ def test_nothing_drawn_is_the_identity() -> None:
 
 
 def test_a_resize_scales_about_the_corner_of_the_corner_pixel() -> None:
-    layout = geometry.canvas(96, 224, framed=False)
+    layout = geometry.warp_layout(96, 224, framed=False)
     assert shows(one(224), layout, 0, 0) == (0, 0)
     assert shows(one(224), layout, 224, 224) == pytest.approx((96, 96), abs=1e-4)
 
@@ -81,7 +81,7 @@ def test_flips_and_turns_are_the_group_d4() -> None:
 
 @given(st.integers(8, 300), st.integers(8, 300), st.booleans())
 def test_the_patch_fills_the_output_whatever_the_frame_and_the_shrinking(patch: int, output: int, framed: bool) -> None:
-    layout = geometry.canvas(patch, output, framed=framed)
+    layout = geometry.warp_layout(patch, output, framed=framed)
     scale = layout.size_px / layout.framed_px
     edge = layout.frame_px * scale
     assert shows(one(output, crop_N4=[0, 0, output, output]), layout, 0, 0) == pytest.approx((edge, edge), abs=1e-3)
@@ -93,8 +93,8 @@ def test_the_patch_fills_the_output_whatever_the_frame_and_the_shrinking(patch: 
 
 
 def test_coverage_is_the_share_that_is_not_black() -> None:
-    layout = geometry.canvas(96, 224, framed=True)
-    drawn = draw.draw(AugmentConfig(crop_scale=(1, 1), crop_ratio=(1, 1)), 224, 0, 0, range(50))
+    layout = geometry.warp_layout(96, 224, framed=True)
+    drawn = draw.draw_augmentation(AugmentConfig(crop_scale=(1, 1), crop_ratio=(1, 1)), 224, 0, 0, range(50))
     shown = geometry.coverage(geometry.warp_matrices(drawn, layout), layout)
     y, x = (np.mgrid[0:400, 0:400] + 0.5) / 400 - 0.5
     for angle, share in zip(np.deg2rad(drawn.angle_deg_N), shown, strict=True):
@@ -102,22 +102,22 @@ def test_coverage_is_the_share_that_is_not_black() -> None:
         assert share == pytest.approx(((abs(u) <= 0.5) & (abs(v) <= 0.5)).mean(), abs=0.01)
 
 
-@pytest.mark.parametrize("output_px", [224, 96, 48])
-@pytest.mark.parametrize("policy", sorted(POLICIES))
+@pytest.record_event.parametrize("output_px", [224, 96, 48])
+@pytest.record_event.parametrize("policy", sorted(POLICIES))
 def test_no_policy_cuts_into_the_centre_that_decides_the_label(policy: str, output_px: int) -> None:
     assert geometry.centre_lost_share(AugmentConfig.model_validate({"policy": policy}), 96, output_px) == 0
 
 
 def test_the_share_of_samples_that_lose_their_centre_is_that_of_brute_force() -> None:
     policy = STILL.model_copy(update={"crop_scale": (0.2, 0.4)})
-    drawn = draw.draw(policy, 96, 1, 0, range(20_000))
+    drawn = draw.draw_augmentation(policy, 96, 1, 0, range(20_000))
     top, left, height, width = drawn.crop_N4.T
     lost = (top > 32) | (left > 32) | (top + height < 64) | (left + width < 64)
     assert 0.1 < lost.mean() < 0.9
     assert geometry.centre_lost_share(policy, 96, 96) == pytest.approx(lost.mean(), abs=0.015)
 
 
-@pytest.mark.parametrize("shift_p", [1.0, 0.3])
+@pytest.record_event.parametrize("shift_p", [1.0, 0.3])
 def test_a_shift_loses_the_centre_as_often_as_it_moves_an_edge_of_it_out_of_the_crop(shift_p: float) -> None:
     policy = STILL.model_copy(update={"shift_px": 48.0, "shift_p": shift_p})
     # Uniform in ±48: an edge of the centre is 32 pixels from the patch's.
@@ -139,7 +139,7 @@ def test_shift_and_zoom_follow_the_rotation(right: float, down: float, zoom: flo
     assert np.hypot(x, y) == pytest.approx(10 / zoom, abs=1e-3)
 
 
-@pytest.mark.parametrize(
+@pytest.record_event.parametrize(
     ("values", "framed", "reflected"),
     [
         ({}, True, False),
@@ -155,5 +155,5 @@ def test_shift_and_zoom_follow_the_rotation(right: float, down: float, zoom: flo
 def test_there_is_a_frame_only_where_something_black_can_be_seen(
     values: dict[str, object], framed: bool, reflected: bool
 ) -> None:
-    layout = geometry.training_canvas(AugmentConfig.model_validate(values), 96, 96)
+    layout = geometry.training_warp_layout(AugmentConfig.model_validate(values), 96, 96)
     assert (layout.frame_px > 0, layout.reflected) == (framed, reflected)

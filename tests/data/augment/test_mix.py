@@ -27,8 +27,8 @@ BOTH = MixConfig(mixup_p=0.4, mixup_alpha=0.4, cutmix_p=0.4)
 def test_a_draw_depends_on_its_pair_only_and_is_the_same_for_both(
     seed: int, epoch: int, start: int, count: int
 ) -> None:
-    found = mix.draw(BOTH, seed, epoch, range(start, start + count))
-    whole = mix.draw(BOTH, seed, epoch, range(start // 2 * 2, (start + count) // 2 * 2 + 2))
+    found = mix.draw_mixing(BOTH, seed, epoch, range(start, start + count))
+    whole = mix.draw_mixing(BOTH, seed, epoch, range(start // 2 * 2, (start + count) // 2 * 2 + 2))
     for field in dataclasses.fields(mix.Mixing):
         one, all_of_them = getattr(found, field.name), getattr(whole, field.name)
         np.testing.assert_array_equal(one, all_of_them[start % 2 :][:count])
@@ -37,7 +37,7 @@ def test_a_draw_depends_on_its_pair_only_and_is_the_same_for_both(
 
 
 def test_shares_follow_their_distributions() -> None:
-    drawn = mix.draw(BOTH, 3, 0, range(100_000))
+    drawn = mix.draw_mixing(BOTH, 3, 0, range(100_000))
     blend, box = drawn.blend_N[::2], drawn.box_N4[::2]
     assert (blend > 0).mean() == pytest.approx(0.4, abs=0.01)
     assert box.any(axis=1).mean() == pytest.approx(0.4, abs=0.01)
@@ -64,7 +64,7 @@ def test_mixup_blends_images_and_labels_alike() -> None:
     assert torch.equal(found.indices_N, batch.indices_N)
 
 
-@pytest.mark.parametrize(
+@pytest.record_event.parametrize(
     ("box", "share"),
     [((0, 0, 1, 1), 1.0), ((0, 0, 1 / 3, 1), 0.0), ((0, 0, 0.5, 0.5), 0.25), ((1 / 3, 1 / 3, 2 / 3, 2 / 3), 1.0)],
 )
@@ -103,7 +103,7 @@ def epoch(
     return torch.cat([b.images_NCHW for b in batches]), torch.cat([b.labels_N for b in batches])
 
 
-@pytest.mark.dali
+@pytest.record_event.dali
 def test_mixing_does_not_depend_on_an_even_batch_size_ranks_or_where_it_begins(
     patches: Patches, stats: ChannelStats, runtime: Runtime
 ) -> None:
@@ -120,7 +120,7 @@ def test_mixing_does_not_depend_on_an_even_batch_size_ranks_or_where_it_begins(
         assert torch.equal(torch.cat(ranks), images[step * 16 : step * 16 + 16])
 
 
-@pytest.mark.dali
+@pytest.record_event.dali
 def test_any_batch_size_trains_on_some_mixed_samples_and_one_on_none(
     patches: Patches, stats: ChannelStats, runtime: Runtime
 ) -> None:

@@ -16,7 +16,7 @@ from fastpath.data.dali import artefact_nodes, graph
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
-pytestmark = pytest.mark.dali
+pytestmark = pytest.record_event.dali
 
 
 @dataclass
@@ -68,17 +68,17 @@ def record(
     runtime = Runtime(torch.device(device))
     if training:
         policy = AugmentConfig(**settings)
-        layout = geometry.training_canvas(policy, 96, output_px)
+        layout = geometry.training_warp_layout(policy, 96, output_px)
         graph.training_graph(lambda _: (), 0, layout, 64, runtime, policy)
     else:
         stats = ChannelStats((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
-        layout = geometry.canvas(96, output_px, framed=False)
+        layout = geometry.warp_layout(96, output_px, framed=False)
         graph.evaluation_graph(lambda _: (), 0, layout, stats, 64, runtime)
     return recorder.calls
 
 
-@pytest.mark.parametrize("output_px", [224, 48])
-@pytest.mark.parametrize("training", [True, False])
+@pytest.record_event.parametrize("output_px", [224, 48])
+@pytest.record_event.parametrize("training", [True, False])
 def test_every_image_operator_of_the_cuda_graph_is_on_the_gpu(
     monkeypatch: pytest.MonkeyPatch, output_px: int, training: bool
 ) -> None:
@@ -87,7 +87,7 @@ def test_every_image_operator_of_the_cuda_graph_is_on_the_gpu(
     assert {(source, target) for _, source, target in calls} == {("gpu", "gpu")}
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.record_event.parametrize("option", OPTIONS)
 def test_every_policy_and_option_runs_on_the_gpu_with_the_operators_of_the_cpu(
     monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
@@ -97,7 +97,7 @@ def test_every_policy_and_option_runs_on_the_gpu_with_the_operators_of_the_cpu(
     assert [name for name, *_ in on_gpu] == [name for name, *_ in on_cpu]
 
 
-@pytest.mark.parametrize(
+@pytest.record_event.parametrize(
     ("option", "operators"),
     [
         ("notebook", set()),
@@ -117,7 +117,7 @@ def test_operators_are_there_only_where_they_are_asked_for(
     assert {name for name, *_ in calls} - {"coord_transform", "warp_perspective"} == operators
 
 
-@pytest.mark.parametrize("training", [True, False])
+@pytest.record_event.parametrize("training", [True, False])
 def test_both_placements_have_the_same_operators(monkeypatch: pytest.MonkeyPatch, training: bool) -> None:
     on_gpu = record(monkeypatch, "cuda:0", 224, training=training)
     on_cpu = record(monkeypatch, "cpu", 224, training=training)
