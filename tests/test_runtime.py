@@ -18,7 +18,7 @@ from fastpath.errors import UsageError
 NO_CUDA = not torch.cuda.is_available()
 
 
-@pytest.record_event.skipif(not NO_CUDA, reason="there is a CUDA device here")
+@pytest.mark.skipif(not NO_CUDA, reason="there is a CUDA device here")
 def test_cuda_asked_for_where_there_is_none_is_refused_with_a_remedy() -> None:
     with pytest.raises(UsageError, match="--device cpu") as caught:
         runtime.resolve("cuda")
@@ -54,7 +54,7 @@ for told in ("no", "yes"):
     assert done.stdout.split() == [os.environ["FASTPATH_TEST_BFLOAT16"], "False", "True"]
 
 
-@pytest.record_event.parametrize(
+@pytest.mark.parametrize(
     ("line", "has_bfloat16"),
     [
         ("flags\t\t: fpu avx2 avx512f avx512_bf16 rdpid", True),  # Zen 4
@@ -77,7 +77,7 @@ def test_bfloat16_is_read_from_the_flags_of_the_cpu(
     assert asked() is has_bfloat16
 
 
-@pytest.record_event.parametrize("has_bfloat16", [True, False])
+@pytest.mark.parametrize("has_bfloat16", [True, False])
 def test_a_precision_that_is_named_is_taken_and_emulation_is_told(
     monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool
 ) -> None:
@@ -92,7 +92,7 @@ def test_a_precision_that_is_named_is_taken_and_emulation_is_told(
     assert runtime.resumed("float16", "cpu") == "auto"
 
 
-@pytest.record_event.parametrize(
+@pytest.mark.parametrize(
     ("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)]
 )
 def test_autocast_computes_in_the_stated_precision(precision: runtime.Precision, dtype: torch.dtype) -> None:
@@ -128,7 +128,7 @@ def test_a_seed_is_a_function_of_its_position_only() -> None:
     assert len({draw(epoch, step) for epoch in range(5) for step in range(5)}) == 25
 
 
-@pytest.record_event.skipif(sys.platform != "linux", reason="a setting of glibc")
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
 def test_on_the_cpu_freed_activations_are_kept_for_the_next_step() -> None:
     runtime.resolve("cpu")
 
@@ -200,7 +200,7 @@ def two_cards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return chosen
 
 
-@pytest.record_event.parametrize(("device", "number"), [("auto", 0), ("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
+@pytest.mark.parametrize(("device", "number"), [("auto", 0), ("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
 def test_a_card_is_named_by_its_number(two_cards: list[int], device: str, number: int) -> None:
     found = runtime.resolve(device)
     assert (found.device, found.dali_device_id) == (torch.device("cuda", number), number)
@@ -208,7 +208,7 @@ def test_a_card_is_named_by_its_number(two_cards: list[int], device: str, number
     assert found.describe().startswith("a card, float32 as TF32")
 
 
-@pytest.record_event.usefixtures("two_cards")
+@pytest.mark.usefixtures("two_cards")
 def test_a_card_that_is_not_there_or_is_not_this_ranks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"--device cuda:2: found cuda:0, cuda:1; name one"):
         runtime.resolve("cuda:2")

@@ -87,8 +87,8 @@ def small_field(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(noise, "FIELD_PX", 16)
 
 
-@pytest.record_event.parametrize("policy", POLICIES)
-@pytest.record_event.parametrize(("batch_size", "world_size", "sampling", "weights"), SETTINGS)
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(("batch_size", "world_size", "sampling", "weights"), SETTINGS)
 def test_a_step_alone_and_many_at_once_are_what_a_step_was_fed_before(
     patches: Patches, runtime: Runtime, policy: str, batch_size: int, world_size: int, sampling: str, weights: Any
 ) -> None:
@@ -159,8 +159,8 @@ def await_step(feed: TrainingFeed, number: int) -> None:
         time.sleep(MOMENT_S)
 
 
-@pytest.record_event.usefixtures("soon")
-@pytest.record_event.parametrize(("policy", "world_size"), [("notebook", 1), ("everything", 4)])
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize(("policy", "world_size"), [("notebook", 1), ("everything", 4)])
 def test_what_the_process_makes_is_what_a_step_was_fed_before(
     store: Store, runtime: Runtime, policy: str, world_size: int
 ) -> None:
@@ -177,7 +177,7 @@ def test_what_the_process_makes_is_what_a_step_was_fed_before(
             assert content(feed(step)) == wanted(step), step
 
 
-@pytest.record_event.usefixtures("soon")
+@pytest.mark.usefixtures("soon")
 def test_no_step_waits_for_the_process(store: Store, runtime: Runtime) -> None:
     config = settings()
     wanted = formerly(store, config, runtime)
@@ -191,8 +191,8 @@ def test_no_step_waits_for_the_process(store: Store, runtime: Runtime) -> None:
         await_step(feed, 61)
 
 
-@pytest.record_event.usefixtures("soon")
-@pytest.record_event.parametrize("begun", [False, True])
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("begun", [False, True])
 def test_steps_go_on_without_a_process_that_was_killed(store: Store, runtime: Runtime, begun: bool) -> None:
     config = settings()
     wanted = formerly(store, config, runtime)
@@ -208,7 +208,7 @@ def test_steps_go_on_without_a_process_that_was_killed(store: Store, runtime: Ru
         assert found == [wanted(step) for step in range(1, 40)]
 
 
-@pytest.record_event.usefixtures("soon")
+@pytest.mark.usefixtures("soon")
 def test_a_process_that_fails_says_why(store: Store, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     unreadable = JoinedStore([open_store(store.path)], store.labels_N)
     with closing(helped(unreadable, settings(), runtime)) as feed:
@@ -222,7 +222,7 @@ def test_a_process_that_fails_says_why(store: Store, runtime: Runtime, monkeypat
             feed(2)
 
 
-@pytest.record_event.usefixtures("soon")
+@pytest.mark.usefixtures("soon")
 def test_steps_go_on_where_no_process_can_be_started(
     store: Store, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,7 +234,7 @@ def test_steps_go_on_where_no_process_can_be_started(
         assert found == [wanted(step) for step in range(3)]
 
 
-@pytest.record_event.usefixtures("soon")
+@pytest.mark.usefixtures("soon")
 def test_the_process_ends_with_its_feed(store: Store, runtime: Runtime) -> None:
     feed = helped(store, settings(), runtime)
     feed(0)
@@ -379,9 +379,9 @@ def endless(store: Store) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         process.stdout.close()
 
 
-@pytest.record_event.dali
-@pytest.record_event.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.record_event.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.dali
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_process_and_no_shared_memory_is_left_when_the_run_ends(
     endless: tuple[subprocess.Popen[bytes], int], number: signal.Signals
 ) -> None:

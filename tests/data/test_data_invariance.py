@@ -12,15 +12,14 @@ import xxhash
 
 from fastpath.config import AugmentConfig, Config, DataConfig
 from fastpath.config.augment import Policy
-from fastpath.data import loader, step_inputs
-from fastpath.data import order
+from fastpath.data import loader, order, step_inputs
 from fastpath.data.augment.stages import noise
 from fastpath.data.dali import graph
 from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
 
-pytestmark = pytest.record_event.dali
+pytestmark = pytest.mark.dali
 
 NUM_ROWS, SIZE_PX = 300, 16
 WINDOW = 100  # positions compared of each (seed, epoch)
@@ -67,7 +66,7 @@ def variants(runtime: Runtime) -> Iterator[tuple[int, list[Runtime]]]:
                 yield batch_size, ranks
 
 
-@pytest.record_event.parametrize("odd", [0, pytest.param(1, marks=pytest.record_event.slow)])
+@pytest.mark.parametrize("odd", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_100_positions_do_not_depend_on_batch_size_threads_ranks_or_start(
     patches: Patches, stats: ChannelStats, runtime: Runtime, odd: int
 ) -> None:
@@ -124,9 +123,9 @@ def sampled(
     return [found.get(triple) for triple in triples]
 
 
-@pytest.record_event.parametrize("policy", ["notebook", "strong"])
-@pytest.record_event.parametrize(
-    ("part", "count"), [(0, 5), *(pytest.param(part, 100, marks=pytest.record_event.slow) for part in range(5))]
+@pytest.mark.parametrize("policy", ["notebook", "strong"])
+@pytest.mark.parametrize(
+    ("part", "count"), [(0, 5), *(pytest.param(part, 100, marks=pytest.mark.slow) for part in range(5))]
 )
 def test_random_triples_do_not_depend_on_batch_size_threads_or_ranks(
     patches: Patches,

@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 
 from fastpath.config import AugmentConfig, Config, DataConfig
 from fastpath.config.augment import POLICIES
-from fastpath.data import loader, reference
-from fastpath.data import order
+from fastpath.data import loader, order, reference
 from fastpath.data.augment import draw
 from fastpath.data.augment.stages import noise, ring_swap
 from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
-pytestmark = pytest.record_event.dali
+pytestmark = pytest.mark.dali
 
 STILL = {
     "hflip": 0.0,
@@ -122,7 +121,7 @@ def _grey_levels(normalised: torch.Tensor, stats: ChannelStats) -> NDArray[np.fl
     return (normalised * torch.tensor(stats.std_3)[:, None, None] * 255).numpy()
 
 
-@pytest.record_event.parametrize(("name", "settings", "bound", "bias"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(("name", "settings", "bound", "bias"), CASES, ids=[case[0] for case in CASES])
 def test_training_images_are_within_the_stated_bound_of_torchvision_on_real_patches(
     real_patches: Patches,
     stats: ChannelStats,
@@ -137,9 +136,7 @@ def test_training_images_are_within_the_stated_bound_of_torchvision_on_real_patc
     assert abs(found.mean()) < bias
 
 
-@pytest.record_event.parametrize(
-    ("name", "settings", "bound", "bias"), INNER_CASES, ids=[case[0] for case in INNER_CASES]
-)
+@pytest.mark.parametrize(("name", "settings", "bound", "bias"), INNER_CASES, ids=[case[0] for case in INNER_CASES])
 def test_training_images_are_close_to_torchvision_on_smooth_patches(
     patches: Patches,
     stats: ChannelStats,
@@ -153,7 +150,7 @@ def test_training_images_are_close_to_torchvision_on_smooth_patches(
     assert np.abs(inner).mean() < (max(bound, 2.0) if set(settings) & COLOURED else 0.25)
 
 
-@pytest.record_event.parametrize("size", [96, 128, 160, 224])
+@pytest.mark.parametrize("size", [96, 128, 160, 224])
 def test_evaluation_images_are_within_one_grey_level_of_torchvision(
     real_patches: Patches, stats: ChannelStats, runtime: Runtime, size: int
 ) -> None:
@@ -177,7 +174,7 @@ def test_shrunk_images_are_within_one_grey_level_of_torchvision_away_from_the_ed
     assert np.abs(found).mean() < 0.2
 
 
-@pytest.record_event.parametrize(
+@pytest.mark.parametrize(
     ("settings", "reverse"),
     [
         ({"rotation_deg": 15.0, "border": "clamp"}, {"angle_deg_N": -1}),

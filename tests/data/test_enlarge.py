@@ -47,7 +47,7 @@ def joined(batches: list[Any]) -> tuple[list[int], bytes]:
     return rows, b"".join(images)
 
 
-@pytest.record_event.usefixtures("without_opencv")
+@pytest.mark.usefixtures("without_opencv")
 def test_batches_are_the_same_whatever_their_size_the_threads_and_the_ranks(
     patches: Patches, stats: ChannelStats, runtime: Runtime
 ) -> None:
@@ -59,7 +59,7 @@ def test_batches_are_the_same_whatever_their_size_the_threads_and_the_ranks(
         assert joined([batch for step in zip(*ranks, strict=True) for batch in step]) == whole
 
 
-@pytest.record_event.usefixtures("without_opencv")
+@pytest.mark.usefixtures("without_opencv")
 def test_passes_repeat_and_batches_stay_valid_while_later_ones_are_made(
     patches: Patches, stats: ChannelStats, runtime: Runtime
 ) -> None:
@@ -74,7 +74,7 @@ def test_passes_repeat_and_batches_stay_valid_while_later_ones_are_made(
     batches.close()
 
 
-@pytest.record_event.usefixtures("without_opencv")
+@pytest.mark.usefixtures("without_opencv")
 def test_what_the_feed_raises_is_raised_where_the_batch_is_asked_for(stats: ChannelStats, runtime: Runtime) -> None:
     def feed(step: int) -> step_inputs.StepInputs:
         if step == 5:
@@ -101,8 +101,8 @@ def test_only_what_is_enlarged_on_the_host_is_made_here(
     assert not enlarge.serves(LAYOUT, runtime)
 
 
-@pytest.record_event.dali
-@pytest.record_event.parametrize("size", [97, 128, 224, 300])
+@pytest.mark.dali
+@pytest.mark.parametrize("size", [97, 128, 224, 300])
 def test_images_are_the_evaluation_graphs_to_a_hundredth_of_a_grey_level(
     patches: Patches, stats: ChannelStats, runtime: Runtime, size: int
 ) -> None:

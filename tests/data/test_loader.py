@@ -15,7 +15,7 @@ from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats
 
-pytestmark = pytest.record_event.dali
+pytestmark = pytest.mark.dali
 ROWS = np.arange(4, 60, dtype=np.int64)
 
 
@@ -46,7 +46,7 @@ def test_a_batch_is_what_its_type_says(patches: Patches, stats: ChannelStats, ru
         np.testing.assert_array_equal(batch.labels_N.numpy(), patches.labels_N[batch.indices_N.numpy()])
 
 
-@pytest.record_event.parametrize("sampling", ["natural", "weighted", "systematic"])
+@pytest.mark.parametrize("sampling", ["natural", "weighted", "systematic"])
 def test_the_order_is_the_plans(
     patches: Patches, stats: ChannelStats, runtime: Runtime, sampling: order.Sampling
 ) -> None:
@@ -67,7 +67,7 @@ def test_samples_do_not_depend_on_batch_size_or_threads(
             assert found[1] == wanted[1], (batch_size, threads)
 
 
-@pytest.record_event.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("world_size", [2, 3])
 def test_ranks_share_each_step_of_the_same_global_order(
     patches: Patches, stats: ChannelStats, runtime: Runtime, world_size: int
 ) -> None:
@@ -110,7 +110,7 @@ def test_evaluation_yields_every_row_once_in_order_on_every_pass(
     assert joined(list(batches))[1] == first[1]
 
 
-@pytest.record_event.parametrize("world_size", [1, 3])
+@pytest.mark.parametrize("world_size", [1, 3])
 def test_evaluation_has_a_batch_size_of_its_own(
     patches: Patches, stats: ChannelStats, runtime: Runtime, world_size: int
 ) -> None:

@@ -15,7 +15,7 @@ import pytest
 from fastpath.store.reader import Store, open_store
 from fastpath.workflows import pack
 
-pytestmark = pytest.record_event.dali
+pytestmark = pytest.mark.dali
 
 WARM_EPOCHS = 50  # in which DALI's and the allocator's pools grow to their size
 LEAK_BYTES = 300_000  # an epoch: of 64 training and 20 validation patches of 32 pixels, a third
@@ -63,14 +63,14 @@ def check_flat(store: Store, num_epochs: int, where: str) -> None:
     assert max(files[WARM_EPOCHS:]) <= max(files[:WARM_EPOCHS])
 
 
-@pytest.record_event.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_90_epochs_leak_neither_memory_nor_files(store: Store) -> None:
     check_flat(store, 90, "host")
 
 
-@pytest.record_event.slow
-@pytest.record_event.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.record_event.parametrize("where", ["host", "device"])
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("where", ["host", "device"])
 def test_200_epochs_leak_neither_memory_nor_files(store: Store, where: str) -> None:
     check_flat(store, 200, where)
 
@@ -88,8 +88,8 @@ def processes_of(session: int) -> list[int]:
     return found
 
 
-@pytest.record_event.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.record_event.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_process_leaves_no_shared_memory_and_no_children(store: Store, number: signal.Signals) -> None:
     def shared() -> set[str]:
         return {path.name for path in Path("/dev/shm").iterdir() if path.owner() == Path("/proc/self").owner()}

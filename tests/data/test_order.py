@@ -72,7 +72,7 @@ def test_weights_keep_the_length_and_what_is_reproducible(
         assert (np.abs(np.bincount(order_N, minlength=len(labels_N)) - expected_N) < 1 + 1e-6).all()
 
 
-@pytest.record_event.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_a_patch_of_twice_the_weight_is_drawn_twice_as_often(sampling: order.Sampling) -> None:
     labels_N = (np.arange(6000) % 3 == 0).astype(int)
     weights_N = np.where(np.arange(6000) % 2, 2.0, 1.0)

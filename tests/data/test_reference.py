@@ -61,7 +61,7 @@ def test_the_notebooks_rotation_takes_the_nearest_pixel() -> None:
     assert transforms.RandomRotation(15).interpolation is InterpolationMode.NEAREST
 
 
-@pytest.record_event.parametrize("interpolation", [reference.BILINEAR, reference.NEAREST])
+@pytest.mark.parametrize("interpolation", [reference.BILINEAR, reference.NEAREST])
 def test_the_oracle_rotates_by_either_interpolation_as_the_chain_does(
     stats: ChannelStats, interpolation: InterpolationMode
 ) -> None:

@@ -31,10 +31,10 @@ def batches_of(batches: list[Batch]) -> list[tuple[list[int], bytes]]:
     return [(batch.indices_N.tolist(), batch.images_NCHW.numpy().tobytes()) for batch in batches]
 
 
-@pytest.record_event.dali
-@pytest.record_event.parametrize("size_px", [96, 48])  # below the patch's size the frame is wider
-@pytest.record_event.parametrize("border", ["black", "clamp"])
-@pytest.record_event.parametrize("place", PLACES)
+@pytest.mark.dali
+@pytest.mark.parametrize("size_px", [96, 48])  # below the patch's size the frame is wider
+@pytest.mark.parametrize("border", ["black", "clamp"])
+@pytest.mark.parametrize("place", PLACES)
 def test_batches_are_the_same_bytes_in_every_residency(
     patches: Patches, stats: ChannelStats, runtime: Runtime, place: str, border: str, size_px: int
 ) -> None:
@@ -52,8 +52,8 @@ def test_batches_are_the_same_bytes_in_every_residency(
             assert batches_of(read(placed)) == batches_of(read(usual))
 
 
-@pytest.record_event.parametrize("frame_px", [0, 1, 3])
-@pytest.record_event.parametrize("place", PLACES)
+@pytest.mark.parametrize("frame_px", [0, 1, 3])
+@pytest.mark.parametrize("place", PLACES)
 def test_pixels_and_probes_are_those_of_the_store(
     patches: Patches, runtime: Runtime, place: str, frame_px: int
 ) -> None:
@@ -68,7 +68,7 @@ def test_pixels_and_probes_are_those_of_the_store(
         np.testing.assert_array_equal(probes, colour.probe_pixels(patches.gather(rows)))
 
 
-@pytest.record_event.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", PLACES)
 def test_what_was_taken_is_not_overwritten_by_what_is_taken_later(
     patches: Patches, runtime: Runtime, place: str
 ) -> None:

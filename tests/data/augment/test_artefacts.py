@@ -37,9 +37,9 @@ def images(
     return torch.cat([batch.images_NCHW for batch in batches]).numpy()
 
 
-@pytest.record_event.dali
-@pytest.record_event.parametrize("option", [RING, {"ring_blur_p": 1.0}, {"ring_stain_p": 1.0}, {"ring_swap_p": 1.0}])
-@pytest.record_event.parametrize("others", [{}, SPOILT, {"hue": 0.1, "contrast": 0.3, "stain": 0.1}])
+@pytest.mark.dali
+@pytest.mark.parametrize("option", [RING, {"ring_blur_p": 1.0}, {"ring_stain_p": 1.0}, {"ring_swap_p": 1.0}])
+@pytest.mark.parametrize("others", [{}, SPOILT, {"hue": 0.1, "contrast": 0.3, "stain": 0.1}])
 def test_a_ring_leaves_every_byte_of_the_centre_as_the_other_transforms_give_it(
     patches: Patches, stats: ChannelStats, runtime: Runtime, option: dict[str, float], others: dict[str, float]
 ) -> None:
@@ -49,7 +49,7 @@ def test_a_ring_leaves_every_byte_of_the_centre_as_the_other_transforms_give_it(
     assert differs.mean() > (0.9 if 1.0 in option.values() else 0.5)  # a patch may lend its ring to itself
 
 
-@pytest.record_event.dali
+@pytest.mark.dali
 def test_a_swapped_ring_is_another_training_patchs(patches: Patches, stats: ChannelStats, runtime: Runtime) -> None:
     plain = images(patches, stats, runtime)
     found = images(patches, stats, runtime, ring_swap_p=1.0)
@@ -61,8 +61,8 @@ def test_a_swapped_ring_is_another_training_patchs(patches: Patches, stats: Chan
     assert 20 < len({ring.tobytes() for ring in found}) < 60
 
 
-@pytest.record_event.dali
-@pytest.record_event.parametrize("policy", ["strong", "ring", "everything"])
+@pytest.mark.dali
+@pytest.mark.parametrize("policy", ["strong", "ring", "everything"])
 def test_batch_size_and_threads_change_no_byte(
     patches: Patches, stats: ChannelStats, runtime: Runtime, policy: str
 ) -> None:
@@ -73,8 +73,8 @@ def test_batch_size_and_threads_change_no_byte(
         assert images(patches, stats, threads, batch_size, size=48, **values).tobytes() == wanted.tobytes()
 
 
-@pytest.record_event.dali
-@pytest.record_event.parametrize("key", [*SPOILT, *RING])
+@pytest.mark.dali
+@pytest.mark.parametrize("key", [*SPOILT, *RING])
 def test_a_probability_is_the_share_of_samples_that_change(
     patches: Patches, stats: ChannelStats, runtime: Runtime, key: str
 ) -> None:
@@ -95,7 +95,7 @@ def test_a_probability_is_the_share_of_samples_that_change(
     assert 0.25 < asked.mean() < 0.75
 
 
-@pytest.record_event.parametrize("seed", [0, 7, 2**32 - 1])
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1])
 def test_noise_is_normal_and_the_seeds(seed: int) -> None:
     field = noise.noise_field(seed, 8) / noise.NOISE_LEVELS
     assert field.mean() == pytest.approx(0, abs=0.005)
@@ -114,7 +114,7 @@ def test_the_matrix_of_a_stain_does_to_its_pixels_what_the_stain_does() -> None:
     assert np.abs(mapped - 255 * colour.shift_stains(pixels, stain)).mean() < 2
 
 
-@pytest.record_event.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", STAGES)
 def test_a_stage_has_a_probability_and_makes_the_inputs_that_it_names(name: str) -> None:
     policy = AugmentConfig.model_validate({f"{name}_p": 0.5})
     assert list(artefacts.asked_for(policy)) == [name]

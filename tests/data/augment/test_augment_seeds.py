@@ -56,13 +56,13 @@ def mixing(settings: dict[str, float]) -> dict[str, NDArray[Any]]:
     return {"blend_N": drawn.blend_N.round(9), "box_N4": drawn.box_N4.round(9)}
 
 
-@pytest.record_event.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CASES)
 def test_a_seed_means_what_it_meant(case: str) -> None:
     found = {name: digest(values_N) for name, values_N in parameters(CASES[case]).items()}
     assert found.items() >= DIGESTS[case].items()
 
 
-@pytest.record_event.parametrize("case", MIXES)
+@pytest.mark.parametrize("case", MIXES)
 def test_a_seed_mixes_what_it_mixed(case: str) -> None:
     assert {name: digest(values_N) for name, values_N in mixing(MIXES[case]).items()} == DIGESTS[case]
 

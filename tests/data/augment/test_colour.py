@@ -36,8 +36,8 @@ def test_hue_shift_is_torchvisions(turns: float) -> None:
     np.testing.assert_allclose(colour.shift_hue(pixels, np.float32([[turns]]))[0], theirs, atol=2e-4)
 
 
-@pytest.record_event.parametrize("count", [1, 3, 1000])
-@pytest.record_event.parametrize("levels", [1, 2, 4, 255, 2**24])
+@pytest.mark.parametrize("count", [1, 3, 1000])
+@pytest.mark.parametrize("levels", [1, 2, 4, 255, 2**24])
 def test_hue_shift_is_the_closed_form_bit_for_bit(count: int, levels: int) -> None:
     rng = np.random.default_rng([count, levels])
     pixels = rng.integers(0, levels + 1, (count, 65, 3)).astype(np.float32) / np.float32(levels)
@@ -68,7 +68,7 @@ def test_the_chain_is_torchvisions_in_every_order() -> None:
         np.testing.assert_allclose(ours[row], image[:, 0].numpy().T, atol=1e-3)
 
 
-@pytest.record_event.parametrize("kind", ["brightness", "contrast", "saturation"])
+@pytest.mark.parametrize("kind", ["brightness", "contrast", "saturation"])
 def test_the_map_reproduces_an_affine_step_where_nothing_is_clamped(kind: str) -> None:
     pixels = 0.35 + 0.3 * random_pixels(40)
     parameters = drawn(40, **{kind: 0.2})
@@ -114,7 +114,7 @@ def test_probes_are_a_regular_grid_that_covers_the_patch() -> None:
     np.testing.assert_allclose(np.unique(probes[:, 1].round()), np.arange(6, 96, 12))
 
 
-@pytest.record_event.parametrize("size", [8, 16, 50, 97])
+@pytest.mark.parametrize("size", [8, 16, 50, 97])
 def test_probes_exist_for_any_patch_of_at_least_eight_pixels(size: int) -> None:
     assert colour.probe_pixels(np.ones((2, size, size, 3), np.uint8)).shape == (2, 64, 3)
 

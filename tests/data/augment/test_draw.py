@@ -129,7 +129,7 @@ def test_what_is_asked_for_more_leaves_the_notebooks_draws_as_they_are() -> None
         np.testing.assert_array_equal(getattr(more, name), getattr(plain, name))
 
 
-@pytest.record_event.parametrize("share", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
 def test_each_probability_is_the_share_of_samples_that_are_changed(share: float) -> None:
     asked = {key: share for key in AugmentConfig.model_fields if key.endswith("_p")}
     settings = {"stain": 0.1, "shift_px": 3.0, "zoom": (1.1, 1.2), "crop_scale": (0.5, 0.9)} | asked

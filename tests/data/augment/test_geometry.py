@@ -102,8 +102,8 @@ def test_coverage_is_the_share_that_is_not_black() -> None:
         assert share == pytest.approx(((abs(u) <= 0.5) & (abs(v) <= 0.5)).mean(), abs=0.01)
 
 
-@pytest.record_event.parametrize("output_px", [224, 96, 48])
-@pytest.record_event.parametrize("policy", sorted(POLICIES))
+@pytest.mark.parametrize("output_px", [224, 96, 48])
+@pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_no_policy_cuts_into_the_centre_that_decides_the_label(policy: str, output_px: int) -> None:
     assert geometry.centre_lost_share(AugmentConfig.model_validate({"policy": policy}), 96, output_px) == 0
 
@@ -117,7 +117,7 @@ def test_the_share_of_samples_that_lose_their_centre_is_that_of_brute_force() ->
     assert geometry.centre_lost_share(policy, 96, 96) == pytest.approx(lost.mean(), abs=0.015)
 
 
-@pytest.record_event.parametrize("shift_p", [1.0, 0.3])
+@pytest.mark.parametrize("shift_p", [1.0, 0.3])
 def test_a_shift_loses_the_centre_as_often_as_it_moves_an_edge_of_it_out_of_the_crop(shift_p: float) -> None:
     policy = STILL.model_copy(update={"shift_px": 48.0, "shift_p": shift_p})
     # Uniform in ±48: an edge of the centre is 32 pixels from the patch's.
@@ -139,7 +139,7 @@ def test_shift_and_zoom_follow_the_rotation(right: float, down: float, zoom: flo
     assert np.hypot(x, y) == pytest.approx(10 / zoom, abs=1e-3)
 
 
-@pytest.record_event.parametrize(
+@pytest.mark.parametrize(
     ("values", "framed", "reflected"),
     [
         ({}, True, False),

@@ -64,7 +64,7 @@ def test_mixup_blends_images_and_labels_alike() -> None:
     assert torch.equal(found.indices_N, batch.indices_N)
 
 
-@pytest.record_event.parametrize(
+@pytest.mark.parametrize(
     ("box", "share"),
     [((0, 0, 1, 1), 1.0), ((0, 0, 1 / 3, 1), 0.0), ((0, 0, 0.5, 0.5), 0.25), ((1 / 3, 1 / 3, 2 / 3, 2 / 3), 1.0)],
 )
@@ -103,7 +103,7 @@ def epoch(
     return torch.cat([b.images_NCHW for b in batches]), torch.cat([b.labels_N for b in batches])
 
 
-@pytest.record_event.dali
+@pytest.mark.dali
 def test_mixing_does_not_depend_on_an_even_batch_size_ranks_or_where_it_begins(
     patches: Patches, stats: ChannelStats, runtime: Runtime
 ) -> None:
@@ -120,7 +120,7 @@ def test_mixing_does_not_depend_on_an_even_batch_size_ranks_or_where_it_begins(
         assert torch.equal(torch.cat(ranks), images[step * 16 : step * 16 + 16])
 
 
-@pytest.record_event.dali
+@pytest.mark.dali
 def test_any_batch_size_trains_on_some_mixed_samples_and_one_on_none(
     patches: Patches, stats: ChannelStats, runtime: Runtime
 ) -> None:

@@ -16,7 +16,7 @@ from fastpath.data.dali import artefact_nodes, graph
 from fastpath.runtime import Runtime
 from fastpath.types import ChannelStats
 
-pytestmark = pytest.record_event.dali
+pytestmark = pytest.mark.dali
 
 
 @dataclass
@@ -77,8 +77,8 @@ def record(
     return recorder.calls
 
 
-@pytest.record_event.parametrize("output_px", [224, 48])
-@pytest.record_event.parametrize("training", [True, False])
+@pytest.mark.parametrize("output_px", [224, 48])
+@pytest.mark.parametrize("training", [True, False])
 def test_every_image_operator_of_the_cuda_graph_is_on_the_gpu(
     monkeypatch: pytest.MonkeyPatch, output_px: int, training: bool
 ) -> None:
@@ -87,7 +87,7 @@ def test_every_image_operator_of_the_cuda_graph_is_on_the_gpu(
     assert {(source, target) for _, source, target in calls} == {("gpu", "gpu")}
 
 
-@pytest.record_event.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", OPTIONS)
 def test_every_policy_and_option_runs_on_the_gpu_with_the_operators_of_the_cpu(
     monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
@@ -97,7 +97,7 @@ def test_every_policy_and_option_runs_on_the_gpu_with_the_operators_of_the_cpu(
     assert [name for name, *_ in on_gpu] == [name for name, *_ in on_cpu]
 
 
-@pytest.record_event.parametrize(
+@pytest.mark.parametrize(
     ("option", "operators"),
     [
         ("notebook", set()),
@@ -117,7 +117,7 @@ def test_operators_are_there_only_where_they_are_asked_for(
     assert {name for name, *_ in calls} - {"coord_transform", "warp_perspective"} == operators
 
 
-@pytest.record_event.parametrize("training", [True, False])
+@pytest.mark.parametrize("training", [True, False])
 def test_both_placements_have_the_same_operators(monkeypatch: pytest.MonkeyPatch, training: bool) -> None:
     on_gpu = record(monkeypatch, "cuda:0", 224, training=training)
     on_cpu = record(monkeypatch, "cpu", 224, training=training)
