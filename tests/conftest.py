@@ -74,9 +74,10 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or writes what runs on this machine have remembered in the user's cache."""
+    """No test reads or writes what runs on this machine have remembered in the user's cache, or follows its clock."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FASTPATH_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("SOURCE_DATE_EPOCH", "1764201600")  # pages of one test bear one day, at midnight too
         yield
 
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.analysis import calibration, decision, metrics
-from fastpath.analysis.intervals import Interval
+from fastpath.analysis import calibration, decision, metrics, proportions
+from fastpath.analysis.intervals import Interval, Units
 from fastpath.analysis.metrics import Curve, Floats
 from fastpath.figures import png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 _BLUE, _ORANGE, _GREY, _INK, _GRID = "#1f6fb4", "#d9730d", "#8a8f98", "#30353b", "#e3e5e8"
@@ -50,6 +51,7 @@ def roc(
     _mark(inset, points, least, told=False)
     inset.set_xscale("log")
     inset.set_xlim(least, 1)
+    _plain_decades(inset.xaxis)
     inset.set_ylim(0, 1.02)
     inset.tick_params(labelsize=8)
     inset.set_title("the same, false positive rate on a log axis", fontsize=8, loc="right", color=_INK)
@@ -73,8 +75,11 @@ def precision_recall(labels_N: NDArray[Any], logits_N: NDArray[Any], area: Inter
     return png.of_figure(figure)
 
 
-def reliability(labels_N: NDArray[Any], before_N: NDArray[Any], after_N: NDArray[Any]) -> bytes:
-    """Draw the share of positives over the probability, before calibration and after; on the line, both agree."""
+def reliability(labels_N: NDArray[Any], before_N: NDArray[Any], after_N: NDArray[Any], units: Units) -> bytes:
+    """Draw the share of positives over the probability, before calibration and after; on the line, both agree.
+
+    Bars are 95% intervals of the share in a bin after calibration (`proportions.proportion`), by the units sampled.
+    """
     figure, axes = _panel()
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":")
     styles = ((before_N, "before", _ORANGE, "--", "s", "none"), (after_N, "after", _BLUE, "-", "o", _BLUE))
@@ -87,6 +92,11 @@ def reliability(labels_N: NDArray[Any], before_N: NDArray[Any], after_N: NDArray
         axes.scatter(
             found.probability_K, found.share_K, s=size, marker=marker, facecolors=fill, edgecolors=colour, clip_on=False
         )
+    bins_N = metrics.probability_bins(metrics.probabilities(after_N))
+    for at in found.probability_K:
+        of_N = bins_N == metrics.probability_bins(np.array([at]))[0]
+        interval = proportions.proportion(np.asarray(labels_N) == 1, of_N, units)
+        axes.plot([at, at], [interval.low, interval.high], color=_BLUE, linewidth=1, alpha=0.6)
     axes.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2)
     _unit(axes)
     _finish(axes, "", "probability (mean of a bin)", "share of tumour patches; marks grow with patches")
@@ -103,6 +113,7 @@ def histogram(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> bytes:
         axes.hist(chosen_N, bins=bins, label=label_text, color=colour, hatch=hatch, edgecolor=colour, alpha=0.28)
         axes.hist(chosen_N, bins=bins, histtype="step", color=colour, linewidth=1.4)
     axes.set_yscale("log")
+    _plain_decades(axes.yaxis)
     axes.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2)
     _finish(axes, "", "calibrated probability", "patches")
     return png.of_figure(figure)
@@ -118,7 +129,7 @@ def decision_curve(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> bytes:
     top = float(max(found.model_T.max(), found.all_T.max(), 0.01))
     axes.set_ylim(-0.25 * top, 1.1 * top)
     axes.set_xlim(0, 1)
-    axes.legend(frameon=False, fontsize=9, loc="upper right")
+    axes.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=3)
     _finish(axes, "", "probability at which one would act", "net benefit, true positives a patch")
     return png.of_figure(figure)
 
@@ -141,7 +152,7 @@ def _mark(axes: Axes, points: Sequence[tuple[float, float]], least: float, *, to
     """Draw operating points as rings; those too close to be told apart share one label."""
     rings: list[tuple[float, float, list[str]]] = []
     for number, (x, y) in enumerate(points, start=1):
-        near = next((ring for ring in rings if abs(ring[0] - x) < 0.04 and abs(ring[1] - y) < 0.04), None)
+        near = next((ring for ring in rings if abs(ring[0] - x) < 0.08 and abs(ring[1] - y) < 0.04), None)
         if near is None:
             rings.append((x, y, [str(number)]))
         else:
@@ -175,6 +186,14 @@ def _panel() -> tuple[Figure, Axes]:
     figure = Figure(figsize=_SIZE_IN, dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
+
+
+def _plain_decades(axis: Axis) -> None:
+    """Name the decades of a logarithmic axis, five at most, and nothing between them: there is no room to."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(base=10, numticks=5))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _unit(axes: Axes) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from fastpath.analysis.operating_points import predictive_values
+from fastpath.figures.page import percent
 from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
 from fastpath.workflows import pack
@@ -68,6 +69,33 @@ def _told(page: Any, name: str) -> str:
     return str(page.locator(f"#{name}").inner_text())
 
 
+def _size(name: str, counts: dict[str, int]) -> int:
+    """Return how many patches a share is of."""
+    columns = {
+        "sensitivity": ("true_positive", "false_negative"),
+        "specificity": ("true_negative", "false_positive"),
+        "ppv": ("true_positive", "false_positive"),
+        "npv": ("true_negative", "false_negative"),
+    }
+    return sum(counts[column] for column in columns[name])
+
+
+def test_slides_are_sorted_by_their_headings(page: Any, evaluated: Path) -> None:
+    slides = json.loads((evaluated / "metrics.json").read_text())["slides"]
+    assert len({one["error_share"] for one in slides}) > 1
+
+    def shown(column: int) -> list[str]:
+        return [str(row.locator("td").nth(column).inner_text()) for row in page.locator(".sortable tbody tr").all()]
+
+    worst = [one["slide"] for one in sorted(slides, key=lambda one: -one["error_share"])]
+    assert shown(0)[0] == worst[0]
+    for column, key in ((0, "slide"), (2, "num_patches"), (6, "false_positive")):
+        for reverse in (True, False):
+            page.locator(".sortable th button").nth(column).click()
+            values = shown(column) if column == 0 else [int(text.replace(",", "")) for text in shown(column)]
+            assert values == sorted((one[key] for one in slides), reverse=reverse)
+
+
 def test_the_slider_says_what_metrics_json_says(page: Any, evaluated: Path) -> None:
     facts = json.loads((evaluated / "metrics.json").read_text())
     for point in facts["operating_points"]:
@@ -78,11 +106,10 @@ def test_the_slider_says_what_metrics_json_says(page: Any, evaluated: Path) -> N
         assert _told(page, "fn") == str(counts["false_negative"])
         assert _told(page, "at") == f"{point['probability']:.4f}"
         for name in ("sensitivity", "specificity", "ppv", "npv"):
-            value = point[name]["value"]
-            assert _told(page, name) == ("–" if value is None else f"{value:.4f}"), (point["name"], name)  # noqa: RUF001
+            assert _told(page, name) == percent(point[name]["value"], _size(name, counts)), (point["name"], name)
         for name in ("ppv", "npv"):
             value = point[f"{name}_at_prevalence"]
-            assert _told(page, f"{name}_there") == ("–" if value is None else f"{value:.4f}")  # noqa: RUF001
+            assert _told(page, f"{name}_there") == percent(value, facts["parts"]["held"]["num_patches"])
 
 
 @pytest.mark.parametrize(
@@ -96,13 +123,14 @@ def test_the_slider_says_what_metrics_json_says(page: Any, evaluated: Path) -> N
     ],
 )
 def test_a_prevalence_is_a_percentage(page: Any, evaluated: Path, typed: str, taken: float | None, word: str) -> None:
-    point = json.loads((evaluated / "metrics.json").read_text())["operating_points"][0]
+    facts = json.loads((evaluated / "metrics.json").read_text())
+    point, num = facts["operating_points"][0], facts["parts"]["held"]["num_patches"]
     page.locator("#prevalence").fill(typed)
     assert _told(page, "prevalence_word") == word
     values = ("–", "–")  # noqa: RUF001
     if taken is not None:
         found = predictive_values(point["sensitivity"]["value"], point["specificity"]["value"], taken)
-        values = tuple(f"{value:.4f}" for value in found)
+        values = tuple(percent(value, num) for value in found)
     assert (_told(page, "ppv_there"), _told(page, "npv_there")) == values
 
 

@@ -108,6 +108,8 @@ def evaluate_run(
         "split": split,
         "checkpoint": which,
         "epoch": trained.checkpoint.epoch,
+        "run": trained.path.parent.absolute().name,
+        "model": trained.config.model.name,
         "store": store.name,
         "store_fingerprint": store.fingerprint,
         "split_kind": split_table.kind,

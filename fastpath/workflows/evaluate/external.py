@@ -111,6 +111,8 @@ def validate_externally(
         "split": split,
         "checkpoint": which,
         "epoch": trained.checkpoint.epoch,
+        "run": trained.path.parent.absolute().name,
+        "model": trained.config.model.name,
         "store": store.name,
         "store_fingerprint": store.fingerprint,
         "split_kind": None,

@@ -118,6 +118,7 @@ def judge(table: ScoredTable, choices: Choices, chosen: Chosen | None = None) ->
         "seed": choices.seed,
     }
     told = plain(facts)
+    told["summary"] = report_verdicts.summary(told)
     verdicts = [*report_verdicts.of_report(told), *verdicts]
     return Judged(told | {"verdicts": plain(verdicts)}, chosen.fitted, calibrated_N, verdicts)
 
@@ -233,6 +234,7 @@ def _slides(table: ScoredTable, calibrated_N: Floats) -> list[dict[str, Any]]:
                 "mean_probability": float(metrics.probabilities(logits_N).mean()),
                 "false_positive": counts.false_positive,
                 "false_negative": counts.false_negative,
+                "error_share": (counts.false_positive + counts.false_negative) / len(labels_N),
             }
         )
     return rows

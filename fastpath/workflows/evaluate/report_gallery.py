@@ -33,7 +33,7 @@ class Card:
     Attributes:
         facts: `COLUMNS`.
         patch: PNG as stored.
-        attributed: PNG with Grad-CAM laid over it; None where the network has no feature maps, or is not at hand.
+        attributed: PNG with HiResCAM laid over it; None where the network has no feature maps, or is not at hand.
     """
 
     facts: dict[str, Any]
@@ -59,7 +59,7 @@ def make(
         calibrated_N: Calibrated logits.
         store: Where the patches lie.
         rows_N: Row of the store of each patch of the table.
-        run: The network, for D4 spread and Grad-CAM; None leaves them out.
+        run: The network, for D4 spread and HiResCAM; None leaves them out.
         runtime: Device and precision.
         num: Patches a category.
         seed: Decides the random draw.
@@ -104,9 +104,10 @@ def _attributed(
     model = runtime.prepare(run.network())
     try:
         maps = [
-            attribution.attribute(model, batch.images_NCHW) for batch in inference.batches(run, store, shown_K, runtime)
+            attribution.attribute(model, batch.images_NCHW, "hirescam")
+            for batch in inference.batches(run, store, shown_K, runtime)
         ]
-    except UsageError:  # a network without feature maps has no Grad-CAM; the rest of the card stands
+    except UsageError:  # a network without feature maps has no such maps; the rest of the card stands
         return None
     return attribution.overlay(patches_KHWC, np.concatenate(maps))
 

@@ -30,7 +30,7 @@ def draw(table: ScoredTable, judged: Judged) -> dict[str, bytes]:
         "precision_recall": score_figures.precision_recall(
             labels_N, table.logits_N, _interval(judged, "average_precision")
         ),
-        "reliability": score_figures.reliability(labels_N[tests], table.logits_N[tests], after_N),
+        "reliability": score_figures.reliability(labels_N[tests], table.logits_N[tests], after_N, table.units(tests)),
         "histogram": score_figures.histogram(labels_N[tests], after_N),
         "decision_curve": score_figures.decision_curve(labels_N[tests], after_N),
     }

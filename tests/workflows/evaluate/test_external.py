@@ -148,7 +148,7 @@ def test_subgroups_are_of_looks_of_a_table_and_of_sites(judged: EvaluateResult, 
 
 def test_the_page_tells_it(judged: EvaluateResult) -> None:
     page = (Path(judged.output) / "report.html").read_text(encoding="utf-8")
-    for text in ("External validation on the store other", "Elsewhere and at home", "Subgroups", "<h2>Sites</h2>"):
+    for text in ("external validation on the store other", "Elsewhere and at home", "Subgroups", "<h2>Sites</h2>"):
         assert text in page
     assert "calibration half" not in page
 

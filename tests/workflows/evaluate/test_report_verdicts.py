@@ -23,6 +23,39 @@ def _facts(auc: tuple[float | None, ...], points: list[tuple[str, tuple[float, f
 
 
 @pytest.mark.parametrize(
+    ("missed", "alarms", "told"),
+    [
+        (
+            (26, 100, 0.66, 0.81),
+            (10, 100, 0.82, 0.95),
+            ("26 of 100 tumour patches (19 to 34)", "10 of 100 normal ones (5 to 18)"),
+        ),
+        (
+            (2, 8, 0.4, 0.93),
+            (1, 1000, 0.996, 1.0),
+            ("2 of 8 tumour patches (1 to 5)", "fewer than 1 of 100 normal ones (0 to 0)"),
+        ),
+        ((0, 150, None, None), (0, 30, None, None), ("0 of 100 tumour patches", "0 of 30 normal ones")),
+    ],
+)
+def test_the_first_sentence_counts_patches(
+    missed: tuple[int, int, Any, Any], alarms: tuple[int, int, Any, Any], told: tuple[str, str]
+) -> None:
+    point = {
+        "probability": 0.5,
+        "confusion": {"false_negative": missed[0], "false_positive": alarms[0]},
+        "sensitivity": {"low": missed[2], "high": missed[3]},
+        "specificity": {"low": alarms[2], "high": alarms[3]},
+    }
+    held = {"name": "held half", "num_positive": missed[1], "num_patches": missed[1] + alarms[1]}
+    num = missed[1] + alarms[1]
+    assert report_verdicts.summary({"operating_points": [point], "parts": {"held": held}}) == (
+        f"At a calibrated probability of 0.5 it misses {told[0]} and calls {told[1]} tumour; "
+        f"held half, {num:,} patches, 95% intervals in brackets"
+    )
+
+
+@pytest.mark.parametrize(
     ("auc", "points", "findings"),
     [
         ((0.9, 0.87, 0.93), [("Youden", (0.8, 0.7, 0.9))], ["better than chance"]),
