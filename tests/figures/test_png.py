@@ -30,6 +30,7 @@ NAMES = (
     "",
 )
 PATCHES = np.zeros((2, 8, 8, 3), np.uint8)
+SLIDE = slide_map.SlideMap(PATCHES[0], np.eye(2), 4.0, 0.5, 0.5, (), ())
 
 
 def _compared(name: str, _path: Path) -> bytes:
@@ -60,7 +61,7 @@ DRAWN: dict[str, Callable[[str, Path], bytes]] = {
     "sweep": _swept,
     "bench": _benched,
     "train": _curves,
-    "slide": lambda name, _: slide_map.heatmap(np.zeros((8, 8, 3), np.uint8), np.eye(2), 100.0, name),
+    "slide": lambda name, _: slide_map.heatmap(SLIDE, [name]),
     "contact sheet": lambda name, _: patch_figures.contact_sheet([Row(name, PATCHES, [name, name])], 2),
     "balance": lambda name, _: patch_figures.balance({name: {0: 3, 1: 4}}),
     "explain": lambda name, _: explain_sheet.sheet(PATCHES, [png.literal(name)] * 2, ["patch"], {}),
