@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fastpath.errors import DataError
+from fastpath.ingest.formats.dicom_header import check_frames, is_dicom
 from fastpath.ingest.formats.tiff_header import Directory, directories
 from fastpath.ingest.formats.unreadable import UnreadableError
 
@@ -18,22 +19,39 @@ MAX_LEVELS = 64
 MAX_PADDING_PX = 1024  # scanners fill up the last row and column of tiles, in each level anew
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_HEAD_BYTES = 132  # in which either format names itself
 _NDPI = 65420  # Hamamatsu's mark: offsets of directories take 8 bytes
 _REMEDY = "restore the file, or convert it to a tiled TIFF"
 
 
 def check_file(path: Path) -> None:
-    """Look at the directories of a slide that is a TIFF; any other file passes.
+    """Look at the directories of a slide that is a TIFF, and at the frames of one that is DICOM; any other file passes.
+
+    Of a DICOM slide all files beside it are looked at, as OpenSlide reads those of its series.
 
     Raises:
         DataError: They are without end, damaged, or claim what no slide has.
     """
+    if not _check_alone(path):
+        return
+    for beside in sorted(path.parent.iterdir()):
+        if beside.is_file() and not beside.samefile(path):
+            _check_alone(beside)
+
+
+def _check_alone(path: Path) -> bool:
+    """Look at one file; returns whether it is DICOM."""
     try:
         with path.open("rb") as file:
-            if file.read(4) not in _MAGIC:
-                return
+            head = file.read(_HEAD_BYTES)
+            if head[:4] not in _MAGIC and not is_dicom(head):
+                return False
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                if is_dicom(head):
+                    check_frames(data)
+                    return True
                 _check_directories(data)
+                return False
     except (OSError, ValueError) as error:
         raise DataError(path, f"cannot be read ({error})", _REMEDY) from None
     except UnreadableError as error:
@@ -94,4 +112,24 @@ def check_levels(path: Path, sizes_px: Sequence[tuple[int, int]]) -> None:
         downsample = max(full_width / width, full_height / height)
         if max(width - full_width / downsample, height - full_height / downsample) > MAX_PADDING_PX:
             problem = f"level {number} of {width} by {height} pixels is no reduction of {full_width} by {full_height}"
+            raise DataError(path, problem, _REMEDY)
+
+
+def check_dicom_tiles(path: Path, properties: Mapping[str, str], num_levels: int) -> None:
+    """Look at the tiles that an open DICOM slide claims, which are in no directory that `check_file` sees.
+
+    Args:
+        path: The slide.
+        properties: OpenSlide's.
+        num_levels: Levels.
+
+    Raises:
+        DataError: They are larger than any scanner's.
+    """
+    if properties.get("openslide.vendor") != "dicom":
+        return
+    for number in range(num_levels):
+        wide, high = (int(properties[f"openslide.level[{number}].tile-{side}"]) for side in ("width", "height"))
+        if not (0 < wide <= MAX_TILE_PX and 0 < high <= MAX_TILE_PX):
+            problem = f"found tiles of {wide} by {high} pixels in level {number}, wanted at most {MAX_TILE_PX}"
             raise DataError(path, problem, _REMEDY)

@@ -14,7 +14,7 @@ from PIL import Image
 from fastpath.errors import DataError, UsageError
 from fastpath.ingest.formats.tiff_codecs import silence_libtiff
 from fastpath.ingest.formats.unreadable import reason
-from fastpath.ingest.slide_bounds import check_file, check_levels
+from fastpath.ingest.slide_bounds import check_dicom_tiles, check_file, check_levels
 
 Pixels = NDArray[np.uint8]
 
@@ -122,6 +122,9 @@ def open_slide(path: Path) -> SlideReader:
         import openslide
     except ImportError:
         raise UsageError(path, "reading slides needs OpenSlide", "pip install 'fastpath[slide]'") from None
+    if path.is_dir():
+        remedy = "give a file; of a DICOM slide any one of its files, the others are found beside it"
+        raise DataError(path, "found a directory, wanted a whole-slide image", remedy)
     if not path.is_file():
         raise DataError(path, "found no such file, wanted a whole-slide image", "check the path")
     check_file(path)
@@ -133,6 +136,7 @@ def open_slide(path: Path) -> SlideReader:
         raise _unreadable(path, "is not an image that OpenSlide reads", error) from None
     try:
         check_levels(path, handle.level_dimensions)
+        check_dicom_tiles(path, handle.properties, handle.level_count)
         return SlideReader(path, handle)
     except BaseException:
         handle.close()

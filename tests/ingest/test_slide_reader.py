@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tifffile
+from dicom_writer import write_level
 from PIL import Image
 
 from fastpath.errors import DataError
@@ -229,3 +230,54 @@ def test_bounds_count_where_the_file_tells_all_four(names: tuple[str, ...], corn
     properties = {f"openslide.bounds-{name}": values[name] for name in names}
     handle = SimpleNamespace(dimensions=(1000, 900), properties=properties)
     assert slide_reader.SlideReader(Path("slide.mrxs"), handle).bounds_corner_px == corner
+
+
+@pytest.fixture
+def dicom(tmp_path: Path) -> Path:
+    """A DICOM slide of two levels, a file each, half a micrometre a pixel."""
+    pixels = _waves(700, 1000)
+    write_level(tmp_path / "fine.dcm", pixels, 0.5, number=1)
+    write_level(tmp_path / "coarse.dcm", pixels[::2, ::2], 1.0, number=2)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["fine.dcm", "coarse.dcm"])
+def test_a_dicom_slide_is_read_by_any_of_its_files(dicom: Path, name: str) -> None:
+    with closing(slide_reader.open_slide(dicom / name)) as opened:
+        assert opened.size_px == (1000, 700)
+        assert opened.mpp == pytest.approx(0.5)
+        assert opened.snapped(2.01) == 2.0  # the level of the other file
+        wanted = _waves(700, 1000).astype(int)
+        for left, top, scale in ((130, 50, 1.0), (200, 300, 2.0)):
+            found = opened.read(left, top, (96, 64), scale)
+            step = int(scale)
+            part = wanted[top : top + 64 * step : step, left : left + 96 * step : step]
+            assert np.abs(found - part).mean() < 3  # JPEG's
+        assert (opened.read(990, 0, (40, 10), 1.0, background=0)[:, 10:] == 0).all()  # not the white that fills tiles
+
+
+def test_the_folder_of_a_dicom_slide_is_told_to_name_a_file(dicom: Path) -> None:
+    with pytest.raises(DataError, match="of a DICOM slide any one of its files"):
+        slide_reader.open_slide(dicom)
+
+
+def test_a_dicom_slide_that_claims_what_none_has_is_refused_in_one_line(tmp_path: Path) -> None:
+    """OpenSlide would ask for 17 GB to read a tile of 65,535 pixels a side, and end the process where there is less."""
+    pixels = _waves(300, 300)
+    write_level(tmp_path / "wide.dcm", pixels, 0.5, number=1, columns=2**31)
+    with pytest.raises(DataError, match="found 2147483648 by 300 pixels in level 0"):
+        slide_reader.open_slide(tmp_path / "wide.dcm")
+    content = (tmp_path / "wide.dcm").read_bytes().replace(struct.pack("<I", 2**31), struct.pack("<I", 300))
+    for element in (0x10, 0x11):  # Rows, Columns
+        head = struct.pack("<HH2sH", 0x28, element, b"US", 2)
+        content = content.replace(head + struct.pack("<H", 256), head + struct.pack("<H", 65535))
+    (tmp_path / "wide.dcm").unlink()
+    with pytest.raises(DataError, match="found tiles of 65535 by 65535 pixels in level 0"):
+        slide_reader.open_slide(_written(tmp_path / "tiles.dcm", content))
+
+
+def test_a_dicom_slide_that_lacks_tiles_is_damaged_where_they_are_missing(tmp_path: Path) -> None:
+    write_level(tmp_path / "slide.dcm", _waves(300, 300), 0.5, number=1, columns=1500)
+    opened = slide_reader.open_slide(tmp_path / "slide.dcm")
+    with closing(opened), pytest.raises(DataError, match=r"is damaged at \(1100, 0\)"):
+        opened.read(1100, 0, (96, 96), 1.0)

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import tifffile
 from click.testing import CliRunner, Result
+from dicom_writer import write_level
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
@@ -332,6 +333,23 @@ def test_a_table_of_one_kind_of_slides_says_why_it_has_no_auc(tmp_path: Path) ->
     pd.DataFrame({"probability": [0.4]}).to_csv(tmp_path / "bare.csv")
     message = _refusal(_invoke("--table", tmp_path / "bare.csv", "-o", tmp_path / "out"), DataError)
     assert "wanted the slide of each patch" in message
+
+
+def test_a_dicom_slide_is_scored_as_the_same_pixels_are(learned: Path, planted: Path, tmp_path: Path) -> None:
+    """Two files of one slide, by the name of either; JPEG, so probabilities agree to a few hundredths."""
+    pixels = tifffile.imread(planted, key=0)[: 4 * SIDE, : 8 * SIDE]
+    tifffile.imwrite(tmp_path / "same.tif", pixels, tile=(256, 256), photometric="rgb")
+    (tmp_path / "dicom").mkdir()
+    write_level(tmp_path / "dicom" / "1.dcm", pixels, 0.97, number=1)
+    write_level(tmp_path / "dicom" / "2.dcm", pixels[::4, ::4], 3.88, number=2)
+    tables = []
+    for image, more in ((tmp_path / "same.tif", ("--mpp", 0.97)), (tmp_path / "dicom" / "2.dcm", ())):
+        outcome = _invoke(learned, image, "--stride", SIDE, *more, "-o", tmp_path / image.stem, "--json")
+        assert outcome.exit_code == 0, outcome.output
+        assert json.loads(outcome.stdout)["mpp"] == pytest.approx(0.97, rel=1e-4)
+        tables.append(pd.read_parquet(tmp_path / image.stem / "tiles.parquet"))
+    assert tables[0][["x", "y"]].equals(tables[1][["x", "y"]])
+    assert np.abs(tables[0].probability - tables[1].probability).mean() < 0.03
 
 
 def _real_slide() -> Path | None:
