@@ -100,7 +100,8 @@ class Weighting:
     @cached_property
     def total_B(self) -> Floats:
         """Patches in all, as weighted."""
-        return self.weights_BN.sum(axis=1)
+        total_B: Floats = self.weights_BN.sum(axis=1)
+        return total_B
 
     @cached_property
     def ranking(self) -> tuple[Floats, Floats]:

@@ -82,7 +82,7 @@ def _replaced(path: Path, values: Mapping[str, Any]) -> str:
     """Return what is to be said of a calibration of the same weights that another takes the place of."""
     with suppress(FastpathError, ValueError, RecursionError, AttributeError):
         older = json.loads(read_regular(path, bytes_max=_BYTES_MAX, follow=True))
-        chosen = ("method", "fitted_on", *calibration.to_dict(calibration.from_dict(values)))
+        chosen = ("method", "fitted_on", *calibration.to_dict(calibration.from_dict(dict(values))))
         if older.get("weights") != values["weights"] or all(older.get(key) == values.get(key) for key in chosen):
             return ""
         return (

@@ -139,7 +139,7 @@ def _make_network_and_optimizer(
     config, phase = stage.config, phase_of(course, stage.phase)
     freeze(model, config.model.trainable, config.model.batchnorm)
     if config.train.sync_batchnorm and runtime.world_size > 1:
-        synchronise(model.train(), runtime.total)
+        synchronise(model.train(), runtime.all_reduce_sum)
     network = training_network(model, config, runtime)
     optimizer = make_optimizer(*parameter_groups(model), config.optim, phase[0].config.data.batch_size)
     schedule = make_schedule(

@@ -61,7 +61,7 @@ class DemoResult:
     seconds: dict[str, float]
     patches: str
     store: str
-    run_demo: str
+    run: str
     evaluation: str
 
 

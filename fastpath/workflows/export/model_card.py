@@ -121,8 +121,8 @@ def _measured(path: Path) -> dict[str, Any]:
     values = json.loads(read_regular(path, bytes_max=_BYTES_MAX, follow=False))
     nested = {**values, **values.get("intervals", {})}
     measures = {name: _measure(nested[name]) for name in MEASURES if _known(nested.get(name))}
-    kept = ("split", "split_kind", "checkpoint", "epoch", "tta_views", "num_patches", "num_positive", "notices")
-    kept += ("history", "resampling", "external")
+    kept = [*("split", "split_kind", "checkpoint", "epoch", "tta_views", "num_patches", "num_positive", "notices")]
+    kept += ["history", "resampling", "external"]
     return {
         **{key: values[key] for key in kept if key in values},
         "held": values.get("parts", {}).get("held"),
