@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from fastpath.engine import form, migrations
 from fastpath.engine.archive import read_archive, tensors, write_archive
-from fastpath.engine.form import check_fields
 from fastpath.engine.loop import TrainState
 from fastpath.errors import CheckpointError, memory_exhausted
 from fastpath.text import brief
 
 FORMAT = "fastpath-checkpoint"
-VERSION = 2
+PROGRESS = ("epoch", "step", "best_auc", "best_epoch", "epochs_since_best", "num_seen")
+"""Plain numbers that a `Checkpoint` and a `TrainState` have under the same name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +39,15 @@ class Provenance:
     """
 
     config: dict[str, Any]
-    store_fingerprint: str
-    split_fingerprint: str
-    mean_3: tuple[float, float, float]
-    std_3: tuple[float, float, float]
-    patch_size_px: int
-    classes: tuple[str, str]
-    software: dict[str, str]
-    extra_fingerprint: str = field(default="", kw_only=True)
-    stain: str = field(default="none", kw_only=True)
+    store_fingerprint: str = field(metadata=form.FINGERPRINT)
+    split_fingerprint: str = field(metadata=form.FINGERPRINT)
+    mean_3: tuple[float, float, float] = field(metadata=form.THREE_MEANS)
+    std_3: tuple[float, float, float] = field(metadata=form.THREE_DEVIATIONS)
+    patch_size_px: int = field(metadata=form.PATCH_SIZE)
+    classes: tuple[str, str] = field(metadata=form.TWO_NAMES)
+    software: dict[str, str] = field(metadata=form.VERSIONS)
+    extra_fingerprint: str = field(metadata=form.FINGERPRINT, default="", kw_only=True)
+    stain: str = field(metadata=form.STAIN, default="none", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +71,20 @@ class Checkpoint(Provenance):
         num_averaged: Steps that it follows.
     """
 
-    epoch: int
-    step: int
-    best_auc: float
-    best_epoch: int
-    epochs_since_best: int
-    loss_sum: Tensor
-    num_seen: int
-    model: dict[str, Tensor]
-    optimizer: dict[str, Any]
-    schedule: dict[str, Any]
-    scaler: dict[str, Any]
-    num_skipped: Tensor = field(default_factory=lambda: torch.zeros(()))
-    average: dict[str, Tensor] = field(default_factory=dict)
-    num_averaged: int = 0
+    epoch: int = field(metadata=form.COUNT)
+    step: int = field(metadata=form.COUNT)
+    best_auc: float = field(metadata=form.BEST_AUC)
+    best_epoch: int = field(metadata=form.COUNT)
+    epochs_since_best: int = field(metadata=form.COUNT)
+    loss_sum: Tensor = field(metadata=form.SUM)
+    num_seen: int = field(metadata=form.COUNT)
+    model: dict[str, Tensor] = field(metadata=form.WEIGHTS)
+    optimizer: dict[str, Any] = field(metadata=form.STATE)
+    schedule: dict[str, Any] = field(metadata=form.NO_NAN)
+    scaler: dict[str, Any] = field(metadata=form.STATE)
+    num_skipped: Tensor = field(metadata=form.SUM, default_factory=lambda: torch.zeros(()))
+    average: dict[str, Tensor] = field(metadata=form.WEIGHTS, default_factory=dict)
+    num_averaged: int = field(metadata=form.COUNT, default=0)
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -95,13 +96,8 @@ def snapshot(state: TrainState, origin: Provenance) -> Checkpoint:
     """Describe a training state, sharing its tensors: save it before training goes on."""
     return Checkpoint(
         **{field.name: getattr(origin, field.name) for field in fields(Provenance)},
-        epoch=state.epoch,
-        step=state.step,
-        best_auc=state.best_auc,
-        best_epoch=state.best_epoch,
-        epochs_since_best=state.epochs_since_best,
+        **{name: getattr(state, name) for name in PROGRESS},
         loss_sum=state.loss_sum,
-        num_seen=state.num_seen,
         model=state.model.state_dict(),
         optimizer=state.optimizer.state_dict(),
         schedule=state.schedule.scheduler.state_dict(),
@@ -143,9 +139,8 @@ def restore_state(
         raise CheckpointError(where, problem, "train again, or restore a copy") from None
     state.loss_sum.copy_(checkpoint.loss_sum)
     state.num_skipped.copy_(checkpoint.num_skipped)
-    state.num_seen, state.epoch, state.step = checkpoint.num_seen, checkpoint.epoch, checkpoint.step
-    state.best_auc, state.best_epoch = checkpoint.best_auc, checkpoint.best_epoch
-    state.epochs_since_best = checkpoint.epochs_since_best
+    for name in PROGRESS:
+        setattr(state, name, getattr(checkpoint, name))
 
 
 def _check_form(checkpoint: Checkpoint, state: TrainState, where: object) -> None:
@@ -181,15 +176,15 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         FastpathError: It cannot be written, as on a full disk; `path` holds what it held before.
     """
     values = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
-    write_archive({"format": FORMAT, "version": VERSION, **values}, path)
+    write_archive({"format": FORMAT, "version": migrations.VERSION, **values}, path)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint onto the CPU. Runs nothing of it, and trusts nothing of it.
+    """Read a checkpoint onto the CPU, of this version or of one that can be migrated. Runs and trusts nothing of it.
 
     Raises:
-        CheckpointError: The file is missing, damaged, not a checkpoint, of another format version, or its weights
-            are not finite.
+        CheckpointError: The file is missing, damaged, not a checkpoint, of a format version that cannot be read, or
+            its weights are not finite.
     """
     values = read_archive(path)
     mark = values.pop("format", None)
@@ -197,12 +192,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             path, f"is not a checkpoint of fastpath: found no mark '{FORMAT}'", "give best.pt or last.pt"
         )
-    version = values.pop("version", None)
-    if type(version) is not int or version != VERSION:
-        found = f"{version}" if type(version) is int else f"a {type(version).__name__}"
-        raise CheckpointError(path, f"found format version {found}, wanted {VERSION}", "use the release that wrote it")
-    values.setdefault("stain", "none")  # which no store was, before checkpoints told
-    check_fields(values, get_type_hints(Checkpoint), path)
+    values = migrations.migrated(values, values.pop("version", None), path)
+    form.check_fields(values, Checkpoint, path)
     return Checkpoint(**values)
 
 

@@ -1,11 +1,12 @@
-"""What a checkpoint's values have to look like, before anything is made of them."""
+"""What a checkpoint's values have to look like, before anything is made of them: each field names its form."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -14,34 +15,48 @@ from fastpath.engine.archive import tensors
 from fastpath.errors import CheckpointError
 from fastpath.system.tensor_file import not_finite
 
-WEIGHTS = ("model", "average")
 PATCH_PX_MAX = 4096  # of a patch's side; a network's input has 1,024 at most
 _COUNT_MAX = 2**53  # what a float64, in which JSON keeps it, can count to
 _TEXT_MAX = 1000
 
 
-def check_fields(values: Mapping[str, Any], hints: Mapping[str, Any], path: Path) -> None:
-    """Refuse a table that lacks a field, has one too many, or holds a value of another type or out of range.
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the values of a field may be, besides their type.
+
+    Attributes:
+        holds: Whether a value of the field's type is one.
+        wanted: What is wanted, for an error; empty where nothing short says it.
+        weights: Whether it is a state dict of a network, whose numbers are to be finite.
+    """
+
+    holds: Callable[[Any], bool]
+    wanted: str
+    weights: bool = False
+
+
+def check_fields(values: Mapping[str, Any], kind: type, path: Path) -> None:
+    """Refuse a table that lacks a field, has one too many, or holds a value of another type or form.
 
     Args:
         values: The checkpoint's, by field.
-        hints: Types of its fields.
+        kind: The dataclass whose fields they are to become.
         path: Its file, for an error.
 
     Raises:
         CheckpointError: Naming the field.
     """
+    hints = get_type_hints(kind)
+    forms: dict[str, Form] = {one.name: one.metadata["form"] for one in fields(kind) if "form" in one.metadata}
     odd = sorted(set(hints) ^ set(values))
     odd += [name for name, hint in hints.items() if not odd and not isinstance(values[name], get_origin(hint) or hint)]
     if not odd:
-        odd = [name for name in WEIGHTS if not all(isinstance(value, Tensor) for value in values[name].values())]
-    if not odd:
-        odd = [name for name, (holds, _) in _RANGES.items() if not holds(values[name])]
+        odd = [name for name, form in forms.items() if not form.holds(values[name])]
     if odd:
-        wanted = f", wanted {_RANGES[odd[0]][1]}" if odd[0] in _RANGES else ""
+        wanted = f", wanted {forms[odd[0]].wanted}" if odd[0] in forms and forms[odd[0]].wanted else ""
         problem = f"'{odd[0][:80]}' is not what a checkpoint holds there{wanted}"
         raise CheckpointError(path, problem, "give best.pt or last.pt as it was written, or train again")
-    for part in WEIGHTS:
+    for part in (name for name, form in forms.items() if form.weights):
         nonfinite = not_finite(values[part])
         if nonfinite is not None:
             problem = f"its weights are not finite ('{part}.{nonfinite}' holds NaN or infinity)"
@@ -89,22 +104,25 @@ def _no_nan(value: object) -> bool:
     return not (isinstance(value, float) and math.isnan(value))
 
 
-_COUNT = (_count, "a count from 0 on")
-_FINGERPRINT = (_text, "a fingerprint")
-_STATE = (_state, "finite numbers, and no rate below 0")
-_RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "mean_3": (_three(_number(0.0, 1.0)), "three numbers of 0 to 1"),
-    "std_3": (_three(_number(0.0, 1.0, above=True)), "three numbers above 0 and up to 1"),
-    "patch_size_px": (lambda value: _count(value) and 1 <= value <= PATCH_PX_MAX, f"1 to {PATCH_PX_MAX} pixels"),
-    "classes": (lambda names: len(names) == 2 and all(map(_text, names)), "two names"),
-    "stain": (_text, "the name of a stain normalisation"),
-    "software": (lambda found: all(map(_text, found)) and all(map(_text, found.values())), "versions by name"),
-    "best_auc": (_number(-1.0, 1.0), "a number of 0 to 1, or -1 before the first"),
-    "loss_sum": (_scalar, "one finite number from 0 on"),
-    "num_skipped": (_scalar, "one finite number from 0 on"),
-    "optimizer": _STATE,
-    "scaler": _STATE,
-    "schedule": (_no_nan, "no NaN"),
-    **dict.fromkeys(("store_fingerprint", "split_fingerprint", "extra_fingerprint"), _FINGERPRINT),
-    **dict.fromkeys(("epoch", "step", "best_epoch", "epochs_since_best", "num_seen", "num_averaged"), _COUNT),
-}
+def _tensors(values: Mapping[str, Any]) -> bool:
+    return all(isinstance(value, Tensor) for value in values.values())
+
+
+def _metadata(holds: Callable[[Any], bool], wanted: str, *, weights: bool = False) -> Mapping[str, Form]:
+    """Return a form as the metadata of a dataclass's field."""
+    return {"form": Form(holds, wanted, weights)}
+
+
+COUNT = _metadata(_count, "a count from 0 on")
+SUM = _metadata(_scalar, "one finite number from 0 on")
+BEST_AUC = _metadata(_number(-1.0, 1.0), "a number of 0 to 1, or -1 before the first")
+FINGERPRINT = _metadata(_text, "a fingerprint")
+STAIN = _metadata(_text, "the name of a stain normalisation")
+TWO_NAMES = _metadata(lambda names: len(names) == 2 and all(map(_text, names)), "two names")
+VERSIONS = _metadata(lambda found: all(map(_text, found)) and all(map(_text, found.values())), "versions by name")
+THREE_MEANS = _metadata(_three(_number(0.0, 1.0)), "three numbers of 0 to 1")
+THREE_DEVIATIONS = _metadata(_three(_number(0.0, 1.0, above=True)), "three numbers above 0 and up to 1")
+PATCH_SIZE = _metadata(lambda value: _count(value) and 1 <= value <= PATCH_PX_MAX, f"1 to {PATCH_PX_MAX} pixels")
+STATE = _metadata(_state, "finite numbers, and no rate below 0")
+NO_NAN = _metadata(_no_nan, "no NaN")
+WEIGHTS = _metadata(_tensors, "", weights=True)

@@ -22,7 +22,7 @@ from fastpath.runtime import GradScaler, Runtime
 from fastpath.types import Batch
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class TrainState:
     """Everything that training changes. Consistent whenever `fit` has yielded.
 

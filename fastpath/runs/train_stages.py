@@ -66,9 +66,14 @@ def make_state(
         recalibrate(model, _first_images(config.model.recalibrate, data, course[0], runtime))
     epoch, step = (checkpoint.epoch, checkpoint.step) if checkpoint else (0, 0)
     network, optimizer, schedule = _make_network_and_optimizer(model, course, stage_at(course, epoch), runtime)
-    loss_sum = torch.zeros((), dtype=torch.float64, device=runtime.device)
     state = TrainState(
-        model, network, optimizer, schedule, runtime.grad_scaler(), loss_sum, torch.zeros((), device=runtime.device)
+        model=model,
+        network=network,
+        optimizer=optimizer,
+        schedule=schedule,
+        scaler=runtime.grad_scaler(),
+        loss_sum=torch.zeros((), dtype=torch.float64, device=runtime.device),
+        num_skipped=torch.zeros((), device=runtime.device),
     )
     if config.train.ema_decay:
         state.average = ModelEMA(model, config.train.ema_decay)

@@ -267,7 +267,15 @@ def state_of(width: int, optimizer: str = "adam", schedule: str = "constant") ->
     made.step()
     rates = make_schedule(made, ScheduleConfig(kind=schedule), num_epochs=2, total_steps=6)
     scaler = Runtime(torch.device("cpu")).grad_scaler()
-    return TrainState(model, model, made, rates, scaler, torch.zeros((), dtype=torch.float64), torch.zeros(()))
+    return TrainState(
+        model=model,
+        network=model,
+        optimizer=made,
+        schedule=rates,
+        scaler=scaler,
+        loss_sum=torch.zeros((), dtype=torch.float64),
+        num_skipped=torch.zeros(()),
+    )
 
 
 @pytest.mark.parametrize(

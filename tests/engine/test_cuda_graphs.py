@@ -114,7 +114,15 @@ def fresh(kind: str = "onecycle", name: str = "adam") -> TrainState:
         optimizer, ScheduleConfig.model_validate({"kind": kind}), num_epochs=3, total_steps=3 * NUM_STEPS
     )
     scaler = torch.amp.GradScaler("cpu", enabled=False)  # noqa: TID251 (as the runtime makes it)
-    state = TrainState(model, model, optimizer, schedule, scaler, torch.zeros((), dtype=torch.float64), torch.zeros(()))
+    state = TrainState(
+        model=model,
+        network=model,
+        optimizer=optimizer,
+        schedule=schedule,
+        scaler=scaler,
+        loss_sum=torch.zeros((), dtype=torch.float64),
+        num_skipped=torch.zeros(()),
+    )
     state.average = ModelEMA(model, 0.9)
     return state
 

@@ -48,7 +48,13 @@ def fresh(kind: str = "onecycle") -> TrainState:
         total_steps=NUM_EPOCHS * NUM_STEPS,
     )
     return TrainState(
-        model, model, optimizer, schedule, CPU.grad_scaler(), torch.zeros((), dtype=torch.float64), torch.zeros(())
+        model=model,
+        network=model,
+        optimizer=optimizer,
+        schedule=schedule,
+        scaler=CPU.grad_scaler(),
+        loss_sum=torch.zeros((), dtype=torch.float64),
+        num_skipped=torch.zeros(()),
     )
 
 

@@ -32,7 +32,15 @@ def state_of(precision: Precision, lr: float = 0.01) -> tuple[TrainState, Runtim
     optimizer = make_optimizer(list(model.parameters()), [], OptimConfig(lr_head=lr))
     schedule = make_schedule(optimizer, ScheduleConfig(kind="constant"), num_epochs=2, total_steps=2 * NUM_STEPS)
     loss_sum = torch.zeros((), dtype=torch.float64)
-    return TrainState(model, model, optimizer, schedule, runtime.grad_scaler(), loss_sum, torch.zeros(())), runtime
+    return TrainState(
+        model=model,
+        network=model,
+        optimizer=optimizer,
+        schedule=schedule,
+        scaler=runtime.grad_scaler(),
+        loss_sum=loss_sum,
+        num_skipped=torch.zeros(()),
+    ), runtime
 
 
 def epochs(state: TrainState, runtime: Runtime, value: float = 1.0) -> list[EpochEvent]:

@@ -31,7 +31,15 @@ def trained() -> TrainState:
     optimizer = make_optimizer(list(model.parameters()), [], OptimConfig())
     schedule = make_schedule(optimizer, ScheduleConfig(kind="onecycle"), num_epochs=2, total_steps=60)
     scaler = Runtime(torch.device("cpu"), "float16").grad_scaler()
-    state = TrainState(model, model, optimizer, schedule, scaler, torch.zeros((), dtype=torch.float64), torch.zeros(()))
+    state = TrainState(
+        model=model,
+        network=model,
+        optimizer=optimizer,
+        schedule=schedule,
+        scaler=scaler,
+        loss_sum=torch.zeros((), dtype=torch.float64),
+        num_skipped=torch.zeros(()),
+    )
     state.average = ModelEMA(model, 0.9)
     return state
 
