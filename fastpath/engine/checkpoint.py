@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from fastpath.text import brief
 FORMAT = "fastpath-checkpoint"
 PROGRESS = ("epoch", "step", "best_auc", "best_epoch", "epochs_since_best", "num_seen")
 """Plain numbers that a `Checkpoint` and a `TrainState` have under the same name."""
+MAY_CHANGE = ("train.epochs", "train.early_stop_epochs", "train.checkpoint_minutes", "train.cuda_graph")
+"""Keys that a run may go on with other values of: how far, when it stops and saves, how a step is launched. Any
+other would make it a run that no configuration describes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,12 @@ def snapshot(state: TrainState, origin: Provenance) -> Checkpoint:
 
 
 def restore_state(
-    checkpoint: Checkpoint, state: TrainState, where: object = "checkpoint", *, new_optimizer: bool = False
+    checkpoint: Checkpoint,
+    state: TrainState,
+    where: object = "checkpoint",
+    *,
+    new_optimizer: bool = False,
+    new_schedule: bool = False,
 ) -> None:
     """Bring a freshly made training state to where the checkpoint stands; its model is loaded already.
 
@@ -118,6 +126,7 @@ def restore_state(
         state: Changed in place.
         where: The checkpoint's file, for an error.
         new_optimizer: The optimiser and its schedule are to begin here, so the saved ones are of no more use.
+        new_schedule: The schedule is of another length than the saved one, and stands where it has to already.
 
     Raises:
         CheckpointError: The optimiser's or the schedule's state is of another network or kind; names `where`.
@@ -125,8 +134,15 @@ def restore_state(
     try:
         if not new_optimizer:
             _check_form(checkpoint, state, where)
+            scheduled = [
+                {key: group[key] for key in group if key != "params"} for group in state.optimizer.param_groups
+            ]
             state.optimizer.load_state_dict(checkpoint.optimizer)
-            state.schedule.scheduler.load_state_dict(checkpoint.schedule)
+            if new_schedule:
+                for group, rates in zip(state.optimizer.param_groups, scheduled, strict=True):
+                    group.update(rates)
+            else:
+                state.schedule.scheduler.load_state_dict(checkpoint.schedule)
         if checkpoint.scaler:  # empty when saved in another precision; the scale is then found anew
             state.scaler.load_state_dict(checkpoint.scaler)
         if state.average is not None:
@@ -212,23 +228,37 @@ def check_provenance(checkpoint: Checkpoint, path: Path, origin: Provenance) -> 
     ):
         if found != wanted:
             raise CheckpointError(path, f"belongs to another {what}: found {found}, wanted {wanted}", remedy)
-    check_same_config(path, checkpoint.config, origin.config)
+    check_same_config(path, checkpoint.config, origin.config, MAY_CHANGE)
 
 
-def check_same_config(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def check_same_config(
+    path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], may_change: Sequence[str] = ()
+) -> None:
     """Refuse to continue a run with another configuration.
+
+    Args:
+        path: Where the configuration was found, for an error.
+        found: The run's.
+        wanted: What it is to go on with.
+        may_change: Keys whose values may differ.
 
     Raises:
         CheckpointError: Naming every key that differs, with both values.
     """
     found_values, wanted_values = flat(found), flat(wanted)
-    differing = [key for key in {**found_values, **wanted_values} if found_values.get(key) != wanted_values.get(key)]
+    differing = [
+        key
+        for key in {**found_values, **wanted_values}
+        if key not in may_change and found_values.get(key) != wanted_values.get(key)
+    ]
     if differing:
         pairs = ", ".join(f"{key}: found {found_values.get(key)}, wanted {wanted_values.get(key)}" for key in differing)
         raise CheckpointError(
             path,
             f"belongs to another configuration ({pairs})",
-            "resume with the same settings, or train into a new directory",
+            f"train into a new directory; a run goes on with its own settings, except {', '.join(may_change)}"
+            if may_change
+            else "resume with the same settings, or train into a new directory",
         )
 
 

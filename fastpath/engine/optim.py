@@ -103,6 +103,19 @@ def make_schedule(
     return schedule
 
 
+def wind_on(schedule: Schedule, num_epochs: int, num_steps: int) -> bool:
+    """Bring a fresh schedule to where it stands after so many epochs, and steps in all.
+
+    Returns:
+        False where that depends on the scores of the epochs too; the schedule is then left as it is.
+    """
+    if schedule.moves == "score":
+        return False
+    for _ in range(num_steps if schedule.moves == "step" else num_epochs):
+        schedule.scheduler.step()
+    return True
+
+
 def warmup_cosine(step: int, *, warmup_share: float, total_steps: int) -> float:
     """Return the share of the highest rate at a 0-based step: a line up to it, then half a cosine down to 0."""
     warmup = round(warmup_share * total_steps)

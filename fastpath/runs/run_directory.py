@@ -12,7 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +29,8 @@ from fastpath.text import brief
 
 CONFIG, RUN, JOURNAL, TIMINGS, HISTORY = "config.json", "run.json", "journal.jsonl", "timings.jsonl", "history.csv"
 BEST, LAST, CURVES = "best.pt", "last.pt", "curves.png"
+VIEWS = {"tensorboard": "tensorboard", "mlflow": "mlflow.json", "wandb": "wandb.json"}
+"""What each tracker of training leaves in a run, by the tracker's name."""
 
 
 def check_vacancy(path: Path, *, resume: bool) -> None:
@@ -106,13 +108,13 @@ def begin(path: Path, origin: Provenance, facts: Mapping[str, Any]) -> None:
     _write_json(path / RUN, {"status": "running", **facts, **values, "versions": versions})
 
 
-def check_config(path: Path, config: Mapping[str, Any]) -> None:
-    """Refuse to go on with another configuration than the directory's.
+def check_config(path: Path, config: Mapping[str, Any], may_change: Sequence[str] = ()) -> None:
+    """Refuse to go on with another configuration than the directory's, `may_change` aside.
 
     Raises:
         CheckpointError: Naming the keys that differ.
     """
-    check_same_config(path / CONFIG, read_config(path), config)
+    check_same_config(path / CONFIG, read_config(path), config, may_change)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -143,6 +145,12 @@ def split_file_of(path: Path) -> Path | None:
     """Return where the split lay of the run in this directory, or the first of its folds; None where in the store."""
     place = _told(path).get("split_file")
     return Path(place) if isinstance(place, str) and place else None
+
+
+def views_of(path: Path) -> dict[str, Path]:
+    """Return the trackers that the run in this directory, or the first of its folds, has told, and what tells so."""
+    places = {name: (path / trace, path / "fold-0" / trace) for name, trace in VIEWS.items()}
+    return {name: place for name, both in places.items() for place in both if place.exists()}
 
 
 def _told(path: Path) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from fastpath.config import Config
 from fastpath.data.loader import train_loader
 from fastpath.data.residency import Pixels
-from fastpath.engine.checkpoint import Checkpoint, restore_state
+from fastpath.engine.checkpoint import Checkpoint, flat, restore_state
 from fastpath.engine.ema import ModelEMA
 from fastpath.engine.loop import BatchSource, Event, TrainState, fit
-from fastpath.engine.optim import Schedule, make_optimizer, make_schedule
+from fastpath.engine.optim import Schedule, make_optimizer, make_schedule, wind_on
 from fastpath.engine.stages import Stage, begins_phase, phase_of, stage_at
 from fastpath.errors import ConfigError
 from fastpath.model.batchnorm import recalibrate, synchronise
@@ -78,7 +78,10 @@ def make_state(
     if config.train.ema_decay:
         state.average = ModelEMA(model, config.train.ema_decay)
     if checkpoint is not None:
-        restore_state(checkpoint, state, where, new_optimizer=begins_phase(course, epoch, step))
+        new = begins_phase(course, epoch, step)
+        longer = flat(checkpoint.config).get("train.epochs") != config.train.epochs  # then there is one stage
+        wound = not new and longer and wind_on(schedule, epoch, epoch * course[0].num_steps + step)
+        restore_state(checkpoint, state, where, new_optimizer=new, new_schedule=wound)
     return state
 
 

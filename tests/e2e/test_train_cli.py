@@ -73,6 +73,26 @@ def test_trains_and_says_where(
 ONE = ("--threads", 1)  # as in SMALL: another number would be told of
 
 
+def test_resuming_takes_the_runs_settings_with_what_is_asked_for_in_their_place(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "run"
+    assert in_process(monkeypatch, capsys, store, "-o", run_dir, *SMALL, "--epochs", 1, "--tensorboard")[0] == 0
+    events = set((run_dir / "tensorboard").iterdir())
+    again = (store, "-o", run_dir, "--resume", *ONE)
+    status, out, error = in_process(monkeypatch, capsys, *again, "--epochs", 2, "--json")
+    assert (status, json.loads(out)["epochs"]) == (0, 2), error
+    assert json.loads((run_dir / "config.json").read_text())["model"]["name"] == "baseline_cnn"
+    assert "goes on in tensorboard, as the run began" in " ".join(error.split())
+    assert set((run_dir / "tensorboard").iterdir()) > events
+    for change in ("optim.lr_head=0.5", "data.augment.policy=d4"):
+        status, _, error = in_process(monkeypatch, capsys, *again, "-q", "--set", change)
+        assert status == 2
+        assert change.partition("=")[0] in error
+        assert "except train.epochs, train.early_stop_epochs" in error
+        assert "model.name" not in error
+
+
 def test_resuming_goes_on_in_the_precision_of_the_run(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,9 +148,11 @@ def test_ctrl_c_saves_and_says_how_to_go_on(store: Path, tmp_path: Path) -> None
     [
         (("--set", "train.epoch=3"), "unknown key 'train.epoch'; did you mean 'train.epochs'?"),
         (("--set", "optim.lr_head=-1"), "optim.lr_head: found -1"),
-        (("--config", "none.toml"), "none.toml: cannot be read: it does not exist"),
+        (("--config", "none.toml"), "none.toml: is neither a file nor a recipe"),
+        (("--config", "fast_lit0"), "did you mean 'fast_lite0'?"),
         (("--device", "cuda"), "--device cuda: found no usable CUDA device"),
-        (("--resume",), "found no readable config.json"),
+        (("--resume",), "found no run to resume; drop --resume to start one"),
+        (("--resume", "--epochs", "3"), "found no run to resume; drop --resume to start one"),
         ((*SMALL, "--set", "model.trainable=layer9"), "model.trainable: found 'layer9', wanted head, all or one of"),
         ((*SMALL, "--set", "model.weights=none.pth"), "none.pth: cannot be read: it does not exist"),
         (("--epochs", "0"), "Invalid value for '--epochs'"),

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fastpath.config import OptimConfig, ScheduleConfig
-from fastpath.engine.optim import learning_rates, make_optimizer, make_schedule
+from fastpath.engine.optim import learning_rates, make_optimizer, make_schedule, wind_on
 
 
 def rates(kind: str, epochs: int, steps: int = 2, scores: list[float] | None = None, **values: object) -> list[float]:
@@ -95,3 +95,24 @@ def test_adam_takes_torchs_steps() -> None:
         optimizer.step()
         reference.step()
     assert torch.allclose(ours, theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["constant", "step", "cosine", "onecycle", "warmup_cosine"])
+@pytest.mark.parametrize(("epochs", "steps"), [(0, 0), (1, 3), (2, 6), (2, 7)])
+def test_a_schedule_is_wound_on_to_where_it_moves_by_itself(kind: str, epochs: int, steps: int) -> None:
+    optimizers = [make_optimizer(list(nn.Linear(2, 1).parameters()), [], OptimConfig()) for _ in range(2)]
+    config = ScheduleConfig.model_validate({"kind": kind, "step_epochs": 2})
+    moved, wound = (make_schedule(each, config, num_epochs=4, total_steps=12) for each in optimizers)
+    for step in range(1, steps + 1):
+        moved.after_step()
+        if step % 3 == 0:
+            moved.after_epoch(0.5)
+    assert wind_on(wound, epochs, steps)
+    groups = [{key: value for key, value in each.param_groups[0].items() if key != "params"} for each in optimizers]
+    assert groups[0] == groups[1]
+    assert learning_rates(optimizers[1]) == learning_rates(optimizers[0])
+
+
+def test_a_schedule_by_scores_is_not_wound_on() -> None:
+    optimizer = make_optimizer(list(nn.Linear(2, 1).parameters()), [], OptimConfig())
+    assert not wind_on(make_schedule(optimizer, ScheduleConfig(kind="plateau"), num_epochs=4, total_steps=12), 2, 6)

@@ -15,7 +15,9 @@ METHODS: tuple[Any, ...] = ("gradcam", "hirescam", "integrated_gradients")
 @options.command("explain")
 @click.argument("run", type=options.PATH)
 @click.argument("more_ids", metavar="", nargs=-1)
-@click.option("--ids", "first_ids", multiple=True, metavar="ID...", help="Patches by id; several may follow.")
+@click.option(
+    "--ids", "first_ids", multiple=True, metavar="ID...", help="Patches by id or its beginning; several may follow."
+)
 @click.option("--errors", type=options.Count(1), metavar="N", help="The N most confident errors of the split.")
 @click.option("--sample", type=options.Count(1), metavar="N", help="N random patches of the split. Default: 64.")
 @click.option("--store", type=options.PATH, help="The packed store. Default: the run's own.")

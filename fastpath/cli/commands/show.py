@@ -14,7 +14,12 @@ from fastpath.errors import UsageError
 @options.store_argument()
 @click.argument("more_ids", nargs=-1, metavar="")
 @options.output("Where to write.")
-@click.option("--ids", multiple=True, metavar="ID...", help="Show these patches as they are stored.")
+@click.option(
+    "--ids",
+    multiple=True,
+    metavar="ID...",
+    help="Show these patches as they are stored; the beginning of an id will do.",
+)
 @click.option("--epoch", type=options.Count(min=0), help="Show samples as training sees them in this epoch, from 0 …")
 @click.option("--position", type=options.Count(min=0), help="… at this position of it, from 0.")
 @click.option("--count", type=click.IntRange(1, 1024), default=1, show_default=True, help="Consecutive positions.")

@@ -63,14 +63,17 @@ def command(
 ) -> None:
     """Train a network on a packed store.
 
-    Ctrl-C saves and stops; --resume goes on to the very result of an uninterrupted run. With --resume alone the
-    settings are those of the run. Under torchrun each process trains on its share of every batch; one that torchrun
-    starts again after a failure resumes by itself.
+    Ctrl-C saves and stops; --resume goes on to the very result of an uninterrupted run, with the run's own settings and
+    views (--tensorboard, --mlflow). Beside it --epochs may be given, which extends a finished run, and --set of
+    train.early_stop_epochs, train.checkpoint_minutes and train.cuda_graph; nothing else may change.
+
+    Under torchrun each process trains on its share of every batch; one that torchrun starts again after a failure
+    resumes by itself.
 
     \b
     Example:
         fastpath train store/ -o runs/first --amp --config baseline_cnn
-        fastpath train store/ -o runs/first --resume
+        fastpath train store/ -o runs/first --resume --epochs 20
         fastpath train store/ -o runs/folds --folds 5
         torchrun --nproc-per-node 4 -m fastpath train store/ -o runs/first --amp
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
@@ -87,6 +90,7 @@ def command(
     where = _runtime(device, threads, precision, began, quiet=verbosity < 0)
     if resume:
         _tell_threads(run_directory.threads_of(output), where)
+        trackers = _with_views(trackers, run_directory.views_of(output), where)
     verbosity = verbosity if where.rank == 0 else -1
     heard = trackers if where.rank == 0 else ()
     if folds:
@@ -120,14 +124,14 @@ def _settings(
     *,
     resume: bool,
 ) -> Config:
-    """Return what is asked for; where nothing is and a run is resumed, that run's own."""
+    """Return what is asked for; of a run that is resumed, its own settings with what is asked for in their place."""
     from fastpath import config
-    from fastpath.runs import run_directory
+    from fastpath.config.sources import RUN_CONFIG
 
     keys = {"epochs": "train.epochs", "limit": "data.limit", "val_limit": "data.val_limit", "seed": "seed"}
     changes = [*overrides, *(f"{keys[name]}={value}" for name, value in shorts.items() if value is not None)]
-    if resume and config_path is None and not changes:
-        return config.parse(run_directory.read_config(output), output / run_directory.CONFIG)
+    if resume and config_path is None and (output / RUN_CONFIG).exists():
+        config_path = output / RUN_CONFIG
     return config.load(config_path, changes)
 
 
@@ -146,6 +150,15 @@ def _runtime(
     if began and began != where.precision and not where.tentative:
         render.notice(f"the run began in {began} and goes on in {where.precision}: its end will differ a little")
     return where
+
+
+def _with_views(asked: tuple[str, ...], begun: Mapping[str, Path], where: Runtime) -> tuple[str, ...]:
+    """Return the trackers asked for and those that the run has told before, which are to hear how it goes on."""
+    added = {name: path for name, path in begun.items() if name not in asked}
+    if where.rank == 0:
+        for name, path in added.items():
+            render.notice(f"goes on in {name}, as the run began; remove {path} before --resume to leave that out")
+    return (*asked, *added)
 
 
 def _tell_threads(began: int, where: Runtime) -> None:

@@ -26,7 +26,8 @@ from fastpath.runs.inference import all_logits
 from fastpath.runs.row_history import history_of
 from fastpath.runs.trained import Which, open_run
 from fastpath.runtime import Runtime
-from fastpath.store.reader import Store, locate
+from fastpath.store.patch_ids import rows_by_id
+from fastpath.store.reader import Store
 from fastpath.system import files, json_values
 from fastpath.text import from_cell, to_csv
 from fastpath.types import Split
@@ -175,11 +176,7 @@ def _choose(
 ) -> tuple[NDArray[np.int64], str]:
     """Return the rows to explain and how they were chosen."""
     if choice.ids:
-        rows_N, missing = locate(store.ids_N, choice.ids)
-        if missing:
-            problem = f"found no patch '{missing[0]}' in {store}"
-            raise UsageError("--ids", problem, "look up ids with 'fastpath inspect', or in the store's index.parquet")
-        return rows_N, "ids"
+        return rows_by_id(store.ids_N, choice.ids, "the store's index.parquet"), "ids"
     if choice.errors:
         return rows_M[_worst_errors(store.labels_N[rows_M], logits_M, choice.errors)], "errors"
     rng = np.random.default_rng(seed)

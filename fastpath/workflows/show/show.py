@@ -20,7 +20,8 @@ from fastpath.ingest import quality
 from fastpath.ingest.split import read_split
 from fastpath.runs import output_place
 from fastpath.store import format as fmt
-from fastpath.store.reader import Store, locate, open_store
+from fastpath.store.patch_ids import rows_by_id
+from fastpath.store.reader import Store, open_store
 from fastpath.system.files import read_regular
 from fastpath.workflows.inspect.inspect_facts import part_names
 
@@ -51,20 +52,16 @@ def patches(path: Path, output: Path, ids: Sequence[str], *, split_file: Path | 
     Args:
         path: The store.
         output: The directory to write to.
-        ids: Patches of the store.
+        ids: Patches of the store, by id or its beginning.
         split_file: Where its split lies; None is in the store.
 
     Raises:
         StoreError: `path` is not a store.
-        UsageError: The store has no patch of some id.
+        UsageError: The store has no patch of some id, or several that begin so.
     """
     output_place.check_directory(output, FACTS, (path,))
     store = open_store(path, split_file=split_file)
-    wanted = list(dict.fromkeys(ids))
-    rows_N, unknown = locate(store.ids_N, wanted)
-    if unknown:
-        problem = f"found {len(unknown)} of {len(wanted)} ids that are not in the store, the first '{unknown[0]}'"
-        raise UsageError("--ids", problem, f"look in the id column of {store.path / fmt.INDEX}")
+    rows_N = rows_by_id(store.ids_N, ids, store.path / fmt.INDEX)
     images_NHWC, shown = store.gather(rows_N), index_facts(store, rows_N)
     files: dict[str, bytes] = {}
     for facts, image in zip(shown, images_NHWC, strict=True):

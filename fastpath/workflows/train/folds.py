@@ -15,6 +15,7 @@ from fastpath.analysis import intervals, metrics, weighted
 from fastpath.analysis import sites as site_facts
 from fastpath.config import Config
 from fastpath.data.residency import ResidencyChoice
+from fastpath.engine.checkpoint import MAY_CHANGE
 from fastpath.errors import ConfigError, StoreError, UsageError
 from fastpath.ingest.split import SplitTable, leak_notice, read_split
 from fastpath.runs import best_epoch, out_of_fold, output_place, row_history
@@ -124,7 +125,7 @@ def train_folds(
     stood = directory.standing(run_dir)
     directory.check_vacancy(run_dir, resume=resume)
     how: dict[str, Any] = {"residency": residency, "trackers": trackers, "watch": watch, "notice": notice}
-    frame = train_all(store, run_dir, config, runtime, splits, stood=stood, **how)
+    frame = train_all(store, run_dir, config, runtime, splits, stood=stood, may_change=MAY_CHANGE, **how)
     result = _result(run_dir, num_folds, frame, leak_notice(store, splits[0]), config.train.epochs)
     if frame is not None:
         facts = {key: value for key, value in asdict(result).items() if key != "run_dir"}
@@ -145,6 +146,7 @@ def train_all(
     watch: Watch | None = None,
     notice: Callable[[str], None] = lambda _text: None,
     stood: directory.Standing | None = None,
+    may_change: Sequence[str] = (),
 ) -> pd.DataFrame | None:
     """Train by each division into `run_dir/fold-k`, or go on with what is there; see `train_folds`.
 
@@ -159,6 +161,7 @@ def train_all(
         watch: Shows the training of each fold.
         notice: Told in a sentence when a tracker stays away.
         stood: What `run_directory.standing` said when the directory was looked at; None where it was not.
+        may_change: Keys whose values may be others than those that what is there began with.
 
     Returns:
         The table of predictions, as `out_of_fold` describes it, also in the directory; None where it was interrupted.
@@ -173,7 +176,9 @@ def train_all(
     for split in splits:  # all before the first is trained, which may take hours
         check_classes(with_extra(run_data_of(store, config, split), config))
     with directory.claimed(run_dir, stood):
-        return _train_each(store, run_dir, config, runtime, splits, residency, trackers, watch or _unwatched, notice)
+        return _train_each(
+            store, run_dir, config, runtime, splits, residency, trackers, watch or _unwatched, notice, may_change
+        )
 
 
 def _train_each(
@@ -186,10 +191,11 @@ def _train_each(
     trackers: tuple[str, ...],
     watch: Watch,
     notice: Callable[[str], None],
+    may_change: Sequence[str],
 ) -> pd.DataFrame | None:
     """Do what `train_all` says, in a directory that is this process's own."""
     if (run_dir / directory.CONFIG).exists():
-        directory.check_config(run_dir, config.to_dict())
+        directory.check_config(run_dir, config.to_dict(), may_change)
     runtime = settle(runtime, config, began=directory.precision_of(run_dir))  # one for all folds
     write_durably(run_dir / directory.CONFIG, (json.dumps(config.to_dict(), indent=2) + "\n").encode())
     for fold, split in enumerate(splits):

@@ -16,11 +16,12 @@ from fastpath.data.augment.geometry import centre_lost_share
 from fastpath.data.loader import eval_loader
 from fastpath.data.residency import Budget, ResidencyChoice, budget, make_pixel_source
 from fastpath.data.step_parameters import training_frame
-from fastpath.engine.checkpoint import Checkpoint, Provenance, check_provenance, load_checkpoint, snapshot
+from fastpath.engine.checkpoint import MAY_CHANGE, Checkpoint, Provenance, check_provenance, load_checkpoint, snapshot
 from fastpath.engine.guard import NonFiniteLossError
 from fastpath.engine.loop import EpochEvent, Event, Timing, TrainState
 from fastpath.engine.schedule_lint import EpochRates, lint, planned_rates
 from fastpath.engine.stages import Stage, build_stages, stage_at
+from fastpath.errors import CheckpointError
 from fastpath.ingest.split import SplitTable, leak_notice
 from fastpath.runs import best_epoch, output_place, training_appearance
 from fastpath.runs import run_directory as directory
@@ -121,9 +122,9 @@ def train_run(
     Args:
         store_path: A packed store with a split.
         run_dir: Where to write; must not hold a run, unless resuming.
-        config: Everything that decides the result.
+        config: Everything that decides the result; of a run that is resumed its own, but for `checkpoint.MAY_CHANGE`.
         runtime: Device and precision; one that is left open is decided here, by the run's own network.
-        resume: Go on from the directory's `last.pt`, to the result of an uninterrupted run.
+        resume: Go on from the directory's `last.pt`, to the result of an uninterrupted run, or beyond it.
         split: Division to train and validate by; None reads it.
         split_file: Where to read it; None is the store's own or, resuming, where the run had it.
         residency: Where patches wait to be fed; decides nothing about the result.
@@ -158,7 +159,7 @@ def train_run(
         )
         emit = on_event or (lambda _event: None)
         leaks = "" if split is not None else leak_notice(data.store, data.split)  # who gives a split tells it once
-        emit(_start(state, data, course, config, memory, runtime.notice, leaks))
+        emit(_start(state, data, course, config, memory, runtime.notice, [leaks, _stretched(checkpoint, config)]))
         pixels = make_pixel_source(data.patches, rows_N, memory.residency, runtime, frame_px)
         val = stack.enter_context(
             closing(eval_loader(data.patches, data.val_rows_N, data.stats, config, runtime, pixels))
@@ -250,11 +251,26 @@ def _checkpoint(run_dir: Path, origin: Provenance) -> Checkpoint | None:
     """Return where the run stands, None where it was stopped before its first checkpoint."""
     path = run_dir / directory.LAST
     if not path.exists():
-        directory.check_config(run_dir, origin.config)
+        directory.check_config(run_dir, origin.config, MAY_CHANGE)
         return None
     checkpoint = load_checkpoint(path)
     check_provenance(checkpoint, path, origin)
+    wanted, begun = int(origin.config["train"]["epochs"]), checkpoint.epoch + (checkpoint.step > 0)
+    if wanted < begun:
+        problem = f"found {wanted}, and the run in '{run_dir}' is in epoch {begun} or past it"
+        raise CheckpointError("train.epochs", problem, f"give {begun} or more, or train into a new directory")
     return checkpoint
+
+
+def _stretched(checkpoint: Checkpoint | None, config: Config) -> str:
+    """Return what there is to say where a run goes on to another number of epochs than it began with."""
+    began = None if checkpoint is None else checkpoint.config.get("train", {}).get("epochs")
+    num, schedule = config.train.epochs, config.schedule
+    if began in (None, num):
+        return ""
+    spans = schedule.kind in ("onecycle", "warmup_cosine") or (schedule.kind == "cosine" and not schedule.t_max_epochs)
+    told = f"; from here on the {schedule.kind} schedule is that of {num} epochs" if spans else ""
+    return f"the run goes on to {num} epochs, in place of {began}{told}"
 
 
 def _start(
@@ -264,7 +280,7 @@ def _start(
     config: Config,
     memory: Budget,
     precision: str,
-    leaks: str,
+    notes: Sequence[str],
 ) -> StartEvent:
     policies = {(stage.config.data.augment, stage.config.data.image_size_px) for stage in course}
     parameters = list(state.model.parameters())
@@ -281,7 +297,7 @@ def _start(
         rates=planned_rates(course),
         warnings=(
             *lint(course, config.train),
-            *filter(None, [best_epoch.TRAINED_ON if config.train.include_val else "", leaks]),
+            *filter(None, [best_epoch.TRAINED_ON if config.train.include_val else "", *notes]),
         ),
         memory=memory.describe(),
         precision=precision,

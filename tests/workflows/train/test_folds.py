@@ -126,7 +126,17 @@ def test_folds_that_were_interrupted_go_on_to_the_same_table(
     assert folds.train_folds(store, path, config(), ONE_THREAD, 3, resume=True).status == "finished"
     assert (path / "out_of_fold.parquet").read_bytes() == (whole.run_dir / "out_of_fold.parquet").read_bytes()
     with pytest.raises(CheckpointError, match="belongs to another configuration"):
-        folds.train_folds(store, path, config(train={"epochs": 2}), ONE_THREAD, 3, resume=True)
+        folds.train_folds(store, path, config(data={"batch_size": 3}), ONE_THREAD, 3, resume=True)
+
+
+def test_folds_are_extended(store: Path, whole: folds.FoldsResult, tmp_path: Path) -> None:
+    shutil.copytree(whole.run_dir, tmp_path / "run")
+    longer = config(train={"epochs": 2})
+    assert folds.train_folds(store, tmp_path / "run", longer, ONE_THREAD, 3, resume=True).status == "finished"
+    for fold in range(3):
+        assert len((tmp_path / "run" / f"fold-{fold}" / "journal.jsonl").read_text().splitlines()) == 2
+    with pytest.raises(CheckpointError, match="belongs to another configuration"):  # unless that is asked for
+        folds.train_all(open_store(store), tmp_path / "run", config(), ONE_THREAD, [])
 
 
 def test_trackers_and_residency_reach_every_fold(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

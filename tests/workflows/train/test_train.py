@@ -202,11 +202,65 @@ def test_resuming_a_finished_run_changes_nothing(store: Path, whole: Path, tmp_p
     assert_same_run(run_dir, whole)
 
 
+def _rates(run_dir: Path) -> list[tuple[int, float]]:
+    lines = map(json.loads, (run_dir / "journal.jsonl").read_text().splitlines())
+    return [(line["epoch"], line["lr_head"]) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps"),
+    [
+        ("plateau", NUM_STEPS + 1),
+        ("cosine to 5", 2 * NUM_STEPS),
+        ("cosine", 2 * NUM_STEPS),
+        ("onecycle", NUM_STEPS + 1),
+    ],
+)
+def test_a_run_is_extended_along_the_schedule_of_its_new_length(
+    store: Path, tmp_path: Path, schedule: str, steps: int
+) -> None:
+    kind, _, t_max = schedule.partition(" to ")
+    how = {"kind": kind, "t_max_epochs": int(t_max or 0), "step_epochs": 1, "patience_epochs": 0}
+    short, long = (config(schedule=how, train={"epochs": epochs}) for epochs in (NUM_EPOCHS, NUM_EPOCHS + 1))
+    train.train_run(store, tmp_path / "at_once", long, ONE_THREAD)
+    train.train_run(store, tmp_path / "run", short, ONE_THREAD, on_event=interrupt_after(steps))
+    events: list[Any] = []
+    done = train.train_run(store, tmp_path / "run", long, ONE_THREAD, resume=True, on_event=events.append)
+    assert (done.status, done.epochs) == ("finished", NUM_EPOCHS + 1)
+    told = " ".join(events[0].warnings)
+    assert f"the run goes on to {NUM_EPOCHS + 1} epochs, in place of {NUM_EPOCHS}" in told
+    spans_the_run = schedule in ("onecycle", "warmup_cosine", "cosine")
+    assert (f"the {kind} schedule is that of {NUM_EPOCHS + 1} epochs" in told) == spans_the_run
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["epochs"] == NUM_EPOCHS + 1
+    if spans_the_run:
+        assert _rates(tmp_path / "run")[-1] == _rates(tmp_path / "at_once")[-1]
+        assert len(_rates(tmp_path / "run")) == NUM_EPOCHS + 1
+    else:
+        assert_same_run(tmp_path / "run", tmp_path / "at_once")
+
+
+def test_an_extension_that_dies_before_its_first_checkpoint_goes_on(store: Path, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    longer = config(train={"epochs": NUM_EPOCHS + 1})
+    (tmp_path / "run" / "config.json").write_text(json.dumps(longer.to_dict()))
+    assert train.train_run(store, tmp_path / "run", longer, ONE_THREAD, resume=True).epochs == NUM_EPOCHS + 1
+
+
+def test_a_run_that_stopped_early_goes_on_where_that_is_lifted(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastpath.engine.loop.metrics.roc_auc_or_nan", lambda *_: 0.8)
+    patient = config(train={"epochs": 4, "early_stop_epochs": 1})
+    assert train.train_run(store, tmp_path / "run", patient, ONE_THREAD).epochs == 2
+    patient = config(train={"epochs": 4, "early_stop_epochs": 0})
+    assert train.train_run(store, tmp_path / "run", patient, ONE_THREAD, resume=True).epochs == 4
+
+
 def test_early_stopping_counts_epochs_without_a_better_auc(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([0.8, 0.7, 0.8, 0.9])
-    monkeypatch.setattr("fastpath.engine.loop.metrics.auc", lambda *_: next(scores))
+    monkeypatch.setattr("fastpath.engine.loop.metrics.roc_auc_or_nan", lambda *_: next(scores))
     patient = config(train={"epochs": 9, "early_stop_epochs": 2})
     result = train.train_run(store, tmp_path / "run", patient, ONE_THREAD)
     assert (result.status, result.epochs, result.best_epoch) == ("stopped early", 3, 1)
@@ -256,8 +310,17 @@ class TestRefusals:
         assert not (tmp_path / "run").exists()
 
     def test_another_configuration(self, store: Path, whole: Path) -> None:
-        with pytest.raises(CheckpointError, match=r"train\.epochs: found 2, wanted 3"):
-            train.train_run(store, whole, config(train={"epochs": 3}), ONE_THREAD, resume=True)
+        other = config(train={"epochs": 3}, data={"batch_size": 8})
+        with pytest.raises(CheckpointError, match=r"\(data\.batch_size: found 16, wanted 8\).*except train\.epochs, "):
+            train.train_run(store, whole, other, ONE_THREAD, resume=True)
+
+    def test_fewer_epochs_than_are_trained(self, store: Path, whole: Path) -> None:
+        before = (whole / "config.json").read_bytes()
+        with pytest.raises(
+            CheckpointError, match=r"train\.epochs: found 1, and the run in .* is in epoch 2 or past it"
+        ):
+            train.train_run(store, whole, config(train={"epochs": 1}), ONE_THREAD, resume=True)
+        assert (whole / "config.json").read_bytes() == before
 
     def test_another_configuration_before_the_first_checkpoint(self, store: Path, whole: Path, tmp_path: Path) -> None:
         shutil.copy(whole / "config.json", tmp_path)
