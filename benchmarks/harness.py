@@ -91,17 +91,17 @@ def write_record(
         gpu: The card it was measured on.
         folder: Where to write; None is `records/`.
     """
-    where = machine(gpu)
+    facts = machine(gpu)
     now = datetime.datetime.now(datetime.UTC)
-    hardware = re.sub(r"[^a-z0-9]+", "-", (gpu or f"{where['cpu']} {where['cores']}c").lower()).strip("-")
+    hardware = re.sub(r"[^a-z0-9]+", "-", (gpu or f"{facts['cpu']} {facts['cores']}c").lower()).strip("-")
     folder = folder or RECORDS
     folder.mkdir(exist_ok=True)
     stem = folder / f"{theme}_{hardware}_{now:%Y%m}"
-    record = {"theme": theme, "date": f"{now:%Y-%m-%d}", "machine": where, "settings": settings, "results": results}
+    record = {"theme": theme, "date": f"{now:%Y-%m-%d}", "machine": facts, "settings": settings, "results": results}
     stem.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-    hardware_line = f"{where['cpu']}, {where['cores']} cores, {where['memory_gib']} GiB, {gpu or 'no GPU'}"
-    head = f"# {theme}\n\n{now:%Y-%m-%d} · {hardware_line} · Python {where['python']}, {versions}\n\n"
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    hardware_line = f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB, {gpu or 'no GPU'}"
+    head = f"# {theme}\n\n{now:%Y-%m-%d} · {hardware_line} · Python {facts['python']}, {versions}\n\n"
     details = "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in settings.items())
     stem.with_suffix(".md").write_text(f"{head}{table}\n\n{details}\n", encoding="utf-8")
     return stem.with_suffix(".md")

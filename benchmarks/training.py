@@ -26,8 +26,8 @@ def placed(config: Config, data: RunData, runtime: Runtime) -> Pixels:
     """Return a run's training patches where a run would keep them."""
     patch_px = data.patches.patch_size_px
     frame_px = training_frame(first_stage(config, data).config, patch_px)
-    where = budget("auto", len(data.train_rows_N), patch_px, runtime, frame_px).residency
-    return make_pixel_source(data.patches, data.train_rows_N, where, runtime, frame_px)
+    residency = budget("auto", len(data.train_rows_N), patch_px, runtime, frame_px).residency
+    return make_pixel_source(data.patches, data.train_rows_N, residency, runtime, frame_px)
 
 
 def steps(config: Config, data: RunData, batches: Iterator[Batch], runtime: Runtime) -> Iterator[StepEvent]:

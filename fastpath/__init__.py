@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastpath.types import Batch as Batch
     from fastpath.types import ChannelStats as ChannelStats
 
-_WHERE = {
+_EXPORTS = {
     "Batch": ("fastpath.types", "Batch"),
     "ChannelStats": ("fastpath.types", "ChannelStats"),
     "Config": ("fastpath.config", "Config"),
@@ -57,7 +57,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 (any public name)
-    if name not in _WHERE:
+    if name not in _EXPORTS:
         raise AttributeError(f"module 'fastpath' has no attribute '{name}'")
-    module, attribute = _WHERE[name]
+    module, attribute = _EXPORTS[name]
     return getattr(importlib.import_module(module), attribute)

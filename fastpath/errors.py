@@ -14,20 +14,22 @@ class FastpathError(Exception):
     No part of it holds a secret of a URL, whoever raised it.
 
     Args:
-        where: The file, option or key concerned.
+        location: The file, option or key concerned.
         problem: What was found and what was wanted.
         remedy: What to do about it, in the imperative.
     """
 
     exit_status = 1
 
-    def __init__(self, where: object, problem: str, remedy: str) -> None:
-        self.where, self.problem, self.remedy = redacted(str(where)), redacted(problem), redacted(remedy)
-        super().__init__(visible(f"{self.where}: {self.problem}; {self.remedy}"))  # one line, whatever a file is called
+    def __init__(self, location: object, problem: str, remedy: str) -> None:
+        self.location, self.problem, self.remedy = redacted(str(location)), redacted(problem), redacted(remedy)
+        super().__init__(
+            visible(f"{self.location}: {self.problem}; {self.remedy}")
+        )  # one line, whatever a file is called
 
     def __reduce__(self) -> tuple[type[FastpathError], tuple[str, str, str]]:
         """Survive the way back from a worker process: the default would pass one argument, the message."""
-        return type(self), (self.where, self.problem, self.remedy)
+        return type(self), (self.location, self.problem, self.remedy)
 
 
 class UsageError(FastpathError):

@@ -17,7 +17,7 @@ def test_an_error_is_one_line_and_pickles(kind: type[errors.FastpathError]) -> N
     assert str(error) == "shard-00003.npy: found 12 bytes, wanted 24; run 'fastpath verify'"
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is kind
-    assert (again.where, again.problem, again.remedy) == (error.where, error.problem, error.remedy)
+    assert (again.location, again.problem, again.remedy) == (error.location, error.problem, error.remedy)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -39,7 +39,7 @@ def test_a_secret_is_not_shown(url: str) -> None:
         "?***,", "?***"
     ).replace("#***,", "#***")
     error = pickle.loads(pickle.dumps(DataError(Path(url), f"is not {url}", f"leave '{url}' out")))
-    assert "SEC" not in str(error) + repr(error.args) + error.where + error.problem + error.remedy
+    assert "SEC" not in str(error) + repr(error.args) + error.location + error.problem + error.remedy
 
 
 @pytest.mark.parametrize("url", PLAIN)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from benchmarks.card import patches
 from benchmarks.card.check import Check
 from fastpath import config as configuration
-from fastpath import runtime
 from fastpath.config import Config
 from fastpath.config.augment import POLICIES
 from fastpath.data.loader import train_loader
 from fastpath.data.residency import Residency, make_pixel_source
+from fastpath.runtime import Runtime, resolve
 from fastpath.store.reader import Store, open_store
 from fastpath.types import ChannelStats
 
@@ -40,7 +40,7 @@ def tell(check: Check) -> None:
     for name, policy in COMPARED.items():
         data = {"batch_size": batch_size, "image_size_px": size, "augment": policy}
         settings = configuration.parse({"data": data})
-        wanted = images(store, rows, settings, runtime.resolve("cpu"), "host")
+        wanted = images(store, rows, settings, resolve("cpu"), "host")
         for residency in RESIDENCIES:
             row = distance(images(store, rows, settings, check.runtime(amp=False), residency), wanted)
             row["agrees"] = agrees(name, row)
@@ -63,10 +63,10 @@ def distance(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> dict[st
 
 
 def images(
-    store: Store, rows: NDArray[np.int64], settings: Config, where: runtime.Runtime, residency: Residency
+    store: Store, rows: NDArray[np.int64], settings: Config, runtime: Runtime, residency: Residency
 ) -> NDArray[np.float32]:
     """Return the second epoch of these rows, float32 [N, H, W, 3]."""
-    pixels = make_pixel_source(store, rows, residency, where)
-    with closing(train_loader(store, rows, STATS, settings, where, pixels)) as loader:
+    pixels = make_pixel_source(store, rows, residency, runtime)
+    with closing(train_loader(store, rows, STATS, settings, runtime, pixels)) as loader:
         batches = [batch.images_NCHW.permute(0, 2, 3, 1).cpu().numpy().copy() for batch in loader.epoch(1)]
     return np.concatenate(batches)

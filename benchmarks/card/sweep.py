@@ -29,8 +29,8 @@ def tell(check: Check) -> None:
     whole = check.config(*limit)
     data = open_run_data(patches.whole(check), whole)
     pixels = training.placed(whole, data, runtime)
-    where = budget("auto", len(data.train_rows_N), data.patches.patch_size_px, runtime).residency
-    check.tell("sweep", name="patches", residency=where, precision=runtime.precision)
+    residency = budget("auto", len(data.train_rows_N), data.patches.patch_size_px, runtime).residency
+    check.tell("sweep", name="patches", residency=residency, precision=runtime.precision)
     for recipe, sizes in RECIPES.items():
         for batch_size in (4,) if check.tiny else sizes:
             _one(check, recipe, batch_size, data, pixels, runtime)

@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 
 from benchmarks import harness
-from fastpath import config, runtime
+from fastpath import config
+from fastpath.runtime import resolve
 from fastpath.workflows import pack
 from fastpath.workflows.bench import bench
 
@@ -29,12 +30,12 @@ def main(folder: Path | None, rounds: int, batches: int) -> None:
     if folder is None:
         raise click.ClickException("no real patches here: give --folder, or set FASTPATH_SAMPLE_DATA")
     settings = config.load(config.recipe("notebook"), ["model.pretrained=false"])
-    where = runtime.resolve("cpu", amp=True)
+    runtime = resolve("cpu", amp=True)
     with tempfile.TemporaryDirectory() as scratch:
         store = Path(scratch) / "store"
         pack.pack_source(folder, store)
         found = [
-            asdict(bench.run_benchmark("ceiling", store, settings, where, num_batches=batches)) for _ in range(rounds)
+            asdict(bench.run_benchmark("ceiling", store, settings, runtime, num_batches=batches)) for _ in range(rounds)
         ]
     figures = {name: [float(result[name]) for result in found] for name in (*RATES, "bound_images_per_s")}
     table = ["| | median (min to max) |", "|---|---|"]

@@ -254,10 +254,10 @@ def main(synthetic: str, rounds: int, contestant: str | None, folder: Path | Non
         real = harness.sample_folder()
         if real is not None:
             sets = {"5000 real": real} | sets
-        for title, where in sets.items():
+        for title, setting in sets.items():
             click.echo(title)
             # The plain way takes minutes on the largest set and teaches nothing new there.
-            figures, peak = compete(where, rounds, list(CONTESTANTS) if title != f"{sizes[-1]} synthetic" else QUICK)
+            figures, peak = compete(setting, rounds, list(CONTESTANTS) if title != f"{sizes[-1]} synthetic" else QUICK)
             results[title] = {"seconds": figures, "peak_mb": peak}
             table += rows_of(title, int(title.split()[0]), figures, peak)
         costs = cost_of_stages(next(iter(sets.values())), scratch)

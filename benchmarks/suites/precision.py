@@ -50,8 +50,8 @@ def contestants(settings: Config, batch_size: int, *, emulated: bool) -> tuple[d
         wheres[BFLOAT16] = replace(plain, precision="bfloat16")
     batch = synthetic(settings.data.image_size_px, batch_size)
     runs: dict[str, Callable[[], float]] = {}
-    for name, where in wheres.items():
-        step = functools.partial(training_step(settings, where), batch)
+    for name, resolved in wheres.items():
+        step = functools.partial(training_step(settings, resolved), batch)
         step()  # torch and oneDNN prepare in the first
         runs[name] = functools.partial(rate, step, batch_size)
     return runs, found.precision

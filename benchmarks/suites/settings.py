@@ -56,8 +56,8 @@ def batches_of(store: Store, settings: Settings, stack: ExitStack) -> Iterator[B
     """Return training batches without end; the pipeline is built before the first of them is asked for."""
     asked = {"batch_size": settings.batch_size, "image_size_px": settings.image_size_px}
     config = parse({"data": asked | {"augment": {"border": settings.border}}})
-    rows, where = np.arange(len(store)), resolve("cpu", num_threads=settings.threads)
-    made = stack.enter_context(closing(loader.train_loader(store, rows, ChannelStats(MEAN, STD), config, where)))
+    rows, runtime = np.arange(len(store)), resolve("cpu", num_threads=settings.threads)
+    made = stack.enter_context(closing(loader.train_loader(store, rows, ChannelStats(MEAN, STD), config, runtime)))
     endless = (batch for epoch in range(10**6) for batch in made.epoch(epoch))
     with mock.patch.object(graph, "PREFETCH", settings.prefetch):
         next(endless)

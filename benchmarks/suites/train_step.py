@@ -22,11 +22,12 @@ import torch
 from benchmarks import harness
 from benchmarks.peers.common import MEAN, STD
 from benchmarks.suites.loader import Contestant, Running
-from fastpath import config, runtime
+from fastpath import config
 from fastpath.engine.optim import make_optimizer
 from fastpath.engine.step import train_step
 from fastpath.model.freeze import parameter_groups
 from fastpath.model.registry import build
+from fastpath.runtime import Runtime, resolve
 from fastpath.types import Batch
 from fastpath.workflows import pack
 from fastpath.workflows.bench import roofline
@@ -81,16 +82,16 @@ def rate(contestant: Contestant, arguments: Sequence[str], batches: int) -> floa
 
 def limits() -> dict[str, float]:
     """Return what the machine can do, and what a step asks of it at 224 pixels."""
-    where = runtime.resolve("cpu", amp=True)
+    runtime = resolve("cpu", amp=True)
     settings = config.load(config.recipe("notebook"), ["model.pretrained=false"])
     model = build(settings.model, 224)
-    where.prepare(model).train()
-    optimizer, scaler = make_optimizer(*parameter_groups(model), settings.optim), where.grad_scaler()
+    runtime.prepare(model).train()
+    optimizer, scaler = make_optimizer(*parameter_groups(model), settings.optim), runtime.grad_scaler()
     images = torch.randn(2, 3, 224, 224).to(memory_format=torch.channels_last)
     batch = Batch(images, torch.tensor([0.0, 1.0]), torch.arange(2))
-    flop = roofline.step_flop(lambda: train_step(model, batch, optimizer, scaler, where)) / 2
-    peak = roofline.peak_flop_per_s(where)
-    bfloat16 = runtime.Runtime(where.device, "bfloat16", where.num_threads)
+    flop = roofline.step_flop(lambda: train_step(model, batch, optimizer, scaler, runtime)) / 2
+    peak = roofline.peak_flop_per_s(runtime)
+    bfloat16 = Runtime(runtime.device, "bfloat16", runtime.num_threads)
     block = torch.zeros(1 << 26)
     copy = torch.empty_like(block)
     seconds = min(_seconds(lambda: copy.copy_(block)) for _ in range(5))
@@ -179,7 +180,7 @@ def main(folder: Path | None, rounds: int, batches: int, ingredients: bool) -> N
     text = "\n\n".join(tables)
     click.echo(text)
     settings = {"model": "resnet50, layer4 and head", "batch_size": 64, "threads": 2, "batches": batches}
-    settings |= {"rounds": rounds, "mean": MEAN, "std": STD, "precision": runtime.resolve("cpu", amp=True).describe()}
+    settings |= {"rounds": rounds, "mean": MEAN, "std": STD, "precision": resolve("cpu", amp=True).describe()}
     results = {"train_images_per_s": train, "val_images_per_s": val, "alone_images_per_s": parts, "limits": found}
     click.echo(f"→ {harness.write_record('train-step', settings, results, text)}")
 

@@ -87,9 +87,9 @@ def say(told: object, style: str = "", *, on_stderr: bool = False) -> None:
     (stderr if on_stderr else console()).print(text(told, style), soft_wrap=True)
 
 
-def lies_in(where: object) -> None:
+def lies_in(location: object) -> None:
     """Print the last line of a result: where it lies."""
-    say(f"→ {where}")
+    say(f"→ {location}")
 
 
 def table(title: str = "", *headings: str, **styles: Any) -> Table:  # noqa: ANN401 (what rich's tables take)
@@ -116,7 +116,7 @@ def _heading(name: str) -> str:
     return " ".join(_CLASSES.get(word, word) for word in found.split(" "))
 
 
-def result(values: Mapping[str, Any], *, as_json: bool, title: str, where: object | None = None) -> None:
+def result(values: Mapping[str, Any], *, as_json: bool, title: str, location: object | None = None) -> None:
     """Print a command's result: JSON, or a table of its plain values and a last line that says where things lie."""
     if as_json:
         from fastpath.system import json_values  # imports NumPy, which `--help` must not wait for
@@ -128,5 +128,5 @@ def result(values: Mapping[str, Any], *, as_json: bool, title: str, where: objec
         if not isinstance(value, Mapping | list):
             add_row(made, _heading(name), f"{value:.4f}" if isinstance(value, float) else value)
     console().print(made)
-    if where is not None:
-        lies_in(where)
+    if location is not None:
+        lies_in(location)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastpath.workflows.train.folds import Watch
 
 
-def watch(verbosity: int, where: Runtime) -> Watch:
+def watch(verbosity: int, runtime: Runtime) -> Watch:
     """Return what shows each training under its name."""
     from fastpath.cli.train_view import TrainView
 
@@ -28,7 +28,7 @@ def watch(verbosity: int, where: Runtime) -> Watch:
     def shown(name: str) -> Iterator[Callable[[Any], None]]:
         if verbosity >= 0:
             render.say(name, "bold", on_stderr=True)
-        with TrainView(verbosity, where) as view:
+        with TrainView(verbosity, runtime) as view:
             yield view.show
 
     return shown
@@ -38,7 +38,7 @@ def train_folds(
     store: Path,
     output: Path,
     settings: Config,
-    where: Runtime,
+    runtime: Runtime,
     num_folds: int,
     *,
     resume: bool,
@@ -56,13 +56,13 @@ def train_folds(
         store,
         output,
         settings,
-        where,
+        runtime,
         num_folds,
         resume=resume,
         split_file=split_file,
         residency=residency,
         trackers=trackers,
-        watch=watch(verbosity, where),
+        watch=watch(verbosity, runtime),
         notice=render.notice,
     )
     if found.status == "interrupted":
@@ -75,13 +75,13 @@ def train_folds(
     if not as_json:
         del values["sites"]  # a table of its own, in folds.json; what it comes to is among the notices
         values["aucs"] = ", ".join(f"{auc:.4f}" for auc in found.aucs)
-    render.result(values, as_json=as_json, title=f"{num_folds} folds", where=output)
+    render.result(values, as_json=as_json, title=f"{num_folds} folds", location=output)
 
 
 def measure_leak(
     stores: tuple[Path, ...],
     output: Path | None,
-    where: Runtime,
+    runtime: Runtime,
     *,
     splits: str,
     config_path: Path | None,
@@ -102,11 +102,11 @@ def measure_leak(
         raise UsageError("--splits", f"found {found}, wanted one store and -o", example)
     settings = config.load(config_path)
     found_leak = leak.measure_leak(
-        stores[0], output, settings, where, num_folds=folds or 0, watch=watch(verbosity, where)
+        stores[0], output, settings, runtime, num_folds=folds or 0, watch=watch(verbosity, runtime)
     )
     if found_leak.status == "interrupted":
         render.notice("stopped where it can go on: run the same again")
         click.get_current_context().exit(INTERRUPTED)
     for text in found_leak.notices:
         render.notice(text)
-    render.result(asdict(found_leak), as_json=as_json, title=found_leak.verdict, where=output)
+    render.result(asdict(found_leak), as_json=as_json, title=found_leak.verdict, location=output)

@@ -69,7 +69,7 @@ class Config(Section):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def parse(values: Mapping[str, Any], where: object = "configuration") -> Config:
+def parse(values: Mapping[str, Any], location: object = "configuration") -> Config:
     """Validate nested plain values.
 
     Raises:
@@ -78,7 +78,7 @@ def parse(values: Mapping[str, Any], where: object = "configuration") -> Config:
     try:
         return Config.model_validate(dict(values))
     except ValidationError as error:
-        raise _explain(error, where) from None
+        raise _explain(error, location) from None
 
 
 def keys(section: type[Section] = Config, prefix: str = "") -> dict[str, str]:
@@ -102,7 +102,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"
 
 
-def _explain(error: ValidationError, where: object) -> ConfigError:
+def _explain(error: ValidationError, location: object) -> ConfigError:
     """Turn the first of pydantic's complaints into one line."""
     first = error.errors()[0]
     dotted = ".".join(str(part) for part in first["loc"])[:_SHOWN]
@@ -110,10 +110,10 @@ def _explain(error: ValidationError, where: object) -> ConfigError:
         known = list(keys()) + list({key.split(".")[0] for key in keys()})
         near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'?" if near else "see docs/config.md for the keys"
-        return ConfigError(where, f"unknown key '{dotted}'", hint)
+        return ConfigError(location, f"unknown key '{dotted}'", hint)
     problem = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
-        return ConfigError(where, f"'{dotted}' is missing", "give it a value")
+        return ConfigError(location, f"'{dotted}' is missing", "give it a value")
     # What concerns several tables names its keys itself.
     problem = f"{dotted}: found {_shown(first['input'])}; {problem}" if dotted else problem
-    return ConfigError(where, problem, "correct that value")
+    return ConfigError(location, problem, "correct that value")

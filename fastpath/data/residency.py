@@ -190,9 +190,9 @@ class Budget:
 
     def describe(self) -> str:
         """Return one line for consoles."""
-        where = "all on the device" if self.residency == "device" else "read from the store as needed"
+        location = "all on the device" if self.residency == "device" else "read from the store as needed"
         sizes = (f"{size / 2**30:.2f} GiB" for size in (self.split_bytes, self.free_bytes, self.reserve_bytes))
-        return "patches {} ({} of pixels, {} free, {} of it kept for the network)".format(where, *sizes)
+        return "patches {} ({} of pixels, {} free, {} of it kept for the network)".format(location, *sizes)
 
 
 def budget(asked: ResidencyChoice, num_patches: int, patch_px: int, runtime: Runtime, frame_px: int = 0) -> Budget:

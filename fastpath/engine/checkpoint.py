@@ -114,7 +114,7 @@ def snapshot(state: TrainState, origin: Provenance) -> Checkpoint:
 def restore_state(
     checkpoint: Checkpoint,
     state: TrainState,
-    where: object = "checkpoint",
+    location: object = "checkpoint",
     *,
     new_optimizer: bool = False,
     new_schedule: bool = False,
@@ -124,16 +124,16 @@ def restore_state(
     Args:
         checkpoint: Where the run stands.
         state: Changed in place.
-        where: The checkpoint's file, for an error.
+        location: The checkpoint's file, for an error.
         new_optimizer: The optimiser and its schedule are to begin here, so the saved ones are of no more use.
         new_schedule: The schedule is of another length than the saved one, and stands where it has to already.
 
     Raises:
-        CheckpointError: The optimiser's or the schedule's state is of another network or kind; names `where`.
+        CheckpointError: The optimiser's or the schedule's state is of another network or kind; names `location`.
     """
     try:
         if not new_optimizer:
-            _check_form(checkpoint, state, where)
+            _check_form(checkpoint, state, location)
             scheduled = [
                 {key: group[key] for key in group if key != "params"} for group in state.optimizer.param_groups
             ]
@@ -152,14 +152,14 @@ def restore_state(
         if memory_exhausted(error) is not None:
             raise
         problem = f"its optimiser, schedule, scaler or average is of another network or kind ({brief(error, 160)})"
-        raise CheckpointError(where, problem, "train again, or restore a copy") from None
+        raise CheckpointError(location, problem, "train again, or restore a copy") from None
     state.loss_sum.copy_(checkpoint.loss_sum)
     state.num_skipped.copy_(checkpoint.num_skipped)
     for name in PROGRESS:
         setattr(state, name, getattr(checkpoint, name))
 
 
-def _check_form(checkpoint: Checkpoint, state: TrainState, where: object) -> None:
+def _check_form(checkpoint: Checkpoint, state: TrainState, location: object) -> None:
     """Refuse states that torch would take without a look: it checks no shape and no name of them."""
     problem = ""
     found, wanted = checkpoint.optimizer, state.optimizer.state_dict()
@@ -178,7 +178,7 @@ def _check_form(checkpoint: Checkpoint, state: TrainState, where: object) -> Non
                 problem = f"the optimiser's state {name} has another shape: found {tuple(tensor.shape)}, wanted {shape}"
                 break
     if problem:
-        raise CheckpointError(where, problem, "train again, or restore a copy")
+        raise CheckpointError(location, problem, "train again, or restore a copy")
 
 
 def _form(group: Mapping[str, Any]) -> tuple[list[str], list[int]]:

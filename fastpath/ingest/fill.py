@@ -143,9 +143,9 @@ def _copy(job: ShardJob, read: Read, name: str, out: np.ndarray, filling: _Filli
     return True
 
 
-def _other_size(where: object, found: tuple[int, ...], wanted: tuple[int, ...]) -> DataError:
+def _other_size(location: object, found: tuple[int, ...], wanted: tuple[int, ...]) -> DataError:
     problem = f"found {found[1]} by {found[0]} pixels, wanted {wanted[1]} by {wanted[0]} like the first patch"
-    return DataError(where, problem, "remove it, or leave it out with --on-error skip")
+    return DataError(location, problem, "remove it, or leave it out with --on-error skip")
 
 
 def _learn(images_NHWC: np.ndarray, ids: Sequence[str], positions_N: np.ndarray) -> np.ndarray:

@@ -63,9 +63,9 @@ class LoosePatches:
         image = self._read(self._listing.names[row], self._notes)
         wanted = getattr(self, "patch_size_px", image.shape[0])
         if image.shape != (wanted, wanted, 3):
-            where = self._listing.root / self._listing.names[row]
+            location = self._listing.root / self._listing.names[row]
             found = f"found {image.shape[1]} by {image.shape[0]} pixels, wanted {wanted} by {wanted}"
-            raise DataError(where, found, "remove the file, or cut it to the size of the others")
+            raise DataError(location, found, "remove the file, or cut it to the size of the others")
         return image
 
 

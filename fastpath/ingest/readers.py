@@ -77,13 +77,13 @@ def open_place(reader: str, root: Path, resize_px: int = 0, stain: str = "none")
     return place
 
 
-def resize(image_HWC: np.ndarray, side_px: int, where: object) -> np.ndarray:
+def resize(image_HWC: np.ndarray, side_px: int, location: object) -> np.ndarray:
     """Resize a square with Pillow's antialiased bilinear filter.
 
     Args:
         image_HWC: uint8 [H, W, 3].
         side_px: New height and width.
-        where: Named where the patch is not square.
+        location: Named where the patch is not square.
 
     Raises:
         DataError: It is not square, and would be distorted.
@@ -92,7 +92,7 @@ def resize(image_HWC: np.ndarray, side_px: int, where: object) -> np.ndarray:
 
     height, width = image_HWC.shape[:2]
     if height != width:
-        raise DataError(where, f"found {width} by {height} pixels, wanted a square to resize", "cut square patches")
+        raise DataError(location, f"found {width} by {height} pixels, wanted a square to resize", "cut square patches")
     if height == side_px:
         return image_HWC
     return np.asarray(Image.fromarray(image_HWC).resize((side_px, side_px), Image.Resampling.BILINEAR))
@@ -153,12 +153,12 @@ def _url(root: Path) -> tuple[Read, Stamp]:
     server = transfer.server_of(url)
 
     def read(name: str, notes: Counter[str]) -> np.ndarray:
-        where = transfer.place_of(url, name)
+        address = transfer.place_of(url, name)
         try:
             data = transfer.read(server, name, MAX_FILE_BYTES, DataError)
         except transfer.Absent:
-            raise DataError(where, "was not found, though the folder lists it", "restore the file") from None
-        return decode(data, where, notes)
+            raise DataError(address, "was not found, though the folder lists it", "restore the file") from None
+        return decode(data, address, notes)
 
     return read, lambda _: ""  # asking would double the requests: the listing has told (`Listing.stamps_N`)
 

@@ -186,9 +186,9 @@ def write_split_from_csv(store: Store, table: Path) -> SplitTable:
         if name not in row_of or part not in set(Split):
             mended = told([name], row_of) if name not in row_of else ""
             problem = f"found id {name!r}, split {part!r}; wanted an id of the store and train, val or test{mended}"
-            raise DataError(found.where(row), problem, "correct that line")
+            raise DataError(found.location_of(row), problem, "correct that line")
         if codes_N[row_of[name]] != ord("-"):
-            raise DataError(found.where(row), f"found id {name!r} a second time", "keep one of the two")
+            raise DataError(found.location_of(row), f"found id {name!r} a second time", "keep one of the two")
         codes_N[row_of[name]] = ord(CODES[Split(part)])
     return _keep(store, _from_codes(store, "csv", codes_N, seed=0, val=0.0))
 
@@ -319,6 +319,6 @@ def _keep(store: Store, document: SplitDocument) -> SplitTable:
         if store.split_file is not None:
             raise
         raise type(error)(
-            error.where, error.problem, elsewhere if isinstance(error, UsageError) else error.remedy
+            error.location, error.problem, elsewhere if isinstance(error, UsageError) else error.remedy
         ) from error
     return read_split(store)

@@ -47,12 +47,12 @@ Normalise = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """From uint8 [H, W, 3] to the same; the argument itself where the patch does not say what its stains are."""
 
 
-def normaliser(method: str, where: object = "--stain") -> Normalise:
+def normaliser(method: str, location: object = "--stain") -> Normalise:
     """Return the function of a method.
 
     Args:
         method: One of `METHODS`; `none` leaves every patch as it is.
-        where: Named where there is no such method, as in a store of a later version.
+        location: Named where there is no such method, as in a store of a later version.
 
     Raises:
         UsageError: There is no such method.
@@ -60,7 +60,7 @@ def normaliser(method: str, where: object = "--stain") -> Normalise:
     known: dict[str, Normalise] = {"none": lambda image_HWC: image_HWC, "macenko": macenko, "reinhard": reinhard}
     if method not in known:
         problem = f"found stain normalisation '{method[:40]}', wanted one of {', '.join(METHODS)}"
-        raise UsageError(where, problem, "correct the name, or use the version of fastpath that wrote it")
+        raise UsageError(location, problem, "correct the name, or use the version of fastpath that wrote it")
     return known[method]
 
 

@@ -52,20 +52,20 @@ def build(config: ModelConfig, image_size_px: int) -> LogitNetwork:
     return model
 
 
-def restore(config: ModelConfig, image_size_px: int, state: Mapping[str, Tensor], where: object) -> LogitNetwork:
+def restore(config: ModelConfig, image_size_px: int, state: Mapping[str, Tensor], location: object) -> LogitNetwork:
     """Make a configured network with the weights of a checkpoint; fetches and reads no others.
 
     Args:
         config: The configuration the checkpoint was trained with.
         image_size_px: Height and width of the input, in pixels.
         state: The checkpoint's state dict.
-        where: The checkpoint, for an error.
+        location: The checkpoint, for an error.
 
     Raises:
         ConfigError: The weights are of another network.
     """
     model = build(config.model_copy(update={"pretrained": False, "weights": None}), image_size_px)
-    fit(model, dict(state), where)
+    fit(model, dict(state), location)
     return model
 
 

@@ -77,11 +77,11 @@ def _read(path: Path, bytes_max: int) -> dict[str, Tensor]:
     return {str(key): value for key, value in values.items()}
 
 
-def fit(module: nn.Module, state: dict[str, Tensor], where: object) -> None:
+def fit(module: nn.Module, state: dict[str, Tensor], location: object) -> None:
     """Load `state` exactly.
 
     Raises:
-        ConfigError: It is of another network, and how it differs; names `where`.
+        ConfigError: It is of another network, and how it differs; names `location`.
     """
     own = module.state_dict()
     missing = [key for key in own if key not in state]
@@ -99,6 +99,6 @@ def fit(module: nn.Module, state: dict[str, Tensor], where: object) -> None:
         problems.append(f"{len(kinds)} of another type ({kinds[0]}: found {found}, wanted {wanted})")
     if problems:
         raise ConfigError(
-            where, f"the weights do not fit the network: {', '.join(problems)}", "use the network's own file"
+            location, f"the weights do not fit the network: {', '.join(problems)}", "use the network's own file"
         )
     module.load_state_dict(state)

@@ -136,8 +136,8 @@ def _check_values(path: Path, frame: pd.DataFrame) -> None:
         bad = np.flatnonzero(~good_N)
         if len(bad):
             found = frame[name].iloc[bad[0]]
-            where = f"{path} row {bad[0] + 1}"
-            raise DataError(where, f"found {name} {found!r}, wanted {wanted}", "correct that row")
+            location = f"{path} row {bad[0] + 1}"
+            raise DataError(location, f"found {name} {found!r}, wanted {wanted}", "correct that row")
 
 
 def _numbers(column: pd.Series[Any]) -> np.ndarray:

@@ -105,7 +105,7 @@ def _decide(runtime: Runtime, config: Config, training: bool, measure: Callable[
     batch = synthetic(config.data.image_size_px, batch_size)
     wheres = [replace(runtime, precision=each, tentative=False) for each in ("float32", runtime.precision)]
     with torch.random.fork_rng(devices=[]):
-        plain, mixed = (_bound(make(config, where), batch) for where in wheres)
+        plain, mixed = (_bound(make(config, candidate), batch) for candidate in wheres)
         found = measure(plain, mixed)
     return _remember(path, Decision(runtime.precision if found >= CLEAR else "float32", found), what)
 
@@ -162,8 +162,8 @@ def _subject(runtime: Runtime, config: Config, training: bool, batch_size: int) 
     how: dict[str, Any] = {"name": model.name, "image_size_px": config.data.image_size_px, "batch_size": batch_size}
     if training:
         how |= {"trainable": model.trainable, "batchnorm": model.batchnorm, "compile": config.train.compile}
-    where = {"cpu": cpu_name(), "threads": runtime.num_threads, "torch": torch.__version__}
-    return how | where | {"candidate": runtime.precision, "training": training}
+    machine = {"cpu": cpu_name(), "threads": runtime.num_threads, "torch": torch.__version__}
+    return how | machine | {"candidate": runtime.precision, "training": training}
 
 
 def cpu_name() -> str:

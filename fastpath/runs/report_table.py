@@ -111,20 +111,20 @@ def scored(store: Store, rows_N: NDArray[np.int64], views_NV: NDArray[np.float32
     )
 
 
-def check(table: ScoredTable, where: object) -> None:
+def check(table: ScoredTable, location: object) -> None:
     """Refuse what cannot be measured.
 
     Raises:
         DataError: No patches, unlabelled ones, one class only, a logit that is not finite, or one score for all.
     """
-    check_labels(table.labels_N, where)
+    check_labels(table.labels_N, location)
     metrics.curve(table.labels_N, table.logits_N)  # refuses what is not finite
     if np.ptp(table.logits_N) == 0:
         problem = f"found one score for all {len(table)} patches, wanted scores that differ"
-        raise DataError(where, problem, "train for longer, or with another learning rate")
+        raise DataError(location, problem, "train for longer, or with another learning rate")
 
 
-def check_labels(labels_N: NDArray[np.int8], where: object, what: str = "the table") -> None:
+def check_labels(labels_N: NDArray[np.int8], location: object, what: str = "the table") -> None:
     """Refuse patches that cannot be measured, before time is spent on scoring them.
 
     Raises:
@@ -135,7 +135,7 @@ def check_labels(labels_N: NDArray[np.int8], where: object, what: str = "the tab
     if unlabelled or min(num_positive, num_negative) < 2:
         found = f"found {num_positive} tumour, {num_negative} normal and {unlabelled} unlabelled patches"
         problem = f"{found} in {what}, wanted at least two of each class and labels for all"
-        raise DataError(where, problem, "choose other patches, or deal another split with 'fastpath split'")
+        raise DataError(location, problem, "choose other patches, or deal another split with 'fastpath split'")
 
 
 def divide(table: ScoredTable, seed: int) -> tuple[ScoredTable, str]:

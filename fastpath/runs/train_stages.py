@@ -39,7 +39,7 @@ COMPILED_SIZES = 64  # sizes of input and of batch that a run's stages may bring
 
 
 def make_state(
-    config: Config, course: Sequence[Stage], data: RunData, runtime: Runtime, checkpoint: Checkpoint | None, where: Path
+    config: Config, course: Sequence[Stage], data: RunData, runtime: Runtime, checkpoint: Checkpoint | None, path: Path
 ) -> TrainState:
     """Make the network and all that trains it, fresh or as the checkpoint left it.
 
@@ -49,7 +49,7 @@ def make_state(
         data: What it will train on.
         runtime: Device and precision.
         checkpoint: Where to go on from; None begins.
-        where: The checkpoint's file, for an error.
+        path: The checkpoint's file, for an error.
 
     Raises:
         ConfigError: The network cannot be made or compiled, or does not take a stage's size of input.
@@ -59,7 +59,7 @@ def make_state(
     if checkpoint is None:
         model = build(config.model, config.data.image_size_px)
     else:
-        model = restore(config.model, config.data.image_size_px, checkpoint.model, where)
+        model = restore(config.model, config.data.image_size_px, checkpoint.model, path)
     runtime.prepare(model)
     _check_stages(model, config.data.image_size_px, course, len(data.train_rows_N), runtime)
     if checkpoint is None and config.model.recalibrate:
@@ -81,7 +81,7 @@ def make_state(
         new = begins_phase(course, epoch, step)
         longer = flat(checkpoint.config).get("train.epochs") != config.train.epochs  # then there is one stage
         wound = not new and longer and wind_on(schedule, epoch, epoch * course[0].num_steps + step)
-        restore_state(checkpoint, state, where, new_optimizer=new, new_schedule=wound)
+        restore_state(checkpoint, state, path, new_optimizer=new, new_schedule=wound)
     return state
 
 

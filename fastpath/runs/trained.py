@@ -85,15 +85,15 @@ class TrainedRun:
         Raises:
             DataError: Naming what was found and wanted.
         """
-        where, wanted = getattr(patches, "path", "patches"), self.checkpoint.stain
+        location, wanted = getattr(patches, "path", "patches"), self.checkpoint.stain
         found = getattr(patches, "stain", wanted)  # what covers part of a store's patches tells nothing of its own
         if found != wanted:
             problem = f"found patches of stain normalisation '{found}', wanted '{wanted}' as the run was trained on"
-            raise DataError(where, problem, f"pack the files that they came from with --stain {wanted}")
+            raise DataError(location, problem, f"pack the files that they came from with --stain {wanted}")
         found_px, wanted_px = patches.patch_size_px, self.checkpoint.patch_size_px
         if found_px != wanted_px:
             problem = f"found patches of {found_px} px, wanted {wanted_px} px as the run was trained on"
-            raise DataError(where, problem, "cut patches of that size and magnification")
+            raise DataError(location, problem, "cut patches of that size and magnification")
 
     def network(self) -> LogitNetwork:
         """Return the network as validation scored it, averaged weights where the run has them; on the CPU."""

@@ -49,11 +49,11 @@ class FileSystemServer:
     @contextmanager
     def opened(self, name: str) -> Iterator[Opened]:
         """Ask for a file; see `Server`."""
-        where = transfer.place_of(self.url, name)
-        file = self._asked(where, lambda: self.system.open(f"{self.root}/{name}", "rb"))
+        address = transfer.place_of(self.url, name)
+        file = self._asked(address, lambda: self.system.open(f"{self.root}/{name}", "rb"))
         size = getattr(file, "size", None)
         with contextlib.closing(file):
-            yield Opened(_Mapped(file, where), size if isinstance(size, int) else None)
+            yield Opened(_Mapped(file, address), size if isinstance(size, int) else None)
 
     def listed(self, folder: str) -> dict[str, Mapping[str, Any]] | None:
         """Return what is told of each file of a folder; see `Server`."""
@@ -68,13 +68,13 @@ class FileSystemServer:
             return None
         return {str(entry["name"]).rsplit("/", 1)[-1]: entry for entry in found if entry.get("type") != "directory"}
 
-    def _asked(self, where: str, ask: Callable[[], Value]) -> Value:
+    def _asked(self, location: str, ask: Callable[[], Value]) -> Value:
         try:
             return transfer.patiently(ask, transfer.PATIENCE.connect_s + transfer.PATIENCE.silence_s)
         except (Passing, FastpathError):
             raise
         except Exception as error:
-            raise _failure_of(where, error) from None
+            raise _failure_of(location, error) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,25 +82,25 @@ class _Mapped:
     """A file of fsspec whose errors are ours, so that none is taken for one of the disk that is written to."""
 
     file: Body
-    where: str
+    location: str
 
     def read(self, size: int, /) -> bytes:
         try:
             return self.file.read(size)
         except Exception as error:
-            raise _failure_of(self.where, error) from None
+            raise _failure_of(self.location, error) from None
 
 
-def _failure_of(where: str, error: Exception) -> Exception:
+def _failure_of(location: str, error: Exception) -> Exception:
     """Return what an error of an fsspec file system means: each kind's library raises its own."""
     if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
-        return Absent(where)
+        return Absent(location)
     told = _one_line(error)
     if isinstance(error, PermissionError):
-        return UsageError(where, f"access is refused ({told})", "check the URL and your rights")
+        return UsageError(location, f"access is refused ({told})", "check the URL and your rights")
     if isinstance(error, TimeoutError | ConnectionError):
         return Passing(f"cannot be reached ({told})", "check the URL and the network")
-    return FastpathError(where, f"cannot be read ({told})", "check the URL, your rights and the network")
+    return FastpathError(location, f"cannot be read ({told})", "check the URL, your rights and the network")
 
 
 def _one_line(error: Exception) -> str:

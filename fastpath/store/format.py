@@ -255,21 +255,21 @@ def load_document(
     return parse_document(text, kind, path)
 
 
-def parse_document(text: bytes, kind: type[Document], where: Path) -> Document:
+def parse_document(text: bytes, kind: type[Document], path: Path) -> Document:
     """Parse what `dump_document` made; raises as `load_document`."""
     remedy = "run 'fastpath verify', then pack or split again"
     if text.count(b",") > VALUES_MAX:  # each could be an error of its own to be told of
-        raise StoreError(where, f"holds more than {VALUES_MAX} values", remedy)
+        raise StoreError(path, f"holds more than {VALUES_MAX} values", remedy)
     try:
         values = json.loads(text)
         if not isinstance(values, dict):
             raise TypeError("found JSON that is not an object")
     except (ValueError, TypeError, RecursionError) as error:
-        raise StoreError(where, f"cannot be read as JSON ({one_line(str(error))})", remedy) from None
+        raise StoreError(path, f"cannot be read as JSON ({one_line(str(error))})", remedy) from None
     version = values.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         problem = f"found format version {version}, wanted at most {FORMAT_VERSION}"
-        raise StoreError(where, problem, "upgrade fastpath, or pack again with this one")
+        raise StoreError(path, problem, "upgrade fastpath, or pack again with this one")
     values.pop("checksum", None)
     try:
         document = kind.model_validate_json(json.dumps(values))
@@ -279,9 +279,9 @@ def parse_document(text: bytes, kind: type[Document], where: Path) -> Document:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             place = "".join(f"{part}: " for part in (".".join(map(str, first["loc"])),) if part)
             found = place + first["msg"].removeprefix("Value error, ")
-        raise StoreError(where, f"is not a packed store's {where.name} ({one_line(found)})", remedy) from None
+        raise StoreError(path, f"is not a packed store's {path.name} ({one_line(found)})", remedy) from None
     if dump_document(document) != text:
-        raise StoreError(where, "is damaged: it does not match its own checksum", remedy)
+        raise StoreError(path, "is damaged: it does not match its own checksum", remedy)
     return document
 
 

@@ -11,12 +11,12 @@ from fastpath.text import command_line
 from fastpath.urls import behind_url, without_secrets
 
 
-def open_recorded(place: str, where: Path) -> Store:
+def open_recorded(place: str, path: Path) -> Store:
     """Open a store that a file names. A URL counts only where the user has opened it here: a file may be anyone's.
 
     Args:
         place: What the file says.
-        where: The file.
+        path: The file.
 
     Raises:
         UsageError: It is a URL that was never opened here.
@@ -29,5 +29,5 @@ def open_recorded(place: str, where: Path) -> Store:
         url = without_secrets(place)
         problem = f"names a store behind a URL that was never opened from here, {url}"
         again = command_line("fastpath", "verify", url)
-        raise UsageError(where, problem, f"if you trust it, give it by --store, or run once: {again}")
+        raise UsageError(path, problem, f"if you trust it, give it by --store, or run once: {again}")
     return Store(remote.cache, remote.manifest, remote)

@@ -72,7 +72,7 @@ class Remote:
         self._fetch(fmt.shard_name(number), wanted_hash, wanted_bytes, wanted_bytes, anew=anew)
 
     def _fetch(self, name: str, wanted_hash: str, most: int, wanted_bytes: int | None = None, *, anew: bool) -> None:
-        path, where = self.cache / name, place_of(self.url, name)
+        path, address = self.cache / name, place_of(self.url, name)
         if not anew and _is_whole(path, wanted_hash, wanted_bytes):
             return
         _check_room(self.cache, wanted_bytes or 0)
@@ -84,10 +84,10 @@ class Remote:
                 if found != wanted_hash or wanted_bytes not in (None, found_bytes):
                     wanted = f"{wanted_bytes or 'those'} of {wanted_hash}"
                     problem = f"found {found_bytes} bytes of hash {found}, wanted {wanted}"
-                    raise IntegrityError(where, problem, "run 'fastpath verify' where the store lies")
+                    raise IntegrityError(address, problem, "run 'fastpath verify' where the store lies")
         except Absent:
             remedy = "run 'fastpath verify' where the store lies"
-            raise StoreError(where, "was not found, though the manifest lists it", remedy) from None
+            raise StoreError(address, "was not found, though the manifest lists it", remedy) from None
         _proven.add((path, wanted_hash))
 
     def fetch_split(self) -> None:
@@ -191,11 +191,11 @@ def open_known(place: str) -> Remote | None:
 
 
 def _manifest(url: str) -> bytes:
-    where = without_secrets(url)
+    location = without_secrets(url)
     try:
         text = transfer.read(server_of(url), fmt.MANIFEST, MANIFEST_BYTES_MAX)
     except Absent:
-        raise StoreError(where, f"is not a packed store ({fmt.MANIFEST} was not found)", "check the URL") from None
+        raise StoreError(location, f"is not a packed store ({fmt.MANIFEST} was not found)", "check the URL") from None
     if text.lstrip()[:1] == b"<":
         problem = f"found a web page, wanted a store's {fmt.MANIFEST}"
         raise StoreError(place_of(url, fmt.MANIFEST), problem, "check the URL: the server may want a login")

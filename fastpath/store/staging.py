@@ -135,7 +135,7 @@ class Staging:
                 write_durably(self.root / place.COMMIT, _manifest_hash(self.store).encode("ascii"))
                 exchange(self.store, self.target)
         except UsageError as error:
-            raise FastpathError(error.where, error.problem, error.remedy) from None
+            raise FastpathError(error.location, error.problem, error.remedy) from None
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise

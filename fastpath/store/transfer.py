@@ -181,15 +181,15 @@ def place_of(url: str, name: str) -> str:
     return with_name(without_secrets(url), name)
 
 
-def _copy(found: Opened, most: int, target: Target, kind: type[FastpathError], where: str) -> None:
+def _copy(found: Opened, most: int, target: Target, kind: type[FastpathError], location: str) -> None:
     """Write a body; refuse one that is longer than it may be or than the server said, before it is held."""
     if (found.num_bytes or 0) > most:
-        raise kind(where, f"found {found.num_bytes:,} bytes, wanted at most {most:,}", "check the URL")
+        raise kind(location, f"found {found.num_bytes:,} bytes, wanted at most {most:,}", "check the URL")
     done = 0
     while block := patiently(lambda: found.body.read(BLOCK_BYTES), PATIENCE.silence_s, found.stop):
         done += len(block)
         if done > most:
-            raise kind(where, f"found more than the {most:,} bytes it may have", "check the URL")
+            raise kind(location, f"found more than the {most:,} bytes it may have", "check the URL")
         target.write(block)
     if found.num_bytes is not None and done != found.num_bytes:
         raise Passing(f"was cut after {done:,} of {found.num_bytes:,} bytes", "try again, or look after the server")

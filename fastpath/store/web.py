@@ -49,14 +49,14 @@ class WebServer:
     @contextmanager
     def opened(self, name: str) -> Iterator[Opened]:
         """Ask for a file; see `transfer.Server`."""
-        response, where = self._asked(quote(name)), transfer.place_of(self.url, name)
+        response, address = self._asked(quote(name)), transfer.place_of(self.url, name)
         stuck: list[bool] = []
         try:
-            _check_status(response, where)
-            _check_encoding(response, where)
+            _check_status(response, address)
+            _check_encoding(response, address)
             length = response.headers.get("Content-Length", "")
             yield Opened(
-                body=_Body(response, where),
+                body=_Body(response, address),
                 num_bytes=int(length) if length.isdecimal() and len(length) < 20 else None,
                 media_type=response.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
                 stop=lambda: stuck.append(not _stopped(response)),
@@ -99,15 +99,15 @@ class _Body:
     """A response's body as it is sent, whose errors are ours."""
 
     response: urllib3.BaseHTTPResponse
-    where: str
+    location: str
 
     def read(self, size: int, /) -> bytes:
-        with _mapped(self.where):
+        with _mapped(self.location):
             return self.response.read(size, decode_content=False)
 
 
 def _request(url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
-    patience, where = transfer.PATIENCE, without_secrets(url)
+    patience, location = transfer.PATIENCE, without_secrets(url)
     timeout = urllib3.Timeout(connect=patience.connect_s, read=patience.silence_s)
 
     def ask() -> urllib3.BaseHTTPResponse:
@@ -122,7 +122,7 @@ def _request(url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
             decode_content=False,
         )
 
-    with _mapped(where):
+    with _mapped(location):
         return transfer.patiently(ask, patience.connect_s + patience.silence_s, discard=lambda late: late.close())
 
 
@@ -167,13 +167,13 @@ def _moved(url: str, location: str) -> str:
     return there._replace(fragment="").geturl()
 
 
-def _check_status(response: urllib3.BaseHTTPResponse, where: str) -> None:
+def _check_status(response: urllib3.BaseHTTPResponse, location: str) -> None:
     """Say what a status means unless it is 200; raises as `transfer.Server.opened`."""
     status = response.status
     if status == HTTPStatus.OK:
         return
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-        raise Absent(where)
+        raise Absent(location)
     known = {each.value: each.phrase for each in HTTPStatus}
     told = f"{status} {known.get(status, 'of no known meaning')}"
     if status in _MAY_PASS:
@@ -183,20 +183,20 @@ def _check_status(response: urllib3.BaseHTTPResponse, where: str) -> None:
         raise Passing(f"{what} ({told})", _LOOK_AFTER, pause_s)
     if status == HTTPStatus.UNAUTHORIZED:
         remedy = "give them in the URL, https://NAME:PASSWORD@HOST/…: they are neither shown nor kept"
-        raise UsageError(where, f"the server wants a name and a password ({told})", remedy)
+        raise UsageError(location, f"the server wants a name and a password ({told})", remedy)
     if status == HTTPStatus.FORBIDDEN:
-        raise UsageError(where, f"access is refused ({told})", "check the URL, its token and your rights")
+        raise UsageError(location, f"access is refused ({told})", "check the URL, its token and your rights")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise FastpathError(where, f"the server fails ({told})", _LOOK_AFTER)
-    raise UsageError(where, f"found the answer {told}, wanted 200 OK", "check the URL")
+        raise FastpathError(location, f"the server fails ({told})", _LOOK_AFTER)
+    raise UsageError(location, f"found the answer {told}, wanted 200 OK", "check the URL")
 
 
-def _check_encoding(response: urllib3.BaseHTTPResponse, where: str) -> None:
+def _check_encoding(response: urllib3.BaseHTTPResponse, location: str) -> None:
     found = response.headers.get("Content-Encoding", "").strip().lower()
     if found not in ("", "identity"):
         shown = "".join(filter(str.isprintable, found))[:40]
         remedy = "have the server send files as they are"
-        raise UsageError(where, f"is sent compressed ({shown}), wanted the file's own bytes", remedy)
+        raise UsageError(location, f"is sent compressed ({shown}), wanted the file's own bytes", remedy)
 
 
 def _stopped(response: urllib3.BaseHTTPResponse) -> bool:
@@ -209,14 +209,14 @@ def _stopped(response: urllib3.BaseHTTPResponse) -> bool:
 
 
 @contextmanager
-def _mapped(where: str) -> Iterator[None]:
+def _mapped(location: str) -> Iterator[None]:
     """Turn urllib3's errors into ours. What they say is left out: it may hold the whole URL."""
     try:
         yield
     except exceptions.SSLError as error:
-        raise _untrusted(where, error) from None
+        raise _untrusted(location, error) from None
     except exceptions.NameResolutionError:
-        raise UsageError(where, "the host's name is not known", "check the URL and the network") from None
+        raise UsageError(location, "the host's name is not known", "check the URL and the network") from None
     except exceptions.NewConnectionError:
         raise Passing("the server takes no connection", "check the URL, its port and the network") from None
     except exceptions.ConnectTimeoutError:
@@ -227,11 +227,11 @@ def _mapped(where: str) -> Iterator[None]:
     except (exceptions.ProtocolError, exceptions.InvalidHeader, HTTPException, OSError):
         raise Passing("the connection was cut, or what was sent is not HTTP", _LOOK_AFTER) from None
     except (exceptions.HTTPError, ValueError):
-        raise UsageError(where, "is not a URL that can be asked for", "check its host and port") from None
+        raise UsageError(location, "is not a URL that can be asked for", "check its host and port") from None
 
 
-def _untrusted(where: str, error: Exception) -> FastpathError:
+def _untrusted(location: str, error: Exception) -> FastpathError:
     found = next((each for each in (*error.args, error.__cause__, error) if isinstance(each, ssl.SSLError)), None)
     told = getattr(found, "verify_message", None) or getattr(found, "reason", None) or "no secure connection"
     remedy = "check the URL, or name the certificate of who signed it in SSL_CERT_FILE"
-    return FastpathError(where, f"the server's certificate or encryption is not accepted ({told})", remedy)
+    return FastpathError(location, f"the server's certificate or encryption is not accepted ({told})", remedy)

@@ -157,7 +157,7 @@ def durably(path: Path, remedy: str | None = None) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and _is_of(error, path):
             failure = as_failure(path, error, remedy=remedy)
             kept = ", and what it held before is kept" if path.is_file() else ""
-            raise type(failure)(failure.where, failure.problem + kept, failure.remedy) from error
+            raise type(failure)(failure.location, failure.problem + kept, failure.remedy) from error
         raise
 
 
@@ -188,7 +188,7 @@ def open_regular(path: Path, *, follow: bool, kind: type[FastpathError] = UsageE
         raise kind(repr(str(path)), f"cannot be read: {error}", "check the path") from None
     except OSError as error:
         failure = as_failure(path, error, "cannot be read")
-        raise kind(failure.where, failure.problem, failure.remedy) from error
+        raise kind(failure.location, failure.problem, failure.remedy) from error
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb")
@@ -209,7 +209,7 @@ def read_regular(path: Path, *, bytes_max: int, follow: bool, kind: type[Fastpat
             content = file.read(bytes_max + 1) if size <= bytes_max else b""
         except OSError as error:
             failure = as_failure(path, error, "cannot be read")
-            raise kind(failure.where, failure.problem, failure.remedy) from error
+            raise kind(failure.location, failure.problem, failure.remedy) from error
     if max(size, len(content)) > bytes_max:
         raise kind(path, f"has {size:,} bytes, wanted at most {bytes_max:,}", "check that it is the right file")
     return content

@@ -208,8 +208,8 @@ def _first_shape(listing: Listing, options: PackOptions) -> tuple[int, int, int]
                 raise
             continue
         if height != width:
-            where = listing.root / name
-            raise DataError(where, f"found {width} by {height} pixels, wanted a square", "cut square patches")
+            location = listing.root / name
+            raise DataError(location, f"found {width} by {height} pixels, wanted a square", "cut square patches")
         return height, width, channels
     raise DataError(listing.root, "found no patch that can be read", "check the files")
 

@@ -22,7 +22,7 @@ NUMPY = "Unable to allocate 9.31 GiB for an array with shape (100000, 100000)"
 
 
 @pytest.mark.parametrize(
-    ("error", "where", "wanted"),
+    ("error", "location", "wanted"),
     [
         (torch.OutOfMemoryError(CUDA), "the card", "2.50 GiB"),
         (RuntimeError(DALI + "Can't allocate 1073741824 bytes on device 0."), "the card", "1073741824 bytes"),
@@ -32,10 +32,10 @@ NUMPY = "Unable to allocate 9.31 GiB for an array with shape (100000, 100000)"
         (MemoryError(), "this machine", ""),
     ],
 )
-def test_it_is_one_line_that_says_what_to_change(error: BaseException, where: str, wanted: str, say: Say) -> None:
+def test_it_is_one_line_that_says_what_to_change(error: BaseException, location: str, wanted: str, say: Say) -> None:
     status, told = say(error)
     assert status == 1
-    assert told.startswith(f"fastpath: {where}: ran out of memory")
+    assert told.startswith(f"fastpath: {location}: ran out of memory")
     assert told.count("\n") == 1
     assert f"wanted {wanted} more" in told if wanted else "wanted" not in told
     assert all(name in told for name in ("data.batch_size", "train.accumulate", "--residency host"))

@@ -33,11 +33,11 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def soak(path: Path, num_epochs: int, where: residency.Residency) -> tuple[list[int], list[int]]:
+def soak(path: Path, num_epochs: int, residence: residency.Residency) -> tuple[list[int], list[int]]:
     rows = np.arange(64)
     store, here = open_store(path), runtime.resolve("cpu", num_threads=2)
     config = Config(data=DataConfig(image_size_px=32, batch_size=16))
-    pixels = residency.make_pixel_source(store, rows, where, here)
+    pixels = residency.make_pixel_source(store, rows, residence, here)
     memory, files = [], []
     with (
         closing(loader.train_loader(store, rows, STATS, config, here, pixels)) as train,

@@ -94,9 +94,9 @@ def test_a_step_alone_and_many_at_once_are_what_a_step_was_fed_before(
 ) -> None:
     config = settings(policy, batch_size, sampling)
     for rank in {0, world_size // 2, world_size - 1}:
-        where = dataclasses.replace(runtime, rank=rank, world_size=world_size)
-        wanted = formerly(patches, config, where, weights)
-        feed = step_inputs.training_feed(patches, ROWS, STATS, config, where, weights_M=weights)
+        rank_runtime = dataclasses.replace(runtime, rank=rank, world_size=world_size)
+        wanted = formerly(patches, config, rank_runtime, weights)
+        feed = step_inputs.training_feed(patches, ROWS, STATS, config, rank_runtime, weights_M=weights)
         recipe = Recipe(ROWS, patches.labels_N[ROWS], weights, config, STATS, 96, rank, world_size)
         num_steps = recipe.num_steps
         epoch = num_steps - 1  # any
@@ -165,9 +165,9 @@ def test_what_the_process_makes_is_what_a_step_was_fed_before(
     store: Store, runtime: Runtime, policy: str, world_size: int
 ) -> None:
     config = settings(policy, 8, "systematic")
-    where = dataclasses.replace(runtime, rank=world_size - 1, world_size=world_size)
-    wanted = formerly(store, config, where, WEIGHTS)
-    with closing(helped(store, config, where, weights_M=WEIGHTS)) as feed:
+    rank_runtime = dataclasses.replace(runtime, rank=world_size - 1, world_size=world_size)
+    wanted = formerly(store, config, rank_runtime, WEIGHTS)
+    with closing(helped(store, config, rank_runtime, weights_M=WEIGHTS)) as feed:
         steps = feed._num_steps
         onward = [*range(steps - 4, steps + 4), *range(2 * steps - 2, 2 * steps + 2)]  # over borders of epochs
         jumps = [3, 2, 7 * steps + 5, 7 * steps + 6, 0]  # as on resuming, and on going back

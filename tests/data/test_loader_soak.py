@@ -32,8 +32,8 @@ from fastpath.store.reader import open_store
 from fastpath.types import ChannelStats
 store = open_store(Path(sys.argv[1]))
 stats = ChannelStats((0.7, 0.5, 0.7), (0.2, 0.3, 0.2))
-where = runtime.resolve("cpu", num_threads=2)
-batches = train_loader(store, np.arange(len(store)), stats, Config(data=DataConfig(batch_size=8)), where)
+runtime = runtime.resolve("cpu", num_threads=2)
+batches = train_loader(store, np.arange(len(store)), stats, Config(data=DataConfig(batch_size=8)), runtime)
 for epoch in range(10**9):
     for batch in batches.epoch(epoch):
         if epoch == 1:
@@ -48,12 +48,18 @@ def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Stor
     return open_store(path)
 
 
-def check_flat(store: Store, num_epochs: int, where: str) -> None:
+def check_flat(store: Store, num_epochs: int, location: str) -> None:
     """Hold a process to its memory: over ten epochs, of which one builds the pipeline anew, it mostly grows by nothing.
 
     The median of all spans of ten epochs, since a pool may still grow once, by a lump.
     """
-    program = [sys.executable, str(Path(__file__).with_name("loader_soak.py")), str(store.path), str(num_epochs), where]
+    program = [
+        sys.executable,
+        str(Path(__file__).with_name("loader_soak.py")),
+        str(store.path),
+        str(num_epochs),
+        location,
+    ]
     done = subprocess.run(program, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     memory, files = json.loads(done.stdout)
@@ -70,9 +76,9 @@ def test_90_epochs_leak_neither_memory_nor_files(store: Store) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("where", ["host", "device"])
-def test_200_epochs_leak_neither_memory_nor_files(store: Store, where: str) -> None:
-    check_flat(store, 200, where)
+@pytest.mark.parametrize("location", ["host", "device"])
+def test_200_epochs_leak_neither_memory_nor_files(store: Store, location: str) -> None:
+    check_flat(store, 200, location)
 
 
 def processes_of(session: int) -> list[int]:

@@ -100,7 +100,7 @@ def test_a_buffer_is_filled_anew_only_when_its_copy_is_done(
 def test_the_device_is_chosen_when_as_much_again_stays_free(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> None:
     cuda = dataclasses.replace(runtime, device=torch.device("cuda", 0))
     monkeypatch.setattr(Runtime, "free_bytes", property(lambda _: 2 * 1000 * 96 * 96 * 3))
-    for asked, where, count, wanted in (
+    for asked, residence, count, wanted in (
         ("auto", cuda, 1000, "device"),
         ("auto", cuda, 1001, "host"),
         ("device", cuda, 2000, "device"),
@@ -108,7 +108,7 @@ def test_the_device_is_chosen_when_as_much_again_stays_free(monkeypatch: pytest.
         ("auto", runtime, 10, "host"),
         ("device", runtime, 10, "device"),
     ):
-        found = residency.budget(asked, count, 96, where)  # type: ignore[arg-type]
+        found = residency.budget(asked, count, 96, residence)  # type: ignore[arg-type]
         assert found.residency == wanted
         assert found.split_bytes == count * 27_648
         assert found.reserve_bytes == found.free_bytes // 2

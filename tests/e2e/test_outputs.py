@@ -130,18 +130,18 @@ def prepare(place: Path) -> None:
     Image.fromarray(pixels).save(place / "slide.png")
 
 
-def missing(known: Any, present: Any, where: str) -> list[str]:
+def missing(known: Any, present: Any, location: str) -> list[str]:
     """Return what was there and is not, or is of another type; what may be null may be so today."""
     if "NoneType" in (known, present):
         return []
     if isinstance(known, dict) and isinstance(present, dict):
-        gone = [f"{where}.{key} is gone" for key in known if key not in present]
+        gone = [f"{location}.{key} is gone" for key in known if key not in present]
         return gone + [
-            one for key in known if key in present for one in missing(known[key], present[key], f"{where}.{key}")
+            one for key in known if key in present for one in missing(known[key], present[key], f"{location}.{key}")
         ]
     if isinstance(known, list) and isinstance(present, list):
-        return missing(known[0], present[0], f"{where}[]") if known and present else []
-    return [] if known == present else [f"{where} was {known}, is {present}"]
+        return missing(known[0], present[0], f"{location}[]") if known and present else []
+    return [] if known == present else [f"{location} was {known}, is {present}"]
 
 
 @pytest.mark.parametrize(

@@ -226,8 +226,8 @@ def test_a_run_can_be_moved_without_its_store(run_dir: Path, kaggle_folder: Path
     (moved / "run.json").write_text(json.dumps(facts | {"store": "/gone"}))
     alone = tmp_path / "mailed.pt"
     alone.write_bytes((run_dir / "best.pt").read_bytes())
-    for where, name in ((run_dir, "here.csv"), (moved, "there.csv"), (alone, "alone.csv")):
-        assert _invoke(where, "--source", kaggle_folder, "-o", tmp_path / name).exit_code == 0
+    for run, name in ((run_dir, "here.csv"), (moved, "there.csv"), (alone, "alone.csv")):
+        assert _invoke(run, "--source", kaggle_folder, "-o", tmp_path / name).exit_code == 0
     assert (tmp_path / "here.csv").read_bytes() == (tmp_path / "there.csv").read_bytes()
     assert (tmp_path / "here.csv").read_bytes() == (tmp_path / "alone.csv").read_bytes()
 

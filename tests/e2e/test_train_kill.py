@@ -71,9 +71,9 @@ def attempt(out, last_words):
             os.write(out, f"{event.epoch} {event.step}\\n".encode())
             if heard == last_words:
                 os.kill(os.getpid(), signal.SIGKILL)
-    where = Runtime(torch.device("cpu"), precision=precision, num_threads=1)
+    runtime = Runtime(torch.device("cpu"), precision=precision, num_threads=1)
     resume = (run_dir / "config.json").exists()
-    train.train_run(Path(store), run_dir, config, where, resume=resume, on_event=listen, clock=lambda: 60.0 * heard)
+    train.train_run(Path(store), run_dir, config, runtime, resume=resume, on_event=listen, clock=lambda: 60.0 * heard)
     os._exit(0)
 
 def kept():
@@ -141,8 +141,8 @@ def attempt(run_dir, place):
         heard += isinstance(event, StepEvent)
 
     setattr(owner, name, last)
-    where = Runtime(torch.device("cpu"), num_threads=1)
-    train.train_run(Path(store), run_dir, load(Path(settings)), where, on_event=listen, clock=lambda: 60.0 * heard)
+    runtime = Runtime(torch.device("cpu"), num_threads=1)
+    train.train_run(Path(store), run_dir, load(Path(settings)), runtime, on_event=listen, clock=lambda: 60.0 * heard)
     os._exit(0)
 
 for number, place in enumerate(places):
@@ -203,17 +203,17 @@ def test_twenty_kills_change_no_bit(store: Path, precision: str, tmp_path: Path)
 
 @pytest.mark.usefixtures("one_thread")
 def test_a_kill_in_the_thread_that_writes_changes_no_bit(store: Path, tmp_path: Path) -> None:
-    settings, where = tmp_path / "settings.toml", Runtime(torch.device("cpu"), num_threads=1)
+    settings, runtime = tmp_path / "settings.toml", Runtime(torch.device("cpu"), num_threads=1)
     settings.write_text(SETTINGS.replace(f"epochs = {NUM_EPOCHS}", "epochs = 4"))
     config = load(settings)
-    train.train_run(store, tmp_path / "whole", config, where)
+    train.train_run(store, tmp_path / "whole", config, runtime)
     command = [sys.executable, "-c", WRITER_KILLED, str(store), str(tmp_path), str(settings), *PLACES]
     told = subprocess.run(
         command, capture_output=True, text=True, timeout=500, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert told.returncode == 0, told.stderr
     for number, _ in enumerate(PLACES):
-        train.train_run(store, tmp_path / str(number), config, where, resume=True)
+        train.train_run(store, tmp_path / str(number), config, runtime, resume=True)
         assert_same_run(tmp_path / str(number), tmp_path / "whole")
 
 

@@ -105,8 +105,8 @@ def test_a_flipped_byte_of_a_tensor_is_refused(tmp_path: Path) -> None:
     before = checkpoint()
     save_checkpoint(before, path)
     content = bytearray(path.read_bytes())
-    where = content.index(before.model["weight"].permute(0, 2, 3, 1).contiguous().numpy().tobytes())
-    content[where] ^= 1
+    offset = content.index(before.model["weight"].permute(0, 2, 3, 1).contiguous().numpy().tobytes())
+    content[offset] ^= 1
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
         load_checkpoint(path)

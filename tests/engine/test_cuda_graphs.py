@@ -217,9 +217,9 @@ def test_a_scaler_skips_and_recovers_when_replayed(recorders: list[TapeRecorder]
     for state in states:
         # Its gradients overflow float16 for more steps than are taken before it is recorded.
         state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24, growth_interval=6)  # noqa: TID251
-    where = Runtime(torch.device("cpu"), "float16")
+    runtime = Runtime(torch.device("cpu"), "float16")
     found, wanted = (
-        trained(state, graph=graph, runtime=where) for state, graph in zip(states, (True, False), strict=True)
+        trained(state, graph=graph, runtime=runtime) for state, graph in zip(states, (True, False), strict=True)
     )
     assert_alike(*states, found, wanted)
     skipped = [event.scaling["skipped_steps"] for event in found if isinstance(event, EpochEvent)]

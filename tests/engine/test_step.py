@@ -146,8 +146,8 @@ def test_the_shares_of_ranks_add_up_to_the_whole_batch(monkeypatch: pytest.Monke
     monkeypatch.setattr(Runtime, "total", lambda _, values: told.append(values.clone()) or values.clone())
     for model, (first, last) in zip(models, bounds, strict=True):
         share = Batch(given.images_NCHW[first:last], given.labels_N[first:last], given.indices_N[first:last], 6)
-        where = CPU if model is models[0] else Runtime(torch.device("cpu"), world_size=3)
-        train_step(model, share, torch.optim.SGD(model.parameters(), lr=0.0), CPU.grad_scaler(), where)
+        runtime = CPU if model is models[0] else Runtime(torch.device("cpu"), world_size=3)
+        train_step(model, share, torch.optim.SGD(model.parameters(), lr=0.0), CPU.grad_scaler(), runtime)
     for whole, *ranks in zip(*(model.parameters() for model in models), strict=True):
         assert whole.grad is not None
         mean = sum(share.grad for share in ranks) / 3
@@ -159,20 +159,20 @@ def test_a_step_without_samples_leaves_batchnorm_as_it_was() -> None:
     model = Tiny().train()
     before = copy.deepcopy(model.state_dict())
     none = Batch(torch.zeros(0, 3, 8, 8), torch.zeros(0), torch.zeros(0, dtype=torch.int64), 2)
-    where = Runtime(torch.device("cpu"), world_size=2)
+    runtime = Runtime(torch.device("cpu"), world_size=2)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Runtime, "total", lambda _, values: values)
-        loss = train_step(model, none, torch.optim.SGD(model.parameters(), lr=1.0), CPU.grad_scaler(), where)
+        loss = train_step(model, none, torch.optim.SGD(model.parameters(), lr=1.0), CPU.grad_scaler(), runtime)
     assert loss == 0
     assert all(module.training for module in model.modules())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_the_tables_of_ranks_are_joined_in_the_order_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    where = Runtime(torch.device("cpu"), world_size=2)
+    runtime = Runtime(torch.device("cpu"), world_size=2)
 
     def table(*shares: range) -> LogitTable:
-        made = LogitTable(where, room=2)
+        made = LogitTable(runtime, room=2)
         for share in shares:
             row = torch.tensor(list(share), dtype=torch.int64)
             made.add(Batch(torch.empty(len(row), 3, 8, 8), row.float() % 2, row, num_total=3), row.float() / 8)

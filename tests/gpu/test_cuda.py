@@ -54,7 +54,9 @@ def test_cuda_batches_equal_cpu_batches_of_the_same_plan(
     store: Store, cuda: runtime.Runtime, size: int, policy: str
 ) -> None:
     config, rows = settings(size, policy), np.arange(len(store))
-    on_cpu, on_cuda = (train_loader(store, rows, STATS, config, where) for where in (runtime.resolve("cpu"), cuda))
+    on_cpu, on_cuda = (
+        train_loader(store, rows, STATS, config, runtime_) for runtime_ in (runtime.resolve("cpu"), cuda)
+    )
     with closing(on_cpu), closing(on_cuda):
         for ours, theirs in zip(on_cpu.epoch(1), on_cuda.epoch(1), strict=True):
             assert theirs.images_NCHW.device.type == "cuda"

@@ -32,33 +32,33 @@ def settings(**model: str) -> Config:
     )
 
 
-def batch(step: int, where: Runtime) -> Batch:
+def batch(step: int, runtime: Runtime) -> Batch:
     """Sixteen samples; nine every fifth step."""
     size = 9 if step % 5 == 4 else 16
     generator = torch.Generator().manual_seed(step)
     labels_N = (torch.arange(size) % 2).float()
     images = torch.randn(size, 3, 64, 64, generator=generator) + labels_N[:, None, None, None]
     images = images.contiguous(memory_format=torch.channels_last)
-    return Batch(images.to(where.device), labels_N.to(where.device), torch.arange(size).to(where.device))
+    return Batch(images.to(runtime.device), labels_N.to(runtime.device), torch.arange(size).to(runtime.device))
 
 
 def trained(
-    config: Config, where: Runtime, *, graph: bool, scale: float = 65536.0
+    config: Config, runtime: Runtime, *, graph: bool, scale: float = 65536.0
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Return losses, weights and the steps that the optimiser took, on the CPU."""
-    where.seed(0)
+    runtime.seed(0)
     model = build(config.model, 64)
-    where.prepare(model)
-    network = training_network(model, config, where).train()
-    optimizer, scaler = make_optimizer(*parameter_groups(model), config.optim), where.grad_scaler()
+    runtime.prepare(model)
+    network = training_network(model, config, runtime).train()
+    optimizer, scaler = make_optimizer(*parameter_groups(model), config.optim), runtime.grad_scaler()
     if scaler.is_enabled():
         scaler.load_state_dict(scaler.state_dict() | {"scale": scale})
     schedule = make_schedule(optimizer, config.schedule, num_epochs=1, total_steps=NUM_STEPS)
-    step = make_step(network, optimizer, scaler, where, cuda_graph=graph)
+    step = make_step(network, optimizer, scaler, runtime, cuda_graph=graph)
     losses = []
     for number in range(NUM_STEPS):
-        where.seed(7, number)
-        losses.append(step(batch(number, where)))
+        runtime.seed(7, number)
+        losses.append(step(batch(number, runtime)))
         schedule.after_step()
     weights = {name: value.cpu() for name, value in model.state_dict().items()}
     return torch.stack(losses).cpu(), weights, steps_taken(optimizer).cpu()
@@ -75,8 +75,8 @@ def trained(
     ids=["layer4", "folded", "dropping"],
 )
 def test_recorded_steps_are_those_taken_one_by_one(model: dict[str, str], precision: Precision, cuda: Runtime) -> None:
-    config, where = settings(**model), dataclasses.replace(cuda, precision=precision)
-    (losses, weights, _), (wanted, theirs, _) = (trained(config, where, graph=graph) for graph in (True, False))
+    config, runtime = settings(**model), dataclasses.replace(cuda, precision=precision)
+    (losses, weights, _), (wanted, theirs, _) = (trained(config, runtime, graph=graph) for graph in (True, False))
     # Kernels that add in any order differ by rounding, which training spreads.
     torch.testing.assert_close(losses, wanted, rtol=2e-2, atol=2e-2)
     for name, value in weights.items():
@@ -86,9 +86,9 @@ def test_recorded_steps_are_those_taken_one_by_one(model: dict[str, str], precis
 
 
 def test_a_scaler_skips_recorded_steps_that_overflow(cuda: Runtime) -> None:
-    config, where = settings(trainable="all"), dataclasses.replace(cuda, precision="float16")
+    config, runtime = settings(trainable="all"), dataclasses.replace(cuda, precision="float16")
     (_, weights, taken), (_, _, wanted) = (
-        trained(config, where, graph=graph, scale=2.0**40) for graph in (True, False)
+        trained(config, runtime, graph=graph, scale=2.0**40) for graph in (True, False)
     )
     assert taken == wanted
     assert taken < NUM_STEPS

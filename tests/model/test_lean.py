@@ -39,15 +39,15 @@ def batch(step: int, size: int = 5) -> Batch:
     return Batch(images, (torch.arange(size) % 2).float(), torch.arange(size))
 
 
-def trained(model: LogitNetwork, net: nn.Module, where: Runtime, accumulate: int = 1) -> list[Tensor]:
+def trained(model: LogitNetwork, net: nn.Module, resolved: Runtime, accumulate: int = 1) -> list[Tensor]:
     """Take three steps and return their losses."""
     groups = parameter_groups(model)
     optimizer = torch.optim.Adam([parameter for group in groups for parameter in group], lr=1e-2, fused=True)
     net.train()
     losses = []
     for step in range(3):
-        where.seed(step)
-        losses.append(train_step(net, batch(step), optimizer, where.grad_scaler(), where, accumulate=accumulate))
+        resolved.seed(step)
+        losses.append(train_step(net, batch(step), optimizer, resolved.grad_scaler(), resolved, accumulate=accumulate))
     return losses
 
 
@@ -65,12 +65,12 @@ def trained(model: LogitNetwork, net: nn.Module, where: Runtime, accumulate: int
     ],
 )
 def test_steps_are_those_of_the_plain_network(name: str, trainable: str, batchnorm: str, precision: Precision) -> None:
-    where = runtime(precision)
+    resolved = runtime(precision)
     plain = network(name, trainable, batchnorm)
     model = copy.deepcopy(plain)
     folded = [pad_first(fold_frozen(each, SIZE) if batchnorm == "folded" else each) for each in (plain, model)]
-    wanted = trained(plain, folded[0], where, accumulate=2)
-    found = trained(model, lean(folded[1], SIZE, where), where, accumulate=2)
+    wanted = trained(plain, folded[0], resolved, accumulate=2)
+    found = trained(model, lean(folded[1], SIZE, resolved), resolved, accumulate=2)
     assert torch.equal(torch.stack(found), torch.stack(wanted))
     ours, theirs = model.state_dict(), plain.state_dict()
     assert ours.keys() == theirs.keys()
@@ -109,13 +109,13 @@ class Counted(TorchDispatchMode):
 
 
 def test_a_forward_pass_casts_what_trains_and_counts_once() -> None:
-    where, model = runtime("bfloat16"), network("test_resnet", "layer4").train()
+    resolved, model = runtime("bfloat16"), network("test_resnet", "layer4").train()
     convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     trained_ones = [module for module in convolutions if module.weight.requires_grad]
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     seen = []
-    for net in (model, lean(model, SIZE, where).train()):
-        with Counted() as counted, where.autocast():
+    for net in (model, lean(model, SIZE, resolved).train()):
+        with Counted() as counted, resolved.autocast():
             net(batch(0).images_NCHW)
         seen.append((counted.casts, counted.bumps))
     assert seen[0][1] - len(norms) == seen[1][1] - 1  # what residual connections add is the same
@@ -141,13 +141,13 @@ class Odd(nn.Module):
 
 
 def test_a_network_that_cannot_be_cast_is_left_in_float32_and_counts_as_before() -> None:
-    where, model = runtime("bfloat16"), LogitNetwork(Odd())
+    resolved, model = runtime("bfloat16"), LogitNetwork(Odd())
     freeze(model, "head", "adapt")
     plain = copy.deepcopy(model)
-    made = lean(model, SIZE, where)
+    made = lean(model, SIZE, resolved)
     assert all(parameter.dtype == torch.float32 for parameter in made.parameters())
     assert not made.counters
-    losses = [trained(each, net, where) for each, net in ((plain, plain), (model, made))]
+    losses = [trained(each, net, resolved) for each, net in ((plain, plain), (model, made))]
     assert torch.equal(torch.stack(losses[0]), torch.stack(losses[1]))
     assert all(torch.equal(value, plain.state_dict()[key]) for key, value in model.state_dict().items())
 

@@ -50,7 +50,7 @@ def blamed(store: Path) -> set[str]:
     try:
         return {damage.file for damage in verify.verify_store(store, workers=1).damages}
     except StoreError as error:
-        return {Path(error.where).name}
+        return {Path(error.location).name}
 
 
 def test_a_whole_store_is_whole(made: tuple[Path, Path]) -> None:

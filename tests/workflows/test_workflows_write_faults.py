@@ -162,7 +162,7 @@ def _check_refusal(error: BaseException | None, out: Path, code: int) -> None:
     assert error.exit_status in (1, 2)
     cause = as_failure(out, OSError(code, "")).problem.removeprefix("cannot be written: ")
     assert cause in str(error)
-    assert str(out) in error.where
+    assert str(out) in error.location
     assert error.remedy
     assert "\n" not in str(error)
     assert ".tmp" not in str(error)

@@ -151,8 +151,8 @@ def tiff(truth_HWC: np.ndarray, form: Form, pad: bytes = b"", **changes: tuple[i
         tags |= {322: (short, [form.segment[1]]), 323: (short, [form.segment[0]])}
     else:
         tags[278] = (long, [form.segment or height])
-    where, sizes = (324, 325) if isinstance(form.segment, tuple) else (273, 279)
-    tags |= {where: (long, places.tolist()), sizes: (long, [len(part) for part in parts])}
+    offset_tag, sizes = (324, 325) if isinstance(form.segment, tuple) else (273, 279)
+    tags |= {offset_tag: (long, places.tolist()), sizes: (long, [len(part) for part in parts])}
     if form.alpha is not None:
         tags[338] = (short, [form.alpha])
     if form.photometric == YCBCR and form.compression != JPEG:

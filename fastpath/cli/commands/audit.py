@@ -43,16 +43,16 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
-    from fastpath import runtime
+    from fastpath.runtime import resolve
     from fastpath.workflows import audit
 
-    where = runtime.resolve(device, precision=precision)
-    if where.notice:
-        render.notice(where.notice)
+    runtime = resolve(device, precision=precision)
+    if runtime.notice:
+        render.notice(runtime.notice)
     with render.progress_bar("embedding", verbosity) as advance:
         found = audit.audit_split(
-            store, output, where, split_file=split_file, run_dir=run_dir, which=checkpoint, advance=advance
+            store, output, runtime, split_file=split_file, run_dir=run_dir, which=checkpoint, advance=advance
         )
     if found.suspicious:
         render.notice(f"{found.suspicious} validation patches were nearly trained on: see {output / 'neighbours.png'}")
-    render.result(asdict(found), as_json=as_json, title=f"{found.split_kind} split of {store}", where=output)
+    render.result(asdict(found), as_json=as_json, title=f"{found.split_kind} split of {store}", location=output)

@@ -47,19 +47,20 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
-    from fastpath import config, runtime
+    from fastpath import config
     from fastpath.runs import output_place
+    from fastpath.runtime import resolve
     from fastpath.workflows.bench import bench
 
     if plot is not None:
         output_place.check_file(plot, (store, config_path), "--plot")
     settings = config.load(config_path, overrides)
-    where = runtime.resolve(device, precision=precision, num_threads=threads)
-    if where.notice:
-        render.notice(where.notice)
+    runtime = resolve(device, precision=precision, num_threads=threads)
+    if runtime.notice:
+        render.notice(runtime.notice)
     with render.progress_bar(f"bench {kind}", verbosity) as advance:
-        result = bench.run_benchmark(kind, store, settings, where, num_batches=batches, advance=advance)  # type: ignore[arg-type]
+        result = bench.run_benchmark(kind, store, settings, runtime, num_batches=batches, advance=advance)  # type: ignore[arg-type]
     if plot is not None:
         bench.draw(result, plot)
     shown = {name: value for name, value in asdict(result).items() if as_json or value not in (None, "")}
-    render.result(shown, as_json=as_json, title=f"bench {kind}", where=plot)
+    render.result(shown, as_json=as_json, title=f"bench {kind}", location=plot)

@@ -60,13 +60,13 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
-    from fastpath import runtime
     from fastpath.cli.train_folds import measure_leak
+    from fastpath.runtime import resolve
     from fastpath.workflows.compare import compare, compare_tables
 
-    where = runtime.resolve(device, precision=precision)
-    if where.notice:
-        render.notice(where.notice)
+    runtime = resolve(device, precision=precision)
+    if runtime.notice:
+        render.notice(runtime.notice)
     tables = compare_tables.are_tables(runs)
     if split_file is not None and (splits is not None or tables):
         problem = f"found {split_file} for {'tables' if tables else '--splits'}, wanted runs to compare"
@@ -75,7 +75,7 @@ def command(
         measure_leak(
             runs,
             output,
-            where,
+            runtime,
             splits=splits,
             config_path=config_path,
             folds=folds,
@@ -88,7 +88,7 @@ def command(
     else:
         with render.progress_bar("scoring", verbosity) as advance:
             found = compare.compare_runs(
-                runs, where, store_path=store, split_file=split_file, output=output, which=checkpoint, advance=advance
+                runs, runtime, store_path=store, split_file=split_file, output=output, which=checkpoint, advance=advance
             )
     for text in found.notices:
         render.notice(text)

@@ -52,25 +52,25 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
-    from fastpath import runtime
     from fastpath.cli.main import INTERRUPTED
     from fastpath.cli.train_view import TrainView
     from fastpath.errors import FastpathError
+    from fastpath.runtime import resolve
     from fastpath.workflows import demo
 
     @contextmanager
     def watch() -> Iterator[Watch]:
-        with TrainView(verbosity, where) as view:
+        with TrainView(verbosity, runtime) as view:
             yield view.show
 
-    where = runtime.resolve(device, precision=precision)
+    runtime = resolve(device, precision=precision)
     if verbosity >= 0:
-        render.say(where.describe(), on_stderr=True)
-    if where.notice:
-        render.notice(where.notice)
+        render.say(runtime.describe(), on_stderr=True)
+    if runtime.notice:
+        render.notice(runtime.notice)
     found = demo.run_demo(
         output,
-        where,
+        runtime,
         seed=seed,
         num_train=num_train or demo.NUM_TRAIN,
         overrides=overrides,
@@ -86,7 +86,7 @@ def command(
     if not as_json:
         seconds = values.pop("seconds")
         values["seconds"] = ", ".join(f"{name} {value}" for name, value in seconds.items())
-    render.result(values, as_json=as_json, title="demo", where=output)
+    render.result(values, as_json=as_json, title="demo", location=output)
     if not found.passed:
         remedy = "train longer with --set train.epochs=10, or report this"
         raise FastpathError("demo", f"found AUC {found.auc:.4f}, wanted at least {found.wanted}", remedy)

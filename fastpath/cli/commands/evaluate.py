@@ -93,27 +93,27 @@ def command(
               fastpath evaluate runs/first --store other-hospital --by scanners.csv
               fastpath evaluate folds
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
-    from fastpath import runtime
     from fastpath.runs import out_of_fold
+    from fastpath.runtime import resolve
     from fastpath.types import Split
     from fastpath.workflows.evaluate import evaluate
     from fastpath.workflows.evaluate.report_facts import Choices
 
-    where = runtime.resolve(device, precision=precision)
-    if where.notice:
-        render.notice(where.notice)
+    runtime = resolve(device, precision=precision)
+    if runtime.notice:
+        render.notice(runtime.notice)
     asked = Choices(method=choices.pop("calibration"), **choices)
     if out_of_fold.table_of(run) is not None:
         if split_file is not None:
             raise UsageError(
                 "--split-file", f"found {split_file} for predictions, which no split divides", "leave it out"
             )
-        found = evaluate.run_table(run, where, output=output, store_path=store, choices=asked)
+        found = evaluate.run_table(run, runtime, output=output, store_path=store, choices=asked)
     else:
         with render.progress_bar("evaluating", verbosity) as advance:
             found = evaluate.evaluate_run(
                 run,
-                where,
+                runtime,
                 store_path=store,
                 split_file=split_file,
                 split=None if split is None else Split(split),
@@ -128,7 +128,7 @@ def command(
     if as_json:
         render.result(found.facts | {"output": found.output}, as_json=True, title="")
     else:
-        render.result(_shown(found), as_json=False, title="evaluated", where=found.output)
+        render.result(_shown(found), as_json=False, title="evaluated", location=found.output)
 
 
 def _shown(found: EvaluateResult) -> dict[str, Any]:

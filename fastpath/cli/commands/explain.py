@@ -58,17 +58,17 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
-    from fastpath import runtime
+    from fastpath.runtime import resolve
     from fastpath.types import Split
     from fastpath.workflows.explain import explain
 
     choice = _choice(first_ids, more_ids, rest["errors"], rest["sample"])
-    where = runtime.resolve(device)
+    runtime = resolve(device)
     with render.progress_bar("explaining", verbosity) as advance:
         found = explain.explain_run(
             run,
             rest["output"],
-            where,
+            runtime,
             choice=explain.Choice(**choice),
             store_path=rest["store"],
             split_file=rest["split_file"],
@@ -88,7 +88,7 @@ def command(
             values |= {f"centre_mass_{method}": mass["mean"], f"untrained_{method}": untrained[method]["mean"]}
         audit = values.pop("audit") or {}
         values |= {("patches_audited" if name == "num_patches" else name): value for name, value in audit.items()}
-    render.result(values, as_json=as_json, title=f"{found.num_patches} patches explained", where=found.output)
+    render.result(values, as_json=as_json, title=f"{found.num_patches} patches explained", location=found.output)
 
 
 def _choice(

@@ -48,15 +48,15 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
-    from fastpath import runtime
+    from fastpath.runtime import resolve
     from fastpath.workflows.export import export
 
-    where = runtime.resolve("cpu")
+    runtime = resolve("cpu")
     with render.progress_bar("comparing", verbosity) as advance:
         found = export.export_run(
             run,
             output,
-            where,
+            runtime,
             tta=tta,
             calibrated=calibrated,
             store_path=store,
@@ -67,4 +67,4 @@ def command(
         )
     if found.notice:
         render.notice(found.notice)
-    render.result(asdict(found), as_json=as_json, title=f"exported as {found.kind}", where=found.output)
+    render.result(asdict(found), as_json=as_json, title=f"exported as {found.kind}", location=found.output)

@@ -29,4 +29,4 @@ def command(stores: tuple[Path, ...], output: Path, as_json: bool, verbosity: in
     for text in found.notices:
         render.notice(text)
     values = dataclasses.asdict(found) | {"store": str(found.store)}
-    render.result(values, as_json=as_json, title=f"merged {found.num_stores} stores", where=output)
+    render.result(values, as_json=as_json, title=f"merged {found.num_stores} stores", location=output)

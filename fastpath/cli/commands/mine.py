@@ -78,19 +78,19 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
-    from fastpath import runtime
+    from fastpath.runtime import resolve
     from fastpath.workflows.mine import mine
 
-    where = runtime.resolve(device, precision=precision)
-    if where.notice:
-        render.notice(where.notice)
+    runtime = resolve(device, precision=precision)
+    if runtime.notice:
+        render.notice(runtime.notice)
     errors = rule["errors"]
     chosen = mine.Rule(rule["hard"], None if errors is None else int(errors), rule["confidence"])
     with render.progress_bar("mining", verbosity) as advance:
         found = mine.mine_patches(
             run,
             output,
-            where,
+            runtime,
             stores=stores,
             predictions=predictions,
             split_file=split_file,
@@ -101,4 +101,4 @@ def command(
     for text in found.notices:
         render.notice(text)
     render.verdicts(found.verdicts)
-    render.result(asdict(found), as_json=as_json, title="mined", where=output)
+    render.result(asdict(found), as_json=as_json, title="mined", location=output)

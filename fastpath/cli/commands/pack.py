@@ -151,7 +151,7 @@ def _report(found: PackResult, output: Path, *, as_json: bool) -> None:
         "notices": found.notices,
         "store": str(found.store),
     }
-    render.result(values, as_json=as_json, title=f"packed a {found.kind} source", where=output)
+    render.result(values, as_json=as_json, title=f"packed a {found.kind} source", location=output)
 
 
 def _part(text: str) -> tuple[int, int]:

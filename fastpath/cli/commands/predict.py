@@ -91,20 +91,20 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
-    from fastpath import runtime
+    from fastpath.runtime import resolve
     from fastpath.workflows.predict import predict, submission
 
-    where = runtime.resolve(device, precision=precision)
-    if where.notice:
-        render.notice(where.notice)
+    runtime = resolve(device, precision=precision)
+    if runtime.notice:
+        render.notice(runtime.notice)
     opinion = predict.Opinion(ensemble=_MEANS[ensemble], calibrate=not raw, which=checkpoint, **how)  # type: ignore[arg-type]
     predict.check_runs(runs, checkpoint, output)  # a wrong run is told before a large folder is listed
     patches = predict.open_patches(store, source, follow)
     sample = sample or (None if source is None else submission.sample_beside(source))
     with render.progress_bar("predicting", verbosity) as advance:
         result = predict.predict_patches(
-            runs, patches, output, where, sample=sample, opinion=opinion, table=table, advance=advance
+            runs, patches, output, runtime, sample=sample, opinion=opinion, table=table, advance=advance
         )
     for text in result.notices:
         render.notice(text)
-    render.result(asdict(result), as_json=as_json, title="predicted", where=output)
+    render.result(asdict(result), as_json=as_json, title="predicted", location=output)

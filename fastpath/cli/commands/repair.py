@@ -39,5 +39,5 @@ def command(
         found = repair.repair_store(store, source, kind=source_kind, follow=follow, workers=workers, advance=advance)
     values = {"ok": not found.damages, "repaired": found.repaired, "damages": report_damages(found.damages)}
     title = f"repaired {len(found.repaired)} shards"
-    render.result(values, as_json=as_json, title=title, where=store)
+    render.result(values, as_json=as_json, title=title, location=store)
     return 1 if found.damages else 0

@@ -64,16 +64,17 @@ def command(
 
         found = show.patches(store, output, [*ids, *more_ids], split_file=split_file)
     else:
-        from fastpath import config, runtime
+        from fastpath import config
+        from fastpath.runtime import resolve
         from fastpath.workflows.show import show_samples
 
         settings = config.load(config_path, [*overrides, *([] if seed is None else [f"seed={seed}"])])
-        where = runtime.resolve("cpu")  # a handful of samples, on whatever machine is at hand
+        runtime = resolve("cpu")  # a handful of samples, on whatever machine is at hand
         found = show_samples.show_samples(
             store,
             output,
             settings,
-            where,
+            runtime,
             epoch=epoch,
             position=position,
             count=count,
@@ -85,4 +86,4 @@ def command(
         for facts in found.shown:
             place = f"position {facts['position']}: " if "position" in facts else ""
             render.say(f"{place}{facts['id']}, {facts['label']}, row {facts['row']}")
-    render.result(values, as_json=as_json, title="shown", where=found.output)
+    render.result(values, as_json=as_json, title="shown", location=found.output)

@@ -128,7 +128,7 @@ def _aggregate(table: Path, output: Path, top_k: int, as_json: bool) -> None:
     values = asdict(found)
     if not as_json:
         values |= _aucs(values.pop("auc"), values.pop("auc_ends"))
-    render.result(values, as_json=as_json, title=f"{found.num_slides} slides", where=found.output)
+    render.result(values, as_json=as_json, title=f"{found.num_slides} slides", location=found.output)
 
 
 def _pool(folder: Path, output: Path, as_json: bool) -> None:
@@ -142,7 +142,7 @@ def _pool(folder: Path, output: Path, as_json: bool) -> None:
     values = asdict(found)
     if not as_json:
         values |= _aucs(values.pop("auc"), values.pop("auc_ends"))
-    render.result(values, as_json=as_json, title=f"{found.num_slides} slides", where=found.output)
+    render.result(values, as_json=as_json, title=f"{found.num_slides} slides", location=found.output)
 
 
 def _aucs(aucs: dict[str, float] | None, ends: dict[str, tuple[float, float]] | None) -> dict[str, str]:
@@ -156,10 +156,10 @@ def _aucs(aucs: dict[str, float] | None, ends: dict[str, tuple[float, float]] | 
 
 def _resolved(rest: dict[str, Any]) -> tuple[Runtime, Options]:
     """Return the device and how slides are cut, as the options have it."""
-    from fastpath import runtime
+    from fastpath.runtime import resolve
     from fastpath.workflows.slide import slide
 
-    resolved = runtime.resolve(rest["device"], precision=rest["precision"])
+    resolved = resolve(rest["device"], precision=rest["precision"])
     if resolved.notice:
         render.notice(resolved.notice)
     names = ("mpp", "tile_mpp", "min_tissue", "top_k", "threshold", "lesions")
@@ -191,7 +191,7 @@ def _score(
         values |= {f"score_{name}": value for name, value in values.pop("scores").items()}
         values |= values.pop("lesions") or {}
         del values["fingerprint"]
-    render.result(values, as_json=as_json, title=image.name, where=found.output)
+    render.result(values, as_json=as_json, title=image.name, location=found.output)
 
 
 def _score_all(

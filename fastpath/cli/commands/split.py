@@ -81,4 +81,4 @@ def command(
     if division.notice and verbosity >= 0:
         render.notice(division.notice)
     values = dataclasses.asdict(division) | {"store": str(division.store), "file": str(division.file)}
-    render.result(values, as_json=as_json, title="divided", where=output or store)
+    render.result(values, as_json=as_json, title="divided", location=output or store)

@@ -45,7 +45,7 @@ def command(
     threads: int | None,
     as_json: bool,
     verbosity: int,
-    **where: str | bool | int | Path | None,
+    **machine_options: str | bool | int | Path | None,
 ) -> None:
     """Train a grid of settings with the same seeds, and say which is better.
 
@@ -67,7 +67,7 @@ def command(
 
     plan = make_plan(config_path, grid, grid_file=grid_file, overrides=overrides, repeats=repeats)
     with render.progress_bar("runs", verbosity) as advance:
-        found = sweep.sweep_settings(store, output, plan, num_threads=threads, advance=advance, **where)  # type: ignore[arg-type]
+        found = sweep.sweep_settings(store, output, plan, num_threads=threads, advance=advance, **machine_options)  # type: ignore[arg-type]
     for text in (*found.failures, *found.notices):
         render.notice(text)
     if as_json:

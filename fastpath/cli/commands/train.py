@@ -77,28 +77,28 @@ def command(
         fastpath train store/ -o runs/folds --folds 5
         torchrun --nproc-per-node 4 -m fastpath train store/ -o runs/first --amp
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
-    from fastpath import runtime
     from fastpath.cli.train_folds import train_folds
     from fastpath.cli.train_view import TrainView
     from fastpath.runs import run_directory
+    from fastpath.runtime import attempt
     from fastpath.workflows.train import train
     from fastpath.workflows.train.trackers import listening, require
 
-    resume = resume or (runtime.attempt() > 0 and (output / run_directory.CONFIG).exists())
+    resume = resume or (attempt() > 0 and (output / run_directory.CONFIG).exists())
     settings = _settings(output, config_path, overrides, shorts, resume=resume)
     began = run_directory.precision_of(output) if resume else ""
-    where = _runtime(device, threads, precision, began, quiet=verbosity < 0)
+    runtime = _runtime(device, threads, precision, began, quiet=verbosity < 0)
     if resume:
-        _tell_threads(run_directory.threads_of(output), where)
-        trackers = _with_views(trackers, run_directory.views_of(output), where)
-    verbosity = verbosity if where.rank == 0 else -1
-    heard = trackers if where.rank == 0 else ()
+        _tell_threads(run_directory.threads_of(output), runtime)
+        trackers = _with_views(trackers, run_directory.views_of(output), runtime)
+    verbosity = verbosity if runtime.rank == 0 else -1
+    heard = trackers if runtime.rank == 0 else ()
     if folds:
         train_folds(
             store,
             output,
             settings,
-            where,
+            runtime,
             folds,
             resume=resume,
             split_file=split_file,
@@ -110,10 +110,10 @@ def command(
         return
     require(heard)
     how: dict[str, Any] = {"resume": resume, "split_file": split_file, "residency": residency}
-    with TrainView(verbosity, where) as view, listening(heard, output, settings, view.show, render.notice) as tell:
-        result = train.train_run(store, output, settings, where, on_event=tell, **how)
+    with TrainView(verbosity, runtime) as view, listening(heard, output, settings, view.show, render.notice) as tell:
+        result = train.train_run(store, output, settings, runtime, on_event=tell, **how)
     again = command_line("fastpath", "train", store, "-o", output, "--resume")
-    _tell(result, view.start, where, again, as_json=as_json)
+    _tell(result, view.start, runtime, again, as_json=as_json)
 
 
 def _settings(
@@ -139,47 +139,47 @@ def _runtime(
     device: str, threads: int | None, precision: PrecisionChoice | None, began: str, *, quiet: bool
 ) -> Runtime:
     """Decide where to compute, in the precision that the run began in where none is asked for, and tell it."""
-    from fastpath import runtime
+    from fastpath.runtime import resolve, resumed
 
-    asked = precision or (runtime.resumed(began, device) if began else "float32")
-    where = runtime.resolve(device, precision=asked, num_threads=threads, ranked=True)
-    if where.rank == 0 and not quiet:
-        render.say(where.describe(), on_stderr=True)
-    if where.notice:
-        render.notice(where.notice)
-    if began and began != where.precision and not where.tentative:
-        render.notice(f"the run began in {began} and goes on in {where.precision}: its end will differ a little")
-    return where
+    asked = precision or (resumed(began, device) if began else "float32")
+    runtime = resolve(device, precision=asked, num_threads=threads, ranked=True)
+    if runtime.rank == 0 and not quiet:
+        render.say(runtime.describe(), on_stderr=True)
+    if runtime.notice:
+        render.notice(runtime.notice)
+    if began and began != runtime.precision and not runtime.tentative:
+        render.notice(f"the run began in {began} and goes on in {runtime.precision}: its end will differ a little")
+    return runtime
 
 
-def _with_views(asked: tuple[str, ...], begun: Mapping[str, Path], where: Runtime) -> tuple[str, ...]:
+def _with_views(asked: tuple[str, ...], begun: Mapping[str, Path], runtime: Runtime) -> tuple[str, ...]:
     """Return the trackers asked for and those that the run has told before, which are to hear how it goes on."""
     added = {name: path for name, path in begun.items() if name not in asked}
-    if where.rank == 0:
+    if runtime.rank == 0:
         for name, path in added.items():
             render.notice(f"goes on in {name}, as the run began; remove {path} before --resume to leave that out")
     return (*asked, *added)
 
 
-def _tell_threads(began: int, where: Runtime) -> None:
+def _tell_threads(began: int, runtime: Runtime) -> None:
     """Say so where a run goes on on another number of CPU threads, which share sums out in another way."""
-    if where.rank == 0 and 0 < began != where.summing_threads > 0:
-        told = f"the run began with {began} threads and goes on with {where.num_threads}: its last digits will differ"
+    if runtime.rank == 0 and 0 < began != runtime.summing_threads > 0:
+        told = f"the run began with {began} threads and goes on with {runtime.num_threads}: its last digits will differ"
         render.notice(f"{told}; --threads {began} keeps them")
 
 
-def _tell(result: TrainResult, start: StartEvent | None, where: Runtime, again: str, *, as_json: bool) -> None:
+def _tell(result: TrainResult, start: StartEvent | None, runtime: Runtime, again: str, *, as_json: bool) -> None:
     """Print how the run ended, once, and leave with the status of an interruption where it was one."""
     from dataclasses import asdict
 
     from fastpath.cli.main import INTERRUPTED
 
     interrupted = result.status == "interrupted"
-    if where.rank == 0:
+    if runtime.rank == 0:
         told = asdict(result) | ({"start": asdict(start)} if start else {})
         for text in result.notices:
             render.notice(text)
-        render.result(told, as_json=as_json, title=f"Training {result.status}", where=result.run_dir)
+        render.result(told, as_json=as_json, title=f"Training {result.status}", location=result.run_dir)
         if interrupted:
             render.notice(f"stopped where it can go on: {again}")
     click.get_current_context().exit(INTERRUPTED if interrupted else 0)

@@ -62,5 +62,5 @@ def command(
         "not_in_store": found.not_in_store,
         "damages": report_damages(found.damages),
     }
-    render.result(values, as_json=as_json, title="damaged" if found.damages else "verified", where=store)
+    render.result(values, as_json=as_json, title="damaged" if found.damages else "verified", location=store)
     return 1 if found.damages else 0

@@ -122,24 +122,24 @@ class _Layout:
         self.tail = bytearray(self.num_tail + 1)
 
 
-def decode(data: bytes, where: object, notes: Counter[str] | None = None) -> np.ndarray:
+def decode(data: bytes, location: object, notes: Counter[str] | None = None) -> np.ndarray:
     """Decode the bytes of one file; see `decode_file`."""
     pixels = _plain_pixels(data)
-    return pixels if pixels is not None else decode_general(data, where, Counter() if notes is None else notes)
+    return pixels if pixels is not None else decode_general(data, location, Counter() if notes is None else notes)
 
 
-def decode_general(data: bytes, where: object, notes: Counter[str]) -> np.ndarray:
+def decode_general(data: bytes, location: object, notes: Counter[str]) -> np.ndarray:
     """Decode without the shortcut for known layouts; the two agree on every file (tested)."""
     found = Counter[str]()
     try:
         pixels = _by_kind(data, found)
     except UnreadableError as error:
-        raise DataError(where, error.problem, error.remedy) from None
+        raise DataError(location, error.problem, error.remedy) from None
     except MemoryError:
         raise
     except Exception as error:  # nothing is known to come here; should it, then of hostile bytes
         problem = f"cannot be decoded ({type(error).__name__}: {reason(error)})"
-        raise DataError(where, problem, RESTORE) from None
+        raise DataError(location, problem, RESTORE) from None
     notes.update(found)
     return pixels
 

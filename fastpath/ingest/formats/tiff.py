@@ -86,8 +86,8 @@ def find_picture(data: bytes, notes: Counter[str]) -> Picture:
             break
     found = pages[-1]
     if _is_reduced(found) and (len(pages) > 1 or _SUB_DIRECTORIES in found):
-        where = "a sub-directory" if _SUB_DIRECTORIES in found else "no page of its own"
-        raise unsupported(f"holds thumbnails or masks, and its picture in {where}, which is not read", REPACK)
+        page_place = "a sub-directory" if _SUB_DIRECTORIES in found else "no page of its own"
+        raise unsupported(f"holds thumbnails or masks, and its picture in {page_place}, which is not read", REPACK)
     if len(pages) > 1 or (8 <= found.after < len(data) and found.after != found.offset):
         notes[PAGES] += 1
     return Picture(found, len(data))

@@ -26,8 +26,8 @@ def class_folders(folder: Path) -> list[str]:
         children = [child for child in children if child.suffix.lower() not in SUFFIXES]
         return sorted(child.name for child in children if has_images(child))
     except OSError as error:
-        where = error.filename or folder
-        raise DataError(where, f"cannot be read ({error.strerror})", "give a folder of patches") from None
+        location = error.filename or folder
+        raise DataError(location, f"cannot be read ({error.strerror})", "give a folder of patches") from None
 
 
 def list_classes(folder: Path, follow: Sequence[Path] = ()) -> Listing:

@@ -37,7 +37,7 @@ class Columns:
     cells: dict[str, list[str]]
     lines: Sequence[int]
 
-    def where(self, row: int) -> str:
+    def location_of(self, row: int) -> str:
         """Name a row for a message."""
         return f"{self.path} {'row' if is_parquet(self.path) else 'line'} {self.lines[row]}"
 
@@ -117,8 +117,8 @@ def _whole_rows(rows: Any, num_cells: int, path: Path) -> Iterator[list[str]]:  
         if len(row) != num_cells:
             if not row or not any(map(str.strip, row)):
                 continue
-            where = f"{path} line {rows.line_num}"
-            raise DataError(where, f"found {len(row)} values, wanted {num_cells}", "correct that line")
+            location = f"{path} line {rows.line_num}"
+            raise DataError(location, f"found {len(row)} values, wanted {num_cells}", "correct that line")
         yield row
 
 

@@ -94,13 +94,13 @@ def _look(folder: Path) -> _Look:
     for name in _walk(folder):
         path = PurePosixPath(name)
         lower = path.name.lower()
-        where = str(path.parent)
+        parent = str(path.parent)
         if _is_image(path.name):
-            if where != ".":
-                look.images[where] += 1
+            if parent != ".":
+                look.images[parent] += 1
             continue
-        if path.name == "manifest.json" and where != ".":
-            look.stores.append(where)
+        if path.name == "manifest.json" and parent != ".":
+            look.stores.append(parent)
         if lower.endswith((".h5", ".hdf5", ".h5.gz", ".hdf5.gz", ".h5.zip")):
             look.hdf5.append(name)
         elif lower.endswith(ARCHIVES):

@@ -61,9 +61,9 @@ class Links:
                 target = os.path.realpath(target, strict=True)
                 found = os.lstat(target)
         except OSError as error:
-            where = "in a circle" if error.errno == errno.ELOOP else f"to nothing ({error.strerror})"
+            location = "in a circle" if error.errno == errno.ELOOP else f"to nothing ({error.strerror})"
             remedy = "remove the link, or restore its target"
-            raise DataError(visible(path), f"is a symbolic link {where}", remedy) from None
+            raise DataError(visible(path), f"is a symbolic link {location}", remedy) from None
         if not f"{target}{os.sep}".startswith(tuple(self._roots)):
             problem = f"is a symbolic link out of its folder, to {visible(target)}; wanted a file"
             remedy = f"copy the file in place of the link, or give {OPTION} a folder that holds its target"

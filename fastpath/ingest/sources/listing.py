@@ -115,13 +115,13 @@ def unlabelled(count: int) -> np.ndarray:
     return np.full(count, UNLABELLED, np.int8)
 
 
-def check_ids(ids: Sequence[str], where: object, place: Callable[[int], str] | None = None) -> None:
+def check_ids(ids: Sequence[str], location: object, place: Callable[[int], str] | None = None) -> None:
     """Refuse ids that could not name a file, or that name two patches.
 
     Args:
         ids: The ids.
-        where: What they are of, for messages.
-        place: Names the place of one of them; None names `where`.
+        location: What they are of, for messages.
+        place: Names the place of one of them; None names `location`.
 
     Raises:
         DataError: An id is empty, has a path separator or control character, or comes twice.
@@ -129,18 +129,18 @@ def check_ids(ids: Sequence[str], where: object, place: Callable[[int], str] | N
     for row, name in enumerate(ids):
         if not name or name in (".", "..") or "/" in name or "\\" in name or not name.isprintable():
             problem = f"found id {name!r}, wanted a plain name without separators"
-            raise DataError(place(row) if place else where, problem, "correct or remove that entry")
+            raise DataError(place(row) if place else location, problem, "correct or remove that entry")
     hashes = np.fromiter(map(hash, ids), np.int64, len(ids))  # a set of all ids would take five times the memory
     hashes.sort()
     if (hashes[1:] == hashes[:-1]).any():
-        _refuse_repeats(ids, where, place)
+        _refuse_repeats(ids, location, place)
 
 
-def _refuse_repeats(ids: Sequence[str], where: object, place: Callable[[int], str] | None) -> None:
+def _refuse_repeats(ids: Sequence[str], location: object, place: Callable[[int], str] | None) -> None:
     seen: dict[str, int] = {}
     for row, name in enumerate(ids):
         if name in seen:
-            told = place(row) if place else where
-            before = f" (before in {place(seen[name]).removeprefix(f'{where} ')})" if place else ""
+            told = place(row) if place else location
+            before = f" (before in {place(seen[name]).removeprefix(f'{location} ')})" if place else ""
             raise DataError(told, f"found id '{name}' twice, wanted each id once{before}", "remove one of the two")
         seen[name] = row

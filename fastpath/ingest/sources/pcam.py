@@ -164,5 +164,5 @@ def _groups(path: Path, count: int) -> list[str]:
     for row, number in enumerate(table.cells.get("", ())):
         if number != str(row):
             problem = f"found row number {number[:40]!r}, wanted {row}: rows must be in order"
-            raise DataError(table.where(row), problem, "download it again")
+            raise DataError(table.location_of(row), problem, "download it again")
     return slides

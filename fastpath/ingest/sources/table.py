@@ -32,20 +32,22 @@ def list_table(path: Path) -> Listing:
         raise DataError(path, "found no rows, wanted 'path' and at least one row", "give a table of image paths")
     for row, name in enumerate(names):
         if not name.isprintable() or not name:
-            raise DataError(table.where(row), f"found path {name[:80]!r}, wanted that of a file", "correct that line")
+            raise DataError(
+                table.location_of(row), f"found path {name[:80]!r}, wanted that of a file", "correct that line"
+            )
     ids = table.cells.get("id") or [PurePosixPath(name).stem for name in names]
-    check_ids(ids, path, table.where)
+    check_ids(ids, path, table.location_of)
     labels = table.cells.get("label", [""] * len(names))
     for row, label in enumerate(labels):
         if label not in LABELS:
             problem = f"found label {label[:40]!r} of id '{ids[row]}', wanted 0, 1 or none"
-            raise DataError(table.where(row), problem, label_remedy(label))
+            raise DataError(table.location_of(row), problem, label_remedy(label))
     groups, sites = table.first_of(GROUP_COLUMNS), table.first_of(SITE_COLUMNS)
     for what, values in (("group", groups), ("site", sites)):
         odd = [row for row, value in enumerate(values or ()) if is_nothing(value)]
         if odd:
             problem, remedy = f"found no {what} for id '{ids[odd[0]]}'", f"give each patch a {what}, or none"
-            raise DataError(table.where(odd[0]), problem, remedy)
+            raise DataError(table.location_of(odd[0]), problem, remedy)
     labels_N = np.array([LABELS[label] for label in labels], np.int8)
     return Listing("table", path.absolute().parent, "files", names, ids, labels_N, groups, notices=notices, sites=sites)
 

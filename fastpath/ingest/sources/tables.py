@@ -35,7 +35,7 @@ def read_labels(path: Path) -> tuple[Columns, np.ndarray]:
     for row, text in enumerate(texts):
         if text not in ("0", "1"):
             problem = f"found label {text[:40]!r} of id {ids[row]!r}, wanted 0 or 1"
-            raise DataError(table.where(row), problem, label_remedy(text))
+            raise DataError(table.location_of(row), problem, label_remedy(text))
     return table, np.array([text == "1" for text in texts], dtype=np.int8)
 
 
@@ -75,7 +75,7 @@ def join_labels(path: Path, names: dict[str, str], folder: Path) -> tuple[list[s
         mended = told(lost, (name for name in names if name not in known))
         found = f"found {len(lost)} ids without a file in {folder} (first: {lost[0]!r})"
         remedy = "write ids as the files are named" if mended else "restore the files or remove those lines"
-        raise DataError(table.where(unknown[0]), f"{found}, wanted a file for each{mended}", remedy)
+        raise DataError(table.location_of(unknown[0]), f"{found}, wanted a file for each{mended}", remedy)
     if len(ids) != len(names):  # ids are unique and all known, so only then are some missing
         labelled = set(ids)
         missing = [name for name in names if name not in labelled]
@@ -88,7 +88,7 @@ def _check_once(table: Columns, labels_N: np.ndarray) -> None:
     """Refuse ids that are none or come twice, and say of the latter where their labels differ."""
     ids = table.cells["id"]
     try:
-        check_ids(ids, table.path, table.where)
+        check_ids(ids, table.path, table.location_of)
     except DataError:
         first: dict[str, int] = {}
         for row, name in enumerate(ids):
@@ -96,7 +96,9 @@ def _check_once(table: Columns, labels_N: np.ndarray) -> None:
             if name and labels_N[before] != labels_N[row]:
                 found = f"found id {name!r} with label {labels_N[row]}, and with {labels_N[before]} before"
                 problem = f"{found} (line {table.lines[before]}), wanted each id once"
-                raise DataError(table.where(row), problem, "find out which is right, and remove the other") from None
+                raise DataError(
+                    table.location_of(row), problem, "find out which is right, and remove the other"
+                ) from None
         raise
 
 
@@ -162,11 +164,11 @@ def _one_each(table: Columns, columns: Sequence[str], what: str) -> dict[str, st
     for row, (name, value) in enumerate(zip(table.cells["id"], values, strict=True)):
         if is_nothing(value):
             raise DataError(
-                table.where(row), f"found no {what} for id '{name}'", f"give it a {what} or remove the line"
+                table.location_of(row), f"found no {what} for id '{name}'", f"give it a {what} or remove the line"
             )
         if value_of.setdefault(name, value) != value:
             problem = f"found id '{name}' in {what}s '{value_of[name]}' and '{value}', wanted one"
-            raise DataError(table.where(row), problem, "keep one of the two lines")
+            raise DataError(table.location_of(row), problem, "keep one of the two lines")
     return value_of
 
 
@@ -187,5 +189,5 @@ def keep_only(listing: Listing, path: Path) -> Listing:
     if lost:
         names = {ids[row] for row in lost}
         problem = f"found {len(names)} ids that are not in the source (first: {min(names)!r})"
-        raise DataError(table.where(lost[0]), problem + told(names, known - wanted), "correct those lines")
+        raise DataError(table.location_of(lost[0]), problem + told(names, known - wanted), "correct those lines")
     return listing.take([row for row, name in enumerate(listing.ids) if name in wanted])

@@ -91,7 +91,7 @@ def compare_runs(
     return result
 
 
-def check_labels(labels_N: NDArray[np.int8], where: object) -> None:
+def check_labels(labels_N: NDArray[np.int8], location: object) -> None:
     """Refuse patches that no AUC is defined for, before any is scored.
 
     Raises:
@@ -100,7 +100,7 @@ def check_labels(labels_N: NDArray[np.int8], where: object) -> None:
     num_positive, num_negative = int((labels_N == 1).sum()), int((labels_N == 0).sum())
     if not num_positive or not num_negative or num_positive + num_negative < len(labels_N):
         found = f"found {num_positive} tumour and {num_negative} normal of {len(labels_N)} patches"
-        raise DataError(where, f"{found}, wanted all labelled, and both classes", "compare on other patches")
+        raise DataError(location, f"{found}, wanted all labelled, and both classes", "compare on other patches")
 
 
 def _epochs(path: Path) -> list[dict[str, object]]:

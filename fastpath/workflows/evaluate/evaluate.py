@@ -274,12 +274,12 @@ def _divided(
     return replace(table, calibrates_N=calibrates_N, apart=True), ""
 
 
-def _rows(table: ScoredTable, store: Store, where: Path) -> NDArray[np.int64]:
+def _rows(table: ScoredTable, store: Store, path: Path) -> NDArray[np.int64]:
     """Return the row of the store of each patch of a table."""
     rows_N, missing = locate(store.ids_N, table.ids_N)
     if missing:
         problem = f"names {len(missing)} of {len(table)} patches that {store} has not, the first '{missing[0]}'"
-        raise DataError(where, problem, "give the store that was predicted, or none")
+        raise DataError(path, problem, "give the store that was predicted, or none")
     return rows_N
 
 

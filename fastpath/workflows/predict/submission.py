@@ -59,7 +59,7 @@ def sample_ids(sample: Path) -> list[str]:
     for row, name in enumerate(ids):
         if not name or name in seen:
             problem = f"found id '{name}' a second time" if name else "found no id"
-            raise DataError(table.where(row), problem, "correct that line")
+            raise DataError(table.location_of(row), problem, "correct that line")
         seen.add(name)
     return ids
 
@@ -80,7 +80,7 @@ def check(table: Path, sample: Path) -> None:
         DataError: Naming the first line that is not as it should be.
     """
     found = read_columns(table, ["id", "label"], needed=[["id"], ["label"]])
-    _prove(found.cells["id"], found.cells["label"], sample, table, found.where)
+    _prove(found.cells["id"], found.cells["label"], sample, table, found.location_of)
 
 
 def prove(content: bytes, table: Path, sample: Path) -> None:
@@ -89,16 +89,20 @@ def prove(content: bytes, table: Path, sample: Path) -> None:
     _prove([row[0] for row in rows], [row[1] for row in rows], sample, table, lambda row: f"{table} line {row + 2}")
 
 
-def _prove(ids: Sequence[str], labels: Sequence[str], sample: Path, table: Path, where: Callable[[int], str]) -> None:
+def _prove(
+    ids: Sequence[str], labels: Sequence[str], sample: Path, table: Path, location_of: Callable[[int], str]
+) -> None:
     wanted = sample_ids(sample)
     if len(ids) != len(wanted):
         raise DataError(table, f"found {len(ids)} rows, wanted the {len(wanted)} of {sample.name}", "predict again")
     for row, (name, label, expected) in enumerate(zip(ids, labels, wanted, strict=True)):
         if name != expected:
-            raise DataError(where(row), f"found id '{name}', wanted '{expected}'", f"keep the order of {sample.name}")
+            raise DataError(
+                location_of(row), f"found id '{name}', wanted '{expected}'", f"keep the order of {sample.name}"
+            )
         try:
             value = float(label)
         except ValueError:
             value = math.nan
         if not 0.0 <= value <= 1.0:
-            raise DataError(where(row), f"found label '{label}', wanted a number from 0 to 1", "predict again")
+            raise DataError(location_of(row), f"found label '{label}', wanted a number from 0 to 1", "predict again")

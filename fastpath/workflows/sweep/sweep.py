@@ -80,11 +80,11 @@ def sweep_settings(
     sweep_trust.check(plan.settings)
     data = open_run_data(store_path, plan.settings[0].config, split_file=split_file)
     check_classes(data)
-    where = runtimes.resolve(device, precision=precision, num_threads=num_threads)
+    runtime = runtimes.resolve(device, precision=precision, num_threads=num_threads)
     with directory.claimed(output):
-        _claim(output, plan, {"store_fingerprint": data.store.fingerprint, "precision": where.precision})
+        _claim(output, plan, {"store_fingerprint": data.store.fingerprint, "precision": runtime.precision})
         if num_threads is None and jobs > 1:
-            num_threads = max(1, where.num_threads // jobs)
+            num_threads = max(1, runtime.num_threads // jobs)
         todo = [
             Job(
                 store_path,
@@ -106,7 +106,7 @@ def sweep_settings(
             raise FastpathError(
                 output, f"every run failed, the first with: {failures[0]}", "correct that and sweep again"
             )
-        result = _conclude(plan, aucs_SR, data, where, failures, interrupted, output)
+        result = _conclude(plan, aucs_SR, data, runtime, failures, interrupted, output)
         sweep_report.write(output, result)
         return result
 
@@ -175,10 +175,10 @@ def _parallel(left: list[Job], jobs: int) -> Generator[tuple[int, tuple[str, str
 
 def train_one(job: Job) -> tuple[str, str]:
     """Train or go on with one run; return its status, and its error where it failed."""
-    where = runtimes.resolve(job.device, precision=job.precision, num_threads=job.num_threads)
+    runtime = runtimes.resolve(job.device, precision=job.precision, num_threads=job.num_threads)
     try:
         resume = (job.run_dir / directory.CONFIG).exists()
-        done = train.train_run(job.store, job.run_dir, job.config, where, resume=resume, split_file=job.split_file)
+        done = train.train_run(job.store, job.run_dir, job.config, runtime, resume=resume, split_file=job.split_file)
         return done.status, ""
     except FastpathError as error:
         return "failed", str(error)
@@ -204,7 +204,7 @@ def _conclude(
     plan: Plan,
     aucs_SR: list[list[float | None]],
     data: RunData,
-    where: Runtime,
+    runtime: Runtime,
     failures: list[str],
     interrupted: bool,
     output: Path,
@@ -228,7 +228,7 @@ def _conclude(
     moved = None
     if complete and not interrupted:  # an interrupted sweep is gone on with, and should end at once
         first = run_path(output, plan.settings[complete[best]].slug, plan.seeds[0])
-        moved = sweep_trust.chance(float(values_SR[best].mean()), first, data, where)
+        moved = sweep_trust.chance(float(values_SR[best].mean()), first, data, runtime)
     return SweepResult(
         status="interrupted" if interrupted else "failed" if failures else "finished",
         settings=rows,

@@ -63,10 +63,10 @@ def record(run_dir: Path, error: NonFiniteLossError, course: Sequence[Stage], da
         write_durably(run_dir / SETTINGS, _toml(config).encode())
         write_durably(run_dir / FACTS, (json.dumps(facts, indent=2) + "\n").encode())
     except FastpathError as full:  # the loss is what ended the run
-        problem = f"{error.problem}; its batch is not written down: {full.where} {full.problem}"
-        return FastpathError(error.where, problem, error.remedy)
+        problem = f"{error.problem}; its batch is not written down: {full.location} {full.problem}"
+        return FastpathError(error.location, problem, error.remedy)
     return FastpathError(
-        error.where,
+        error.location,
         f"{error.problem}; its batch is in {run_dir / FACTS}",
         f"{error.remedy}; to look at the batch, run: {command}",
     )

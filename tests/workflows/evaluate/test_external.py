@@ -231,7 +231,7 @@ def test_what_would_choose_something_elsewhere_is_refused(place: Path, choices: 
 def test_a_column_that_is_not_there_is_named(place: Path, tmp_path: Path, by: str, told: str) -> None:
     (tmp_path / "strangers.csv").write_text("id,scanner\nx,1\n")
     asked = ["--by", str(tmp_path / by) if "." in by else by]
-    where = ["--store", str(place / "other"), "-o", str(tmp_path / "out"), "--device", "cpu"]
-    result = CliRunner().invoke(app, ["evaluate", str(place / "run"), *where, *asked])
+    options = ["--store", str(place / "other"), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    result = CliRunner().invoke(app, ["evaluate", str(place / "run"), *options, *asked])
     assert result.exit_code != 0
     assert told in str(result.exception)

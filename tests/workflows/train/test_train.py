@@ -56,8 +56,8 @@ def listen(event):
     heard += isinstance(event, StepEvent)
     if heard == int(steps):
         os.kill(os.getpid(), signal.SIGKILL)
-where = Runtime(torch.device("cpu"), num_threads=1)
-train.train_run(Path(store), Path(run_dir), load(Path(config)), where, on_event=listen, clock=lambda: 60.0 * heard)
+runtime = Runtime(torch.device("cpu"), num_threads=1)
+train.train_run(Path(store), Path(run_dir), load(Path(config)), runtime, on_event=listen, clock=lambda: 60.0 * heard)
 """
 
 

@@ -71,7 +71,7 @@ def test_a_run_on_a_disk_that_fills_up_keeps_its_word(
             train.train_run(store, run_dir, _config(), resolve("cpu"), on_event=after_the_first)
     finally:
         disk.__exit__(None, None, None)
-    assert str(run_dir) in caught.value.where
+    assert str(run_dir) in caught.value.location
     assert "\n" not in str(caught.value)
     assert load_checkpoint(run_dir / directory.LAST).epoch in (1, 2)
     assert not list(run_dir.glob("*.tmp"))
@@ -88,7 +88,7 @@ def test_a_journal_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatc
     journal.append(path, {"epoch": 1})
     with faults.full(errno.ENOSPC, 5)(tmp_path, monkeypatch), pytest.raises(FastpathError, match="no space") as caught:
         journal.append(path, {"epoch": 2})
-    assert caught.value.where == str(path)
+    assert caught.value.location == str(path)
     assert "--resume" in caught.value.remedy
     assert journal.read(path) == [{"epoch": 1}]
 
