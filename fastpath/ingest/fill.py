@@ -15,7 +15,8 @@ import xxhash
 
 from fastpath.errors import DataError
 from fastpath.ingest.quality import Flag
-from fastpath.ingest.readers import Read, open_place, open_reader
+from fastpath.ingest.readers import open_place, open_reader
+from fastpath.ingest.sources.listing import Read
 from fastpath.ingest.stats import measure
 from fastpath.store import format as fmt
 from fastpath.store.staging import Finished, Staging

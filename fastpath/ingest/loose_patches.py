@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from fastpath.errors import DataError
 from fastpath.ingest.readers import open_reader
-from fastpath.ingest.sources import Listing, list_source
+from fastpath.ingest.sources import list_source
+from fastpath.ingest.sources.listing import Listing
 from fastpath.ingest.stain import NAMED
 from fastpath.urls import behind_url, located
 

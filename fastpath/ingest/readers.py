@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import xxhash
 
 from fastpath.errors import DataError
 from fastpath.ingest.formats.decode import MAX_FILE_BYTES, decode, decode_file, read_plain
-from fastpath.ingest.formats.unreadable import reason
+from fastpath.ingest.sources import KINDS, source_of
+from fastpath.ingest.sources.listing import OpenReader, Read, Stamp, stamp_of
 from fastpath.ingest.stain import Normalise, normaliser
 from fastpath.store import transfer
-from fastpath.store.format import MANIFEST
-from fastpath.store.reader import Store, open_store
-from fastpath.text import command_line
 from fastpath.urls import as_url
-
-Read = Callable[[str, Counter[str]], np.ndarray]
-"""From a name and a counter of notes to uint8 [H, W, 3]; raises DataError."""
-Stamp = Callable[[str], str]
-"""What the file system says of a name's file: differs when it was written again; empty where it is missing."""
-
 
 Place = Callable[[str, np.ndarray], str]
 """From a name and uint8 [H, W, 3] to fill to the stamp of its file; empty where `Read` has to be asked instead."""
@@ -41,12 +30,18 @@ def open_reader(reader: str, root: Path, resize_px: int = 0, stain: str = "none"
         resize_px: Side to bring every patch to; 0 leaves them as they are.
         stain: How to normalise their stains (`fastpath.ingest.stain`), at that side.
     """
-    read, stamp = READERS[reader](root)
+    read, stamp = _opener(reader)(root)
     if resize_px:
         read = _resized(read, resize_px, root)
     if stain != "none":
         read = _normalised(read, normaliser(stain, root))
     return read, stamp
+
+
+def _opener(reader: str) -> OpenReader:
+    if reader in READERS:
+        return READERS[reader]
+    return next(readers[reader] for kind in KINDS if reader in (readers := source_of(kind).readers))
 
 
 def _resized(read: Read, side_px: int, root: Path) -> Read:
@@ -104,47 +99,7 @@ def _files(root: Path) -> tuple[Read, Stamp]:
     def path_of(name: str) -> str:  # joining by hand: pathlib and os.path take longer than opening the file
         return name if name.startswith(os.sep) else prefix + name
 
-    return lambda name, notes: decode_file(path_of(name), notes), lambda name: _stamp(path_of(name))
-
-
-def _hdf5(root: Path) -> tuple[Read, Stamp]:
-    from fastpath.ingest.sources.pcam import open_images
-
-    @cache
-    def images(file: str) -> Any:  # noqa: ANN401 (an h5py data set)
-        return open_images(root / file)
-
-    def read(name: str, _: Counter[str]) -> np.ndarray:
-        file, row = name.split(":")
-        try:
-            patch: np.ndarray = images(file)[int(row)]
-        except (DataError, MemoryError):
-            raise
-        except Exception as error:  # h5py raises what it likes over a damaged file
-            raise DataError(root / name, f"cannot be read ({reason(error)})", "download the file again") from None
-        return patch
-
-    return read, lambda name: _stamp(str(root / name.partition(":")[0]))
-
-
-def _store(root: Path) -> tuple[Read, Stamp]:
-    @cache
-    def store() -> Store:
-        return open_store(root)
-
-    @cache
-    def hashes() -> np.ndarray:
-        return store().column("hash")
-
-    def read(name: str, _: Counter[str]) -> np.ndarray:
-        row = int(name)
-        patch: np.ndarray = store().gather(np.array([row]))[0]
-        if xxhash.xxh3_128_digest(patch.data) != hashes()[row]:
-            remedy = f"run: {command_line('fastpath', 'repair', root)} --source SOURCE"
-            raise DataError(root, f"row {row} ('{store().ids_N[row]}') differs from its hash", remedy)
-        return patch
-
-    return read, lambda _: _stamp(str(root / MANIFEST))
+    return lambda name, notes: decode_file(path_of(name), notes), lambda name: stamp_of(path_of(name))
 
 
 def _url(root: Path) -> tuple[Read, Stamp]:
@@ -163,17 +118,5 @@ def _url(root: Path) -> tuple[Read, Stamp]:
     return read, lambda _: ""  # asking would double the requests: the listing has told (`Listing.stamps_N`)
 
 
-def _stamp(path: str) -> str:
-    try:
-        found = os.stat(path)  # noqa: PTH116 (a Path object costs more than the call)
-    except (OSError, ValueError):
-        return ""
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
-
-
-READERS: dict[str, Callable[[Path], tuple[Read, Stamp]]] = {
-    "files": _files,
-    "hdf5": _hdf5,
-    "store": _store,
-    "url": _url,
-}
+READERS: Mapping[str, OpenReader] = {"files": _files, "url": _url}
+"""By `Listing.reader`; what only one kind of source has is among its `Source.readers`."""

@@ -21,8 +21,10 @@ from fastpath.ingest.describe import Description, describe
 from fastpath.ingest.fill import OnError, ShardJob, fill_shard, stamp_of_sources
 from fastpath.ingest.quality import Flag
 from fastpath.ingest.readers import open_reader
-from fastpath.ingest.sources import Listing, Orphans, list_source
+from fastpath.ingest.sources import list_source
+from fastpath.ingest.sources.listing import Listing
 from fastpath.ingest.sources.pcam import official_parts
+from fastpath.ingest.sources.tables import Orphans
 from fastpath.ingest.sources.unlabelled import refuse_forgotten
 from fastpath.ingest.split import leak_notice, write_split
 from fastpath.ingest.stain import Stain, noted

@@ -11,8 +11,8 @@ import numpy as np
 import xxhash
 
 from fastpath.errors import DataError, FastpathError, StoreError
-from fastpath.ingest.readers import Read
 from fastpath.ingest.sources import list_source
+from fastpath.ingest.sources.listing import Read
 from fastpath.store import format as fmt
 from fastpath.store.check import Damage, clear_leftovers
 from fastpath.store.reader import Store, open_store

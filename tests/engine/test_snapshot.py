@@ -98,26 +98,26 @@ def test_what_a_state_dict_holds_beside_its_items_is_kept() -> None:
 
 
 def test_snapshots_share_one_room() -> None:
-    state, snapshot = trained(), Snapshot(CPU)
-    snapshot.take(snapshot(state, ORIGIN))  # before the optimiser has moments
+    state, room = trained(), Snapshot(CPU)
+    room.take(snapshot(state, ORIGIN))  # before the optimiser has moments
     places = []
     for _ in range(3):
         step(state)
-        kept, _ = snapshot.take(snapshot(state, ORIGIN))
+        kept, _ = room.take(snapshot(state, ORIGIN))
         places.append(addresses(kept))
     assert places[0] == places[1] == places[2]
     assert not places[0] & addresses(snapshot(state, ORIGIN))
 
 
 def test_a_state_of_another_form_finds_room_and_leaves_none_behind() -> None:
-    state, snapshot = trained(), Snapshot(CPU)
+    state, room = trained(), Snapshot(CPU)
     step(state)
-    snapshot.take(snapshot(state, ORIGIN))
+    room.take(snapshot(state, ORIGIN))
     state.optimizer = make_optimizer(list(state.model[3].parameters()), [], OptimConfig())  # type: ignore[index]
     wanted = frozen(snapshot(state, ORIGIN))
-    kept, _ = snapshot.take(snapshot(state, ORIGIN))
+    kept, _ = room.take(snapshot(state, ORIGIN))
     assert same(frozen(kept), wanted)
-    assert set(snapshot._room) == {name for name, value in wanted.items() if isinstance(value, Tensor)}
+    assert set(room._room) == {name for name, value in wanted.items() if isinstance(value, Tensor)}
 
 
 def test_the_copy_is_left_to_the_runtime(monkeypatch: pytest.MonkeyPatch) -> None:

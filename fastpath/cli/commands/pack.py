@@ -11,6 +11,10 @@ import click
 
 from fastpath.cli import options, render
 from fastpath.errors import UsageError
+from fastpath.ingest.sources import KINDS
+
+*_OTHERS, _LAST = KINDS
+_KINDS = f"{', '.join(_OTHERS)} or {_LAST}"
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 @options.command("pack")
 @click.argument("source", type=options.PATH)
 @options.output("The store to write (a directory).")
-@click.option("--source-kind", help="What SOURCE is: kaggle, folder, classes, table, pcam or store. Default: look.")
+@click.option("--source-kind", help=f"What SOURCE is: {_KINDS}. Default: look.")
 @options.follow_symlinks()
 @click.option(
     "--labels",

@@ -1,27 +1,37 @@
-"""Sources of patches: each lists what it holds; the kind is chosen by looking, or by name."""
+"""Sources of patches: each lists what it holds; the kind is chosen by looking, or by name.
+
+`KINDS` names the file of each kind, in the order in which a path is looked at; docs/extending.md adds one. Nothing is
+imported before it is asked for: the command line names the kinds in its help.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastpath.errors import DataError, UsageError
-from fastpath.ingest.sources.classes import class_folders, list_classes
-from fastpath.ingest.sources.contents import ARCHIVES, has_images
-from fastpath.ingest.sources.folder import list_folder
-from fastpath.ingest.sources.links import OPTION, Links
-from fastpath.ingest.sources.listing import Listing
-from fastpath.ingest.sources.opened import is_table
-from fastpath.ingest.sources.packed import list_store
-from fastpath.ingest.sources.pcam import list_pcam, parts_in
-from fastpath.ingest.sources.table import list_table
-from fastpath.ingest.sources.tables import Orphans, join_groups, keep_only
-from fastpath.ingest.sources.unlabelled import labels_in
-from fastpath.ingest.sources.url import list_url
-from fastpath.store.format import MANIFEST
-from fastpath.urls import behind_url, located
 
-KINDS = ("kaggle", "folder", "classes", "table", "pcam", "store")
+if TYPE_CHECKING:
+    from fastpath.ingest.sources.listing import Listing, Source
+    from fastpath.ingest.sources.tables import Orphans
+
+KINDS = {
+    "kaggle": "kaggle",
+    "store": "packed",
+    "pcam": "pcam",
+    "classes": "classes",
+    "folder": "folder",
+    "table": "table",
+}
+"""By kind, the module of this package that has its `SOURCE`."""
+
+
+def source_of(kind: str) -> Source:
+    """Return what one of `KINDS` does."""
+    found: Source = importlib.import_module(f"{__name__}.{KINDS[kind]}").SOURCE
+    return found
 
 
 def detect(source: Path) -> str:
@@ -30,20 +40,15 @@ def detect(source: Path) -> str:
     Raises:
         DataError: There is nothing, or nothing known.
     """
+    from fastpath.ingest.sources.contents import ARCHIVES
+
     if not source.exists():
         raise DataError(source, "found nothing, wanted a folder of patches", "check the path")
-    if not source.is_dir():
-        if is_table(source.name):
-            return "table"
-        remedy = "unpack it, and give the folder" if source.name.lower().endswith(ARCHIVES) else "give the folder"
-        raise DataError(source, "found a file, wanted a folder of patches or a table of paths", remedy)
-    if (source / "train").is_dir() and (labels_in(source) is not None or not class_folders(source / "train")):
-        return "kaggle"
-    if (source / MANIFEST).exists():
-        return "store"
-    if parts_in(source):
-        return "pcam"
-    return "classes" if len(class_folders(source)) >= 2 and not has_images(source) else "folder"
+    for kind in KINDS:
+        if source_of(kind).holds(source):
+            return kind
+    remedy = "unpack it, and give the folder" if source.name.lower().endswith(ARCHIVES) else "give the folder"
+    raise DataError(source, "found a file, wanted a folder of patches or a table of paths", remedy)
 
 
 def list_source(
@@ -70,6 +75,11 @@ def list_source(
     Raises:
         DataError: The source or a table is not as it should be, or a link leads elsewhere.
     """
+    from fastpath.ingest.sources.links import OPTION, Links
+    from fastpath.ingest.sources.tables import join_groups, keep_only
+    from fastpath.ingest.sources.url import list_url
+    from fastpath.urls import behind_url, located
+
     source = located(source)
     url = behind_url(source)
     if url is not None:
@@ -81,25 +91,13 @@ def list_source(
     kind = kind or detect(source)
     if kind not in KINDS:
         raise UsageError("--source-kind", f"found '{kind}', wanted one of {', '.join(KINDS)}", "correct the name")
-    if labels is not None and kind not in ("kaggle", "folder"):
+    chosen = source_of(kind)
+    if labels is not None and not chosen.takes_labels:
         problem = f"found a label table for a source of kind {kind}, which has labels of its own"
         raise UsageError("--labels", problem, "leave it out")
-    listing = _list(source, kind, labels, follow)
+    Links(source, follow)  # refuses what is no folder, whether or not the kind looks at links
+    listing = chosen.list(source, labels, follow)
     if groups is None and listing.groups is None and source.is_dir() and (source / "groups.csv").exists():
         groups = source / "groups.csv"
     listing = listing if groups is None else join_groups(listing, groups, orphans)
     return listing if only is None else keep_only(listing, only)
-
-
-def _list(source: Path, kind: str, labels: Path | None, follow: Sequence[Path]) -> Listing:
-    """List a source of a known kind, without its groups."""
-    if kind in ("kaggle", "folder"):
-        prefix = "train/" if kind == "kaggle" else ""
-        return list_folder(source, labels or labels_in(source), kind=kind, prefix=prefix, follow=follow)
-    if kind == "classes":
-        return list_classes(source, follow)
-    Links(source, follow)  # refuses what is no folder; the kinds below hold no links, or name files wherever they are
-    return {"table": list_table, "pcam": list_pcam, "store": list_store}[kind](source)
-
-
-__all__ = ["KINDS", "Listing", "Orphans", "detect", "list_source"]

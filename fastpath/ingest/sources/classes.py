@@ -11,7 +11,7 @@ from fastpath.errors import DataError
 from fastpath.ingest.sources.contents import SUFFIXES, has_images
 from fastpath.ingest.sources.folder import scan
 from fastpath.ingest.sources.links import Links
-from fastpath.ingest.sources.listing import Listing, check_ids
+from fastpath.ingest.sources.listing import Listing, Source, check_ids
 from fastpath.system.litter import is_litter
 from fastpath.text import visible
 
@@ -62,3 +62,10 @@ def list_classes(folder: Path, follow: Sequence[Path] = ()) -> Listing:
         about={"class_0": negative[0], "class_1": positive[0]},
         notices=tuple(notice for one in files.values() for notice in one.notices()),
     )
+
+
+def _holds(path: Path) -> bool:
+    return path.is_dir() and len(class_folders(path)) >= 2 and not has_images(path)
+
+
+SOURCE = Source(_holds, lambda path, labels, follow: list_classes(path, follow))

@@ -11,7 +11,7 @@ from pathlib import Path
 from fastpath.errors import DataError
 from fastpath.ingest.sources.contents import SUFFIXES, no_patches
 from fastpath.ingest.sources.links import Links
-from fastpath.ingest.sources.listing import FileNames, Listing, check_ids, unlabelled
+from fastpath.ingest.sources.listing import FileNames, Listing, Source, check_ids, unlabelled
 from fastpath.ingest.sources.tables import join_labels
 from fastpath.system.litter import is_litter
 from fastpath.text import visible
@@ -107,3 +107,12 @@ def list_folder(
         ids, labels_N = join_labels(labels, suffixes, folder / prefix)
     names = FileNames.of(prefix, ids, suffixes)
     return Listing(kind, folder, "files", names, ids, labels_N, notices=scanned.notices())
+
+
+def _list(path: Path, labels: Path | None, follow: Sequence[Path]) -> Listing:
+    from fastpath.ingest.sources.unlabelled import labels_in
+
+    return list_folder(path, labels or labels_in(path), follow=follow)
+
+
+SOURCE = Source(Path.is_dir, _list, takes_labels=True)

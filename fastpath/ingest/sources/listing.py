@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -59,7 +61,7 @@ class Listing:
     Attributes:
         kind: The kind of source.
         root: What `names` are relative to.
-        reader: Key of `fastpath.ingest.readers`: how to get from a name to pixels.
+        reader: How to get from a name to pixels: key of `ingest.readers.READERS`, or of its kind's `Source.readers`.
         names: Where each patch is, relative to `root`.
         ids: Unique names of patches.
         labels_N: int8: 1 where the centre holds tumour, 0 where not, -1 where unknown.
@@ -108,6 +110,41 @@ class Listing:
             digest.update(b"\1")
         digest.update(self.labels_N.tobytes())
         return digest.hexdigest()
+
+
+Read = Callable[[str, Counter[str]], np.ndarray]
+"""From a name and a counter of notes to uint8 [H, W, 3]; raises DataError."""
+Stamp = Callable[[str], str]
+"""What the file system says of a name's file: differs when it was written again; empty where it is missing."""
+OpenReader = Callable[[Path], tuple[Read, Stamp]]
+"""From the root of a listing to what reads, and what stamps, its patches by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A kind of source: what one of `sources.KINDS` does.
+
+    Attributes:
+        holds: Whether a path that exists looks like one; asked in the order of `KINDS`.
+        list: From a path, a table of labels (None where none was given) and the folders that links may lead into to
+            what is there, without groups that lie in a table of their own.
+        takes_labels: Whether a table of labels may be given.
+        readers: By `Listing.reader`, how its patches are read, where none of `ingest.readers.READERS` does it.
+    """
+
+    holds: Callable[[Path], bool]
+    list: Callable[[Path, Path | None, Sequence[Path]], Listing]
+    takes_labels: bool = False
+    readers: Mapping[str, OpenReader] = field(default_factory=dict)
+
+
+def stamp_of(path: str) -> str:
+    """Return what tells a file from what it was; empty where there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 (a Path object costs more than the call)
+    except (OSError, ValueError):
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
 
 
 def unlabelled(count: int) -> np.ndarray:

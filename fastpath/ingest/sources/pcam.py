@@ -6,16 +6,18 @@ import gzip
 import io
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastpath.errors import DataError, UsageError
-from fastpath.ingest.formats.unreadable import MAX_SIDE_PX
+from fastpath.ingest.formats.unreadable import MAX_SIDE_PX, reason
 from fastpath.ingest.sources.columns import read_columns
-from fastpath.ingest.sources.listing import Listing
+from fastpath.ingest.sources.listing import Listing, Read, Source, Stamp, stamp_of
 from fastpath.store.format import UNLABELLED
 from fastpath.types import Split
 
@@ -166,3 +168,26 @@ def _groups(path: Path, count: int) -> list[str]:
             problem = f"found row number {number[:40]!r}, wanted {row}: rows must be in order"
             raise DataError(table.location_of(row), problem, "download it again")
     return slides
+
+
+def _open(root: Path) -> tuple[Read, Stamp]:
+    @cache
+    def images(file: str) -> Any:  # noqa: ANN401 (an h5py data set)
+        return open_images(root / file)
+
+    def read(name: str, _: Counter[str]) -> np.ndarray:
+        file, row = name.split(":")
+        try:
+            patch: np.ndarray = images(file)[int(row)]
+        except (DataError, MemoryError):
+            raise
+        except Exception as error:  # h5py raises what it likes over a damaged file
+            raise DataError(root / name, f"cannot be read ({reason(error)})", "download the file again") from None
+        return patch
+
+    return read, lambda name: stamp_of(str(root / name.partition(":")[0]))
+
+
+SOURCE = Source(
+    lambda path: bool(parts_in(path)), lambda path, labels, follow: list_pcam(path), readers={"hdf5": _open}
+)

@@ -8,7 +8,8 @@ import numpy as np
 
 from fastpath.errors import DataError
 from fastpath.ingest.sources.columns import Columns, read_columns
-from fastpath.ingest.sources.listing import Listing, check_ids
+from fastpath.ingest.sources.listing import Listing, Source, check_ids
+from fastpath.ingest.sources.opened import is_table
 from fastpath.ingest.sources.tables import GROUP_COLUMNS, SITE_COLUMNS, is_nothing, label_remedy
 from fastpath.store.format import UNLABELLED
 from fastpath.system.litter import lies_in_litter
@@ -62,3 +63,6 @@ def _without_litter(table: Columns) -> tuple[Columns, tuple[str, ...]]:
     notice = f"{len(names) - len(keep)} rows were left out as litter, such as '{odd}'"
     cells = {name: [column[row] for row in keep] for name, column in table.cells.items()}
     return Columns(table.path, table.header, cells, [table.lines[row] for row in keep]), (notice,)
+
+
+SOURCE = Source(lambda path: not path.is_dir() and is_table(path.name), lambda path, labels, follow: list_table(path))

@@ -15,8 +15,9 @@ import numpy as np
 from fastpath.errors import DataError, FastpathError, IntegrityError, StoreError
 from fastpath.ingest.check_split import wrong_in_split
 from fastpath.ingest.quality import counts, wrong_flags
-from fastpath.ingest.readers import Read, open_reader
-from fastpath.ingest.sources import Listing, list_source
+from fastpath.ingest.readers import open_reader
+from fastpath.ingest.sources import list_source
+from fastpath.ingest.sources.listing import Listing, Read
 from fastpath.store import format as fmt
 from fastpath.store.check import Damage, check_index, check_strangers
 from fastpath.store.reader import Store, open_store, rows_of

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,8 @@ from PIL import Image
 
 from fastpath.errors import DataError, IntegrityError, StoreError, UsageError
 from fastpath.ingest.readers import open_place, open_reader
-from fastpath.ingest.sources import KINDS, detect
+from fastpath.ingest.sources import KINDS, detect, list_source, source_of
+from fastpath.ingest.sources.listing import Listing, Read, Source, Stamp
 from fastpath.ingest.sources.pcam import official_parts
 from fastpath.ingest.split import read_split
 from fastpath.store.reader import Store, open_store
@@ -145,7 +148,7 @@ def test_the_kinds_of_the_help_text_are_the_kinds() -> None:
     from fastpath.cli.commands.pack import command
 
     (text,) = [option.help for option in command.params if option.name == "source_kind"]  # type: ignore[attr-defined]
-    assert text == f"What SOURCE is: {', '.join(KINDS[:-1])} or {KINDS[-1]}. Default: look."
+    assert text == f"What SOURCE is: {', '.join([*KINDS][:-1])} or {[*KINDS][-1]}. Default: look."
 
 
 def test_class_folders_must_say_which_is_which(tmp_path: Path) -> None:
@@ -337,3 +340,40 @@ def test_stores_of_different_sources_merge(tmp_path: Path) -> None:
     assert merged.ids_N.tolist() == ["p07", "p08", "p00", "p01", "p02"]
     np.testing.assert_array_equal(merged.gather(np.arange(5)), PIXELS[[7, 8, 0, 1, 2]])
     assert verify.verify_store(tmp_path / "merged", workers=1).damages == []
+
+
+def test_a_kind_is_its_module_and_its_line_among_the_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kind that no other code knows is seen, listed, read and told of in errors."""
+    (tmp_path / "grey.levels").write_text("10 200 30")
+
+    def listed(path: Path, labels: Path | None, follow: object) -> Listing:
+        levels = (path / "grey.levels").read_text().split()
+        return Listing("levels", path, "level", levels, [f"p{level}" for level in levels], np.zeros(3, np.int8))
+
+    def opened(root: Path) -> tuple[Read, Stamp]:
+        return lambda name, notes: np.full((8, 8, 3), int(name), np.uint8), lambda name: "unchanged"
+
+    module = ModuleType("levels")
+    source = Source(lambda path: (path / "grey.levels").exists(), listed, readers={"level": opened})
+    monkeypatch.setattr(module, "SOURCE", source, raising=False)
+    monkeypatch.setitem(sys.modules, "fastpath.ingest.sources.levels", module)
+    before = dict(KINDS)
+    monkeypatch.setattr("fastpath.ingest.sources.KINDS", {"levels": "levels", **before})
+    monkeypatch.setattr("fastpath.ingest.readers.KINDS", {"levels": "levels", **before})
+    assert detect(tmp_path) == "levels"
+    listing = list_source(tmp_path)
+    assert listing.ids == ["p10", "p200", "p30"]
+    read, stamp = open_reader(listing.reader, listing.root, resize_px=4)
+    assert read("200", Counter()).shape == (4, 4, 3)
+    assert stamp("200") == "unchanged"
+    with pytest.raises(UsageError, match="wanted one of levels, kaggle"):
+        list_source(tmp_path, kind="unheard of")
+    with pytest.raises(UsageError, match="which has labels of its own"):
+        list_source(tmp_path, labels=tmp_path / "labels.csv")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_a_source_and_a_row_of_the_documentation(kind: str) -> None:
+    assert isinstance(source_of(kind), Source)
+    page = (Path(__file__).resolve().parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    assert f"| `{kind}` |" in page

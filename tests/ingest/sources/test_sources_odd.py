@@ -22,7 +22,8 @@ from PIL import Image
 
 from fastpath.cli.main import app
 from fastpath.errors import DataError, FastpathError
-from fastpath.ingest.sources import Listing, list_source
+from fastpath.ingest.sources import list_source
+from fastpath.ingest.sources.listing import Listing
 from fastpath.ingest.sources.unlabelled import refuse_forgotten
 from fastpath.system.litter import is_litter
 from fastpath.workflows.predict import submission
