@@ -140,9 +140,9 @@ class Runtime(Ranked, Streamed):
         if self.device.type == "cuda":
             kept = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
             return int(torch.cuda.mem_get_info(self.device)[0]) + kept
-        told = Path("/proc/meminfo")
-        found = re.search(r"MemAvailable:\s*(\d+)", told.read_text(encoding="utf-8")) if told.exists() else None
-        return int(found[1]) * 1024 if found else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE")
+        path = Path("/proc/meminfo")
+        match = re.search(r"MemAvailable:\s*(\d+)", path.read_text(encoding="utf-8")) if path.exists() else None
+        return int(match[1]) * 1024 if match else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE")
 
     def release(self) -> None:
         """Give back what earlier runs of this process have left on a card, so that DALI may have it too."""
@@ -181,9 +181,9 @@ def resolve(
     Raises:
         UsageError: CUDA was asked for and there is none, or not that card, or there are fewer devices than ranks.
     """
-    told = os.environ if ranked else {}
-    rank, local_rank = (int(told.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
-    world_size, local_world = (int(told.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    environment = os.environ if ranked else {}
+    rank, local_rank = (int(environment.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
+    world_size, local_world = (int(environment.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     on_cuda, unserved = _on_cuda(device, local_rank)
     threads = num_threads or max(1, len(os.sched_getaffinity(0)) // local_world)
     torch.set_num_threads(threads)
@@ -215,10 +215,10 @@ def _on_cuda(device: str, local_rank: int) -> tuple[bool, str]:
         )
     if device == "cpu" or not torch.cuda.is_available():
         return False, ""
-    found, number = cards.found(), int(device.partition(":")[2] or local_rank)
-    if number >= len(found) or cards.served(found[number][1], cards.kernels()):
+    result, number = cards.found(), int(device.partition(":")[2] or local_rank)
+    if number >= len(result) or cards.served(result[number][1], cards.kernels()):
         return True, ""
-    lack = f"this torch has no kernels for {found[number][0]}"
+    lack = f"this torch has no kernels for {result[number][0]}"
     if device != "auto":
         raise UsageError(
             f"--device {device}", lack, "use --device cpu, or run 'fastpath doctor' for the wheel to install"
@@ -246,8 +246,8 @@ def _precision(asked: PrecisionChoice, on_cuda: bool) -> tuple[Precision, str]:
     """Return the precision, on a CPU the candidate, and what is to be said of it."""
     native = _fast_precisions(on_cuda)
     if asked == "auto":
-        told = "--amp: this CPU has no bfloat16 instructions, so the run computes in float32"
-        return native[0], "" if native[0] != "float32" else told
+        text = "--amp: this CPU has no bfloat16 instructions, so the run computes in float32"
+        return native[0], "" if native[0] != "float32" else text
     if asked in native:
         return asked, ""
     return asked, f"--precision {asked}: this device has no instructions for it and emulates it, which is slow"
@@ -270,6 +270,6 @@ def _fast_precisions(on_cuda: bool) -> tuple[Precision, ...]:
 def cpu_has_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware: AVX512-BF16 or AMX on x86, BF16 or SVE-BF16 on Arm."""
     # Linux's own words, since torch names them only in later versions than the oldest that serves.
-    told = _CPUINFO.read_text(encoding="utf-8") if _CPUINFO.exists() else ""
-    found = re.search(r"^(?:flags|Features)\s*:(.*)$", told, re.MULTILINE)
-    return bool(found and {"avx512_bf16", "amx_bf16", "bf16", "svebf16"} & set(found[1].split()))
+    text = _CPUINFO.read_text(encoding="utf-8") if _CPUINFO.exists() else ""
+    match = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return bool(match and {"avx512_bf16", "amx_bf16", "bf16", "svebf16"} & set(match[1].split()))

@@ -29,16 +29,16 @@ def as_url(path: Path | str) -> str | None:
 
     `file:///data/store` is a path; see `located`.
     """
-    found = _URL.fullmatch(str(path))
-    if found is None or found[1].lower() in _LOCAL:
+    match = _URL.fullmatch(str(path))
+    if match is None or match[1].lower() in _LOCAL:
         return None
-    return f"{found[1].lower()}://{found[2]}"
+    return f"{match[1].lower()}://{match[2]}"
 
 
 def located(path: Path | str) -> Path:
     """Return a path, of a `file:` URL the path that it names (RFC 8089); a URL of another kind stays what it is."""
-    found = _URL.fullmatch(str(path))
-    return Path(f"/{unquote(found[2])}") if found and found[1].lower() in _LOCAL else Path(path)
+    match = _URL.fullmatch(str(path))
+    return Path(f"/{unquote(match[2])}") if match and match[1].lower() in _LOCAL else Path(path)
 
 
 def behind_url(path: Path | str) -> str | None:
@@ -50,11 +50,11 @@ def behind_url(path: Path | str) -> str | None:
 
 def without_secrets(url: str) -> str:
     """Return a URL without user, password, query and fragment: what may be written down to find the place again."""
-    found = _URL.fullmatch(url)
-    if found is None:
+    match = _URL.fullmatch(url)
+    if match is None:
         return url
-    _, place, _ = _parts(found[2])
-    return f"{found[1]}://{place}".rstrip("/")
+    _, place, _ = _parts(match[2])
+    return f"{match[1]}://{place}".rstrip("/")
 
 
 def redacted(text: str, *, foreign: bool = False) -> str:
@@ -66,17 +66,17 @@ def redacted(text: str, *, foreign: bool = False) -> str:
     """
     if _URL.fullmatch(text):
         return _shown(text)
-    text = _URL_IN_TEXT.sub(lambda found: _shown(found[0]), text)
+    text = _URL_IN_TEXT.sub(lambda result: _shown(result[0]), text)
     return _SECRET.sub(rf"\1={HIDDEN}", text) if foreign else text
 
 
 def _shown(url: str) -> str:
-    found = _URL.fullmatch(url)
-    assert found is not None, "of one of the patterns above"
-    if found[1].lower() in _LOCAL:
+    match = _URL.fullmatch(url)
+    assert match is not None, "of one of the patterns above"
+    if match[1].lower() in _LOCAL:
         return url
-    user, place, mark = _parts(found[2])
-    return f"{found[1]}://{f'{HIDDEN}@' if user else ''}{place}{f'{mark}{HIDDEN}' if mark else ''}"
+    user, place, mark = _parts(match[2])
+    return f"{match[1]}://{f'{HIDDEN}@' if user else ''}{place}{f'{mark}{HIDDEN}' if mark else ''}"
 
 
 def _parts(rest: str) -> tuple[str, str, str]:

@@ -69,8 +69,8 @@ def fit(method: Method, labels_N: NDArray[Any], logits_N: NDArray[Any]) -> Calib
     metrics.curve(labels_N, logits_N)
     labels_N, logits_N = np.asarray(labels_N), np.asarray(logits_N, np.float64)
     if np.ptp(logits_N) == 0:
-        found = f"found one value for all {len(logits_N)} patches, wanted scores that differ"
-        raise DataError("logits", found, "train for longer, or with another learning rate")
+        problem = f"found one value for all {len(logits_N)} patches, wanted scores that differ"
+        raise DataError("logits", problem, "train for longer, or with another learning rate")
     if method == "none":
         return IDENTITY
     targets_N = (labels_N == 1).astype(np.float64) if method == "isotonic" else smoothed_targets(labels_N)
@@ -114,13 +114,13 @@ def _temperature(targets_N: Floats, logits_N: Floats) -> Calibrator:
         return Calibrator("temperature", kept=False)
     # Convex in the inverse temperature; searched in its logarithm, where one tolerance fits all scales.
     scale = math.log(float(np.abs(logits_N).max()))
-    found = minimize_scalar(
+    result = minimize_scalar(
         lambda exponent: _loss(targets_N, logits_N * math.exp(exponent)),
         bounds=(math.log(_FLATTEST) - scale, math.log(_STEEPEST) - scale),
         method="bounded",
         options={"xatol": 1e-9},
     )
-    return Calibrator("temperature", slope=math.exp(float(found.x)))
+    return Calibrator("temperature", slope=math.exp(float(result.x)))
 
 
 def _platt(targets_N: Floats, logits_N: Floats) -> Calibrator:
@@ -134,9 +134,9 @@ def _platt(targets_N: Floats, logits_N: Floats) -> Calibrator:
 def _isotonic(targets_N: Floats, logits_N: Floats) -> Calibrator:
     from sklearn.isotonic import IsotonicRegression
 
-    found = IsotonicRegression(out_of_bounds="clip").fit(logits_N, targets_N)
-    knots_K = np.asarray(found.X_thresholds_, np.float64)
-    heights_K = np.asarray(found.y_thresholds_, np.float64)
+    result = IsotonicRegression(out_of_bounds="clip").fit(logits_N, targets_N)
+    knots_K = np.asarray(result.X_thresholds_, np.float64)
+    heights_K = np.asarray(result.y_thresholds_, np.float64)
     # Shares of 0 and 1 would make one patch elsewhere cost infinitely much: half a patch stands against them.
     edge = 0.5 / (len(logits_N) + 1)
     heights_K = metrics.logits(np.clip(heights_K, edge, 1 - edge))
@@ -221,5 +221,5 @@ def reliability(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> Reliability:
     count_K = np.bincount(bins_N, minlength=metrics.NUM_BINS)
     there = count_K > 0
     columns = (probability_N, np.asarray(labels_N) == 1)
-    probability_K, share_K = (np.bincount(bins_N, one, metrics.NUM_BINS)[there] / count_K[there] for one in columns)
+    probability_K, share_K = (np.bincount(bins_N, bin_, metrics.NUM_BINS)[there] / count_K[there] for bin_ in columns)
     return Reliability(probability_K, share_K, count_K[there])

@@ -47,12 +47,12 @@ def combine(logits_NK: NDArray[Any], mean: Mean = "logits", weights: Sequence[fl
 def _shares(weights: Sequence[float] | None, num: int) -> Floats:
     if weights is None:
         return np.full(num, 1 / num)
-    found = np.asarray(weights, np.float64)
-    if len(found) != num or not (np.isfinite(found) & (found >= 0)).all() or found.sum() <= 0:
-        shown = ", ".join(f"{value:g}" for value in found)
+    result = np.asarray(weights, np.float64)
+    if len(result) != num or not (np.isfinite(result) & (result >= 0)).all() or result.sum() <= 0:
+        shown = ", ".join(f"{value:g}" for value in result)
         problem = f"found {shown or 'none'}; wanted {num} numbers that are not negative, one a run"
         raise UsageError("--weights", problem, "give for example --weights 2,1")
-    return np.asarray(found / found.sum())
+    return np.asarray(result / result.sum())
 
 
 def spread(logits_NK: NDArray[Any]) -> Floats:

@@ -87,12 +87,12 @@ def net_benefits(
     acted_NT = worth_NT * (np.asarray(logits_N)[:, None] >= metrics.logits(curve.thresholds_T))
     gained_NT = acted_NT - np.where(curve.all_T > 0, worth_NT, 0.0)
     columns_NC = np.concatenate([acted_NT, gained_NT], axis=1)
-    found = intervals.bootstrap(
+    estimates = intervals.bootstrap(
         lambda weights_BN: weights_BN @ columns_NC / weights_BN.sum(axis=1, keepdims=True),
         units,
         ["plain"] * columns_NC.shape[1],
     )
-    models, gains = found[: len(odds_T)], found[len(odds_T) :]
+    models, gains = estimates[: len(odds_T)], estimates[len(odds_T) :]
     rows = zip(thresholds, models, curve.all_T.tolist(), gains, strict=True)
     return [NetBenefit(*row) for row in rows]
 

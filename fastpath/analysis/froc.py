@@ -115,22 +115,22 @@ def major_axis(shape_HW: NDArray[np.bool_]) -> float:
     return float(4 * np.sqrt(np.linalg.eigvalsh(moments_22)[-1]))
 
 
-def match(found: Lesions, places_D2: NDArray[np.int64], scores_D: Floats) -> Hits:
+def match(slide_lesions: Lesions, places_D2: NDArray[np.int64], scores_D: Floats) -> Hits:
     """Tell which lesion each detection finds.
 
     Args:
-        found: The slide's lesions.
+        slide_lesions: The slide's lesions.
         places_D2: Row and column of each detection on the lesions' grid; outside of it counts as outside lesions.
         scores_D: Finite; higher is more certain.
     """
-    height, width = found.label_HW.shape
+    height, width = slide_lesions.label_HW.shape
     y_D, x_D = np.asarray(places_D2, np.int64).reshape(-1, 2).T
     inside_D = (y_D >= 0) & (y_D < height) & (x_D >= 0) & (x_D < width)
     number_D = np.zeros(len(scores_D), np.int64)
-    number_D[inside_D] = found.label_HW[y_D[inside_D], x_D[inside_D]]
-    best = np.full(int(found.label_HW.max(initial=0)) + 1, -np.inf)
+    number_D[inside_D] = slide_lesions.label_HW[y_D[inside_D], x_D[inside_D]]
+    best = np.full(int(slide_lesions.label_HW.max(initial=0)) + 1, -np.inf)
     np.maximum.at(best, number_D, scores_D)
-    kept = [number for number in range(1, len(best)) if number not in found.isolated]
+    kept = [number for number in range(1, len(best)) if number not in slide_lesions.isolated]
     return Hits(best[kept], np.asarray(scores_D, np.float64)[number_D == 0])
 
 
@@ -143,8 +143,8 @@ def froc(slides: Sequence[Hits]) -> Froc:
     lesions_L = np.concatenate([hits.lesions_L for hits in slides]) if slides else np.empty(0)
     alarms_F = np.concatenate([hits.false_alarms_F for hits in slides]) if slides else np.empty(0)
     if not len(lesions_L):
-        found = f"found no lesion in {len(slides)} slides that is more than isolated tumour cells"
-        raise DataError("lesions", f"{found}, wanted one to find", "leave lesions out to score the slide alone")
+        problem = f"found no lesion in {len(slides)} slides that is more than isolated tumour cells"
+        raise DataError("lesions", f"{problem}, wanted one to find", "leave lesions out to score the slide alone")
     scores = np.concatenate([lesions_L, alarms_F])
     thresholds_T = np.append(np.inf, np.unique(scores[np.isfinite(scores)])[::-1])
     rates_T = _at_least(alarms_F, thresholds_T) / len(slides)

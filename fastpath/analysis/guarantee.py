@@ -62,18 +62,18 @@ def guaranteed(labels_N: NDArray[Any], logits_N: NDArray[Any], units: Units) -> 
     wanted = _needed(worth)
     if not wanted <= 1:
         least = np.ceil(np.log(1 - CONFIDENCE) / np.log(TARGET))
-        told = (
+        text = (
             f"no threshold can be promised to reach {TARGET:.0%}: that takes positives worth {least:.0f} independent "
         )
-        told += f"ones, and those of the calibration part are worth {worth:.0f}, {by}"
-        return Guarantee(None, np.nan, worth, told)
+        text += f"ones, and those of the calibration part are worth {worth:.0f}, {by}"
+        return Guarantee(None, np.nan, worth, text)
     at = int(np.flatnonzero(sensitivity_T >= min(wanted, 1.0))[0])
     logit = between(points.thresholds_T, at)
     meaning = f"most specific with at least {TARGET:.0%} elsewhere, {CONFIDENCE:.0%} confidence {by}"
     probability = float(metrics.probabilities(np.array(logit)))
     point = OperatingPoint(f"{TARGET:.0%} sensitivity, assured", meaning, logit, probability)
-    told = f"reaches {sensitivity_T[at]:.1%} on the calibration part, so that it reaches {TARGET:.0%} elsewhere"
-    return Guarantee(point, wanted, worth, f"{told} with {CONFIDENCE:.0%} confidence, {by}")
+    text = f"reaches {sensitivity_T[at]:.1%} on the calibration part, so that it reaches {TARGET:.0%} elsewhere"
+    return Guarantee(point, wanted, worth, f"{text} with {CONFIDENCE:.0%} confidence, {by}")
 
 
 def _needed(worth: float) -> float:

@@ -102,9 +102,9 @@ class Units:
 
     def part(self, in_part_N: NDArray[np.bool_]) -> Units:
         """Return the units of some of the patches: of the same kind, however few they are."""
-        found, of_M = np.unique(self.of_N[in_part_N], return_inverse=True)
+        member_units, of_M = np.unique(self.of_N[in_part_N], return_inverse=True)
         positive_M = None if self.positive_N is None else self.positive_N[in_part_N]
-        return Units(self.kind, of_M.astype(np.int64), len(found), positive_M)
+        return Units(self.kind, of_M.astype(np.int64), len(member_units), positive_M)
 
 
 def units_of(groups_N: NDArray[Any] | None, num_patches: int, labels_N: NDArray[Any] | None = None) -> Units:
@@ -119,9 +119,9 @@ def units_of(groups_N: NDArray[Any] | None, num_patches: int, labels_N: NDArray[
     """
     positive_N = None if labels_N is None else np.asarray(labels_N) == 1
     if groups_N is not None:
-        found, of_N = np.unique(groups_N.astype(str), return_inverse=True)
-        if len(found) >= MIN_SLIDES:
-            return Units("slide", of_N.astype(np.int64), len(found), positive_N)
+        names, of_N = np.unique(groups_N.astype(str), return_inverse=True)
+        if len(names) >= MIN_SLIDES:
+            return Units("slide", of_N.astype(np.int64), len(names), positive_N)
     return Units("patch", np.arange(num_patches), num_patches, positive_N)
 
 
@@ -140,8 +140,8 @@ def bootstrap(
     level: float = LEVEL,
 ) -> list[Interval]:
     """Return the interval of each estimate; see `estimates`."""
-    found = estimates(statistic, units, scales, replicates=replicates, seed=seed)
-    return [one.interval(level) for one in found]
+    result = estimates(statistic, units, scales, replicates=replicates, seed=seed)
+    return [each.interval(level) for each in result]
 
 
 def estimates(
@@ -172,11 +172,11 @@ def estimates(
     if units.kind == "patch":
         return [_by_patch(float(value), drawn_BM[:, at], scales[at], units.num) for at, value in enumerate(value_M)]
     left_out_JM = np.concatenate([statistic(weights_JN) for weights_JN in _leave_out(units)])
-    freedom_M, found = _freedom(statistic, units, value_M), []
+    freedom_M, results = _freedom(statistic, units, value_M), []
     for at, value in enumerate(value_M.tolist()):
-        one = _by_slide(value, left_out_JM[:, at], scales[at], float(freedom_M[at]))
-        found.append(_unbiased(one, drawn_BM[:, at]) if scales[at] == "not negative" else one)
-    return found
+        estimate = _by_slide(value, left_out_JM[:, at], scales[at], float(freedom_M[at]))
+        results.append(_unbiased(estimate, drawn_BM[:, at]) if scales[at] == "not negative" else estimate)
+    return results
 
 
 def resamples(units: Units, replicates: int, seed: int) -> Iterator[Floats]:
@@ -262,18 +262,18 @@ def _by_patch(value: float, drawn_B: Floats, scale: Scale, num_units: int) -> Es
     if not math.isfinite(centre) or len(drawn_B) < 2 or num_units < 2:
         return Estimate(value, scale, math.nan, math.nan, math.nan)
     error = float(drawn_B.std(ddof=1)) * math.sqrt(num_units / (num_units - 1))
-    found = Estimate(value, scale, centre, 0.0 if error < _NOTHING else error, num_units - 1)
-    return _unbiased(found, drawn_B)
+    estimate = Estimate(value, scale, centre, 0.0 if error < _NOTHING else error, num_units - 1)
+    return _unbiased(estimate, drawn_B)
 
 
-def _unbiased(found: Estimate, drawn_B: Floats) -> Estimate:
+def _unbiased(estimate: Estimate, drawn_B: Floats) -> Estimate:
     """Return an estimate less the bias that resamples show; they are on its scale."""
     drawn_B = drawn_B[np.isfinite(drawn_B)]
-    if not found.error > 0 or not len(drawn_B):
-        return found
-    bias = float(drawn_B.mean()) - found.centre
+    if not estimate.error > 0 or not len(drawn_B):
+        return estimate
+    bias = float(drawn_B.mean()) - estimate.centre
     # The bias is an estimate too. Half of it as a further error matters to the ECE alone, whose bias is large.
-    return replace(found, centre=found.centre - bias, error=math.hypot(found.error, bias / 2))
+    return replace(estimate, centre=estimate.centre - bias, error=math.hypot(estimate.error, bias / 2))
 
 
 def _positive_part(value: Any) -> Any:  # noqa: ANN401 (a number or an array of them)

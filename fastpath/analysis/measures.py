@@ -146,7 +146,7 @@ def with_intervals(
         replicates: Resamples; None takes `intervals.num_replicates`.
     """
     scores = weighted.prepare(labels_N, logits_N)
-    found = intervals.bootstrap(
+    estimates = intervals.bootstrap(
         lambda weights_BN: table(scores, weights_BN), units, SCALES, replicates=replicates, seed=seed
     )
-    return dict(zip(NAMES, found, strict=True))
+    return dict(zip(NAMES, estimates, strict=True))

@@ -76,8 +76,8 @@ def curve(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> Curve:
     num_positive = int(positive_N.sum())
     num_negative = len(positive_N) - num_positive
     if not num_positive or not num_negative:
-        found = f"found {num_positive} tumour and {num_negative} normal patches, wanted both classes"
-        raise DataError("labels", found, "evaluate on a split that holds both")
+        problem = f"found {num_positive} tumour and {num_negative} normal patches, wanted both classes"
+        raise DataError("labels", problem, "evaluate on a split that holds both")
     order_N = np.argsort(-logits_N, kind="stable")
     scores_N = logits_N[order_N]
     last_of_ties_T = np.append(np.flatnonzero(np.diff(scores_N)), len(scores_N) - 1)
@@ -222,10 +222,10 @@ def _checked(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> tuple[NDArray[np
         raise DataError("labels", "found no patches, wanted at least one", "evaluate on a split that is not empty")
     unknown_N = ~np.isin(labels_N, (0, 1))
     if unknown_N.any():
-        found = f"found {int(unknown_N.sum())} of {len(labels_N)} unknown, wanted 0 or 1"
-        raise DataError("labels", found, "evaluate on labelled patches, or use 'fastpath predict'")
+        problem = f"found {int(unknown_N.sum())} of {len(labels_N)} unknown, wanted 0 or 1"
+        raise DataError("labels", problem, "evaluate on labelled patches, or use 'fastpath predict'")
     broken = int((~np.isfinite(logits_N)).sum())
     if broken:
-        found = f"found {broken} of {len(logits_N)} not finite"
-        raise DataError("logits", found, "the weights are not usable; train again with a lower learning rate")
+        problem = f"found {broken} of {len(logits_N)} not finite"
+        raise DataError("logits", problem, "the weights are not usable; train again with a lower learning rate")
     return labels_N == 1, logits_N

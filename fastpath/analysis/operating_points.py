@@ -138,9 +138,9 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: float)
         UsageError: The share is not one from 0 to 1.
     """
     check_prevalence(prevalence)
-    found, missed = prevalence * sensitivity, prevalence * (1 - sensitivity)
+    result, missed = prevalence * sensitivity, prevalence * (1 - sensitivity)
     alarms, passed = (1 - prevalence) * (1 - specificity), (1 - prevalence) * specificity
-    return _share(found, alarms), _share(passed, missed)
+    return _share(result, alarms), _share(passed, missed)
 
 
 def check_prevalence(prevalence: float) -> None:

@@ -76,12 +76,12 @@ def compare(
     first_P, second_P = np.asarray(pairs, np.int64).reshape(-1, 2).T
 
     def statistic(weights_BN: Floats) -> Floats:
-        aucs_BR = np.stack([weighted.auc(one, weights_BN) for one in scores], axis=1)
+        aucs_BR = np.stack([weighted.auc(score, weights_BN) for score in scores], axis=1)
         return np.concatenate([aucs_BR, aucs_BR[:, first_P] - aucs_BR[:, second_P]], axis=1)
 
     scales: list[intervals.Scale] = ["plain"] * (len(scores) + len(pairs))
-    found = intervals.estimates(statistic, units, scales, replicates=replicates, seed=seed)
-    return Compared(found[: len(scores)], [_difference(one, units) for one in found[len(scores) :]])
+    estimates = intervals.estimates(statistic, units, scales, replicates=replicates, seed=seed)
+    return Compared(estimates[: len(scores)], [_difference(result, units) for result in estimates[len(scores) :]])
 
 
 def difference(
@@ -98,12 +98,12 @@ def difference(
     return compare(labels_N, logits_2N, units, [(0, 1)], replicates=replicates, seed=seed).pairs[0]
 
 
-def _difference(found: Estimate, units: Units) -> PairedDifference:
+def _difference(estimate: Estimate, units: Units) -> PairedDifference:
     clustered = units.kind == "slide"
-    if found.error == 0.0 and abs(found.value) < 1e-12:  # both rank every pair of classes alike
-        return PairedDifference(found.value, found.value, found.value, 1.0, units.num, clustered)
-    ends = found.interval()
-    return PairedDifference(found.value, ends.low, ends.high, found.p_value(), units.num, clustered)
+    if estimate.error == 0.0 and abs(estimate.value) < 1e-12:  # both rank every pair of classes alike
+        return PairedDifference(estimate.value, estimate.value, estimate.value, 1.0, units.num, clustered)
+    ends = estimate.interval()
+    return PairedDifference(estimate.value, ends.low, ends.high, estimate.p_value(), units.num, clustered)
 
 
 def holm(p_values: list[float]) -> list[float]:

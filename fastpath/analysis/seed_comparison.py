@@ -60,11 +60,11 @@ def contrasts(values_SR: Floats) -> list[Contrast]:
     differences = [float(means_S[a] - means_S[b]) for a, b in pairs]
     p_values = [_p_value(difference, error, freedom) for difference in differences]
     corrected = holm(p_values)
-    found = [
+    results = [
         Contrast(a, b, difference, error, p, q, q < SIGNIFICANT)
         for (a, b), difference, p, q in zip(pairs, differences, p_values, corrected, strict=True)
     ]
-    return sorted(found, key=lambda contrast: -contrast.difference)
+    return sorted(results, key=lambda contrast: -contrast.difference)
 
 
 def auc_error(auc: float, num_positive: int, num_negative: int) -> float:

@@ -38,24 +38,24 @@ def facts(
     """
     if sites_N is None or len(set(sites_N.tolist())) < 2:
         return None
-    found = subgroups.survey(labels_N, logits_N, groups_N, {"site": sites_N}, seed=seed)
-    values_K, errors_K = np.array([(one.auc.value, one.auc_error) for one in found]).T
+    result = subgroups.survey(labels_N, logits_N, groups_N, {"site": sites_N}, seed=seed)
+    values_K, errors_K = np.array([(site.auc.value, site.auc_error) for site in result]).T
     spread = heterogeneity.summarise(metrics.logits(values_K), errors_K)
     return {
         "unit": intervals.units_of(groups_N, len(labels_N)).kind,
         "sites": [
             {
-                "site": one.value,
-                "num_patches": one.num_patches,
-                "num_positive": one.num_positive,
-                "num_slides": one.num_slides,
-                "auc": asdict(one.auc),
-                "warnings": list(one.warnings),
+                "site": site.value,
+                "num_patches": site.num_patches,
+                "num_positive": site.num_positive,
+                "num_slides": site.num_slides,
+                "auc": asdict(site.auc),
+                "warnings": list(site.warnings),
             }
-            for one in found
+            for site in result
         ],
         "heterogeneity": None if spread is None else _plain(spread),
-        "words": _words(len(found), spread),
+        "words": _words(len(result), spread),
     }
 
 
@@ -80,11 +80,13 @@ def _words(num_sites: int, spread: Heterogeneity | None) -> list[str]:
     numbers = f"Cochran's Q {spread.q:.1f}, p = {spread.p_value:.3f}, I² {spread.i_squared.value:.0%}"
     ends = f"{spread.i_squared.low:.0%} to {spread.i_squared.high:.0%}"
     if spread.p_value < 1 - intervals.LEVEL:
-        told = [f"the AUC differs between sites by more than chance ({numbers}, 95 % interval {ends})"]
+        notices = [f"the AUC differs between sites by more than chance ({numbers}, 95 % interval {ends})"]
     else:
-        told = [f"nothing shows that the AUC differs between sites ({numbers}, 95 % interval {ends})"]
+        notices = [f"nothing shows that the AUC differs between sites ({numbers}, 95 % interval {ends})"]
     if spread.num < num_sites:
-        told.append(f"{num_sites - spread.num} of {num_sites} sites have no AUC with an interval and are not counted")
+        notices.append(
+            f"{num_sites - spread.num} of {num_sites} sites have no AUC with an interval and are not counted"
+        )
     if spread.num < FEW_SITES:
-        told.append(f"{spread.num} sites say little about how much sites differ: read the interval, not the share")
-    return told
+        notices.append(f"{spread.num} sites say little about how much sites differ: read the interval, not the share")
+    return notices

@@ -81,8 +81,8 @@ def by_slide(
     """
     probability_N, labels_N = np.asarray(probability_N, np.float64), np.asarray(labels_N)
     if not len(probability_N) or not ((probability_N >= 0) & (probability_N <= 1)).all():
-        found = "values that are not in 0 to 1" if len(probability_N) else "no patches"
-        raise DataError("probability", f"found {found}, wanted probabilities", "give a table of predictions")
+        problem = "values that are not in 0 to 1" if len(probability_N) else "no patches"
+        raise DataError("probability", f"found {problem}, wanted probabilities", "give a table of predictions")
     names_G, group_N = np.unique(np.asarray(groups_N).astype(str), return_inverse=True)
     members = np.split(np.argsort(group_N, kind="stable"), np.cumsum(np.bincount(group_N))[:-1])
     scores = [slide_scores(probability_N[rows], top_k) for rows in members]

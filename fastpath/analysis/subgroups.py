@@ -73,10 +73,10 @@ def quarters(values_N: Floats) -> Names:
     place_N = np.searchsorted(edges, values_N, side="left")
     for place in range(len(ends) - 1):
         low, high = ends[place], ends[place + 1]
-        told = f"above {low:.3g}" if math.isinf(high) else f"up to {high:.3g}"
+        text = f"above {low:.3g}" if math.isinf(high) else f"up to {high:.3g}"
         if math.isfinite(low) and math.isfinite(high):
-            told = f"{low:.3g} to {high:.3g}"
-        names_N[known_N & (place_N == place)] = told
+            text = f"{low:.3g} to {high:.3g}"
+        names_N[known_N & (place_N == place)] = text
     return names_N
 
 
@@ -102,16 +102,17 @@ def survey(
     labels_N, logits_N = np.asarray(labels_N), np.asarray(logits_N, np.float64)
     units = intervals.units_of(groups_N, len(labels_N), labels_N)
     parts = [(name, value, values_N == value) for name, values_N in columns.items() for value in _values(values_N)]
-    found = [
+    subgroups_ = [
         _judge(name, str(value), part_N, labels_N, logits_N, groups_N, units, threshold, seed)
         for name, value, part_N in parts
     ]
-    whole, compared = metrics.roc_auc(labels_N, logits_N), sum(auc.error > 0 for _, auc in found)
+    whole, compared = metrics.roc_auc(labels_N, logits_N), sum(auc.error > 0 for _, auc in subgroups_)
     level = 1 - (1 - intervals.LEVEL) / max(compared, 1)
     marked = [
-        replace(one, below_whole=not one.warnings and bool(auc.interval(level).high < whole)) for one, auc in found
+        replace(subgroup, below_whole=not subgroup.warnings and bool(auc.interval(level).high < whole))
+        for subgroup, auc in subgroups_
     ]
-    return sorted(marked, key=lambda one: math.inf if math.isnan(one.auc.value) else one.auc.value)
+    return sorted(marked, key=lambda subgroup: math.inf if math.isnan(subgroup.auc.value) else subgroup.auc.value)
 
 
 def usable(values_N: Names) -> bool:
@@ -142,7 +143,7 @@ def _judge(
     if 0 < num_positive < len(labels_M):
         auc, ratio = _estimates(labels_M, logits_M, units, seed)
     called_M = metrics.probabilities(logits_M) >= threshold
-    found = Subgroup(
+    subgroup = Subgroup(
         variable=variable,
         value=value,
         num_patches=len(labels_M),
@@ -155,7 +156,7 @@ def _judge(
         below_whole=False,
         warnings=_warnings(len(labels_M), num_positive, num_slides if groups_N is not None else None),
     )
-    return found, auc
+    return subgroup, auc
 
 
 def _estimates(labels_M: NDArray[Any], logits_M: Floats, units: Units, seed: int) -> list[Estimate]:
@@ -170,11 +171,11 @@ def _estimates(labels_M: NDArray[Any], logits_M: Floats, units: Units, seed: int
 
 
 def _warnings(num: int, num_positive: int, num_slides: int | None) -> tuple[str, ...]:
-    told, num_negative = [], num - num_positive
+    notices, num_negative = [], num - num_positive
     if not num_positive or not num_negative:
-        told.append(f"one class only: {num_positive} with tumour, {num_negative} without")
+        notices.append(f"one class only: {num_positive} with tumour, {num_negative} without")
     elif min(num_positive, num_negative) < FEW_PATCHES:
-        told.append(f"small: {num_positive} with tumour, {num_negative} without")
+        notices.append(f"small: {num_positive} with tumour, {num_negative} without")
     if num_slides is not None and num_slides < FEW_SLIDES:
-        told.append(f"few slides: {num_slides}")
-    return tuple(told)
+        notices.append(f"few slides: {num_slides}")
+    return tuple(notices)

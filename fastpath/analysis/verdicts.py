@@ -143,24 +143,24 @@ class Aim:
     reached: Interval
 
 
-def aims(found: Sequence[Aim], sampled: Sampled) -> Verdict:
+def aims(reached: Sequence[Aim], sampled: Sampled) -> Verdict:
     """Tell which operating points keep what they were chosen for, on patches that did not choose them.
 
     The rule: missed where the interval lies below the aim, kept where it does not reach below it; else undecided.
 
     Args:
-        found: Points with an aim; one at least.
+        reached: Points with an aim; one at least.
         sampled: How the other patches were sampled.
     """
     phrases, findings = [], []
-    for one in found:
+    for result in reached:
         finding = "undecided"
-        if sampled.decides and one.reached.high < one.wanted:
+        if sampled.decides and result.reached.high < result.wanted:
             finding = "missed"
-        elif sampled.decides and one.reached.low >= one.wanted:
+        elif sampled.decides and result.reached.low >= result.wanted:
             finding = "kept"
         findings.append(finding)
-        phrases.append(f"'{one.name}' {finding} ({told(one.reached)})")
+        phrases.append(f"'{result.name}' {finding} ({told(result.reached)})")
     worst = next(word for word in ("missed", "undecided", "kept") if word in findings)
     text = f"on patches that did not choose the thresholds: {', '.join(phrases)}{sampled.optimistic}"
     return Verdict("whether thresholds keep their aim", worst, worst != "kept", text)
@@ -181,15 +181,15 @@ def suspects(num: int, num_labelled: int, auc: float, overlap: Interval, *, out_
         out_of_fold: Whether the predictions are of networks that did not see the labels.
     """
     about, share = "likely label errors", num / num_labelled
-    found = f"{num:,} of {num_labelled:,} labels ({share:.1%}) are called wrong by predictions of AUC {auc:.3f}"
+    problem = f"{num:,} of {num_labelled:,} labels ({share:.1%}) are called wrong by predictions of AUC {auc:.3f}"
     if not out_of_fold:
-        text = f"{found} on their own training patches, which a network fits, wrong labels included"
+        text = f"{problem} on their own training patches, which a network fits, wrong labels included"
         return Verdict(about, "not out of fold", True, f"{text}: look at each before you leave it out")
     right = f"were every label right, they would still call {overlap.low:.1%} to {overlap.high:.1%} wrong"
     if share <= USUAL_ERRORS:
         usual = f"about {FOUND_WRONG:.0%} of such suspects prove wrong where people look"
-        return Verdict(about, "few", False, f"{found}; {usual}, and {right}")
-    text = f"{found}, more than the {USUAL_ERRORS:.1%} that are usually wrong; {right}, as classes overlap for them"
+        return Verdict(about, "few", False, f"{problem}; {usual}, and {right}")
+    text = f"{problem}, more than the {USUAL_ERRORS:.1%} that are usually wrong; {right}, as classes overlap for them"
     advice = "they get weight 0: look at them before you train without them, or list fewer with --errors"
     return Verdict(about, "too many", True, f"{text}; {advice}")
 
@@ -238,17 +238,17 @@ def foreign(measures: Sequence[Outside], anywhere: float) -> Verdict:
     worst = sorted(measures, key=lambda one: -max(one.below, one.above))
     named = [one for one in worst if max(one.below, one.above) >= HALF / 2] or worst[:1]
     phrases = []
-    for one in named:
-        words = LOOKS[one.name]
-        how, share = (words.more, one.above) if one.above >= one.below else (words.less, one.below)
+    for looks in named:
+        words = LOOKS[looks.name]
+        how, share = (words.more, looks.above) if looks.above >= looks.below else (words.less, looks.below)
         phrases.append(f"{share:.0%} of them {how}")
     text = f"it is foreign: {anywhere:.0%} of its patches look like hardly any trained on, {', '.join(phrases)}"
     return Verdict(about, "foreign", True, f"{text}; nothing is known of how the network does on such tissue")
 
 
-def told(one: Interval, *, signed: bool = False, digits: int = 3) -> str:
+def told(interval: Interval, *, signed: bool = False, digits: int = 3) -> str:
     """Return a measure with its 95 % interval, as sentences show it."""
     form = f"{'+' if signed else ''}.{digits}f"
-    if not (math.isfinite(one.low) and math.isfinite(one.high)):
-        return f"{one.value:{form}}, no interval"
-    return f"{one.value:{form}}, 95 % interval {one.low:{form}} to {one.high:{form}}"
+    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
+        return f"{interval.value:{form}}, no interval"
+    return f"{interval.value:{form}}, 95 % interval {interval.low:{form}} to {interval.high:{form}}"

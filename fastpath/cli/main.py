@@ -107,10 +107,10 @@ def _told(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_status
     if isinstance(error, click.ClickException):
         context = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "fastpath"
-        told = error.format_message()
+        text = error.format_message()
         if isinstance(error, click.MissingParameter):  # click lists choices on lines of their own
-            told = " ".join(told.split())
-        return f"{redacted(told)} See '{context} --help'.", error.exit_code
+            text = " ".join(text.split())
+        return f"{redacted(text)} See '{context} --help'.", error.exit_code
     exhausted = memory_exhausted(error)
     said = redacted(" ".join(str(error).split()), foreign=True)
     unknown = f"{type(error).__name__}: {said}; run again with --debug for the traceback"
@@ -121,11 +121,11 @@ def _of_system(error: OSError) -> FastpathError:
     """Return what the operating system refused, where nothing closer to it knew what it was for."""
     if error.filename is not None:
         return as_failure(Path(os.fsdecode(error.filename)), error, "cannot be read or written")
-    told = as_failure(Path(), error, "a read or write failed")
-    return FastpathError("this machine", told.problem, told.remedy)
+    text = as_failure(Path(), error, "a read or write failed")
+    return FastpathError("this machine", text.problem, text.remedy)
 
 
-def _leave(told: str, status: int) -> NoReturn:
+def _leave(message: str, status: int) -> NoReturn:
     """Print one line on standard error, where there is one, and exit."""
-    outlets.tell(f"fastpath: {visible(told)}")
+    outlets.tell(f"fastpath: {visible(message)}")
     sys.exit(status)

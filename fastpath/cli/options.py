@@ -188,7 +188,7 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _verbosity(value: int) -> dict[str, Any]:
     # Before click 8.3 a flag that shares its name with another has no default but None.
-    return {"flag_value": value, "type": int, "callback": lambda context, parameter, found: found or 0}
+    return {"flag_value": value, "type": int, "callback": lambda context, parameter, result: result or 0}
 
 
 def seed(default: int | None = None) -> Decorator:
@@ -201,12 +201,12 @@ def device() -> Decorator:
     return click.option("--device", type=Device(), default="auto", show_default=True, help="Where to compute.")
 
 
-def precision(default: str | None = "float32", told: str = "no-amp") -> Decorator:
+def precision(default: str | None = "float32", text: str = "no-amp") -> Decorator:
     """Add `--precision` and, for short, `--amp/--no-amp`. Passes `precision: str | None` to the command.
 
     Args:
         default: What is passed where neither is given.
-        told: How help tells it, in terms of `--amp`.
+        text: How help tells it, in terms of `--amp`.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -220,7 +220,7 @@ def precision(default: str | None = "float32", told: str = "no-amp") -> Decorato
         for option in (
             click.option("--precision", type=click.Choice(PRECISIONS), help="What products are computed in."),
             click.option(
-                "--amp/--no-amp", default=None, help=f"Short for --precision auto|float32.  [default: {told}]"
+                "--amp/--no-amp", default=None, help=f"Short for --precision auto|float32.  [default: {text}]"
             ),
         ):
             command = option(command)

@@ -40,14 +40,14 @@ def console(*, on_stderr: bool = False) -> Console:
 stderr = console(on_stderr=True)
 
 
-def shown(told: object) -> str:
+def shown(value: object) -> str:
     """Return one line without secrets, in which every character can be seen."""
-    return visible(redacted(str(told)))
+    return visible(redacted(str(value)))
 
 
-def text(told: object, style: str = "") -> Text:
+def text(value: object, style: str = "") -> Text:
     """Return what a cell, a title or a line holds: characters as they are, those that cannot be seen escaped."""
-    return Text(shown(told), style)
+    return Text(shown(value), style)
 
 
 def text_column(template: str) -> TextColumn:
@@ -70,21 +70,21 @@ def progress_bar(what: str, verbosity: int) -> Iterator[Advance]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def notice(told: str) -> None:
+def notice(message: str) -> None:
     """Say something the user should know, on standard error."""
-    stderr.print(Text.assemble(("note:", "yellow"), " ", shown(told)), soft_wrap=True)
+    stderr.print(Text.assemble(("note:", "yellow"), " ", shown(message)), soft_wrap=True)
 
 
-def verdicts(found: Iterable[Verdict]) -> None:
+def verdicts(items: Iterable[Verdict]) -> None:
     """Say in words what numbers come to, on standard error; those that call for caution first."""
-    for one in sorted(found, key=lambda one: not one.caution):
-        mark = ("caution:", "yellow") if one.caution else ("verdict:", "green")
-        stderr.print(Text.assemble(mark, " ", shown(f"{one.about}: {one.text}")), soft_wrap=True)
+    for said in sorted(items, key=lambda one: not one.caution):
+        mark = ("caution:", "yellow") if said.caution else ("verdict:", "green")
+        stderr.print(Text.assemble(mark, " ", shown(f"{said.about}: {said.text}")), soft_wrap=True)
 
 
-def say(told: object, style: str = "", *, on_stderr: bool = False) -> None:
+def say(value: object, style: str = "", *, on_stderr: bool = False) -> None:
     """Print one line, however long, on standard output or standard error."""
-    (stderr if on_stderr else console()).print(text(told, style), soft_wrap=True)
+    (stderr if on_stderr else console()).print(text(value, style), soft_wrap=True)
 
 
 def lies_in(location: object) -> None:
@@ -110,10 +110,10 @@ _CLASSES = {"negative": "normal", "positive": "tumour"}
 
 def _heading(name: str) -> str:
     """Return a key as a person reads it: the classes are called normal and tumour wherever something is shown."""
-    found = name.replace("_", " ")
-    if found.startswith(("true ", "false ")):  # the names of what a call comes to
-        return found
-    return " ".join(_CLASSES.get(word, word) for word in found.split(" "))
+    words = name.replace("_", " ")
+    if words.startswith(("true ", "false ")):  # the names of what a call comes to
+        return words
+    return " ".join(_CLASSES.get(word, word) for word in words.split(" "))
 
 
 def result(values: Mapping[str, Any], *, as_json: bool, title: str, location: object | None = None) -> None:

@@ -52,7 +52,7 @@ def train_folds(
     from fastpath.cli.main import INTERRUPTED
     from fastpath.workflows.train import folds
 
-    found = folds.train_folds(
+    result = folds.train_folds(
         store,
         output,
         settings,
@@ -65,16 +65,16 @@ def train_folds(
         watch=watch(verbosity, runtime),
         notice=render.notice,
     )
-    if found.status == "interrupted":
+    if result.status == "interrupted":
         again = command_line("fastpath", "train", store, "-o", output, "--folds", num_folds, "--resume")
         render.notice(f"stopped where it can go on: {again}")
         click.get_current_context().exit(INTERRUPTED)
-    for text in found.notices:
+    for text in result.notices:
         render.notice(text)
-    values = asdict(found)
+    values = asdict(result)
     if not as_json:
         del values["sites"]  # a table of its own, in folds.json; what it comes to is among the notices
-        values["aucs"] = ", ".join(f"{auc:.4f}" for auc in found.aucs)
+        values["aucs"] = ", ".join(f"{auc:.4f}" for auc in result.aucs)
     render.result(values, as_json=as_json, title=f"{num_folds} folds", location=output)
 
 
@@ -97,9 +97,9 @@ def measure_leak(
 
     leak.parse_kinds(splits)
     if len(stores) != 1 or output is None:
-        found = f"{len(stores)} arguments and {'no ' if output is None else ''}-o"
+        problem = f"{len(stores)} arguments and {'no ' if output is None else ''}-o"
         example = "write 'fastpath compare --splits random,group STORE --config TOML -o DIR'"
-        raise UsageError("--splits", f"found {found}, wanted one store and -o", example)
+        raise UsageError("--splits", f"found {problem}, wanted one store and -o", example)
     settings = config.load(config_path)
     found_leak = leak.measure_leak(
         stores[0], output, settings, runtime, num_folds=folds or 0, watch=watch(verbosity, runtime)

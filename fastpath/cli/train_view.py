@@ -98,8 +98,8 @@ class TrainView:
         self._task = self._bar.add_task("epoch", total=start.num_steps, state="")
         self._restart()
 
-    def _say(self, told: str) -> None:
-        self._bar.console.print(render.text(told), soft_wrap=True)
+    def _say(self, text: str) -> None:
+        self._bar.console.print(render.text(text), soft_wrap=True)
 
     def _restart(self) -> None:
         self._epoch_images, self._epoch_began, self._shown = 0, time.monotonic(), 0.0

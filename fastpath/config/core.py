@@ -83,14 +83,14 @@ def parse(values: Mapping[str, Any], location: object = "configuration") -> Conf
 
 def keys(section: type[Section] = Config, prefix: str = "") -> dict[str, str]:
     """Return every dotted key with the sentence that documents it."""
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for name, field in section.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
-            found |= keys(kind, f"{prefix}{name}.")
+            fields |= keys(kind, f"{prefix}{name}.")
         else:
-            found[prefix + name] = " ".join((field.description or "").split())
-    return found
+            fields[prefix + name] = " ".join((field.description or "").split())
+    return fields
 
 
 def _shown(value: object) -> str:

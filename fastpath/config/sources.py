@@ -138,14 +138,14 @@ def _write_augment(written: dict[str, Any], full: Mapping[str, Any]) -> None:
 
 def _differing(values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
     """Return the nested values that differ from those of a base."""
-    found: dict[str, Any] = {}
+    differing: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
             if inner := _differing(value, base[key]):
-                found[key] = inner
+                differing[key] = inner
         elif value != base.get(key):
-            found[key] = value
-    return found
+            differing[key] = value
+    return differing
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -178,13 +178,13 @@ def to_toml(values: Mapping[str, Any]) -> str:
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Return nested values by dotted key; those that TOML cannot say (None) left out."""
-    found: list[tuple[str, Any]] = []
+    keys: list[tuple[str, Any]] = []
     for key, value in values.items():
         if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{key}.")
+            keys += _flat(value, f"{prefix}{key}.")
         elif value is not None:
-            found.append((prefix + key, value))
-    return found
+            keys.append((prefix + key, value))
+    return keys
 
 
 def _literal(value: object) -> str:

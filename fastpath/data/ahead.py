@@ -91,15 +91,15 @@ class Ring:
 
     def views(self, memory: mmap.mmap) -> list[Columns]:
         """Return the columns of every slot."""
-        found: list[Columns] = []
+        chunk_views: list[Columns] = []
         at = 0
         for _ in range(self.slots):
             columns: Columns = {}
             for (name, shape, dtype), size in zip(self.kinds, self._sizes(), strict=True):
                 columns[name] = np.ndarray((self.samples, *shape), dtype, memory, at)
                 at += size
-            found.append(columns)
-        return found
+            chunk_views.append(columns)
+        return chunk_views
 
 
 @dataclass(frozen=True)
@@ -142,11 +142,11 @@ class Ahead:
         if self._helper is None:
             return None
         part, place = divmod(step, self._steps)
-        found = self._helper.chunk(epoch * self.num_chunks + part)
-        if found is None:
+        result = self._helper.chunk(epoch * self.num_chunks + part)
+        if result is None:
             return None
         first, count = place * self._rank_batch_size, len(at_least_one_position(self._recipe.rank_positions(step)))
-        return {name: column[first : first + count].copy() for name, column in found.items()}
+        return {name: column[first : first + count].copy() for name, column in result.items()}
 
     def missed(self, columns: Columns) -> None:
         """Hear what a step had to make for itself; after the first few, a process is started."""
@@ -177,16 +177,16 @@ class _Helper:
         self._slots = job.ring.slots
         self._generation, self._wanted, self._heard = 1, -1, b""
         self._ready: set[int] = set()
-        with _unnamed() as memory, _unnamed() as told, _unnamed() as report:
+        with _unnamed() as memory, _unnamed() as text, _unnamed() as report:
             memory.truncate(job.ring.num_bytes)
-            pickle.dump(job, told)
-            told.flush()
-            os.lseek(told.fileno(), 0, os.SEEK_SET)  # the process reads on from where this one stands
+            pickle.dump(job, text)
+            text.flush()
+            os.lseek(text.fileno(), 0, os.SEEK_SET)  # the process reads on from where this one stands
             self._views = job.ring.views(mmap.mmap(memory.fileno(), job.ring.num_bytes))
             self._socket, theirs = socket.socketpair()
             with theirs:
                 try:
-                    process = _start([file.fileno() for file in (theirs, told, memory)], report)
+                    process = _start([file.fileno() for file in (theirs, text, memory)], report)
                 except OSError:
                     self._socket.close()
                     raise
@@ -252,7 +252,7 @@ class _Helper:
 
 def _start(handed: Sequence[int], report: BinaryIO) -> subprocess.Popen[bytes]:
     """Start the process: a new interpreter, since a copy of one with threads and a device would not be sound."""
-    found = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+    python_path = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     return subprocess.Popen(
         # -P: nothing in the directory it is started in is taken for a module.
         [sys.executable, "-P", "-m", "fastpath.data.ahead_process", *map(str, handed)],
@@ -261,7 +261,7 @@ def _start(handed: Sequence[int], report: BinaryIO) -> subprocess.Popen[bytes]:
         stderr=report,
         pass_fds=list(handed),
         process_group=0,  # Ctrl-C on a terminal is for the run, which then ends it
-        env={**os.environ, **ONE_THREAD, "PYTHONPATH": found},
+        env={**os.environ, **ONE_THREAD, "PYTHONPATH": python_path},
     )
 
 
@@ -282,5 +282,5 @@ def _unnamed() -> BinaryIO:
 
 
 def _give_notice(reason: str) -> None:
-    told = f"parameters ahead of time: {reason}; each step makes its own from here on: the same samples, more slowly"
-    warnings.warn(told, RuntimeWarning, stacklevel=2)
+    text = f"parameters ahead of time: {reason}; each step makes its own from here on: the same samples, more slowly"
+    warnings.warn(text, RuntimeWarning, stacklevel=2)

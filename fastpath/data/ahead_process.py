@@ -70,16 +70,16 @@ class Maker:
             filled += len(made[ROWS])
 
 
-def serve(job: Job, told: socket.socket, memory: mmap.mmap) -> None:
+def serve(job: Job, connection: socket.socket, memory: mmap.mmap) -> None:
     """Make the chunks after the one that is read now, as many as there are slots, until the owner is gone."""
     make, views = Maker(job), job.ring.views(memory)
     generation, wanted, following = 0, 0, 0
     listening = select.poll()
-    listening.register(told, select.POLLIN)
+    listening.register(connection, select.POLLIN)
     while os.getppid() == job.owner:
         idle = generation == 0 or following >= wanted + len(views)
         if listening.poll(OWNER_MS if idle else 0):
-            heard = told.recv(1 << 16)
+            heard = connection.recv(1 << 16)
             if not heard:
                 return
             for said, number in MESSAGE.iter_unpack(heard):
@@ -87,7 +87,7 @@ def serve(job: Job, told: socket.socket, memory: mmap.mmap) -> None:
                 generation, wanted = said, number
         elif not idle:
             make(following, views[following % len(views)])
-            told.sendall(MESSAGE.pack(generation, following))
+            connection.sendall(MESSAGE.pack(generation, following))
             following += 1
 
 
@@ -95,11 +95,11 @@ def main() -> None:
     """Do what the job says."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
-    told, job_file, memory_file = map(int, sys.argv[1:])
+    text, job_file, memory_file = map(int, sys.argv[1:])
     with os.fdopen(job_file, "rb") as file:
         job: Job = pickle.load(file)
     try:
-        serve(job, socket.socket(fileno=told), mmap.mmap(memory_file, job.ring.num_bytes))
+        serve(job, socket.socket(fileno=text), mmap.mmap(memory_file, job.ring.num_bytes))
     except ConnectionError:
         return  # the owner is gone
 

@@ -70,9 +70,9 @@ class TrainingFeed:
         columns = self._helper.fetch(epoch, step) if self._helper else None
         images, columns = self._made(epoch, step) if columns is None else (self._gathered(columns), columns)
         rows = columns[ROWS]
-        told = rows if self._recipe.rank_positions(step) else np.full_like(rows, PLACEHOLDER_ROW)
+        known_rows = rows if self._recipe.rank_positions(step) else np.full_like(rows, PLACEHOLDER_ROW)
         named = dict(zip((PATCHES, PARTNERS), images, strict=False))  # partners where rings are swapped
-        return named | {ROWS: told, COLOUR: columns[COLOUR], WARP: columns[WARP]} | self._finish(columns)
+        return named | {ROWS: known_rows, COLOUR: columns[COLOUR], WARP: columns[WARP]} | self._finish(columns)
 
     def ready(self, global_step: int) -> bool:
         """Whether a step would find what it is fed made."""

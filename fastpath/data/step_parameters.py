@@ -91,11 +91,11 @@ class Recipe:
         policy, probes = self.config.data.augment, look(rows)
         # The two matrices are those of the patches as stored: artefacts and rings do not change the centre's colour.
         matrices, warp = matrices_of(probes, drawn, self.layout, self.stats)
-        found: Columns = {ROWS: rows, COLOUR: matrices, WARP: warp}
+        inputs: Columns = {ROWS: rows, COLOUR: matrices, WARP: warp}
         if policy.ring_swap_p:
-            found[PARTNER_ROWS] = ring_swap.partner_rows(drawn.stages, rows, self.rows_M)
-            probes = look(found[PARTNER_ROWS])
-        return found | artefacts.columns(policy, drawn.stages, probes)
+            inputs[PARTNER_ROWS] = ring_swap.partner_rows(drawn.stages, rows, self.rows_M)
+            probes = look(inputs[PARTNER_ROWS])
+        return inputs | artefacts.columns(policy, drawn.stages, probes)
 
     def _drawn(
         self, epoch: int, shares: list[range], order_M: NDArray[np.int64]

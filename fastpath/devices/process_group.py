@@ -93,17 +93,17 @@ class Ranked:
         """
         if self.world_size == 1:
             return decide()
-        told: list[Any] = [None, 0]
+        outcome: list[Any] = [None, 0]
         try:
             if self.rank == 0:
-                told[0] = decide()
+                outcome[0] = decide()
         except Exception as error:
             distributed.broadcast_object_list([None, getattr(error, "exit_status", 1)])
             raise
-        distributed.broadcast_object_list(told)
-        if told[1]:
-            raise SystemExit(told[1])
-        return told[0]  # type: ignore[no-any-return]
+        distributed.broadcast_object_list(outcome)
+        if outcome[1]:
+            raise SystemExit(outcome[1])
+        return outcome[0]  # type: ignore[no-any-return]
 
 
 def attempt() -> int:

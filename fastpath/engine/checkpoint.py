@@ -162,16 +162,16 @@ def restore_state(
 def _check_form(checkpoint: Checkpoint, state: TrainState, location: object) -> None:
     """Refuse states that torch would take without a look: it checks no shape and no name of them."""
     problem = ""
-    found, wanted = checkpoint.optimizer, state.optimizer.state_dict()
+    states, wanted = checkpoint.optimizer, state.optimizer.state_dict()
     if checkpoint.schedule.keys() != state.schedule.scheduler.state_dict().keys():
         problem = "the schedule is of another kind"
-    elif found.keys() != wanted.keys() or list(map(_form, found["param_groups"])) != list(
+    elif states.keys() != wanted.keys() or list(map(_form, states["param_groups"])) != list(
         map(_form, wanted["param_groups"])
     ):
         problem = "the optimiser's parameter groups are of another optimiser or network"
     else:
         parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
-        for name, tensor in tensors(found["state"]):
+        for name, tensor in tensors(states["state"]):
             number = int(name.partition(".")[0])
             shape = parameters[number].shape if number < len(parameters) else None
             if tensor.dim() and tensor.shape != shape:
@@ -220,32 +220,32 @@ def check_provenance(checkpoint: Checkpoint, path: Path, origin: Provenance) -> 
         CheckpointError: Naming what was found in the checkpoint and what was wanted.
     """
     ours, theirs = origin.software.get("fastpath"), checkpoint.software.get("fastpath")
-    for what, found, wanted, remedy in (
+    for what, held, wanted, remedy in (
         ("store", checkpoint.store_fingerprint, origin.store_fingerprint, "resume with the store it was trained on"),
         ("split", checkpoint.split_fingerprint, origin.split_fingerprint, "restore the split it was trained on"),
         ("table of mined patches", checkpoint.extra_fingerprint, origin.extra_fingerprint, "restore that data.extra"),
         ("release of fastpath", theirs, ours, "resume with that release, or train into a new directory"),
     ):
-        if found != wanted:
-            raise CheckpointError(path, f"belongs to another {what}: found {found}, wanted {wanted}", remedy)
+        if held != wanted:
+            raise CheckpointError(path, f"belongs to another {what}: found {held}, wanted {wanted}", remedy)
     check_same_config(path, checkpoint.config, origin.config, MAY_CHANGE)
 
 
 def check_same_config(
-    path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], may_change: Sequence[str] = ()
+    path: Path, held: Mapping[str, Any], wanted: Mapping[str, Any], may_change: Sequence[str] = ()
 ) -> None:
     """Refuse to continue a run with another configuration.
 
     Args:
         path: Where the configuration was found, for an error.
-        found: The run's.
+        held: The run's.
         wanted: What it is to go on with.
         may_change: Keys whose values may differ.
 
     Raises:
         CheckpointError: Naming every key that differs, with both values.
     """
-    found_values, wanted_values = flat(found), flat(wanted)
+    found_values, wanted_values = flat(held), flat(wanted)
     differing = [
         key
         for key in {**found_values, **wanted_values}
@@ -264,10 +264,10 @@ def check_same_config(
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested values by dotted key."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
+            results |= flat(value, f"{prefix}{key}.")
         else:
-            found[prefix + key] = value
-    return found
+            results[prefix + key] = value
+    return results

@@ -47,7 +47,7 @@ def check_fields(values: Mapping[str, Any], kind: type, path: Path) -> None:
         CheckpointError: Naming the field.
     """
     hints = get_type_hints(kind)
-    forms: dict[str, Form] = {one.name: one.metadata["form"] for one in fields(kind) if "form" in one.metadata}
+    forms: dict[str, Form] = {field.name: field.metadata["form"] for field in fields(kind) if "form" in field.metadata}
     odd = sorted(set(hints) ^ set(values))
     odd += [name for name, hint in hints.items() if not odd and not isinstance(values[name], get_origin(hint) or hint)]
     if not odd:
@@ -119,7 +119,7 @@ BEST_AUC = _metadata(_number(-1.0, 1.0), "a number of 0 to 1, or -1 before the f
 FINGERPRINT = _metadata(_text, "a fingerprint")
 STAIN = _metadata(_text, "the name of a stain normalisation")
 TWO_NAMES = _metadata(lambda names: len(names) == 2 and all(map(_text, names)), "two names")
-VERSIONS = _metadata(lambda found: all(map(_text, found)) and all(map(_text, found.values())), "versions by name")
+VERSIONS = _metadata(lambda result: all(map(_text, result)) and all(map(_text, result.values())), "versions by name")
 THREE_MEANS = _metadata(_three(_number(0.0, 1.0)), "three numbers of 0 to 1")
 THREE_DEVIATIONS = _metadata(_three(_number(0.0, 1.0, above=True)), "three numbers above 0 and up to 1")
 PATCH_SIZE = _metadata(lambda value: _count(value) and 1 <= value <= PATCH_PX_MAX, f"1 to {PATCH_PX_MAX} pixels")

@@ -41,8 +41,8 @@ def migrated(values: dict[str, Any], version: object, path: Path) -> dict[str, A
     at = version if type(version) is int else None
     while at != VERSION:
         if at not in MIGRATIONS:
-            found = f"{version}" if type(version) is int else f"a {type(version).__name__}"
-            problem = f"found format version {found}, wanted {VERSION}"
+            description = f"{version}" if type(version) is int else f"a {type(version).__name__}"
+            problem = f"found format version {description}, wanted {VERSION}"
             raise CheckpointError(path, problem, "use the release that wrote it")
         try:
             values, at = MIGRATIONS[at]({**ADDED.get(at, {}), **values}), at + 1

@@ -51,22 +51,22 @@ def lint(course: Sequence[Stage], train: TrainConfig) -> tuple[str, ...]:
         course: The run's stages.
         train: Of the run: when it stops early.
     """
-    found: list[str] = []
+    warnings: list[str] = []
     for phase in _phases(course):
         schedule, epochs = phase[0].config.schedule, _num_epochs(phase)
         check = _CHECKS.get(schedule.kind)
-        found += check(schedule, epochs, train) if check else []
+        warnings += check(schedule, epochs, train) if check else []
         rates = _phase_rates(phase)
         highest = max(rate.highest for rate in rates)
         still = [rate.epoch for rate in rates if rate.highest < NOTHING * highest]
         if still:
-            found.append(f"the learning rate is 0 throughout epoch {_listed(still)}: nothing is learnt there")
+            warnings.append(f"the learning rate is 0 throughout epoch {_listed(still)}: nothing is learnt there")
         if 0 < train.early_stop_epochs < epochs and schedule.kind in {"onecycle", "warmup_cosine"}:
-            found.append(
+            warnings.append(
                 f"{schedule.kind} is at its best at its end, but train.early_stop_epochs={train.early_stop_epochs} can "
                 f"end the run while the rate is high; 0 lets it finish"
             )
-    return tuple(found)
+    return tuple(warnings)
 
 
 def _lint_step(schedule: ScheduleConfig, epochs: int, _train: TrainConfig) -> list[str]:
@@ -84,16 +84,16 @@ def _lint_cosine(schedule: ScheduleConfig, epochs: int, train: TrainConfig) -> l
         ]
     if half == epochs:
         return []
-    found = [
+    warnings = [
         f"schedule.t_max_epochs={half} is below the {epochs} epochs: a triangle wave, not restarts: the rate falls to "
         f"0 at epoch {half + 1} and climbs back, to its highest after {half} more; 0 spans the run"
     ]
     if 0 < train.early_stop_epochs < half:
-        found.append(
+        warnings.append(
             f"train.early_stop_epochs={train.early_stop_epochs} is shorter than the wave's half of {half} epochs: its "
             f"climb can end the run"
         )
-    return found
+    return warnings
 
 
 def _lint_plateau(schedule: ScheduleConfig, epochs: int, train: TrainConfig) -> list[str]:
@@ -130,7 +130,7 @@ def _phase_rates(phase: Sequence[Stage]) -> list[EpochRates]:
     scale = batch_scale(settings.optim, settings.data.batch_size)
     head, trunk = settings.optim.lr_head * scale, settings.optim.lr_trunk * scale
     total = sum(stage.num_steps * (stage.end_epoch - stage.first_epoch) for stage in phase)
-    epochs, found, done = _num_epochs(phase), [], 0
+    epochs, rates, done = _num_epochs(phase), [], 0
     for stage in phase:
         for epoch in range(stage.first_epoch, stage.end_epoch):
             steps = _telling_steps(settings.schedule, range(done, done + stage.num_steps), total)
@@ -138,9 +138,9 @@ def _phase_rates(phase: Sequence[Stage]) -> list[EpochRates]:
                 rate_share(settings.schedule, epoch - phase[0].first_epoch, epochs, step, total) for step in steps
             ]
             trained = 0.0 if settings.model.trainable == "head" else trunk * max(shares)
-            found.append(EpochRates(epoch + 1, head * shares[0], head * max(shares), head * shares[-1], trained))
+            rates.append(EpochRates(epoch + 1, head * shares[0], head * max(shares), head * shares[-1], trained))
             done += stage.num_steps
-    return found
+    return rates
 
 
 def _telling_steps(schedule: ScheduleConfig, steps: range, total_steps: int) -> list[int]:

@@ -171,16 +171,16 @@ def mean_difference(positive_HW3: NDArray[np.float64], negative_HW3: NDArray[np.
     return png.of_figure(figure)
 
 
-def slides(found: Sequence[eda.Group]) -> bytes:
+def slides(groups: Sequence[eda.Group]) -> bytes:
     """Draw each slide's patches, most first: positive ones at the bottom, the others on top."""
     figure, axes = _panel()
-    edges = np.arange(len(found) + 1)
+    edges = np.arange(len(groups) + 1)
     total, positive = (
-        np.array(values) for values in zip(*((g.num_patches, g.num_positive) for g in found), strict=True)
+        np.array(values) for values in zip(*((g.num_patches, g.num_positive) for g in groups), strict=True)
     )
     axes.stairs(total, edges, baseline=positive, fill=True, color=COLOURS[0], label="not tumour")
     axes.stairs(positive, edges, fill=True, color=COLOURS[1], label="tumour")
-    axes.set_xlim(0, len(found))
+    axes.set_xlim(0, len(groups))
     axes.xaxis.set_major_locator(_ticks(8, integer=True))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(-0.02, 0.99))
@@ -188,10 +188,10 @@ def slides(found: Sequence[eda.Group]) -> bytes:
     return png.of_figure(figure)
 
 
-def slide_shares(found: Sequence[eda.Group]) -> bytes:
+def slide_shares(groups: Sequence[eda.Group]) -> bytes:
     """Draw each slide as a point: labelled patches across, the share of positives among them upwards."""
     figure, axes = _panel()
-    known = np.array([(group.num_labelled, group.num_positive) for group in found if group.num_labelled])
+    known = np.array([(group.num_labelled, group.num_positive) for group in groups if group.num_labelled])
     labelled, positive = known.reshape(-1, 2).T
     axes.scatter(labelled, 100 * positive / labelled, s=14, color=COLOURS[1], alpha=0.6, linewidths=0)
     axes.set_xscale("log")

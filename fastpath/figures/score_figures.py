@@ -48,7 +48,7 @@ def roc(
     least = 0.5 / steps.num_negative
     inset.plot(np.maximum(fall_out_T, least), recall_T, color=_BLUE, linewidth=1.5)
     _mark(axes, points, 0.0)
-    _mark(inset, points, least, told=False)
+    _mark(inset, points, least, with_numbers=False)
     inset.set_xscale("log")
     inset.set_xlim(least, 1)
     _plain_decades(inset.xaxis)
@@ -84,16 +84,22 @@ def reliability(labels_N: NDArray[Any], before_N: NDArray[Any], after_N: NDArray
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":")
     styles = ((before_N, "before", _ORANGE, "--", "s", "none"), (after_N, "after", _BLUE, "-", "o", _BLUE))
     for logits_N, name, colour, line, marker, fill in styles:
-        found = calibration.reliability(labels_N, logits_N)
+        result = calibration.reliability(labels_N, logits_N)
         error = metrics.expected_calibration_error(labels_N, logits_N)
-        told = f"{name}: error {error:.3f}"
-        axes.plot(found.probability_K, found.share_K, line, color=colour, linewidth=1.3, label=told)
-        size = 12 + 90 * found.count_K / found.count_K.max()
+        text = f"{name}: error {error:.3f}"
+        axes.plot(result.probability_K, result.share_K, line, color=colour, linewidth=1.3, label=text)
+        size = 12 + 90 * result.count_K / result.count_K.max()
         axes.scatter(
-            found.probability_K, found.share_K, s=size, marker=marker, facecolors=fill, edgecolors=colour, clip_on=False
+            result.probability_K,
+            result.share_K,
+            s=size,
+            marker=marker,
+            facecolors=fill,
+            edgecolors=colour,
+            clip_on=False,
         )
     bins_N = metrics.probability_bins(metrics.probabilities(after_N))
-    for at in found.probability_K:
+    for at in result.probability_K:
         of_N = bins_N == metrics.probability_bins(np.array([at]))[0]
         interval = proportions.proportion(np.asarray(labels_N) == 1, of_N, units)
         axes.plot([at, at], [interval.low, interval.high], color=_BLUE, linewidth=1, alpha=0.6)
@@ -122,11 +128,11 @@ def histogram(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> bytes:
 def decision_curve(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> bytes:
     """Draw the net benefit of acting on the model, on every patch and on none."""
     figure, axes = _panel()
-    found = decision.decision_curve(labels_N, logits_N)
+    result = decision.decision_curve(labels_N, logits_N)
     axes.axhline(0, color=_GREY, linewidth=1.2, linestyle=":", label="act on none")
-    axes.plot(found.thresholds_T, found.all_T, color=_ORANGE, linewidth=1.4, linestyle="--", label="act on all")
-    axes.plot(found.thresholds_T, found.model_T, color=_BLUE, linewidth=1.8, label="act on the model")
-    top = float(max(found.model_T.max(), found.all_T.max(), 0.01))
+    axes.plot(result.thresholds_T, result.all_T, color=_ORANGE, linewidth=1.4, linestyle="--", label="act on all")
+    axes.plot(result.thresholds_T, result.model_T, color=_BLUE, linewidth=1.8, label="act on the model")
+    top = float(max(result.model_T.max(), result.all_T.max(), 0.01))
     axes.set_ylim(-0.25 * top, 1.1 * top)
     axes.set_xlim(0, 1)
     axes.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=3)
@@ -138,9 +144,9 @@ def risk_coverage(curves: Mapping[str, decision.RiskCoverage]) -> bytes:
     """Draw the share of errors among the most certain patches, by measure of uncertainty."""
     figure, axes = _panel()
     styles = ((_BLUE, "-"), (_ORANGE, "--"), (_GREY, ":"))
-    for (name, found), (colour, line) in zip(curves.items(), styles, strict=False):
-        label = f"{name}: area {found.area:.4f}"
-        axes.plot(_thin(found.coverage_T), _thin(found.risk_T), line, color=colour, linewidth=1.6, label=label)
+    for (name, curve), (colour, line) in zip(curves.items(), styles, strict=False):
+        label = f"{name}: area {curve.area:.4f}"
+        axes.plot(_thin(curve.coverage_T), _thin(curve.risk_T), line, color=colour, linewidth=1.6, label=label)
     axes.set_xlim(0, 1.01)
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=9, loc="upper left")
@@ -148,7 +154,7 @@ def risk_coverage(curves: Mapping[str, decision.RiskCoverage]) -> bytes:
     return png.of_figure(figure)
 
 
-def _mark(axes: Axes, points: Sequence[tuple[float, float]], least: float, *, told: bool = True) -> None:
+def _mark(axes: Axes, points: Sequence[tuple[float, float]], least: float, *, with_numbers: bool = True) -> None:
     """Draw operating points as rings; those too close to be told apart share one label."""
     rings: list[tuple[float, float, list[str]]] = []
     for number, (x, y) in enumerate(points, start=1):
@@ -158,7 +164,7 @@ def _mark(axes: Axes, points: Sequence[tuple[float, float]], least: float, *, to
         else:
             near[2].append(str(number))
         axes.plot([max(x, least)], [y], "o", color=_ORANGE, markersize=5, fillstyle="none", clip_on=False, zorder=3)
-    for x, y, numbers in rings if told else ():
+    for x, y, numbers in rings if with_numbers else ():
         # Below and to the right of a curve that rises to the left of its points there is nothing.
         axes.annotate(",".join(numbers), (x, y), (4, -10), textcoords="offset points", fontsize=8, color=_INK)
 
@@ -173,9 +179,9 @@ def _thin(values_T: Floats) -> Floats:
     return np.asarray(values_T[np.unique(np.linspace(0, len(values_T) - 1, _DRAWN).astype(int))])
 
 
-def _told(found: Interval) -> str:
-    ends = "" if np.isnan(found.low) else f" ({found.low:.4f} to {found.high:.4f})"
-    return f"{found.value:.4f}{ends}"
+def _told(interval: Interval) -> str:
+    ends = "" if np.isnan(interval.low) else f" ({interval.low:.4f} to {interval.high:.4f})"
+    return f"{interval.value:.4f}{ends}"
 
 
 def _panel() -> tuple[Figure, Axes]:

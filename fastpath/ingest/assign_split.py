@@ -95,14 +95,14 @@ def num_sites(store: Store, folds: int) -> int:
     if store.sites_N is None:
         remedy = "pack with --groups CSV (id,wsi,site)"
         raise DataError(store.path, "found no sites, wanted the site of each patch", remedy)
-    found = len(set(store.sites_N.tolist()))
-    if not 2 <= found <= len(DIGITS):
-        problem = f"found {found} sites, wanted 2 to {len(DIGITS)} to leave one out at a time"
+    result = len(set(store.sites_N.tolist()))
+    if not 2 <= result <= len(DIGITS):
+        problem = f"found {result} sites, wanted 2 to {len(DIGITS)} to leave one out at a time"
         raise DataError(store.path, problem, "use --kind group")
-    if folds not in (0, found):
-        problem = f"found {folds} folds for {found} sites, wanted a fold for each site"
+    if folds not in (0, result):
+        problem = f"found {folds} folds for {result} sites, wanted a fold for each site"
         raise DataError("--folds", problem, "leave it out with --kind site")
-    return found
+    return result
 
 
 def _by_site(store: Store, test: float) -> np.ndarray:

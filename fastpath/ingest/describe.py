@@ -59,9 +59,9 @@ def describe(
     spill = staging.work / "rows.tmp"  # on disk, so that what is held in memory does not grow with it
     with spill.open("wb") as file:
         for number in range(num_shards):
-            found = staging.recorded(number)
-            assert found is not None, number
-            record, rows = found
+            result = staging.recorded(number)
+            assert result is not None, number
+            record, rows = result
             shards.append(fmt.ShardEntry(file=fmt.shard_name(number), rows=record.rows, hash=record.hash))
             skipped += record.skipped
             notes.update(record.notes)

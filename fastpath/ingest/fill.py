@@ -114,9 +114,9 @@ def _blocks(job: ShardJob, filling: _Filling) -> Iterator[np.ndarray]:
     held: list[int] = []
     for position, name in enumerate(job.names):
         here = places[len(held)]
-        found = place(name, here)
-        note(found or stamp(name))
-        if not found and not _copy(job, read, name, here, filling):
+        result = place(name, here)
+        note(result or stamp(name))
+        if not result and not _copy(job, read, name, here, filling):
             continue
         held.append(position)
         if len(held) == size:
@@ -144,8 +144,8 @@ def _copy(job: ShardJob, read: Read, name: str, out: np.ndarray, filling: _Filli
     return True
 
 
-def _other_size(location: object, found: tuple[int, ...], wanted: tuple[int, ...]) -> DataError:
-    problem = f"found {found[1]} by {found[0]} pixels, wanted {wanted[1]} by {wanted[0]} like the first patch"
+def _other_size(location: object, shape: tuple[int, ...], wanted: tuple[int, ...]) -> DataError:
+    problem = f"found {shape[1]} by {shape[0]} pixels, wanted {wanted[1]} by {wanted[0]} like the first patch"
     return DataError(location, problem, "remove it, or leave it out with --on-error skip")
 
 

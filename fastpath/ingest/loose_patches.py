@@ -55,18 +55,18 @@ class LoosePatches:
             DataError: A file cannot be read, or is of another size than the first.
         """
         side = self.patch_size_px
-        found = np.empty((len(indices_N), side, side, 3), np.uint8) if out_NHWC is None else out_NHWC
+        buffer = np.empty((len(indices_N), side, side, 3), np.uint8) if out_NHWC is None else out_NHWC
         for position, row in enumerate(np.asarray(indices_N).tolist()):
-            found[position] = self._patch(row)
-        return found
+            buffer[position] = self._patch(row)
+        return buffer
 
     def _patch(self, row: int) -> NDArray[np.uint8]:
         image = self._read(self._listing.names[row], self._notes)
         wanted = getattr(self, "patch_size_px", image.shape[0])
         if image.shape != (wanted, wanted, 3):
             location = self._listing.root / self._listing.names[row]
-            found = f"found {image.shape[1]} by {image.shape[0]} pixels, wanted {wanted} by {wanted}"
-            raise DataError(location, found, "remove the file, or cut it to the size of the others")
+            problem = f"found {image.shape[1]} by {image.shape[0]} pixels, wanted {wanted} by {wanted}"
+            raise DataError(location, problem, "remove the file, or cut it to the size of the others")
         return image
 
 

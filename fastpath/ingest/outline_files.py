@@ -61,8 +61,8 @@ def read(path: Path) -> OutlineFile:
     reader, wanted = _READERS[path.suffix.lower()]
     content = read_regular(path, bytes_max=_BYTES_MAX, follow=True, kind=DataError)
     try:
-        found = reader(content)
-        for outline in (*found.areas, *found.cuts):
+        result = reader(content)
+        for outline in (*result.areas, *result.cuts):
             if not all(np.isfinite(ring).all() for ring in (outline.exterior, *outline.holes)):
                 raise ValueError("a coordinate is not finite")
     except (
@@ -74,12 +74,12 @@ def read(path: Path) -> OutlineFile:
         csv.Error,
         ElementTree.ParseError,
     ) as error:
-        told = " ".join(f"{type(error).__name__}: {error}"[:200].split())
-        raise DataError(path, f"cannot be read ({told}), wanted {wanted}", "correct the file") from None
-    if not found.areas:
-        problem = f"found no lesion{f', but {found.left_out}' if found.left_out else ''}, wanted outlines"
+        text = " ".join(f"{type(error).__name__}: {error}"[:200].split())
+        raise DataError(path, f"cannot be read ({text}), wanted {wanted}", "correct the file") from None
+    if not result.areas:
+        problem = f"found no lesion{f', but {result.left_out}' if result.left_out else ''}, wanted outlines"
         raise DataError(path, problem, "draw one around each lesion, or give 'none' where there is none")
-    return found
+    return result
 
 
 def _ring(corners: Any) -> Ring:  # noqa: ANN401 (whatever JSON holds)
@@ -104,13 +104,13 @@ def _table(content: bytes) -> OutlineFile:
 
 
 def _asap(content: bytes) -> OutlineFile:
-    found = OutlineFile([], [])
+    outlines = OutlineFile([], [])
     for annotation in ElementTree.fromstring(content).iter("Annotation"):
         corners = sorted(annotation.iter("Coordinate"), key=lambda corner: int(corner.attrib["Order"]))
         outline = Outline(_ring([(corner.attrib["X"], corner.attrib["Y"]) for corner in corners]))
         cut = annotation.attrib.get("PartOfGroup") in _CUT_GROUPS
-        (found.cuts if cut else found.areas).append(outline)
-    return found
+        (outlines.cuts if cut else outlines.areas).append(outline)
+    return outlines
 
 
 def _qupath(content: bytes) -> OutlineFile:
@@ -122,8 +122,8 @@ def _qupath(content: bytes) -> OutlineFile:
         areas += outlines
         if not outlines:
             left_out[kind or "of lines and points, which have no area"] += 1
-    told = ", ".join(f"{number:,} {kind}" for kind, number in sorted(left_out.items()))
-    return OutlineFile(areas, [], f"{told} (lesions are annotations without a class or of Tumor)" if told else "")
+    text = ", ".join(f"{number:,} {kind}" for kind, number in sorted(left_out.items()))
+    return OutlineFile(areas, [], f"{text} (lesions are annotations without a class or of Tumor)" if text else "")
 
 
 def _features(document: Any) -> Iterator[Mapping[str, Any]]:  # noqa: ANN401 (whatever JSON holds)
@@ -145,11 +145,11 @@ def _left_out_as(feature: Mapping[str, Any]) -> str:
 
     Since version 0.3 QuPath tells an object's kind in `objectType` (0.3.0: `object_type`), before in `id`.
     """
-    told = feature.get("properties") or {}
-    kind = told.get("objectType", told.get("object_type", ""))
+    text = feature.get("properties") or {}
+    kind = text.get("objectType", text.get("object_type", ""))
     if kind in _OBJECTS or feature.get("id") in _OLD_OBJECTS:
         return "objects that are no annotations"
-    classification = told.get("classification") or {}
+    classification = text.get("classification") or {}
     names = classification.get("names") or [classification.get("name") or ""]  # a derived class: Tumor: Positive
     base = str(names[0]).partition(":")[0].strip()
     return "" if not base or base.lower() in TUMOUR_CLASSES else f"annotations of class '{base[:40]}'"

@@ -80,8 +80,8 @@ def flags_of(rows_N: np.ndarray, pixels: int, labels_N: np.ndarray) -> np.ndarra
     textured_N = np.empty(len(rows_N), bool)
     for first in range(0, len(rows_N), ROWS_TOGETHER):
         here = slice(first, first + ROWS_TOGETHER)
-        found, textured_N[here] = _pixel_flags(rows_N[here], pixels)
-        flags_N[here] |= found
+        result, textured_N[here] = _pixel_flags(rows_N[here], pixels)
+        flags_N[here] |= result
     duplicate_N, conflict_N = _duplicates(rows_N["hash"], labels_N)
     flags_N[duplicate_N] |= int(Flag.DUPLICATE)
     flags_N[conflict_N] |= int(Flag.CONFLICT)
@@ -148,10 +148,10 @@ def _duplicates(hashes_N: np.ndarray, labels_N: np.ndarray) -> tuple[np.ndarray,
     duplicate_N[order] = same
     run = np.cumsum(~same) - 1
     known = labels_N[order] != fmt.UNLABELLED
-    for one, other in ((0, 1), (1, 0)):
+    for pair, other in ((0, 1), (1, 0)):
         has = np.zeros(run[-1] + 1 if len(run) else 0, bool)
         has[run[known & (labels_N[order] == other)]] = True
-        conflict_N[order] |= has[run] & (labels_N[order] == one)
+        conflict_N[order] |= has[run] & (labels_N[order] == pair)
     return duplicate_N, conflict_N
 
 
@@ -181,7 +181,7 @@ def _near_in_band(hashes: np.ndarray, band: np.ndarray) -> np.ndarray:
         later = later[band[later] == band[later - distance]]  # who has left its run does not come back
         if not len(later):
             break
-        found = np.bitwise_count(hashes[later] ^ hashes[later - distance]) <= NEAR_BITS
-        near[later[found]] = True
-        later = later[~found]
+        matches = np.bitwise_count(hashes[later] ^ hashes[later - distance]) <= NEAR_BITS
+        near[later[matches]] = True
+        later = later[~matches]
     return near

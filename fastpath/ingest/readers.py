@@ -51,10 +51,10 @@ def _resized(read: Read, side_px: int, root: Path) -> Read:
 def _normalised(read: Read, normalise: Normalise) -> Read:
     def normalised(name: str, notes: Counter[str]) -> np.ndarray:
         patch = read(name, notes)
-        found = normalise(patch)
-        if found is patch:
+        result = normalise(patch)
+        if result is patch:
             notes["patches_of_too_little_tissue_to_normalise"] += 1
-        return found
+        return result
 
     return normalised
 
@@ -66,8 +66,8 @@ def open_place(reader: str, root: Path, resize_px: int = 0, stain: str = "none")
     prefix = f"{root}{os.sep}"
 
     def place(name: str, out_HWC: np.ndarray) -> str:
-        found = read_plain(name if name.startswith(os.sep) else prefix + name, out_HWC)
-        return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}" if found else ""
+        decoded = read_plain(name if name.startswith(os.sep) else prefix + name, out_HWC)
+        return f"{decoded.st_size} {decoded.st_mtime_ns} {decoded.st_ino}" if decoded else ""
 
     return place
 

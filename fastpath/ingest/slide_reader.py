@@ -65,9 +65,9 @@ class SlideReader:
             box = [(left - x) / downsample, (top - y) / downsample]
             box += [box[0] + size_px[0] * scale / downsample, box[1] + size_px[1] * scale / downsample]
         wide, high = (max(1, int(np.ceil(edge - 1e-6))) for edge in box[2:])
-        found = self._region((x, y), level, (wide, high))
-        region = Image.new("RGB", found.size, (background,) * 3)
-        region.paste(found, mask=found.getchannel("A"))
+        result = self._region((x, y), level, (wide, high))
+        region = Image.new("RGB", result.size, (background,) * 3)
+        region.paste(result, mask=result.getchannel("A"))
         if region.size != size_px:
             inside = (box[0], box[1], min(box[2], wide), min(box[3], high))
             region = region.resize(size_px, Image.Resampling.BILINEAR, box=inside)
@@ -101,10 +101,10 @@ class SlideReader:
             background: What shows where the slide has no pixels.
         """
         width, height = size_px
-        found = np.empty((height, width, 3), np.uint8)
+        buffer = np.empty((height, width, 3), np.uint8)
         for top, rows in _bands(height, max(1, int(_BAND_PIXELS / (width * scale**2)))):
-            found[top : top + rows] = self.read(0, top * scale, (width, rows), scale, background)
-        return found
+            buffer[top : top + rows] = self.read(0, top * scale, (width, rows), scale, background)
+        return buffer
 
     def close(self) -> None:
         """Close the file."""

@@ -166,9 +166,9 @@ def _dealt(
 def _official(store: Store, folds: int, test: float) -> SplitDocument:
     parts = None if folds or test else official_parts(store.ids_N)
     if parts is None:
-        found = f"{folds} folds" if folds else f"a test share of {test:g}" if test else "ids of no official division"
+        problem = f"{folds} folds" if folds else f"a test share of {test:g}" if test else "ids of no official division"
         wanted = "wanted PatchCamelyon's own training and validation patches"
-        raise DataError(store.path, f"found {found}, {wanted}", "use --kind group or random")
+        raise DataError(store.path, f"found {problem}, {wanted}", "use --kind group or random")
     codes_N = np.array([ord(CODES[part]) for part in parts], np.uint8)
     return _from_codes(store, "official", codes_N, seed=0, val=0.0)
 
@@ -181,14 +181,14 @@ def write_split_from_csv(store: Store, table: Path) -> SplitTable:
     """
     row_of = {str(name): row for row, name in enumerate(store.ids_N)}
     codes_N = np.full(len(store), ord("-"), np.uint8)
-    found = read_columns(table, ["id", "split"], needed=[["id"], ["split"]])
-    for row, (name, part) in enumerate(zip(found.cells["id"], found.cells["split"], strict=True)):
+    columns = read_columns(table, ["id", "split"], needed=[["id"], ["split"]])
+    for row, (name, part) in enumerate(zip(columns.cells["id"], columns.cells["split"], strict=True)):
         if name not in row_of or part not in set(Split):
             mended = told([name], row_of) if name not in row_of else ""
             problem = f"found id {name!r}, split {part!r}; wanted an id of the store and train, val or test{mended}"
-            raise DataError(found.location_of(row), problem, "correct that line")
+            raise DataError(columns.location_of(row), problem, "correct that line")
         if codes_N[row_of[name]] != ord("-"):
-            raise DataError(found.location_of(row), f"found id {name!r} a second time", "keep one of the two")
+            raise DataError(columns.location_of(row), f"found id {name!r} a second time", "keep one of the two")
         codes_N[row_of[name]] = ord(CODES[Split(part)])
     return _keep(store, _from_codes(store, "csv", codes_N, seed=0, val=0.0))
 

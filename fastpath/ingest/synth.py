@@ -54,8 +54,8 @@ def write_kaggle_folder(
         FastpathError: It cannot be written.
     """
     if num_train < 1 or num_test < 0 or num_slides < 1:
-        found = f"found {num_train} training patches, {num_test} test patches, {num_slides} slides"
-        raise UsageError("synthetic patches", f"{found}, wanted at least 1, 0 and 1", "ask for more")
+        problem = f"found {num_train} training patches, {num_test} test patches, {num_slides} slides"
+        raise UsageError("synthetic patches", f"{problem}, wanted at least 1, 0 and 1", "ask for more")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(folder, "already holds something, wanted a new folder", "remove it or name another")
     try:

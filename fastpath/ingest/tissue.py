@@ -191,8 +191,8 @@ def _stamp(
 def _windows(textures_KHW: Floats, kind_N: NDArray[np.int64], corner_N2: NDArray[np.int64]) -> Floats:
     reach = np.arange(PATCH_SIZE_PX)
     y, x = corner_N2[:, 0, None, None] + reach[:, None], corner_N2[:, 1, None, None] + reach
-    found: Floats = textures_KHW[kind_N[:, None, None], y, x]
-    return found
+    windows: Floats = textures_KHW[kind_N[:, None, None], y, x]
+    return windows
 
 
 @lru_cache(maxsize=1)

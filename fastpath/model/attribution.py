@@ -69,12 +69,12 @@ def _class_activation(model: nn.Module, images_NCHW: Tensor, method: Method) -> 
     layer = feature_layer(model, images_NCHW)
     if method == "gradcam":
         # Signed here, the class is chosen below: the maps of -logit are those of the logit times -1.
-        found: Tensor = LayerGradCam(model, layer).attribute(images_NCHW)
+        result: Tensor = LayerGradCam(model, layer).attribute(images_NCHW)
     else:
-        found = LayerGradientXActivation(model, layer).attribute(images_NCHW).sum(dim=1, keepdim=True)
+        result = LayerGradientXActivation(model, layer).attribute(images_NCHW).sum(dim=1, keepdim=True)
     with torch.no_grad():
         called_N = torch.where(model(images_NCHW) >= 0, 1.0, -1.0)
-    return functional.relu(found * called_N[:, None, None, None])
+    return functional.relu(result * called_N[:, None, None, None])
 
 
 def _integrated_gradients(model: nn.Module, images_NCHW: Tensor) -> Tensor:
@@ -82,8 +82,8 @@ def _integrated_gradients(model: nn.Module, images_NCHW: Tensor) -> Tensor:
 
     # Normalised images are 0 where they have the mean colour, so captum's default start is just that.
     path = IntegratedGradients(model)
-    found: Tensor = path.attribute(images_NCHW, n_steps=IG_STEPS, internal_batch_size=max(64, len(images_NCHW)))
-    return found.abs().sum(dim=1, keepdim=True)
+    gradients: Tensor = path.attribute(images_NCHW, n_steps=IG_STEPS, internal_batch_size=max(64, len(images_NCHW)))
+    return gradients.abs().sum(dim=1, keepdim=True)
 
 
 def centre_mass(maps_NHW: NDArray[Any]) -> NDArray[np.float64]:

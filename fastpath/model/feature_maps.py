@@ -53,7 +53,7 @@ def feature_layer(model: nn.Module, images_NCHW: Tensor) -> nn.Module:
     try:
         with torch.enable_grad(), _emitted(model) as seen:
             logits_N = model(pair_NCHW)
-        shaped = [place for place, one in enumerate(seen) if _is_map(one, pair_NCHW)]
+        shaped = [place for place, layer in enumerate(seen) if _is_map(layer, pair_NCHW)]
         late = [place for place in shaped if place + 1 >= len(seen) / 2]
         tensors = [seen[place].tensor for place in late]
         gradients = torch.autograd.grad(logits_N.sum(), tensors, allow_unused=True) if tensors else ()
@@ -67,8 +67,8 @@ def feature_layer(model: nn.Module, images_NCHW: Tensor) -> nn.Module:
     return seen[used[-1]].module
 
 
-def _refused(found: str) -> UsageError:
-    return UsageError("gradcam, hirescam", f"{found}, wanted a convolutional network", "use integrated_gradients")
+def _refused(text: str) -> UsageError:
+    return UsageError("gradcam, hirescam", f"{text}, wanted a convolutional network", "use integrated_gradients")
 
 
 def _is_map(emitted: _Emitted, images_NCHW: Tensor) -> bool:

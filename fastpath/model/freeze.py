@@ -59,10 +59,10 @@ class LogitNetwork(nn.Module):
 def heads_of(trunk: nn.Module) -> tuple[nn.Module, ...]:
     """Return a timm network's classifiers: distilled networks and those of several branches have more than one."""
     find = getattr(trunk, "get_classifier", None)
-    found = find() if callable(find) else None
-    if isinstance(found, nn.ModuleList | tuple | list):
-        return tuple(module for module in found if isinstance(module, nn.Module))
-    return (found,) if isinstance(found, nn.Module) else ()
+    result = find() if callable(find) else None
+    if isinstance(result, nn.ModuleList | tuple | list):
+        return tuple(module for module in result if isinstance(module, nn.Module))
+    return (result,) if isinstance(result, nn.Module) else ()
 
 
 def freeze(model: LogitNetwork, trainable: str, batchnorm: Literal["adapt", "frozen", "folded"]) -> None:

@@ -72,16 +72,16 @@ def _passed(model: LogitNetwork, name: str, size_px: int) -> tuple[str, ...]:
 def _check_logits(emitted: object, name: str) -> None:
     """Refuse whatever cannot be read as one logit a patch."""
     if not isinstance(emitted, Tensor):
-        found = f"a {type(emitted).__name__}"
+        description = f"a {type(emitted).__name__}"
     elif emitted.shape != (BATCH, 1):
-        found = f"{list(emitted.shape)}"
+        description = f"{list(emitted.shape)}"
     elif not bool(torch.isfinite(emitted).all()):
         raise ConfigError(
             "model.name", f"'{name}' emits NaN or infinity for noise", "use another network or other weights"
         )
     else:
         return
-    problem = f"'{name}' emits {found} for {BATCH} images, wanted one logit each, [{BATCH}, 1]"
+    problem = f"'{name}' emits {description} for {BATCH} images, wanted one logit each, [{BATCH}, 1]"
     raise ConfigError("model.name", problem, "use a network that classifies images")
 
 
@@ -108,17 +108,17 @@ def _random_states_kept(device: torch.device) -> Iterator[None]:
 @contextmanager
 def _lone_norms(trunk: nn.Module) -> Iterator[list[str]]:
     """Gather the names of BatchNorms that are given a single place a sample: of one sample they have no variance."""
-    found: list[str] = []
+    lone: list[str] = []
     names = {module: name for name, module in trunk.named_modules()}
 
     def note(module: Any, given: tuple[object, ...]) -> None:  # noqa: ANN401 (torch's hook)
         if given and isinstance(given[0], Tensor) and given[0].numel() <= BATCH * module.num_features:
-            found.append(names[module])
+            lone.append(names[module])
 
     norms = [module for module in names if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     hooks = [module.register_forward_pre_hook(note) for module in norms]
     try:
-        yield found
+        yield lone
     finally:
         for hook in hooks:
             hook.remove()

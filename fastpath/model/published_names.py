@@ -34,7 +34,7 @@ def renamed(published: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str
     if len(sources) != len(targets):
         raise ValueError(f"it holds {len(sources)} tensors of EfficientNet-Lite0, wanted {len(targets)}")
     for source, target in list(zip(sources, targets, strict=True))[:-_CLASSIFIER_TENSORS]:
-        found, wanted = published[source], own[target]
-        if found.shape != wanted.shape or source.split(".")[-1] != target.split(".")[-1]:
-            raise ValueError(f"it holds {source} {list(found.shape)}, wanted {target} {list(wanted.shape)}")
+        result, wanted = published[source], own[target]
+        if result.shape != wanted.shape or source.split(".")[-1] != target.split(".")[-1]:
+            raise ValueError(f"it holds {source} {list(result.shape)}, wanted {target} {list(wanted.shape)}")
     return {target: published[source] for source, target in zip(sources, targets, strict=True)}

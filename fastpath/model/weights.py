@@ -95,8 +95,8 @@ def fit(module: nn.Module, state: dict[str, Tensor], location: object) -> None:
         problems.append(f"{len(shapes)} of another shape ({shapes[0]}: found {sizes[0]}, wanted {sizes[1]})")
     kinds = [key for key in own if key in state and own[key].is_floating_point() != state[key].is_floating_point()]
     if kinds:
-        found, wanted = state[kinds[0]].dtype, own[kinds[0]].dtype
-        problems.append(f"{len(kinds)} of another type ({kinds[0]}: found {found}, wanted {wanted})")
+        dtype, wanted = state[kinds[0]].dtype, own[kinds[0]].dtype
+        problems.append(f"{len(kinds)} of another type ({kinds[0]}: found {dtype}, wanted {wanted})")
     if problems:
         raise ConfigError(
             location, f"the weights do not fit the network: {', '.join(problems)}", "use the network's own file"

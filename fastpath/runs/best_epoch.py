@@ -54,8 +54,8 @@ def of_training(config: Config, num_epochs: int, best_auc: float, labels_M: NDAr
         return []
     num_positive = int((labels_M == 1).sum())
     error = auc_error(best_auc, num_positive, len(labels_M) - num_positive)  # at least: slides make it more
-    told = of_aucs(num_epochs, error, what="the best validation AUC is")
-    return [told.replace("by about", "by at least about")] if told else []
+    text = of_aucs(num_epochs, error, what="the best validation AUC is")
+    return [text.replace("by about", "by at least about")] if text else []
 
 
 def of_runs(names: Sequence[str], histories: Sequence[RowHistory], errors: Sequence[float]) -> list[str]:
@@ -67,20 +67,22 @@ def of_runs(names: Sequence[str], histories: Sequence[RowHistory], errors: Seque
         errors: Standard error of each AUC; NaN where it is not known.
     """
     chosen = [
-        (name, one, error)
-        for name, one, error in zip(names, histories, errors, strict=True)
-        if one.epoch_N.any() and not one.stopped
+        (name, history, error)
+        for name, history, error in zip(names, histories, errors, strict=True)
+        if history.epoch_N.any() and not history.stopped
     ]
     if not chosen:
         return []
-    sizes = [one.optimism(error) for _, one, error in chosen]
+    sizes = [history.optimism(error) for _, history, error in chosen]
     known = [size for size in sizes if size is not None]
     size = f", by about {max(known):.3f} at most where the epochs are equally good" if known else ""
     which = "each run's" if len(chosen) == len(names) else " and ".join(f"{name}'s" for name, _, _ in chosen)
-    told = [f"{which} AUC is of the best epoch by these very patches, so optimistic{size}; {HONEST}"]
-    numbers = sorted({one.num_epochs if one.epoch_N.any() and not one.stopped else 1 for one in histories})
-    shares = {int(one.epoch_N.sum()) for one in histories}
+    notices = [f"{which} AUC is of the best epoch by these very patches, so optimistic{size}; {HONEST}"]
+    numbers = sorted(
+        {history.num_epochs if history.epoch_N.any() and not history.stopped else 1 for history in histories}
+    )
+    shares = {int(history.epoch_N.sum()) for history in histories}
     if len(numbers) > 1 or len(shares) > 1:
         among = f"{numbers[0]} to {numbers[-1]} epochs, on {min(shares):,} to {max(shares):,} of these patches"
-        told.append(f"runs had their epoch chosen among {among}: the one with more to choose from is flattered more")
-    return told
+        notices.append(f"runs had their epoch chosen among {among}: the one with more to choose from is flattered more")
+    return notices

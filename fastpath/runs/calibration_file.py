@@ -65,7 +65,7 @@ def save(
     Returns:
         What is to be said where another calibration of these weights, scored this way, was replaced; else nothing.
     """
-    maps = {name: calibration.to_dict(one) for name, one in fitted.items()}
+    maps = {name: calibration.to_dict(calibrator) for name, calibrator in fitted.items()}
     chosen = calibration.to_dict(fitted.get(method, calibration.IDENTITY))
     values = {**chosen, "weights": hash_file(checkpoint, follow=True), **about, "others": maps}
     if predictions is not None:
@@ -199,8 +199,10 @@ def _read(path: Path, checkpoint: Path, tta: Tta, mean: Mean) -> Kept:
     if seen != tta:
         return Kept(missing=f"{path} was fitted with --tta {seen}, {again} with --tta {tta}")
     if tta != "none" and values.get("mean") != mean:
-        found = f"was fitted with --mean {values['mean']}" if "mean" in values else "does not tell the mean of views"
-        return Kept(missing=f"{path} {found}, {again} with --mean {mean}")
+        description = (
+            f"was fitted with --mean {values['mean']}" if "mean" in values else "does not tell the mean of views"
+        )
+        return Kept(missing=f"{path} {description}, {again} with --mean {mean}")
     predictions = None if table is None else path.parent / str(table)
     return Kept(chosen, "", cautions, predictions, table_hash, path, values)
 

@@ -90,8 +90,8 @@ def check_target(path: Path) -> None:
         UsageError: Naming what was found.
     """
     if path.suffix not in tables.SUFFIXES or path.is_dir():
-        found = "a directory" if path.is_dir() else f"'{path.suffix}'"
-        raise UsageError(path, f"found {found}, wanted a name that ends in .parquet or .csv", "give another -o")
+        problem = "a directory" if path.is_dir() else f"'{path.suffix}'"
+        raise UsageError(path, f"found {problem}, wanted a name that ends in .parquet or .csv", "give another -o")
 
 
 def frame_of(columns: Mapping[str, Iterable[Any]]) -> pd.DataFrame:
@@ -135,9 +135,9 @@ def _check_values(path: Path, frame: pd.DataFrame) -> None:
     ):
         bad = np.flatnonzero(~good_N)
         if len(bad):
-            found = frame[name].iloc[bad[0]]
+            result = frame[name].iloc[bad[0]]
             location = f"{path} row {bad[0] + 1}"
-            raise DataError(location, f"found {name} {found!r}, wanted {wanted}", "correct that row")
+            raise DataError(location, f"found {name} {result!r}, wanted {wanted}", "correct that row")
 
 
 def _numbers(column: pd.Series[Any]) -> np.ndarray:

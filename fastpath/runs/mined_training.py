@@ -134,9 +134,9 @@ def _apart(values_N: np.ndarray, some: np.ndarray, others: np.ndarray) -> bool:
 
 def _check_split(table: MinedTable, split: SplitTable) -> None:
     """Refuse a table made by networks that trained on what is now held out."""
-    found, wanted = set(table.frame["split_fingerprint"]), mined_table.split_fingerprint(split)
-    if found - {wanted}:
-        problem = f"was mined on another split (found {min(found - {wanted})}, wanted {wanted})"
+    fingerprints, wanted = set(table.frame["split_fingerprint"]), mined_table.split_fingerprint(split)
+    if fingerprints - {wanted}:
+        problem = f"was mined on another split (found {min(fingerprints - {wanted})}, wanted {wanted})"
         remedy = "mine with a run on this split: others may have trained on its validation patches"
         raise DataError(table.path, problem, remedy)
 

@@ -92,10 +92,10 @@ def logits_of(frame: pd.DataFrame, path: Path, store: Store, rows_N: np.ndarray)
     Raises:
         DataError: A patch is not in the table.
     """
-    found = frame.set_index("id")["logit"].reindex(store.ids_N[rows_N]).to_numpy(np.float64)
-    missing = np.flatnonzero(np.isnan(found))
+    result = frame.set_index("id")["logit"].reindex(store.ids_N[rows_N]).to_numpy(np.float64)
+    missing = np.flatnonzero(np.isnan(result))
     if len(missing):
         name = store.ids_N[rows_N[missing[0]]]
         problem = f"lacks {len(missing)} of {len(rows_N)} training patches, the first '{name}'"
         raise DataError(path, problem, "give the table of folds over this very store")
-    return found
+    return result

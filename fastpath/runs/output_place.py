@@ -173,8 +173,8 @@ def _check_writable(output: Path, folder: Path) -> None:
     """Refuse a folder that is none, or that nothing can be put into."""
     standing = next(each for each in (folder, *folder.parents) if _found(each))
     if not standing.is_dir():
-        found = "found a file, wanted a directory" if standing == output.resolve() else f"{standing} is no directory"
-        raise UsageError(output, found, "choose another -o")
+        problem = "found a file, wanted a directory" if standing == output.resolve() else f"{standing} is no directory"
+        raise UsageError(output, problem, "choose another -o")
     if not os.access(standing, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         read_only = os.statvfs(standing).f_flag & os.ST_RDONLY
         raise as_failure(output, OSError(errno.EROFS if read_only else errno.EACCES, ""))
@@ -193,18 +193,18 @@ def _check_around(output: Path, folder: Path, inputs: Sequence[Path]) -> None:
 
 def _check_target(target: Path, inputs: Sequence[Path]) -> None:
     """Refuse a file that is there and must stay."""
-    found = _found(target)
-    if found is None:
+    result = _found(target)
+    if result is None:
         return
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(result.st_mode):
         raise UsageError(target, "is no regular file", "choose another place")
     place = target.resolve()
     if _matches(place.name, _KEPT):
         raise UsageError(target, "is of a packed store or a run", "choose another name")
     for path in inputs:
-        for read in _read_of(path, linked=found.st_nlink > 1):
+        for read in _read_of(path, linked=result.st_nlink > 1):
             other = _found(read)
-            if other is not None and os.path.samestat(found, other):
+            if other is not None and os.path.samestat(result, other):
                 raise UsageError(target, f"is what is read: {read}", "choose another name")
         in_source = path.is_dir() and path.resolve() in place.parents and not _is(path, _RUN)
         if in_source and (place.suffix.lower() in SUFFIXES or place.name in _OF_SOURCE):

@@ -51,9 +51,9 @@ def training_rows(trained: TrainedRun) -> tuple[Store, NDArray[np.int64]] | None
 
 
 def _of_pixels(images_NHWC: NDArray[np.uint8]) -> dict[str, Floats]:
-    found = stats.measure(images_NHWC)
-    mean_N3 = (found.sums_N3 / (images_NHWC.shape[1] * images_NHWC.shape[2])).astype(np.float32)
-    return _looks(mean_N3, appearance.stains_and_rest(images_NHWC), found.sharpness_N)
+    result = stats.measure(images_NHWC)
+    mean_N3 = (result.sums_N3 / (images_NHWC.shape[1] * images_NHWC.shape[2])).astype(np.float32)
+    return _looks(mean_N3, appearance.stains_and_rest(images_NHWC), result.sharpness_N)
 
 
 def _looks(mean_N3: NDArray[np.float32], stains_N4: Floats, variance_N: NDArray[np.float32]) -> dict[str, Floats]:

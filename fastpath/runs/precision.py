@@ -72,13 +72,13 @@ def settle(
     if not runtime.tentative:
         return runtime
     if began in ("float32", runtime.precision):
-        told = f"--amp: the run began in {began} and keeps it"
-        return replace(runtime, precision=began, notice=told, tentative=False)  # type: ignore[arg-type]
+        text = f"--amp: the run began in {began} and keeps it"
+        return replace(runtime, precision=began, notice=text, tentative=False)  # type: ignore[arg-type]
     longest = _longest_stage(config)
     decision = runtime.rank_zero_first(lambda: _decide(runtime, longest, training, measure or gain))
     what = "training step" if training else "forward pass"
-    told = f"--amp: a {what} in {runtime.precision} runs at {decision.gain:.2f} of float32's rate on this CPU"
-    notice = f"{told}, so it computes in {decision.precision}"
+    text = f"--amp: a {what} in {runtime.precision} runs at {decision.gain:.2f} of float32's rate on this CPU"
+    notice = f"{text}, so it computes in {decision.precision}"
     return replace(runtime, precision=decision.precision, notice=notice, tentative=False)
 
 
@@ -106,8 +106,8 @@ def _decide(runtime: Runtime, config: Config, training: bool, measure: Callable[
     wheres = [replace(runtime, precision=each, tentative=False) for each in ("float32", runtime.precision)]
     with torch.random.fork_rng(devices=[]):
         plain, mixed = (_bound(make(config, candidate), batch) for candidate in wheres)
-        found = measure(plain, mixed)
-    return _remember(path, Decision(runtime.precision if found >= CLEAR else "float32", found), what)
+        result = measure(plain, mixed)
+    return _remember(path, Decision(runtime.precision if result >= CLEAR else "float32", result), what)
 
 
 def gain(plain: Step, mixed: Step, clock: Clock = time.perf_counter) -> float:
@@ -170,9 +170,9 @@ def cpu_name() -> str:
     """Return the processor's name."""
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        found = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-        if found:
-            return found
+        match = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+        if match:
+            return match
     return platform.processor() or platform.machine()
 
 
@@ -185,11 +185,11 @@ def _directory() -> Path:
 def _read(path: Path) -> Decision | None:
     """Return a remembered decision; None where there is none that can be read."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))["decision"]
-        found = Decision(told["precision"], float(told["gain"]))
+        document = json.loads(path.read_text(encoding="utf-8"))["decision"]
+        decision = Decision(document["precision"], float(document["gain"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if found.precision in ("float32", "bfloat16") else None
+    return decision if decision.precision in ("float32", "bfloat16") else None
 
 
 def _remember(path: Path, decision: Decision, what: dict[str, Any]) -> Decision:
@@ -197,9 +197,9 @@ def _remember(path: Path, decision: Decision, what: dict[str, Any]) -> Decision:
 
     Where nothing can be written, the decision holds for this process.
     """
-    found = _read(path)
-    if found is None:
+    result = _read(path)
+    if result is None:
         with contextlib.suppress(OSError, FastpathError):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_durably(path, (json.dumps({"decision": asdict(decision), "of": what}, indent=2) + "\n").encode())
-    return found or decision
+    return result or decision

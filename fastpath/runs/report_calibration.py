@@ -28,20 +28,20 @@ def describe(table: ScoredTable, chosen: Chosen, units: Units, seed: int) -> tup
     """
     assert table.calibrates_N is not None
     fits, held = table.calibrates_N, ~table.calibrates_N
-    told: dict[str, Any] = {}
-    for name, one in {"none": calibration.IDENTITY, **chosen.fitted}.items():
-        mapped_N = one.apply(table.logits_N)
+    values: dict[str, Any] = {}
+    for name, calibrator in {"none": calibration.IDENTITY, **chosen.fitted}.items():
+        mapped_N = calibrator.apply(table.logits_N)
         labels_N, logits_N = table.labels_N[held], mapped_N[held]
         fitted = metrics.log_loss(table.labels_N[fits], mapped_N[fits]) if fits.any() else None
-        told[name] = {
-            "map": calibration.to_dict(one),
+        values[name] = {
+            "map": calibration.to_dict(calibrator),
             "log_loss_on_calibration_part": fitted,
             "held": _points(labels_N, logits_N),
         }
         if name in ("none", chosen.method):
-            told[name]["intervals"] = measures.with_intervals(labels_N, logits_N, units, seed)
+            values[name]["intervals"] = measures.with_intervals(labels_N, logits_N, units, seed)
     verdicts = judge(table, chosen.used, units, seed)
-    return {"method": chosen.method, "methods": told, "verdicts": verdicts}, verdicts
+    return {"method": chosen.method, "methods": values, "verdicts": verdicts}, verdicts
 
 
 def judge(table: ScoredTable, used: Calibrator, units: Units, seed: int) -> list[Verdict]:

@@ -77,7 +77,7 @@ class ScoredTable:
     def part(self, kept_N: NDArray[np.bool_]) -> ScoredTable:
         """Return some of the patches."""
         arrays = {name: getattr(self, name) for name in self.__dataclass_fields__ if name.endswith("_N")}
-        kept: dict[str, Any] = {name: one if one is None else one[kept_N] for name, one in arrays.items()}
+        kept: dict[str, Any] = {name: array if array is None else array[kept_N] for name, array in arrays.items()}
         return replace(self, **kept)
 
     def __len__(self) -> int:
@@ -133,8 +133,8 @@ def check_labels(labels_N: NDArray[np.int8], location: object, what: str = "the 
     num_positive, num_negative = int((labels_N == 1).sum()), int((labels_N == 0).sum())
     unlabelled = len(labels_N) - num_positive - num_negative
     if unlabelled or min(num_positive, num_negative) < 2:
-        found = f"found {num_positive} tumour, {num_negative} normal and {unlabelled} unlabelled patches"
-        problem = f"{found} in {what}, wanted at least two of each class and labels for all"
+        description = f"found {num_positive} tumour, {num_negative} normal and {unlabelled} unlabelled patches"
+        problem = f"{description} in {what}, wanted at least two of each class and labels for all"
         raise DataError(location, problem, "choose other patches, or deal another split with 'fastpath split'")
 
 

@@ -126,15 +126,15 @@ class RowHistory:
             auc_error: As for `optimism`.
             calibrated: Speak of the run's calibration, where the numbers use it.
         """
-        told = [self._of_training(), self._of_slides(), self._of_epoch(auc_error), self._of_setting(), self.mined]
+        notices_ = [self._of_training(), self._of_slides(), self._of_epoch(auc_error), self._of_setting(), self.mined]
         if calibrated and self.calibrated_N.any():
-            told.append(
+            notices_.append(
                 f"the calibration was fitted among {_count(self.calibrated_N)}: their probabilities seem better than "
                 "those of new patches will be"
             )
         if self.unknown:
-            told.append(f"nothing tells which of these patches were trained on: {self.unknown}")
-        return [text for text in told if text]
+            notices_.append(f"nothing tells which of these patches were trained on: {self.unknown}")
+        return [text for text in notices_ if text]
 
     def _of_training(self) -> str:
         if not self.trained_N.any():

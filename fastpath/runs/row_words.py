@@ -44,6 +44,6 @@ def worst(histories: Sequence[RowHistory]) -> NDArray[np.object_]:
     """Return the worst word that is true of each patch for any of several runs: an average of them knows it too."""
     found_N = np.full(len(histories[0].trained_N), HELD_OUT, object)
     for word in (UNKNOWN, EPOCH, SLIDE, TRAINED):
-        for one in histories:
-            found_N[one.words_N == word] = word
+        for history in histories:
+            found_N[history.words_N == word] = word
     return found_N

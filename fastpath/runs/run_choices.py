@@ -40,6 +40,6 @@ def num_settings(run_dir: Path) -> int:
     if runs.name != RUNS:
         return 1
     with suppress(FastpathError, OSError, ValueError, TypeError, AttributeError, RecursionError):
-        told = json.loads(read_regular(runs.parent / SWEEP, bytes_max=_BYTES_MAX, follow=False))
-        return max(1, len(set(told) - {"store_fingerprint", "precision"}))
+        document = json.loads(read_regular(runs.parent / SWEEP, bytes_max=_BYTES_MAX, follow=False))
+        return max(1, len(set(document) - {"store_fingerprint", "precision"}))
     return 1

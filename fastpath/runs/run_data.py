@@ -113,9 +113,11 @@ def check_classes(data: RunData) -> None:
         DataError: All patches of the training or the validation part have one label.
     """
     for part, rows_N in ((Split.TRAIN, data.train_rows_N), (Split.VAL, data.val_rows_N)):
-        found = np.unique(data.patches.labels_N[rows_N])
-        if len(found) < 2:
-            problem = f"found {len(rows_N)} patches of label {found[0]} alone in the {part} split, wanted both classes"
+        classes = np.unique(data.patches.labels_N[rows_N])
+        if len(classes) < 2:
+            problem = (
+                f"found {len(rows_N)} patches of label {classes[0]} alone in the {part} split, wanted both classes"
+            )
             remedy = "divide it anew with 'fastpath split', or pack patches of both classes"
             raise DataError(data.store.path, problem, remedy)
 
@@ -142,10 +144,10 @@ def _rows(store: Store, split: SplitTable, part: Split, limit: int, seed: int) -
     rows_N = split.rows(part)
     labels_N = store.labels_N[rows_N]
     if len(rows_N) == 0 or (labels_N < 0).any():
-        found = f"{(labels_N < 0).sum()} unlabelled patches" if len(rows_N) else "no patches"
+        problem = f"{(labels_N < 0).sum()} unlabelled patches" if len(rows_N) else "no patches"
         raise DataError(
             store,
-            f"found {found} in the {part} split, wanted labelled ones",
+            f"found {problem} in the {part} split, wanted labelled ones",
             "write another with 'fastpath split'",
         )
     try:

@@ -54,13 +54,13 @@ Standing = tuple[int, ...]
 
 def standing(path: Path) -> Standing:
     """Return what `claimed` compares to see that nobody has begun or gone on with a run meanwhile."""
-    found: list[int] = []
+    stamp: list[int] = []
     for name in (CONFIG, LAST):
         with contextlib.suppress(OSError):
             facts = (path / name).stat()
-            found += [facts.st_ino, facts.st_mtime_ns]
-        found.append(-1)
-    return tuple(found)
+            stamp += [facts.st_ino, facts.st_mtime_ns]
+        stamp.append(-1)
+    return tuple(stamp)
 
 
 @contextmanager
@@ -211,8 +211,8 @@ def finish(path: Path, result: Mapping[str, Any]) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    told = brief(error, 500)
-    return told if isinstance(error, FastpathError) else f"{type(error).__name__}: {told}"
+    text = brief(error, 500)
+    return text if isinstance(error, FastpathError) else f"{type(error).__name__}: {text}"
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -60,10 +60,10 @@ def score_views(
     model = runtime.prepare(run.network())
     report = (lambda done: advance(done, len(rows_N))) if advance else None
     with closing(eval_loader(patches, rows_N, run.stats, run.config, runtime)) as batches:
-        found = predict_views(model, batches, runtime, len(rows_N), num_views=num_views, advance=report)
-    assert np.array_equal(found.indices_N, rows_N), "the loader changed the order"
-    broken = int((~np.isfinite(found.logits_NV)).any(axis=1).sum())
+        result = predict_views(model, batches, runtime, len(rows_N), num_views=num_views, advance=report)
+    assert np.array_equal(result.indices_N, rows_N), "the loader changed the order"
+    broken = int((~np.isfinite(result.logits_NV)).any(axis=1).sum())
     if broken:
         problem = f"found {broken} of {len(rows_N)} not finite"
         raise DataError("logits", problem, "the weights are not usable; train again with a lower learning rate")
-    return found.logits_NV
+    return result.logits_NV

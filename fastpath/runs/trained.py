@@ -76,8 +76,8 @@ class TrainedRun:
         """
         if store.fingerprint != self.checkpoint.store_fingerprint:
             return "store", store.fingerprint, self.checkpoint.store_fingerprint
-        found, wanted = run_data_of(store, self.config).fingerprint, self.checkpoint.split_fingerprint
-        return None if found == wanted else ("split", found, wanted)
+        fingerprint, wanted = run_data_of(store, self.config).fingerprint, self.checkpoint.split_fingerprint
+        return None if fingerprint == wanted else ("split", fingerprint, wanted)
 
     def check_patches(self, patches: Patches) -> None:
         """Refuse patches of another size than those trained on, which show another scale, or of another stain.
@@ -86,9 +86,9 @@ class TrainedRun:
             DataError: Naming what was found and wanted.
         """
         location, wanted = getattr(patches, "path", "patches"), self.checkpoint.stain
-        found = getattr(patches, "stain", wanted)  # what covers part of a store's patches tells nothing of its own
-        if found != wanted:
-            problem = f"found patches of stain normalisation '{found}', wanted '{wanted}' as the run was trained on"
+        result = getattr(patches, "stain", wanted)  # what covers part of a store's patches tells nothing of its own
+        if result != wanted:
+            problem = f"found patches of stain normalisation '{result}', wanted '{wanted}' as the run was trained on"
             raise DataError(location, problem, f"pack the files that they came from with --stain {wanted}")
         found_px, wanted_px = patches.patch_size_px, self.checkpoint.patch_size_px
         if found_px != wanted_px:

@@ -55,9 +55,9 @@ def look(store: Store, rows_N: NDArray[np.int64], seed: int) -> Look:
     return Look(min(len(rows_N), SAMPLE), ranges)
 
 
-def write(run_dir: Path, found: Look) -> None:
+def write(run_dir: Path, result: Look) -> None:
     """Keep it with the run."""
-    values = {"num_patches": found.num_patches, "central": verdicts.CENTRAL, "ranges": found.ranges}
+    values = {"num_patches": result.num_patches, "central": verdicts.CENTRAL, "ranges": result.ranges}
     write_durably(run_dir / NAME, (json.dumps(values, indent=2) + "\n").encode())
 
 
@@ -66,8 +66,10 @@ def of_run(trained: TrainedRun) -> Look | None:
     try:
         values = json.loads(read_regular(trained.path.parent / NAME, bytes_max=_BYTES_MAX, follow=True))
         ranges = {name: tuple(map(float, values["ranges"][name])) for name in LOOKS if name in values["ranges"]}
-        if all(len(one) == 3 and all(map(math.isfinite, one)) for one in ranges.values()):
-            return Look(int(values["num_patches"]), {name: (one[0], one[1], one[2]) for name, one in ranges.items()})
+        if all(len(range_) == 3 and all(map(math.isfinite, range_)) for range_ in ranges.values()):
+            return Look(
+                int(values["num_patches"]), {name: (range_[0], range_[1], range_[2]) for name, range_ in ranges.items()}
+            )
     except (FastpathError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     own = training_rows(trained)
@@ -92,10 +94,10 @@ def judge(trained: TrainedRun, patches: Patches, seed: int = 0) -> tuple[list[Ou
     if before is None:
         return [], verdicts.foreign([], math.nan)
     rng = np.random.Generator(np.random.Philox(seed))
-    found = measure_pixels(patches, np.sort(rng.permutation(len(patches.labels_N))[:SAMPLE]))
-    outside, anywhere_N = [], np.zeros(len(next(iter(found.values()))), bool)
+    result = measure_pixels(patches, np.sort(rng.permutation(len(patches.labels_N))[:SAMPLE]))
+    outside, anywhere_N = [], np.zeros(len(next(iter(result.values()))), bool)
     for name, (low, middle, high) in before.ranges.items():
-        values_N = found[name]
+        values_N = result[name]
         below_N, above_N = values_N < low, values_N > high  # what has no such measure is not outside
         anywhere_N |= below_N | above_N
         known_N = values_N[np.isfinite(values_N)]

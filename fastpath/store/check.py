@@ -56,10 +56,10 @@ def _check_fingerprint(store: Store) -> list[Damage]:
     groups = None if groups_N is None else groups_N.tolist()
     sites = None if store.sites_N is None else store.sites_N.tolist()
     hashes = store.hash_halves_N2.tobytes()
-    found = fmt.fingerprint(store.ids_N.tolist(), store.labels_N, groups, hashes, sites)
-    if found == store.fingerprint:
+    result = fmt.fingerprint(store.ids_N.tolist(), store.labels_N, groups, hashes, sites)
+    if result == store.fingerprint:
         return []
-    return [Damage(fmt.INDEX, f"found fingerprint {found}, wanted {store.fingerprint}")]
+    return [Damage(fmt.INDEX, f"found fingerprint {result}, wanted {store.fingerprint}")]
 
 
 def _check_sums(store: Store) -> list[Damage]:
@@ -83,19 +83,19 @@ def _check_manifest(store: Store) -> list[Damage]:
     groups_N = store.packed_groups_N
     num_groups = 0 if groups_N is None else len(set(groups_N))
     rows = sum(entry.rows for entry in manifest.shards)
-    told: list[tuple[str, object, object]] = [
+    statements: list[tuple[str, object, object]] = [
         ("mean_3", manifest.mean_3, mean_3),
         ("std_3", manifest.std_3, std_3),
         ("num_groups", manifest.num_groups, num_groups),
     ]
     if "dropped" in manifest.source:
-        told.append(("source.dropped", manifest.source["dropped"], rows - len(store)))
+        statements.append(("source.dropped", manifest.source["dropped"], rows - len(store)))
     if "resize_px" in manifest.source:
-        told.append(("source.resize_px", manifest.source["resize_px"], store.patch_size_px))
+        statements.append(("source.resize_px", manifest.source["resize_px"], store.patch_size_px))
     return [
-        Damage(fmt.MANIFEST, f"found {name} {found}, wanted {wanted}")
-        for name, found, wanted in told
-        if found != wanted
+        Damage(fmt.MANIFEST, f"found {name} {computed}, wanted {wanted}")
+        for name, computed, wanted in statements
+        if computed != wanted
     ]
 
 
@@ -109,8 +109,8 @@ def check_strangers(store: Store) -> list[Damage]:
     What a killed `split` or `repair` leaves under a temporary name is passed over: the next one removes it.
     """
     known = names_of(store)
-    found = sorted(path.name for path in store.path.iterdir() if path.name not in known)
-    return [Damage(fmt.one_line(name), "is not a file of the store") for name in found if not _writing(name)]
+    strangers = sorted(path.name for path in store.path.iterdir() if path.name not in known)
+    return [Damage(fmt.one_line(name), "is not a file of the store") for name in strangers if not _writing(name)]
 
 
 def names_of(store: Store) -> set[str]:
@@ -134,5 +134,5 @@ _REBUILT = re.compile(r"shard-\d{5}\.npy\.rebuilt(\.\d+\.tmp)?")  # what earlier
 
 def _writing(temporary: str) -> str:
     """Return the file that a temporary name is of, or nothing."""
-    found = _TEMPORARY.fullmatch(temporary)
-    return found[1] if found else ""
+    match = _TEMPORARY.fullmatch(temporary)
+    return match[1] if match else ""

@@ -63,10 +63,10 @@ class FileSystemServer:
             self.system.invalidate_cache()  # a listing from before a change would hide it
             return list(self.system.ls(path, detail=True)) if self.system.isdir(path) else None
 
-        found = self._asked(transfer.place_of(self.url, folder), ask)
-        if found is None:
+        result = self._asked(transfer.place_of(self.url, folder), ask)
+        if result is None:
             return None
-        return {str(entry["name"]).rsplit("/", 1)[-1]: entry for entry in found if entry.get("type") != "directory"}
+        return {str(entry["name"]).rsplit("/", 1)[-1]: entry for entry in result if entry.get("type") != "directory"}
 
     def _asked(self, location: str, ask: Callable[[], Value]) -> Value:
         try:
@@ -95,12 +95,12 @@ def _failure_of(location: str, error: Exception) -> Exception:
     """Return what an error of an fsspec file system means: each kind's library raises its own."""
     if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
         return Absent(location)
-    told = _one_line(error)
+    text = _one_line(error)
     if isinstance(error, PermissionError):
-        return UsageError(location, f"access is refused ({told})", "check the URL and your rights")
+        return UsageError(location, f"access is refused ({text})", "check the URL and your rights")
     if isinstance(error, TimeoutError | ConnectionError):
-        return Passing(f"cannot be reached ({told})", "check the URL and the network")
-    return FastpathError(location, f"cannot be read ({told})", "check the URL, your rights and the network")
+        return Passing(f"cannot be reached ({text})", "check the URL and the network")
+    return FastpathError(location, f"cannot be read ({text})", "check the URL, your rights and the network")
 
 
 def _one_line(error: Exception) -> str:

@@ -157,9 +157,9 @@ Stamp = tuple[int, int, int, int]
 """Device, inode, size and time of change of a file: other ones mean that it was written or replaced."""
 
 
-def stamp_of(found: os.stat_result) -> Stamp:
+def stamp_of(result: os.stat_result) -> Stamp:
     """Return what tells a file from the same name written anew."""
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return result.st_dev, result.st_ino, result.st_size, result.st_mtime_ns
 
 
 HEADER_BYTES = 128  # of a shard
@@ -274,12 +274,12 @@ def parse_document(text: bytes, kind: type[Document], path: Path) -> Document:
     try:
         document = kind.model_validate_json(json.dumps(values))
     except (ValidationError, ValueError) as error:
-        found = str(error)
+        result = str(error)
         if isinstance(error, ValidationError):
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             place = "".join(f"{part}: " for part in (".".join(map(str, first["loc"])),) if part)
-            found = place + first["msg"].removeprefix("Value error, ")
-        raise StoreError(path, f"is not a packed store's {path.name} ({one_line(found)})", remedy) from None
+            result = place + first["msg"].removeprefix("Value error, ")
+        raise StoreError(path, f"is not a packed store's {path.name} ({one_line(result)})", remedy) from None
     if dump_document(document) != text:
         raise StoreError(path, "is damaged: it does not match its own checksum", remedy)
     return document

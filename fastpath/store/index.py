@@ -54,17 +54,17 @@ class Index:
     def _proven(self) -> fmt.Stamp:
         """Which file has the manifest's hash, the schema, and as many rows as the manifest says."""
         with open_regular(self._path, follow=False, kind=StoreError) as file:
-            found = os.fstat(file.fileno())
-            if found.st_size > self._manifest.num_patches * (fmt.ID_BYTES_MAX + fmt.GROUP_BYTES_MAX + 256) + (1 << 20):
-                raise self._wrong(f"found {found.st_size:,} bytes for {self._manifest.num_patches:,} rows")
+            status = os.fstat(file.fileno())
+            if status.st_size > self._manifest.num_patches * (fmt.ID_BYTES_MAX + fmt.GROUP_BYTES_MAX + 256) + (1 << 20):
+                raise self._wrong(f"found {status.st_size:,} bytes for {self._manifest.num_patches:,} rows")
             digest = xxhash.xxh3_128()
             while block := file.read(1 << 20):
                 digest.update(block)
             if digest.hexdigest() != self._manifest.index_hash:  # cheap, and a damaged index mislabels patches
                 raise StoreError(self._path, "found other bytes than the manifest's hash", "pack again")
             with self._parsed(file) as parquet:
-                self._check_layout(parquet, file, found.st_size)
-        return fmt.stamp_of(found)
+                self._check_layout(parquet, file, status.st_size)
+        return fmt.stamp_of(status)
 
     @contextmanager
     def _parsed(self, file: BinaryIO, dictionary: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
@@ -110,7 +110,7 @@ class Index:
             if not 0 <= group.num_rows <= ROW_GROUP:
                 raise self._wrong(f"found a row group of {group.num_rows} rows, wanted at most {ROW_GROUP}")
             for name, longest in (("id", fmt.ID_BYTES_MAX), *((name, fmt.GROUP_BYTES_MAX) for name in self._shared())):
-                column = group.column([one for one, _ in schema].index(name))
+                column = group.column([schema_field for schema_field, _ in schema].index(name))
                 if column.total_uncompressed_size > group.num_rows * (longest + 4) + PAGE_BYTES:
                     raise self._wrong(f"found {column.total_uncompressed_size:,} bytes of '{name}'")
                 page = column.dictionary_page_offset

@@ -149,10 +149,10 @@ class OpenShards:
         header, wanted_bytes = fmt.npy_header(shape), self._manifest.shard_bytes(number)
         found_bytes = os.fstat(shard.descriptor).st_size
         try:
-            found = os.pread(shard.descriptor, len(header), 0)
+            result = os.pread(shard.descriptor, len(header), 0)
         except OSError as error:
             raise StoreError(path, f"cannot be read ({error.strerror})", "run 'fastpath verify'") from None
-        if found != header or found_bytes != wanted_bytes:
+        if result != header or found_bytes != wanted_bytes:
             problem = f"found {found_bytes} bytes, wanted {wanted_bytes} that begin with the header of {shape}"
             raise StoreError(path, problem, "run 'fastpath verify'")
 
@@ -162,10 +162,10 @@ class OpenShards:
             return
         path = self._path / fmt.MANIFEST
         try:
-            found = fmt.stamp_of(path.stat(follow_symlinks=False))
+            result = fmt.stamp_of(path.stat(follow_symlinks=False))
         except OSError as error:
             raise IntegrityError(path, f"has gone while the store was read ({error.strerror})", _REMEDY) from None
-        if found != self._watched:
+        if result != self._watched:
             raise IntegrityError(path, "has changed while the store was read", _REMEDY)
 
     def _changed(

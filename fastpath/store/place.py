@@ -80,17 +80,17 @@ def vacancy(target: Path, *, overwrite: bool) -> Identity | None:
         UsageError: It is neither; naming what was found.
     """
     try:
-        found = target.lstat()
-        if stat.S_ISLNK(found.st_mode):
+        status = target.lstat()
+        if stat.S_ISLNK(status.st_mode):
             raise UsageError(target, "is a symbolic link, wanted a free name", "give the directory that it leads to")
-        empty = stat.S_ISDIR(found.st_mode) and not any(target.iterdir())
+        empty = stat.S_ISDIR(status.st_mode) and not any(target.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise UsageError(target, f"cannot be read ({error.strerror})", "choose another place for -o") from None
     if empty:
         return None
-    if not stat.S_ISDIR(found.st_mode) or not _is_store(target):
+    if not stat.S_ISDIR(status.st_mode) or not _is_store(target):
         raise UsageError(target, "found other files there, wanted a free name", "choose another -o")
     if not overwrite:
         raise UsageError(target, "found a store there, wanted a free name", "use --overwrite, or another -o")
@@ -99,7 +99,7 @@ def vacancy(target: Path, *, overwrite: bool) -> Identity | None:
         problem = f"found '{strange}' in the store there, which is no part of it and would be lost"
         raise UsageError(target, problem, "move it away, or choose another -o")
     manifest = (target / fmt.MANIFEST).lstat()
-    return found.st_dev, found.st_ino, manifest.st_ino, manifest.st_mtime_ns
+    return status.st_dev, status.st_ino, manifest.st_ino, manifest.st_mtime_ns
 
 
 def check_unchanged(target: Path, replaces: Identity | None, *, overwrite: bool) -> None:
@@ -268,5 +268,5 @@ def _beginning(path: Path, num_bytes: int) -> bytes | None:
 
 
 def _foreign(root: Path, name: str) -> UsageError:
-    found = f"found '{name}' in it, which fastpath did not put there" if name else "is not a directory of fastpath's"
-    return UsageError(root, found, "move it away, or choose another -o")
+    problem = f"found '{name}' in it, which fastpath did not put there" if name else "is not a directory of fastpath's"
+    return UsageError(root, problem, "move it away, or choose another -o")

@@ -285,9 +285,9 @@ def locate(ids_N: np.ndarray, wanted: Iterable[str]) -> tuple[np.ndarray, list[s
         wanted: Ids looked for.
     """
     row_of = {str(name): row for row, name in enumerate(ids_N)}
-    found = [(str(name), row_of.get(str(name))) for name in wanted]
-    rows = np.array([row for _, row in found if row is not None], np.int64)
-    return rows, [name for name, row in found if row is None]
+    rows_of_ids = [(str(name), row_of.get(str(name))) for name in wanted]
+    rows = np.array([row for _, row in rows_of_ids if row is not None], np.int64)
+    return rows, [name for name, row in rows_of_ids if row is None]
 
 
 def rows_of(store: Store) -> np.ndarray:
@@ -318,8 +318,8 @@ def open_store(path: Path, *, checked: bool = True, split_file: Path | None = No
         remote = open_remote(url)
         store = Store(remote.cache, remote.manifest, remote)
     elif not path.is_dir():
-        found = "a file" if path.exists() else "nothing"
-        raise StoreError(path, f"found {found}, wanted the directory of a packed store", "run 'fastpath pack' first")
+        problem = "a file" if path.exists() else "nothing"
+        raise StoreError(path, f"found {problem}, wanted the directory of a packed store", "run 'fastpath pack' first")
     else:
         seen = None
         with contextlib.suppress(OSError):  # looked at first: what is replaced from here on is noticed

@@ -80,10 +80,10 @@ class Remote:
             with files.durably(path) as file:
                 hashed = _Hashed(file)
                 transfer.fetch(server_of(self.url), name, most, hashed, IntegrityError)
-                found_bytes, found = file.tell(), hashed.digest.hexdigest()
-                if found != wanted_hash or wanted_bytes not in (None, found_bytes):
+                found_bytes, result = file.tell(), hashed.digest.hexdigest()
+                if result != wanted_hash or wanted_bytes not in (None, found_bytes):
                     wanted = f"{wanted_bytes or 'those'} of {wanted_hash}"
-                    problem = f"found {found_bytes} bytes of hash {found}, wanted {wanted}"
+                    problem = f"found {found_bytes} bytes of hash {result}, wanted {wanted}"
                     raise IntegrityError(address, problem, "run 'fastpath verify' where the store lies")
         except Absent:
             remedy = "run 'fastpath verify' where the store lies"

@@ -112,7 +112,9 @@ def digits_of(num_groups: int) -> int:
 def in_digits(numbers: list[int], num_groups: int) -> str:
     """Write numbers of groups as `SplitDocument.group_rows` has them."""
     width, base = digits_of(num_groups), len(DIGITS)
-    names = ["".join(DIGITS[one // base**place % base] for place in range(width))[::-1] for one in range(num_groups)]
+    names = [
+        "".join(DIGITS[digit // base**place % base] for place in range(width))[::-1] for digit in range(num_groups)
+    ]
     return "".join(names[number] for number in numbers)
 
 

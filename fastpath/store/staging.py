@@ -95,16 +95,16 @@ class Staging:
             if content[:16] != xxhash.xxh3_128_digest(content[16:]):
                 return None
             document, _, table = content[16:].partition(b"}\n")
-            found = fmt.parse_document(document + b"}\n", Finished, path)
+            finished = fmt.parse_document(document + b"}\n", Finished, path)
             rows_N: np.ndarray = np.load(io.BytesIO(table), allow_pickle=False)
         except (OSError, UsageError, ValueError, EOFError):
             return None
-        return (found, rows_N) if rows_N.dtype == fmt.ROW and rows_N.shape == (found.rows,) else None
+        return (finished, rows_N) if rows_N.dtype == fmt.ROW and rows_N.shape == (finished.rows,) else None
 
     def finished(self, number: int) -> tuple[Finished, np.ndarray] | None:
         """Return what `recorded` does, for a shard whose file has the hash that was recorded; else None."""
-        found = self.recorded(number)
-        return found if found and has_hash(self.store / fmt.shard_name(number), found[0].hash) else None
+        result = self.recorded(number)
+        return result if result and has_hash(self.store / fmt.shard_name(number), result[0].hash) else None
 
     def check_room(self, num_bytes: int) -> None:
         """See that there is room for so much more.
@@ -182,11 +182,11 @@ def stage(
         lock = place.hold(target)
     except OSError as error:
         raise as_failure(target, error) from None
-    found = _plan_of(staging)
-    ours = not found  # nothing is there but what this run makes
+    result = _plan_of(staging)
+    ours = not result  # nothing is there but what this run makes
     try:
         place.check_unchanged(target, replaces, overwrite=replaces is not None)
-        ours = _prepare(staging, plan, found, num_shards, resume=resume) or ours
+        ours = _prepare(staging, plan, result, num_shards, resume=resume) or ours
         yield staging
     except (FastpathError, OSError) as error:
         # Wrong input leaves nothing behind; a kill, Ctrl-C and a full disk keep what is finished, if anything is.
@@ -235,21 +235,21 @@ def _plan_of(staging: Staging) -> str:
     return path.read_text(encoding="ascii", errors="replace") if path.exists() else ""
 
 
-def _prepare(staging: Staging, plan: str, found: str, num_shards: int, *, resume: bool) -> bool:
+def _prepare(staging: Staging, plan: str, text: str, num_shards: int, *, resume: bool) -> bool:
     """Make the staging directory hold this plan, its finished shards and nothing else.
 
     Returns:
         Whether it was started over.
     """
-    over = bool(found) and found != plan
+    over = bool(text) and text != plan
     if over and resume:
         problem = "found an unfinished pack of another source or other options, wanted this one"
         raise UsageError(staging.root, problem, "leave --resume out to start over")
-    numbers = range(num_shards if found == plan else 0)
+    numbers = range(num_shards if text == plan else 0)
     kept = {fmt.shard_name(number) for number in numbers} | {f"{number}.record" for number in numbers}
     for folder in (staging.store, staging.work):
         folder.mkdir(exist_ok=True)
         place.remove_files(folder, lambda name: name not in kept)
-    if found != plan:
+    if text != plan:
         write_durably(staging.root / place.PLAN, plan.encode("ascii"))
     return over

@@ -158,14 +158,14 @@ def fetch(server: Server, name: str, most: int, target: Target, kind: type[Fastp
     for attempt in range(1, patience.attempts + 1):
         target.restart()
         try:
-            with server.opened(name) as found:
-                _copy(found, most, target, kind, place_of(server.url, name))
+            with server.opened(name) as result:
+                _copy(result, most, target, kind, place_of(server.url, name))
             return
         except Passing as error:
             waited_s = time.monotonic() - began
             if attempt == patience.attempts or waited_s > patience.total_s:
-                told = f"{error.problem}, in {attempt} attempts over {waited_s:.0f} s"
-                raise FastpathError(place_of(server.url, name), told, error.remedy) from None
+                text = f"{error.problem}, in {attempt} attempts over {waited_s:.0f} s"
+                raise FastpathError(place_of(server.url, name), text, error.remedy) from None
             time.sleep(min(max(error.pause_s, patience.pause_s * 2 ** (attempt - 1)), patience.pause_max_s))
 
 
@@ -181,18 +181,18 @@ def place_of(url: str, name: str) -> str:
     return with_name(without_secrets(url), name)
 
 
-def _copy(found: Opened, most: int, target: Target, kind: type[FastpathError], location: str) -> None:
+def _copy(response: Opened, most: int, target: Target, kind: type[FastpathError], location: str) -> None:
     """Write a body; refuse one that is longer than it may be or than the server said, before it is held."""
-    if (found.num_bytes or 0) > most:
-        raise kind(location, f"found {found.num_bytes:,} bytes, wanted at most {most:,}", "check the URL")
+    if (response.num_bytes or 0) > most:
+        raise kind(location, f"found {response.num_bytes:,} bytes, wanted at most {most:,}", "check the URL")
     done = 0
-    while block := patiently(lambda: found.body.read(BLOCK_BYTES), PATIENCE.silence_s, found.stop):
+    while block := patiently(lambda: response.body.read(BLOCK_BYTES), PATIENCE.silence_s, response.stop):
         done += len(block)
         if done > most:
             raise kind(location, f"found more than the {most:,} bytes it may have", "check the URL")
         target.write(block)
-    if found.num_bytes is not None and done != found.num_bytes:
-        raise Passing(f"was cut after {done:,} of {found.num_bytes:,} bytes", "try again, or look after the server")
+    if response.num_bytes is not None and done != response.num_bytes:
+        raise Passing(f"was cut after {done:,} of {response.num_bytes:,} bytes", "try again, or look after the server")
 
 
 def patiently(

@@ -73,9 +73,9 @@ class WebServer:
             return None
         base = urlsplit(with_name(without_secrets(self.url), f"{quote(folder.rstrip('/'))}/" if folder else ""))
         names: dict[str, Mapping[str, Any]] = {}
-        for found in _LINK.finditer(page.decode("utf-8", "replace")):
+        for link_match in _LINK.finditer(page.decode("utf-8", "replace")):
             with contextlib.suppress(ValueError):
-                link = urlsplit(urljoin(base.geturl(), html.unescape(found[1] or found[2])))
+                link = urlsplit(urljoin(base.geturl(), html.unescape(link_match[1] or link_match[2])))
                 name = unquote(link.path.removeprefix(base.path))
                 if link.netloc == base.netloc and link.path.startswith(base.path) and name and "/" not in name:
                     names[name] = {}
@@ -158,7 +158,7 @@ def _moved(url: str, location: str) -> str:
     with _mapped(without_secrets(url)):
         here, there = urlsplit(_bare(url)), urlsplit(urljoin(_bare(url), location))
         ports = {"http": 80, "https": 443}
-        at, to = ((one.hostname, one.port or ports.get(one.scheme)) for one in (here, there))
+        at, to = ((address.hostname, address.port or ports.get(address.scheme)) for address in (here, there))
         safer = (here.scheme, there.scheme, at[1], to[1]) == ("http", "https", 80, 443) and at[0] == to[0]
     if there.scheme not in ports or "@" in there.netloc or not (safer or (at == to and here.scheme == there.scheme)):
         host = "".join(filter(str.isprintable, f"{there.scheme}://{to[0]}:{to[1]}"))[:100]
@@ -175,26 +175,26 @@ def _check_status(response: urllib3.BaseHTTPResponse, location: str) -> None:
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         raise Absent(location)
     known = {each.value: each.phrase for each in HTTPStatus}
-    told = f"{status} {known.get(status, 'of no known meaning')}"
+    text = f"{status} {known.get(status, 'of no known meaning')}"
     if status in _MAY_PASS:
         wait = response.headers.get("Retry-After", "").strip()
         pause_s = float(wait) if wait.isdecimal() and len(wait) < 9 else 0.0
         what = "the server has too many requests" if status == HTTPStatus.TOO_MANY_REQUESTS else "the server fails"
-        raise Passing(f"{what} ({told})", _LOOK_AFTER, pause_s)
+        raise Passing(f"{what} ({text})", _LOOK_AFTER, pause_s)
     if status == HTTPStatus.UNAUTHORIZED:
         remedy = "give them in the URL, https://NAME:PASSWORD@HOST/…: they are neither shown nor kept"
-        raise UsageError(location, f"the server wants a name and a password ({told})", remedy)
+        raise UsageError(location, f"the server wants a name and a password ({text})", remedy)
     if status == HTTPStatus.FORBIDDEN:
-        raise UsageError(location, f"access is refused ({told})", "check the URL, its token and your rights")
+        raise UsageError(location, f"access is refused ({text})", "check the URL, its token and your rights")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise FastpathError(location, f"the server fails ({told})", _LOOK_AFTER)
-    raise UsageError(location, f"found the answer {told}, wanted 200 OK", "check the URL")
+        raise FastpathError(location, f"the server fails ({text})", _LOOK_AFTER)
+    raise UsageError(location, f"found the answer {text}, wanted 200 OK", "check the URL")
 
 
 def _check_encoding(response: urllib3.BaseHTTPResponse, location: str) -> None:
-    found = response.headers.get("Content-Encoding", "").strip().lower()
-    if found not in ("", "identity"):
-        shown = "".join(filter(str.isprintable, found))[:40]
+    text = response.headers.get("Content-Encoding", "").strip().lower()
+    if text not in ("", "identity"):
+        shown = "".join(filter(str.isprintable, text))[:40]
         remedy = "have the server send files as they are"
         raise UsageError(location, f"is sent compressed ({shown}), wanted the file's own bytes", remedy)
 
@@ -222,8 +222,8 @@ def _mapped(location: str) -> Iterator[None]:
     except exceptions.ConnectTimeoutError:
         raise Passing("the server does not answer", "check the URL and the network") from None
     except (exceptions.TimeoutError, TimeoutError):
-        told = f"the server was silent for {transfer.PATIENCE.silence_s:g} s"
-        raise Passing(told, _LOOK_AFTER) from None
+        text = f"the server was silent for {transfer.PATIENCE.silence_s:g} s"
+        raise Passing(text, _LOOK_AFTER) from None
     except (exceptions.ProtocolError, exceptions.InvalidHeader, HTTPException, OSError):
         raise Passing("the connection was cut, or what was sent is not HTTP", _LOOK_AFTER) from None
     except (exceptions.HTTPError, ValueError):
@@ -231,7 +231,7 @@ def _mapped(location: str) -> Iterator[None]:
 
 
 def _untrusted(location: str, error: Exception) -> FastpathError:
-    found = next((each for each in (*error.args, error.__cause__, error) if isinstance(each, ssl.SSLError)), None)
-    told = getattr(found, "verify_message", None) or getattr(found, "reason", None) or "no secure connection"
+    match = next((each for each in (*error.args, error.__cause__, error) if isinstance(each, ssl.SSLError)), None)
+    text = getattr(match, "verify_message", None) or getattr(match, "reason", None) or "no secure connection"
     remedy = "check the URL, or name the certificate of who signed it in SSL_CERT_FILE"
-    return FastpathError(location, f"the server's certificate or encryption is not accepted ({told})", remedy)
+    return FastpathError(location, f"the server's certificate or encryption is not accepted ({text})", remedy)

@@ -40,9 +40,9 @@ def check(content: bytes) -> None:
         wanted = (file.schema_arrow.metadata or {}).get(CHECKSUM)
         if wanted is None:
             return
-        found = checksum(file.read())
-    if found.encode() != wanted:
-        raise ValueError(f"its values have checksum {found}, wanted {wanted.decode(errors='replace')[:16]}")
+        result = checksum(file.read())
+    if result.encode() != wanted:
+        raise ValueError(f"its values have checksum {result}, wanted {wanted.decode(errors='replace')[:16]}")
 
 
 def checksum(table: Any) -> str:  # noqa: ANN401 (Arrow is untyped)

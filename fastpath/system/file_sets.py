@@ -105,5 +105,5 @@ class FileSet:
     def _old(self) -> list[Path]:
         """Return the files of an older set that the new one does not hold."""
         new = set(self._names)
-        found = [path for pattern in self.owned for path in self.output.glob(pattern)]
-        return [path for path in found if path.relative_to(self.output).as_posix() not in new and not path.is_dir()]
+        paths = [path for pattern in self.owned for path in self.output.glob(pattern)]
+        return [path for path in paths if path.relative_to(self.output).as_posix() not in new and not path.is_dir()]

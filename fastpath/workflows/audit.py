@@ -210,10 +210,10 @@ def _write(output: Path, store: Store, pairs: _Pairs, result: AuditResult) -> No
     ]
     sheet = Row("", store.gather(rows_N), captions)
     scale = max(1, 192 // store.patch_size_px)  # wide enough for its captions
-    told = {key: value for key, value in asdict(result).items() if key != "output"}
+    document = {key: value for key, value in asdict(result).items() if key != "output"}
     content = {
         TABLE: to_csv((*sides, "pixel_correlation", "similarity"), table),
         SHEET: patch_figures.contact_sheet([sheet], 6, scale=scale, centre=True),
-        FACTS: (json_values.dumps(told | {"store": result.store.resolve().name}) + "\n").encode(),
+        FACTS: (json_values.dumps(document | {"store": result.store.resolve().name}) + "\n").encode(),
     }
     output_place.write_set(output, FACTS, content)

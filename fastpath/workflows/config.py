@@ -14,9 +14,9 @@ from fastpath.errors import ConfigError
 
 def recipes() -> dict[str, str]:
     """Return the sentence that each recipe begins with by the recipe's name; grids stand as `sweeps/NAME`."""
-    found = {name: _summary(sources.recipe(name)) for name in sources.names()}
+    summaries = {name: _summary(sources.recipe(name)) for name in sources.names()}
     grids = {f"sweeps/{name}": sources.GRIDS / f"{name}.toml" for name in sources.names(sources.GRIDS)}
-    return found | {name: _summary(path) for name, path in grids.items()}
+    return summaries | {name: _summary(path) for name, path in grids.items()}
 
 
 def written(source: Path | str | None, overrides: Sequence[str] = ()) -> str:

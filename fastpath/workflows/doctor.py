@@ -81,13 +81,13 @@ def examine_machine(directory: Path | None = None) -> DoctorResult:
 
 def dali_builds(installed: Mapping[str, str | None]) -> Check:
     """Find which build of DALI is installed: exactly one may be, since both write to the same folder."""
-    found = [name for name in _DALI_BUILDS if installed.get(name)]
-    what = ", ".join(f"{name} {installed[name]}" for name in found)
-    if len(found) > 1:
-        both = " ".join(found)
+    builds = [name for name in _DALI_BUILDS if installed.get(name)]
+    what = ", ".join(f"{name} {installed[name]}" for name in builds)
+    if len(builds) > 1:
+        both = " ".join(builds)
         remedy = f"run 'pip uninstall -y {both}', then 'pip install' the one for your driver"
         return Check("DALI", f"{what}: two builds overwrite each other's files", "problem", remedy)
-    if not found:
+    if not builds:
         return Check("DALI", "not installed", "problem", "run 'pip install nvidia-dali-cuda120'")
     return Check("DALI", what)
 
@@ -146,10 +146,10 @@ def disk(directory: Path) -> Check:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    found = f"{free / 1e9:.0f} GB free at {place}"
+    problem = f"{free / 1e9:.0f} GB free at {place}"
     if free < _FREE_BYTES_WANTED:
-        return Check("disk", found, "warning", "make room: the packed Kaggle set takes 7.7 GB")
-    return Check("disk", found)
+        return Check("disk", problem, "warning", "make room: the packed Kaggle set takes 7.7 GB")
+    return Check("disk", problem)
 
 
 def _attempt(name: str, look: Callable[[], list[Check]]) -> list[Check]:
@@ -226,10 +226,10 @@ def _memory() -> Check:
         used = _lines("/sys/fs/cgroup/memory.current")
         total = int(limit[0])
         free = min(free, total - int(used[0])) if used else min(free, total)
-    found = f"{free / 1e9:.0f} GB free of {total / 1e9:.0f} GB"
+    problem = f"{free / 1e9:.0f} GB free of {total / 1e9:.0f} GB"
     if free < _MEMORY_BYTES_WANTED:
-        return Check("memory", found, "warning", "close other programs, or lower --set data.batch_size")
-    return Check("memory", found)
+        return Check("memory", problem, "warning", "close other programs, or lower --set data.batch_size")
+    return Check("memory", problem)
 
 
 def _lines(path: str) -> list[str]:

@@ -159,11 +159,11 @@ def pack_source(
         workers = workers or default_workers(len(listing) * int(np.prod(patch_shape)))
         _fill(wanted, sum(finished.values()), workers, engine, advance)
         description = describe(listing, len(jobs), staging, patch_shape, drop=options.drop)
-        num_resumed, told = sum(finished.values()), list(listing.notices)
+        num_resumed, text = sum(finished.values()), list(listing.notices)
         del listing, jobs, wanted  # hundreds of bytes a patch, which nothing needs from here on
         split, notices = ("", []) if options.part else default_split(staging.store)
         staging.commit(replaces)
-    return _result(open_store(output), description, num_resumed, split, told + notices)
+    return _result(open_store(output), description, num_resumed, split, text + notices)
 
 
 def _plan(source: Path, options: PackOptions) -> tuple[Listing, tuple[int, int, int], int]:
@@ -242,19 +242,19 @@ def _reusable(jobs: Sequence[ShardJob], staging: Staging) -> dict[int, int]:
     """Patches of each shard that an earlier run finished and whose source files have not been touched since."""
     reusable = {}
     for job in jobs:
-        found = staging.recorded(job.number)
-        if found is None or (found[0].skipped and job.on_error == "fail") or not _is_of(job, *found):
+        result = staging.recorded(job.number)
+        if result is None or (result[0].skipped and job.on_error == "fail") or not _is_of(job, *result):
             continue
-        if found[0].stamp == stamp_of_sources(job) and staging.finished(job.number):
+        if result[0].stamp == stamp_of_sources(job) and staging.finished(job.number):
             reusable[job.number] = len(job.names)
     return reusable
 
 
-def _is_of(job: ShardJob, found: Finished, rows_N: np.ndarray) -> bool:
+def _is_of(job: ShardJob, finished: Finished, rows_N: np.ndarray) -> bool:
     """Whether a record speaks of all of a job's patches and of no others."""
     places = rows_N["position"] - job.first
     within = bool(((places >= 0) & (places < len(job.names))).all() and (np.diff(places) > 0).all())
-    return within and len(rows_N) + len(found.skipped) == len(job.names)
+    return within and len(rows_N) + len(finished.skipped) == len(job.names)
 
 
 def _check_space(jobs: Sequence[ShardJob], finished: dict[int, int], staging: Staging) -> None:

@@ -159,9 +159,9 @@ def _count(store: Store, table: SplitTable, val: float = 0.0, test: float = 0.0)
 def _off_notice(parts: Mapping[str, tuple[float, float]]) -> str:
     """Say so where whole groups could not be dealt to the shares that were asked for: found and wanted, 0 for none."""
     off = [
-        f"{name} holds {found:.1%} of the patches, not {wanted:.1%}"
-        for name, (found, wanted) in parts.items()
-        if wanted and abs(found - wanted) > SHARE_TOLERANCE
+        f"{name} holds {part:.1%} of the patches, not {wanted:.1%}"
+        for name, (part, wanted) in parts.items()
+        if wanted and abs(part - wanted) > SHARE_TOLERANCE
     ]
     return f"{' and '.join(off)}: groups are dealt whole, in equal folds" if off else ""
 

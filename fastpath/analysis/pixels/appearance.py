@@ -36,8 +36,8 @@ class Measure:
 
 
 MEASURES: Mapping[str, Measure] = {
-    one.name: one
-    for one in (
+    each.name: each
+    for each in (
         Measure("brightness", "brightness", "grey levels, 0 to 255", "brighter", "darker"),
         Measure("haematoxylin", "haematoxylin", "optical density", "more haematoxylin", "less haematoxylin"),
         Measure("eosin", "eosin", "optical density", "more eosin", "less eosin"),

@@ -73,10 +73,10 @@ def sample_rows(labels_N: NDArray[np.integer], per_class: int, seed: int) -> dic
     Returns:
         By label, those of `CLASS_NAMES` that occur.
     """
-    found = {label: np.flatnonzero(labels_N == label).astype(np.int64) for label in CLASS_NAMES}
+    rows_by_label = {label: np.flatnonzero(labels_N == label).astype(np.int64) for label in CLASS_NAMES}
     return {
         label: np.random.default_rng([seed, label + 1]).permutation(rows)[:per_class]
-        for label, rows in found.items()
+        for label, rows in rows_by_label.items()
         if len(rows)
     }
 
@@ -197,5 +197,5 @@ def groups(groups_N: NDArray[np.object_], labels_N: NDArray[np.integer]) -> list
     patches = np.bincount(place_N, minlength=len(names)).tolist()
     positive = np.bincount(place_N[labels == 1], minlength=len(names)).tolist()
     labelled = np.bincount(place_N[labels >= 0], minlength=len(names)).tolist()
-    found = [Group(*values) for values in zip(names.tolist(), patches, positive, labelled, strict=True)]
-    return sorted(found, key=lambda group: (-group.num_patches, group.name))
+    summaries = [Group(*values) for values in zip(names.tolist(), patches, positive, labelled, strict=True)]
+    return sorted(summaries, key=lambda group: (-group.num_patches, group.name))

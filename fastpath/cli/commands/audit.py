@@ -50,9 +50,9 @@ def command(
     if runtime.notice:
         render.notice(runtime.notice)
     with render.progress_bar("embedding", verbosity) as advance:
-        found = audit.audit_split(
+        result = audit.audit_split(
             store, output, runtime, split_file=split_file, run_dir=run_dir, which=checkpoint, advance=advance
         )
-    if found.suspicious:
-        render.notice(f"{found.suspicious} validation patches were nearly trained on: see {output / 'neighbours.png'}")
-    render.result(asdict(found), as_json=as_json, title=f"{found.split_kind} split of {store}", location=output)
+    if result.suspicious:
+        render.notice(f"{result.suspicious} validation patches were nearly trained on: see {output / 'neighbours.png'}")
+    render.result(asdict(result), as_json=as_json, title=f"{result.split_kind} split of {store}", location=output)

@@ -84,39 +84,39 @@ def command(
         )
         return
     if tables:
-        found = compare_tables.compare_tables(runs, output)
+        result = compare_tables.compare_tables(runs, output)
     else:
         with render.progress_bar("scoring", verbosity) as advance:
-            found = compare.compare_runs(
+            result = compare.compare_runs(
                 runs, runtime, store_path=store, split_file=split_file, output=output, which=checkpoint, advance=advance
             )
-    for text in found.notices:
+    for text in result.notices:
         render.notice(text)
     if as_json:
-        render.result(asdict(found), as_json=True, title="")
+        render.result(asdict(result), as_json=True, title="")
     else:
-        _tables(found)
+        _tables(result)
 
 
-def _tables(found: CompareResult) -> None:
+def _tables(comparison: CompareResult) -> None:
     """Print the runs, best first, and the pairs."""
-    title = f"{found.num_patches:,} validation patches of a {found.split_kind} split of {found.store}"
+    title = f"{comparison.num_patches:,} validation patches of a {comparison.split_kind} split of {comparison.store}"
     runs = render.table(title, "run", "model", "epoch", "AUC", "standard error")
     for column in runs.columns[2:]:
         column.justify = "right"
-    for one in found.runs:
-        error = "" if math.isnan(one.standard_error) else f"{one.standard_error:.4f}"
-        render.add_row(runs, one.name, one.model, str(one.epoch), f"{one.auc:.4f}", error)
-    by = f"{found.decided_by}{' (optimistic)' if found.optimistic else ''}"
+    for run in comparison.runs:
+        error = "" if math.isnan(run.standard_error) else f"{run.standard_error:.4f}"
+        render.add_row(runs, run.name, run.model, str(run.epoch), f"{run.auc:.4f}", error)
+    by = f"{comparison.decided_by}{' (optimistic)' if comparison.optimistic else ''}"
     headings = ("pair", "difference", "95 % interval", "p", "corrected", "DeLong p", "verdict")
     pairs = render.table(f"verdicts by {by}", *headings)
-    for pair in found.pairs:
-        told = f"{pair.first} is better" if pair.verdict == "better" else pair.verdict
+    for pair in comparison.pairs:
+        text = f"{pair.first} is better" if pair.verdict == "better" else pair.verdict
         p_values = (pair.p_value, pair.p_corrected, pair.delong_p)
         numbers = ("" if math.isnan(p) else f"{p:.2g}" for p in p_values)
         interval = "" if math.isnan(pair.low) else f"{pair.low:+.4f} to {pair.high:+.4f}"
-        render.add_row(pairs, f"{pair.first} - {pair.second}", f"{pair.difference:.4f}", interval, *numbers, told)
+        render.add_row(pairs, f"{pair.first} - {pair.second}", f"{pair.difference:.4f}", interval, *numbers, text)
     console = render.console()
     console.print(runs)
     console.print(pairs)
-    render.lies_in(found.output)
+    render.lies_in(comparison.output)

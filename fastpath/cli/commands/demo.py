@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where everything goes; what an earlier demo wrote there is replaced.",
 )
-@options.precision("auto", told="amp")
+@options.precision("auto", text="amp")
 @options.device()
 @options.seed()
 @click.option("--patches", "num_train", type=options.Count(min=200), help="Labelled patches to draw.  [default: 2000]")
@@ -68,7 +68,7 @@ def command(
         render.say(runtime.describe(), on_stderr=True)
     if runtime.notice:
         render.notice(runtime.notice)
-    found = demo.run_demo(
+    result = demo.run_demo(
         output,
         runtime,
         seed=seed,
@@ -77,16 +77,16 @@ def command(
         progress=lambda stage: render.progress_bar(stage, verbosity),
         watch=watch,
     )
-    if found is None:
+    if result is None:
         render.notice(f"stopped while training; start again with: {command_line('fastpath', 'demo', '-o', output)}")
         click.get_current_context().exit(INTERRUPTED)
-    for text in found.notices:
+    for text in result.notices:
         render.notice(text)
-    values = asdict(found)
+    values = asdict(result)
     if not as_json:
         seconds = values.pop("seconds")
         values["seconds"] = ", ".join(f"{name} {value}" for name, value in seconds.items())
     render.result(values, as_json=as_json, title="demo", location=output)
-    if not found.passed:
+    if not result.passed:
         remedy = "train longer with --set train.epochs=10, or report this"
-        raise FastpathError("demo", f"found AUC {found.auc:.4f}, wanted at least {found.wanted}", remedy)
+        raise FastpathError("demo", f"found AUC {result.auc:.4f}, wanted at least {result.wanted}", remedy)

@@ -108,10 +108,10 @@ def command(
             raise UsageError(
                 "--split-file", f"found {split_file} for predictions, which no split divides", "leave it out"
             )
-        found = evaluate.run_table(run, runtime, output=output, store_path=store, choices=asked)
+        result = evaluate.run_table(run, runtime, output=output, store_path=store, choices=asked)
     else:
         with render.progress_bar("evaluating", verbosity) as advance:
-            found = evaluate.evaluate_run(
+            result = evaluate.evaluate_run(
                 run,
                 runtime,
                 store_path=store,
@@ -122,21 +122,21 @@ def command(
                 choices=asked,
                 advance=advance,
             )
-    for text in found.notices:
+    for text in result.notices:
         render.notice(text)
-    render.verdicts(found.verdicts)
+    render.verdicts(result.verdicts)
     if as_json:
-        render.result(found.facts | {"output": found.output}, as_json=True, title="")
+        render.result(result.facts | {"output": result.output}, as_json=True, title="")
     else:
-        render.result(_shown(found), as_json=False, title="evaluated", location=found.output)
+        render.result(_shown(result), as_json=False, title="evaluated", location=result.output)
 
 
-def _shown(found: EvaluateResult) -> dict[str, Any]:
+def _shown(evaluation: EvaluateResult) -> dict[str, Any]:
     """Return the headline: measures with their intervals, as they are and calibrated, and the confusion at one half."""
-    facts = found.facts
+    facts = evaluation.facts
     values: dict[str, Any] = {name: facts[name] for name in _SHOWN} | facts["confusion"]
-    for name, one in facts["intervals"].items():
-        values[name] = _told(one)
+    for name, interval in facts["intervals"].items():
+        values[name] = _told(interval)
     used = facts["calibration"]["methods"][facts["calibration"]["method"]]["intervals"]
     for name in ("observed_over_expected", "calibration_intercept"):
         values[f"{name}, calibrated"] = (
@@ -146,6 +146,6 @@ def _shown(found: EvaluateResult) -> dict[str, Any]:
     return values
 
 
-def _told(one: dict[str, Any]) -> str:
-    ends = "no interval" if one["low"] is None else f"{one['low']:.4f} to {one['high']:.4f}"
-    return "undefined" if one["value"] is None else f"{one['value']:.4f}  ({ends})"
+def _told(values: dict[str, Any]) -> str:
+    ends = "no interval" if values["low"] is None else f"{values['low']:.4f} to {values['high']:.4f}"
+    return "undefined" if values["value"] is None else f"{values['value']:.4f}  ({ends})"

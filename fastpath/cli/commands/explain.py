@@ -65,7 +65,7 @@ def command(
     choice = _choice(first_ids, more_ids, rest["errors"], rest["sample"])
     runtime = resolve(device)
     with render.progress_bar("explaining", verbosity) as advance:
-        found = explain.explain_run(
+        result = explain.explain_run(
             run,
             rest["output"],
             runtime,
@@ -78,17 +78,17 @@ def command(
             which=checkpoint,
             advance=advance,
         )
-    for text in found.notices:
+    for text in result.notices:
         render.notice(text)
-    render.verdicts(found.verdicts)
-    values = asdict(found)
+    render.verdicts(result.verdicts)
+    values = asdict(result)
     if not as_json:
         untrained = values.pop("centre_mass_untrained")
         for method, mass in values.pop("centre_mass").items():
             values |= {f"centre_mass_{method}": mass["mean"], f"untrained_{method}": untrained[method]["mean"]}
         audit = values.pop("audit") or {}
         values |= {("patches_audited" if name == "num_patches" else name): value for name, value in audit.items()}
-    render.result(values, as_json=as_json, title=f"{found.num_patches} patches explained", location=found.output)
+    render.result(values, as_json=as_json, title=f"{result.num_patches} patches explained", location=result.output)
 
 
 def _choice(
@@ -102,6 +102,6 @@ def _choice(
     chosen = {"ids": first_ids + more_ids, "errors": errors, "sample": sample}
     given = {name: value for name, value in chosen.items() if value}
     if len(given) > 1:
-        found = " and ".join(f"--{name}" for name in given)
-        raise UsageError(found, "found together, wanted one of them", "explain one choice at a time")
+        text = " and ".join(f"--{name}" for name in given)
+        raise UsageError(text, "found together, wanted one of them", "explain one choice at a time")
     return given

@@ -53,7 +53,7 @@ def command(
 
     runtime = resolve("cpu")
     with render.progress_bar("comparing", verbosity) as advance:
-        found = export.export_run(
+        result = export.export_run(
             run,
             output,
             runtime,
@@ -65,6 +65,6 @@ def command(
             which=checkpoint,
             advance=advance,
         )
-    if found.notice:
-        render.notice(found.notice)
-    render.result(asdict(found), as_json=as_json, title=f"exported as {found.kind}", location=found.output)
+    if result.notice:
+        render.notice(result.notice)
+    render.result(asdict(result), as_json=as_json, title=f"exported as {result.kind}", location=result.output)

@@ -41,10 +41,10 @@ def command(
     beside = store.resolve() if url is None else Path.cwd() / Path(without_secrets(url)).name
     directory = output or beside.with_name(f"{beside.name}-inspect")
     with render.progress_bar("inspecting", verbosity) as advance:
-        found = inspect.inspect_store(
+        result = inspect.inspect_store(
             store, directory, split_file=split_file, per_class=sample, seed=seed, advance=advance
         )
-    for text in found.notices if verbosity >= 0 else ():
+    for text in result.notices if verbosity >= 0 else ():
         render.notice(text)
-    values = asdict(found)
-    render.result(values, as_json=as_json, title=f"inspected {store}", location=found.report)
+    values = asdict(result)
+    render.result(values, as_json=as_json, title=f"inspected {store}", location=result.report)

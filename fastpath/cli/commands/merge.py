@@ -25,8 +25,8 @@ def command(stores: tuple[Path, ...], output: Path, as_json: bool, verbosity: in
     from fastpath.workflows import merge
 
     with render.progress_bar("merging", verbosity) as advance:
-        found = merge.merge_stores(stores, output, advance=advance)
-    for text in found.notices:
+        result = merge.merge_stores(stores, output, advance=advance)
+    for text in result.notices:
         render.notice(text)
-    values = dataclasses.asdict(found) | {"store": str(found.store)}
-    render.result(values, as_json=as_json, title=f"merged {found.num_stores} stores", location=output)
+    values = dataclasses.asdict(result) | {"store": str(result.store)}
+    render.result(values, as_json=as_json, title=f"merged {result.num_stores} stores", location=output)

@@ -87,7 +87,7 @@ def command(
     errors = rule["errors"]
     chosen = mine.Rule(rule["hard"], None if errors is None else int(errors), rule["confidence"])
     with render.progress_bar("mining", verbosity) as advance:
-        found = mine.mine_patches(
+        result = mine.mine_patches(
             run,
             output,
             runtime,
@@ -98,7 +98,7 @@ def command(
             which=checkpoint,
             advance=advance,
         )
-    for text in found.notices:
+    for text in result.notices:
         render.notice(text)
-    render.verdicts(found.verdicts)
-    render.result(asdict(found), as_json=as_json, title="mined", location=output)
+    render.verdicts(result.verdicts)
+    render.result(asdict(result), as_json=as_json, title="mined", location=output)

@@ -26,13 +26,13 @@ def command(pattern: str, pretrained: bool, as_json: bool, verbosity: int) -> No
 
     from fastpath.workflows import models
 
-    found = models.find(pattern, pretrained=pretrained)
+    result = models.find(pattern, pretrained=pretrained)
     if as_json:
-        render.result({"models": [asdict(model) for model in found]}, as_json=True, title="")
+        render.result({"models": [asdict(model) for model in result]}, as_json=True, title="")
         return
     table = render.table("", "model.name", "weights", "input px", "million parameters", "licence")
-    table.columns[0].min_width = max(len(model.name) for model in found)  # a name is copied whole
-    for model in found:
+    table.columns[0].min_width = max(len(model.name) for model in result)  # a name is copied whole
+    for model in result:
         count = "" if model.million_parameters is None else f"{model.million_parameters:.1f}"
         size = str(model.input_px or "")
         render.add_row(table, model.name, "published" if model.pretrained else "", size, count, model.licence)

@@ -122,40 +122,40 @@ def command(
         shard_bytes=None if shard_mb is None else shard_mb << 20,
     )
     with render.progress_bar("packing", verbosity) as advance, _dask(dask) as engine:
-        found = pack.pack_source(
+        result = pack.pack_source(
             source, output, plan, workers=workers, engine=engine, resume=resume, overwrite=overwrite, advance=advance
         )
-    _report(found, output, as_json=as_json)
+    _report(result, output, as_json=as_json)
 
 
-def _report(found: PackResult, output: Path, *, as_json: bool) -> None:
+def _report(packed: PackResult, output: Path, *, as_json: bool) -> None:
     """Say what was packed, and what of it deserves a look."""
-    for text in found.notices:
+    for text in packed.notices:
         render.notice(text)
-    if any(found.flag_counts.values()):
-        flagged = ", ".join(f"{count} {name}" for name, count in found.flag_counts.items() if count)
-        render.notice(f"flagged: {flagged} ({found.num_dropped} left out; --drop FLAG leaves out more)")
-    if found.skipped:
+    if any(packed.flag_counts.values()):
+        flagged = ", ".join(f"{count} {name}" for name, count in packed.flag_counts.items() if count)
+        render.notice(f"flagged: {flagged} ({packed.num_dropped} left out; --drop FLAG leaves out more)")
+    if packed.skipped:
         render.notice(
-            f"{len(found.skipped)} files were left out, the first: {found.skipped[0][0]}: {found.skipped[0][1]}"
+            f"{len(packed.skipped)} files were left out, the first: {packed.skipped[0][0]}: {packed.skipped[0][1]}"
         )
     values = {
-        "patches": found.num_patches,
-        "negative": found.class_counts["0"],
-        "positive": found.class_counts["1"],
-        "unlabelled": found.class_counts["unlabelled"],
-        "groups": found.num_groups,
-        "shards": found.num_shards,
-        "resumed": found.num_resumed,
-        "skipped": [{"file": name, "problem": problem} for name, problem in found.skipped],
-        "dropped": found.num_dropped,
-        "flags": found.flag_counts,
-        "split": found.split or "none",
-        "fingerprint": found.fingerprint,
-        "notices": found.notices,
-        "store": str(found.store),
+        "patches": packed.num_patches,
+        "negative": packed.class_counts["0"],
+        "positive": packed.class_counts["1"],
+        "unlabelled": packed.class_counts["unlabelled"],
+        "groups": packed.num_groups,
+        "shards": packed.num_shards,
+        "resumed": packed.num_resumed,
+        "skipped": [{"file": name, "problem": problem} for name, problem in packed.skipped],
+        "dropped": packed.num_dropped,
+        "flags": packed.flag_counts,
+        "split": packed.split or "none",
+        "fingerprint": packed.fingerprint,
+        "notices": packed.notices,
+        "store": str(packed.store),
     }
-    render.result(values, as_json=as_json, title=f"packed a {found.kind} source", location=output)
+    render.result(values, as_json=as_json, title=f"packed a {packed.kind} source", location=output)
 
 
 def _part(text: str) -> tuple[int, int]:

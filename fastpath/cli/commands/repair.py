@@ -36,8 +36,8 @@ def command(
     from fastpath.workflows import repair
 
     with render.progress_bar("verifying", verbosity) as advance:
-        found = repair.repair_store(store, source, kind=source_kind, follow=follow, workers=workers, advance=advance)
-    values = {"ok": not found.damages, "repaired": found.repaired, "damages": report_damages(found.damages)}
-    title = f"repaired {len(found.repaired)} shards"
+        result = repair.repair_store(store, source, kind=source_kind, follow=follow, workers=workers, advance=advance)
+    values = {"ok": not result.damages, "repaired": result.repaired, "damages": report_damages(result.damages)}
+    title = f"repaired {len(result.repaired)} shards"
     render.result(values, as_json=as_json, title=title, location=store)
-    return 1 if found.damages else 0
+    return 1 if result.damages else 0

@@ -62,7 +62,7 @@ def command(
     if epoch is None or position is None:
         from fastpath.workflows.show import show
 
-        found = show.patches(store, output, [*ids, *more_ids], split_file=split_file)
+        result = show.patches(store, output, [*ids, *more_ids], split_file=split_file)
     else:
         from fastpath import config
         from fastpath.runtime import resolve
@@ -70,7 +70,7 @@ def command(
 
         settings = config.load(config_path, [*overrides, *([] if seed is None else [f"seed={seed}"])])
         runtime = resolve("cpu")  # a handful of samples, on whatever machine is at hand
-        found = show_samples.show_samples(
+        result = show_samples.show_samples(
             store,
             output,
             settings,
@@ -81,9 +81,9 @@ def command(
             fold=fold,
             split_file=split_file,
         )
-    values = {"shown": found.shown, "overview": str(found.overview)}
+    values = {"shown": result.shown, "overview": str(result.overview)}
     if not as_json:
-        for facts in found.shown:
+        for facts in result.shown:
             place = f"position {facts['position']}: " if "position" in facts else ""
             render.say(f"{place}{facts['id']}, {facts['label']}, row {facts['row']}")
-    render.result(values, as_json=as_json, title="shown", location=found.output)
+    render.result(values, as_json=as_json, title="shown", location=result.output)

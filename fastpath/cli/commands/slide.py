@@ -122,13 +122,13 @@ def _aggregate(table: Path, output: Path, top_k: int, as_json: bool) -> None:
 
     from fastpath.workflows.slide import slide_table
 
-    found = slide_table.aggregate_table(table, output, top_k=top_k)
-    for text in found.notices:
+    result = slide_table.aggregate_table(table, output, top_k=top_k)
+    for text in result.notices:
         render.notice(text)
-    values = asdict(found)
+    values = asdict(result)
     if not as_json:
         values |= _aucs(values.pop("auc"), values.pop("auc_ends"))
-    render.result(values, as_json=as_json, title=f"{found.num_slides} slides", location=found.output)
+    render.result(values, as_json=as_json, title=f"{result.num_slides} slides", location=result.output)
 
 
 def _pool(folder: Path, output: Path, as_json: bool) -> None:
@@ -136,22 +136,22 @@ def _pool(folder: Path, output: Path, as_json: bool) -> None:
 
     from fastpath.workflows.slide import slide_pool
 
-    found = slide_pool.pool_slides(folder, output)
-    for text in found.notices:
+    result = slide_pool.pool_slides(folder, output)
+    for text in result.notices:
         render.notice(text)
-    values = asdict(found)
+    values = asdict(result)
     if not as_json:
         values |= _aucs(values.pop("auc"), values.pop("auc_ends"))
-    render.result(values, as_json=as_json, title=f"{found.num_slides} slides", location=found.output)
+    render.result(values, as_json=as_json, title=f"{result.num_slides} slides", location=result.output)
 
 
 def _aucs(aucs: dict[str, float] | None, ends: dict[str, tuple[float, float]] | None) -> dict[str, str]:
     """Return each AUC between slides with its interval over slides, as it is shown."""
-    told = {}
+    values = {}
     for name, value in (aucs or {}).items():
         low, high = (ends or {})[name]
-        told[f"auc_{name}"] = f"{value:.4f}  ({'no interval' if math.isnan(low) else f'{low:.4f} to {high:.4f}'})"
-    return told
+        values[f"auc_{name}"] = f"{value:.4f}  ({'no interval' if math.isnan(low) else f'{low:.4f} to {high:.4f}'})"
+    return values
 
 
 def _resolved(rest: dict[str, Any]) -> tuple[Runtime, Options]:
@@ -182,16 +182,16 @@ def _score(
     from fastpath.workflows.slide import slide
 
     with render.progress_bar("scoring", verbosity) as advance:
-        found = slide.score_slide(run, image, output, runtime, options=chosen, which=checkpoint, advance=advance)
-    if found.notice:
-        render.notice(found.notice)
-    render.verdicts(found.verdicts)
-    values = asdict(found)
+        result = slide.score_slide(run, image, output, runtime, options=chosen, which=checkpoint, advance=advance)
+    if result.notice:
+        render.notice(result.notice)
+    render.verdicts(result.verdicts)
+    values = asdict(result)
     if not as_json:
         values |= {f"score_{name}": value for name, value in values.pop("scores").items()}
         values |= values.pop("lesions") or {}
         del values["fingerprint"]
-    render.result(values, as_json=as_json, title=image.name, location=found.output)
+    render.result(values, as_json=as_json, title=image.name, location=result.output)
 
 
 def _score_all(
@@ -209,7 +209,7 @@ def _score_all(
 
     from fastpath.workflows.slide import slide_batch
 
-    found = slide_batch.score_slides(
+    result = slide_batch.score_slides(
         run,
         images,
         output,
@@ -218,18 +218,18 @@ def _score_all(
         which=checkpoint,
         watch=lambda name: render.progress_bar(name, verbosity),
     )
-    for row in found.slides:
+    for row in result.slides:
         if row["problem"]:
             render.notice(f"{row['slide']} has no score: {row['problem']}")
     if as_json:
-        render.result(asdict(found), as_json=True, title="")
+        render.result(asdict(result), as_json=True, title="")
     else:
         shown = ("slide", "status", "num_tiles", "called_mm2", "score_max", "score_top_k")
-        table = render.table(f"{found.num_slides} slides, {found.num_failed} failed", *shown)
-        for row in found.slides:
+        table = render.table(f"{result.num_slides} slides, {result.num_failed} failed", *shown)
+        for row in result.slides:
             cells = ("" if row[name] is None else row[name] for name in shown)
             render.add_row(table, *(f"{cell:.4f}" if isinstance(cell, float) else cell for cell in cells))
         render.console().print(table)
-        render.lies_in(found.output)
-    if found.num_failed:
+        render.lies_in(result.output)
+    if result.num_failed:
         click.get_current_context().exit(1)

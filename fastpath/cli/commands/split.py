@@ -68,8 +68,10 @@ def command(
     from fastpath.workflows import split
 
     if (kind == "csv") != (table is not None):
-        found = "no table" if table is None else f"--kind {kind}"
-        raise UsageError("--from", f"found {found}, wanted --kind csv and --from CSV together", "give both or neither")
+        problem = "no table" if table is None else f"--kind {kind}"
+        raise UsageError(
+            "--from", f"found {problem}, wanted --kind csv and --from CSV together", "give both or neither"
+        )
     if table is not None and test is not None:
         raise UsageError(
             "--test", f"found {test:g} with --kind csv, whose table names the test patches", "leave it out"

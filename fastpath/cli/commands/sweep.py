@@ -67,33 +67,33 @@ def command(
 
     plan = make_plan(config_path, grid, grid_file=grid_file, overrides=overrides, repeats=repeats)
     with render.progress_bar("runs", verbosity) as advance:
-        found = sweep.sweep_settings(store, output, plan, num_threads=threads, advance=advance, **machine_options)  # type: ignore[arg-type]
-    for text in (*found.failures, *found.notices):
+        result = sweep.sweep_settings(store, output, plan, num_threads=threads, advance=advance, **machine_options)  # type: ignore[arg-type]
+    for text in (*result.failures, *result.notices):
         render.notice(text)
     if as_json:
-        render.result(asdict(found), as_json=True, title="")
+        render.result(asdict(result), as_json=True, title="")
     else:
-        _table(found)
-    if found.status == "interrupted":
+        _table(result)
+    if result.status == "interrupted":
         render.notice("stopped; the same command goes on")
         click.get_current_context().exit(INTERRUPTED)
-    if found.failures:
+    if result.failures:
         click.get_current_context().exit(1)
 
 
-def _table(found: SweepResult) -> None:
+def _table(comparison: SweepResult) -> None:
     """Print the settings, best first, and the pairs that differ."""
     numeric = ("mean AUC", "sd", "lowest", "highest")
-    table = render.table(f"Sweep {found.status}", "setting", *numeric, "against the best")
+    table = render.table(f"Sweep {comparison.status}", "setting", *numeric, "against the best")
     for column in table.columns[1:5]:
         column.justify = "right"
-    for row in found.settings:
+    for row in comparison.settings:
         known = [auc for auc in row.aucs if auc is not None]
         numbers = (row.mean, row.spread, min(known, default=None), max(known, default=None))
         render.add_row(table, row.name, *("" if value is None else f"{value:.4f}" for value in numbers), row.verdict)
     render.console().print(table)
-    for pair in found.pairs:
+    for pair in comparison.pairs:
         if pair["verdict"] == "better":
-            told = f"{pair['first']} is better than {pair['second']}"
-            render.say(f"{told} by {pair['difference']:.4f} (p = {pair['p_corrected']:.2g})")
-    render.lies_in(found.output)
+            text = f"{pair['first']} is better than {pair['second']}"
+            render.say(f"{text} by {pair['difference']:.4f} (p = {pair['p_corrected']:.2g})")
+    render.lies_in(comparison.output)

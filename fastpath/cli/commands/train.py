@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @options.store_argument()
 @options.output("Directory of the run; it must not hold one yet, unless resuming.")
 @options.config()
-@options.precision(None, told="no-amp; with --resume, as the run did")
+@options.precision(None, text="no-amp; with --resume, as the run did")
 @click.option("--epochs", type=options.Count(min=1), help="Short for --set train.epochs=N.")
 @click.option("--limit", type=options.Count(min=0), help="Short for --set data.limit=N: train on a draw of N patches.")
 @click.option("--val-limit", type=options.Count(min=0), help="Short for --set data.val_limit=N.")
@@ -164,8 +164,8 @@ def _with_views(asked: tuple[str, ...], begun: Mapping[str, Path], runtime: Runt
 def _tell_threads(began: int, runtime: Runtime) -> None:
     """Say so where a run goes on on another number of CPU threads, which share sums out in another way."""
     if runtime.rank == 0 and 0 < began != runtime.summing_threads > 0:
-        told = f"the run began with {began} threads and goes on with {runtime.num_threads}: its last digits will differ"
-        render.notice(f"{told}; --threads {began} keeps them")
+        text = f"the run began with {began} threads and goes on with {runtime.num_threads}: its last digits will differ"
+        render.notice(f"{text}; --threads {began} keeps them")
 
 
 def _tell(result: TrainResult, start: StartEvent | None, runtime: Runtime, again: str, *, as_json: bool) -> None:
@@ -176,10 +176,10 @@ def _tell(result: TrainResult, start: StartEvent | None, runtime: Runtime, again
 
     interrupted = result.status == "interrupted"
     if runtime.rank == 0:
-        told = asdict(result) | ({"start": asdict(start)} if start else {})
+        document = asdict(result) | ({"start": asdict(start)} if start else {})
         for text in result.notices:
             render.notice(text)
-        render.result(told, as_json=as_json, title=f"Training {result.status}", location=result.run_dir)
+        render.result(document, as_json=as_json, title=f"Training {result.status}", location=result.run_dir)
         if interrupted:
             render.notice(f"stopped where it can go on: {again}")
     click.get_current_context().exit(INTERRUPTED if interrupted else 0)

@@ -51,16 +51,16 @@ def command(
     from fastpath.workflows.verify import verify
 
     with render.progress_bar("verifying", verbosity) as advance:
-        found = verify.verify_store(
+        result = verify.verify_store(
             store, source=source, kind=source_kind, follow=follow, workers=workers, advance=advance
         )
     values = {
-        "ok": not found.damages,
-        "patches": found.num_patches,
-        "shards": found.num_shards,
-        "compared_with_source": found.compared,
-        "not_in_store": found.not_in_store,
-        "damages": report_damages(found.damages),
+        "ok": not result.damages,
+        "patches": result.num_patches,
+        "shards": result.num_shards,
+        "compared_with_source": result.compared,
+        "not_in_store": result.not_in_store,
+        "damages": report_damages(result.damages),
     }
-    render.result(values, as_json=as_json, title="damaged" if found.damages else "verified", location=store)
-    return 1 if found.damages else 0
+    render.result(values, as_json=as_json, title="damaged" if result.damages else "verified", location=store)
+    return 1 if result.damages else 0

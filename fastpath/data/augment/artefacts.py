@@ -96,8 +96,8 @@ class Stage:
 @cache
 def stage(name: str) -> Stage:
     """Return a stage by its name in `STAGES`."""
-    found: Stage = importlib.import_module(f"fastpath.data.augment.stages.{name}").STAGE
-    return found
+    module: Stage = importlib.import_module(f"fastpath.data.augment.stages.{name}").STAGE
+    return module
 
 
 def asked_for(policy: AugmentConfig) -> dict[str, Stage]:
@@ -120,14 +120,18 @@ def columns(policy: AugmentConfig, drawn: Mapping[str, Parameters], probes_NK3: 
     """
     return {
         f"{name}.{key}": values_N
-        for name, found in asked_for(policy).items()
-        for key, values_N in found.prepare(drawn[name], probes_NK3).items()
+        for name, reader in asked_for(policy).items()
+        for key, values_N in reader.prepare(drawn[name], probes_NK3).items()
     }
 
 
 def kinds(policy: AugmentConfig) -> dict[str, Kind]:
     """Return the layout and type of all stages' inputs, as `stage.input`."""
-    return {f"{name}.{key}": kind for name, one in asked_for(policy).items() for key, kind in one.inputs.items()}
+    return {
+        f"{name}.{key}": kind
+        for name, stage_module in asked_for(policy).items()
+        for key, kind in stage_module.inputs.items()
+    }
 
 
 def of_stage(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +141,7 @@ def of_stage(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def finisher(policy: AugmentConfig, seed: int, patch_px: int) -> Callable[[Columns], dict[str, Any]]:
     """Return the function from `columns` of a step to the inputs that `kinds` names; see `Stage.finisher`."""
-    by_stage = {name: one.finisher(seed, patch_px) for name, one in asked_for(policy).items()}
+    by_stage = {name: stage_module.finisher(seed, patch_px) for name, stage_module in asked_for(policy).items()}
 
     def finish(columns: Columns) -> dict[str, Any]:
         return {

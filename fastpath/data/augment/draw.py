@@ -93,7 +93,7 @@ class Augmentation:
 
     def at(self, index_M: NDArray[np.int64]) -> Augmentation:
         """Return the parameters of some of the samples, in the order of `index_M`."""
-        values: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        values: dict[str, Any] = {drawn_field.name: getattr(self, drawn_field.name) for drawn_field in fields(self)}
         stages = {
             name: {key: value[index_M] for key, value in drawn.items()} for name, drawn in values.pop("stages").items()
         }
@@ -150,7 +150,7 @@ def _asks_for_more(config: AugmentConfig) -> bool:
 
 def _pages(columns: Iterable[Mapping[str, int | slice]], seed: int, epoch: int, positions: range) -> Floats:
     """Return as many columns as these have, each page of them from a stream of its own, float64 [N, columns]."""
-    last = max(place.stop - 1 if isinstance(place, slice) else place for one in columns for place in one.values())
+    last = max(place.stop - 1 if isinstance(place, slice) else place for column in columns for place in column.values())
     block = positions.start * (PAGE // 4)
     streams = [EXTRA_STREAM + (page << 8) for page in range(last // PAGE + 1)]
     pages = [generator(seed, stream, epoch, block).random((len(positions), PAGE)) for stream in streams]
@@ -159,11 +159,11 @@ def _pages(columns: Iterable[Mapping[str, int | slice]], seed: int, epoch: int, 
 
 def _staged(config: AugmentConfig, uniform_NW: Floats, stages: Mapping[str, artefacts.Stage]) -> dict[str, Parameters]:
     """Draw what is done to the patch's pixels before colour and geometry."""
-    found = {}
+    drawn = {}
     for name, stage in stages.items():
         uniform = named(uniform_NW, stage.columns)
-        found[name] = stage.draw(config, uniform["gate"] < getattr(config, f"{name}_p"), uniform)
-    return found
+        drawn[name] = stage.draw(config, uniform["gate"] < getattr(config, f"{name}_p"), uniform)
+    return drawn
 
 
 def _moved(config: AugmentConfig, uniform: Mapping[str, Floats], size: int, drawn: Augmentation) -> Augmentation:

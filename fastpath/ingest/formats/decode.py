@@ -91,15 +91,15 @@ def read_plain(path: str, out: np.ndarray) -> os.stat_result | None:
         before = os.fstat(descriptor)
         if before.st_size != layout.num_bytes:
             return None
-        found = os.readv(descriptor, [layout.head, out.data, layout.tail])
+        result = os.readv(descriptor, [layout.head, out.data, layout.tail])
         after = os.fstat(descriptor)
     except OSError:
         return None
     finally:
         os.close(descriptor)
-    if found != before.st_size or (after.st_size, after.st_mtime_ns) != (found, before.st_mtime_ns):
+    if result != before.st_size or (after.st_size, after.st_mtime_ns) != (result, before.st_mtime_ns):
         return None
-    around = (found, bytes(layout.head), bytes(layout.tail[: layout.num_tail]))
+    around = (result, bytes(layout.head), bytes(layout.tail[: layout.num_tail]))
     return before if _plain.get(around) == layout.shape[:2] else None
 
 
@@ -130,9 +130,9 @@ def decode(data: bytes, location: object, notes: Counter[str] | None = None) -> 
 
 def decode_general(data: bytes, location: object, notes: Counter[str]) -> np.ndarray:
     """Decode without the shortcut for known layouts; the two agree on every file (tested)."""
-    found = Counter[str]()
+    counts = Counter[str]()
     try:
-        pixels = _by_kind(data, found)
+        pixels = _by_kind(data, counts)
     except UnreadableError as error:
         raise DataError(location, error.problem, error.remedy) from None
     except MemoryError:
@@ -140,7 +140,7 @@ def decode_general(data: bytes, location: object, notes: Counter[str]) -> np.nda
     except Exception as error:  # nothing is known to come here; should it, then of hostile bytes
         problem = f"cannot be decoded ({type(error).__name__}: {reason(error)})"
         raise DataError(location, problem, RESTORE) from None
-    notes.update(found)
+    notes.update(counts)
     return pixels
 
 

@@ -45,7 +45,7 @@ def decode_jpeg(data: bytes, notes: Counter[str]) -> np.ndarray:
     """
     markers, scans = _parse(data)
     _check_frame(markers, scans, components=3, remedy=CONVERT)
-    kept = [found for found in markers if not _is_metadata(found[0]) or found[0] in (_APP0, _APP14)]
+    kept = [marker for marker in markers if not _is_metadata(marker[0]) or marker[0] in (_APP0, _APP14)]
     if any(kind == _APP2 and payload[:4] == b"MPF\0" for kind, payload in markers):
         notes[PAGES] += 1
     exif = [payload[6:] for kind, payload in markers if kind == _APP1 and payload[:6] == b"Exif\0\0"]
@@ -72,7 +72,7 @@ def decode_stream(data: bytes, tables: bytes, components: int, is_ycbcr: bool) -
     shared = _parse(tables, with_scan=False)[0] if tables else []
     _check_frame(markers, scans, components, REPACK)
     adobe = (_APP14, b"Adobe\0\x64\0\0\0\0" + bytes([is_ycbcr]))
-    kept = [found for found in [*shared, *markers] if not _is_metadata(found[0])]
+    kept = [marker for marker in [*shared, *markers] if not _is_metadata(marker[0])]
     return _pixels([adobe, *kept] if components == 3 else kept, scans)
 
 
@@ -114,11 +114,11 @@ def _check_frame(markers: Sequence[Marker], scans: bytes, components: int, remed
     frames = [payload for kind, payload in markers if kind in _FRAMES]
     if len(frames) != 1 or len(frames[0]) < 6:
         raise damaged(f"a JPEG stream of {len(frames)} frames, wanted one")
-    bits, height, width, found = struct.unpack(">BHHB", frames[0][:6])
+    bits, height, width, result = struct.unpack(">BHHB", frames[0][:6])
     if bits != 8:
         raise unsupported(f"found {bits}-bit samples, {WANTED}", remedy)
-    if found != components:
-        name = {1: "grey", 3: "colour", 4: "CMYK"}.get(found, f"{found} components")
+    if result != components:
+        name = {1: "grey", 3: "colour", 4: "CMYK"}.get(result, f"{result} components")
         raise unsupported(f"found {name}, {WANTED if components == 3 else 'wanted one component'}", remedy)
     check_size(height, width)
     if scans.count(bytes([0xFF, _SCAN])) > MAX_SCANS:

@@ -47,10 +47,10 @@ def upright(image_HWC: np.ndarray, orientation: int, notes: Counter[str]) -> np.
 def orientation_of(page: Directory) -> int:
     """Return a directory's orientation, 1 to 8; 1 where it says nothing, or nonsense."""
     try:
-        found = page.number(_TAG, 1)
+        result = page.number(_TAG, 1)
     except UnreadableError:
         return 1
-    return found if found in _STEPS else 1
+    return result if result in _STEPS else 1
 
 
 def orientation_of_exif(data: bytes) -> int:

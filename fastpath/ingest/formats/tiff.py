@@ -117,12 +117,12 @@ def _check_samples(page: Directory) -> None:
     check_size(page.number(257, 0), page.number(256, 0))
 
 
-def pixels_of(data: bytes, found: Picture, notes: Counter[str]) -> np.ndarray:
+def pixels_of(data: bytes, picture: Picture, notes: Counter[str]) -> np.ndarray:
     """Decode a picture.
 
     Args:
         data: The file's bytes.
-        found: What `find_picture` found in them.
+        picture: What `find_picture` found in them.
         notes: Told where alpha is dropped or the picture turned.
 
     Returns:
@@ -131,15 +131,15 @@ def pixels_of(data: bytes, found: Picture, notes: Counter[str]) -> np.ndarray:
     Raises:
         UnreadableError: The file is damaged, or its picture of a kind that is not read.
     """
-    samples_HWS, are_rgb = segments.read(data, found.layout)
+    samples_HWS, are_rgb = segments.read(data, picture.layout)
     colours = samples_HWS[..., :3]
-    if found.photometric == _YCBCR and not are_rgb:
-        colours = rgb_of_ycbcr(colours, found.luma_3, found.reference_6)
+    if picture.photometric == _YCBCR and not are_rgb:
+        colours = rgb_of_ycbcr(colours, picture.luma_3, picture.reference_6)
     if samples_HWS.shape[-1] == 4:
         notes[ALPHA] += 1
-        if found.associated:
+        if picture.associated:
             colours = unassociated(colours, samples_HWS[..., 3])
-    return upright(colours, found.orientation, notes)
+    return upright(colours, picture.orientation, notes)
 
 
 def rgb_of_ycbcr(ycbcr_HWC: np.ndarray, luma_3: list[float], reference_6: list[float]) -> np.ndarray:

@@ -64,8 +64,8 @@ def check(compression: int) -> None:
     """
     if compression not in (NONE, LZW, JPEG, PACKBITS, LZMA, ZSTD, *DEFLATE):
         name = NAMES.get(compression)
-        found = f"compression {name} ({compression})" if name else f"compression {compression}"
-        raise unsupported(f"{found} is not read", REPACK)
+        problem = f"compression {name} ({compression})" if name else f"compression {compression}"
+        raise unsupported(f"{problem} is not read", REPACK)
 
 
 def unpack(
@@ -92,43 +92,43 @@ def unpack(
         unpack_one = _deflated if compression in DEFLATE else _lzma
         name, parts = NAMES[compression], zip(packed, sizes, most, strict=True)
         return [_sized(unpack_one(segment, limit + 1), size, limit, name) for segment, size, limit in parts]
-    found: list[np.ndarray] = []
+    values: list[np.ndarray] = []
     each = max(1, LIBTIFF_BYTES // sizes[0])
     for start in range(0, len(packed), each):
-        found += _by_libtiff(compression, packed[start : start + each], sizes[start : start + each], row_bytes)
-    return found
+        values += _by_libtiff(compression, packed[start : start + each], sizes[start : start + each], row_bytes)
+    return values
 
 
-def _sized(found: bytes, size: int, most: int, name: str) -> np.ndarray:
-    if not size <= len(found) <= most:
-        number = f"{len(found)} bytes" if len(found) <= most else f"more than {most} bytes"
+def _sized(result: bytes, size: int, most: int, name: str) -> np.ndarray:
+    if not size <= len(result) <= most:
+        number = f"{len(result)} bytes" if len(result) <= most else f"more than {most} bytes"
         raise damaged(f"{name} gives {number} of pixels, wanted {size}")
-    return np.frombuffer(found, np.uint8, size)
+    return np.frombuffer(result, np.uint8, size)
 
 
 def _deflated(packed: memoryview, most: int) -> bytes:
     """Unpack a zlib stream to no more than a size; its checksum is compared."""
     stream = zlib.decompressobj()
     try:
-        found = stream.decompress(packed, most)
+        result = stream.decompress(packed, most)
         stream.decompress(stream.unconsumed_tail, 1)  # the checksum
     except zlib.error as error:
         raise damaged(f"Deflate: {error}") from None
-    if not stream.eof and len(found) < most:
-        raise damaged(f"Deflate ends after {len(found)} bytes of pixels, without its checksum")
-    return found
+    if not stream.eof and len(result) < most:
+        raise damaged(f"Deflate ends after {len(result)} bytes of pixels, without its checksum")
+    return result
 
 
 def _lzma(packed: memoryview, most: int) -> bytes:
     """Unpack an xz stream to no more than a size."""
     try:
         stream = lzma.LZMADecompressor(memlimit=LZMA_BYTES)
-        found = stream.decompress(packed, most)
+        result = stream.decompress(packed, most)
     except (lzma.LZMAError, EOFError) as error:
         raise damaged(f"LZMA: {error}") from None
-    if not stream.eof and len(found) < most:
-        raise damaged(f"LZMA ends after {len(found)} bytes of pixels, without its checksum")
-    return found
+    if not stream.eof and len(result) < most:
+        raise damaged(f"LZMA ends after {len(result)} bytes of pixels, without its checksum")
+    return result
 
 
 def _by_libtiff(

@@ -80,15 +80,15 @@ class Directory:
         kind = _WHOLE.get(self._entries[tag][0])
         if kind is None:
             raise damaged(f"tag {tag} of type {self._entries[tag][0]}, wanted whole numbers")
-        found: list[int] = np.frombuffer(self._bytes(tag, int(kind[1])), self._order + kind).tolist()
-        return found
+        read: list[int] = np.frombuffer(self._bytes(tag, int(kind[1])), self._order + kind).tolist()
+        return read
 
     def number(self, tag: int, default: int) -> int:
         """Return a tag's only number; see `numbers`."""
-        found = self.numbers(tag, (default,))
-        if len(found) != 1:
-            raise damaged(f"{len(found)} values of tag {tag}, wanted one")
-        return found[0]
+        result = self.numbers(tag, (default,))
+        if len(result) != 1:
+            raise damaged(f"{len(result)} values of tag {tag}, wanted one")
+        return result[0]
 
     def fractions(self, tag: int, default: tuple[float, ...]) -> list[float]:
         """Return a tag's rational numbers; the default where it has another type or number of them.

@@ -30,9 +30,9 @@ def damaged(reason: str) -> UnreadableError:
     return UnreadableError(f"is damaged ({reason})", RESTORE)
 
 
-def truncated(found: int, wanted: int) -> UnreadableError:
+def truncated(result: int, wanted: int) -> UnreadableError:
     """The file ends before its pixels do."""
-    return UnreadableError(f"is truncated: found {found} bytes, wanted {wanted}", RESTORE)
+    return UnreadableError(f"is truncated: found {result} bytes, wanted {wanted}", RESTORE)
 
 
 def unsupported(problem: str, remedy: str = CONVERT) -> UnreadableError:

@@ -30,8 +30,8 @@ KINDS = {
 
 def source_of(kind: str) -> Source:
     """Return what one of `KINDS` does."""
-    found: Source = importlib.import_module(f"{__name__}.{KINDS[kind]}").SOURCE
-    return found
+    source: Source = importlib.import_module(f"{__name__}.{KINDS[kind]}").SOURCE
+    return source
 
 
 def detect(source: Path) -> str:

@@ -40,16 +40,16 @@ def list_classes(folder: Path, follow: Sequence[Path] = ()) -> Listing:
     Raises:
         DataError: There are not two class folders whose names say which is positive, or an id is in both.
     """
-    found = class_folders(folder)
-    negative = [name for name in found if name.lower() in NEGATIVE]
-    positive = [name for name in found if name.lower() in POSITIVE]
-    if len(found) != 2 or len(negative) != 1 or len(positive) != 1:
-        names = ", ".join(map(visible, found[:5]))
+    result = class_folders(folder)
+    negative = [name for name in result if name.lower() in NEGATIVE]
+    positive = [name for name in result if name.lower() in POSITIVE]
+    if len(result) != 2 or len(negative) != 1 or len(positive) != 1:
+        names = ", ".join(map(visible, result[:5]))
         problem = f"found class folders '{names}', wanted two such as '0' and '1' or 'normal' and 'tumor'"
         raise DataError(folder, problem, "rename the folders, or pack a table of path,label")
     links = Links(folder, follow)
     files = {name: scan(folder / name, links) for name in (negative[0], positive[0])}
-    rows = sorted((name, kind, file) for kind, one in files.items() for name, file in one.suffix_of.items())
+    rows = sorted((name, kind, file) for kind, members in files.items() for name, file in members.suffix_of.items())
     ids = [name for name, _, _ in rows]
     check_ids(ids, folder)
     return Listing(
@@ -60,7 +60,7 @@ def list_classes(folder: Path, follow: Sequence[Path] = ()) -> Listing:
         ids=ids,
         labels_N=np.array([kind == positive[0] for _, kind, _ in rows], dtype=np.int8),
         about={"class_0": negative[0], "class_1": positive[0]},
-        notices=tuple(notice for one in files.values() for notice in one.notices()),
+        notices=tuple(notice for members in files.values() for notice in members.notices()),
     )
 
 

@@ -128,18 +128,18 @@ def _places(header: Sequence[str], names: Sequence[str], path: Path) -> dict[str
     places = {}
     for name in names:
         exact = [at for at, found in enumerate(header) if found == name]
-        found = exact or [at for at, other in enumerate(folded) if other == name.casefold()]
-        if len(found) > 1:
-            problem = f"found {len(found)} columns '{header[found[0]]}', wanted one"
+        columns_of_name = exact or [at for at, other in enumerate(folded) if other == name.casefold()]
+        if len(columns_of_name) > 1:
+            problem = f"found {len(columns_of_name)} columns '{header[columns_of_name[0]]}', wanted one"
             raise DataError(path, problem, "rename or remove the others")
-        if found:
-            places[name] = found[0]
+        if columns_of_name:
+            places[name] = columns_of_name[0]
     return places
 
 
-def _check(path: Path, header: Sequence[str], found: dict[str, Any], needed: Sequence[Sequence[str]]) -> None:
+def _check(path: Path, header: Sequence[str], columns: dict[str, Any], needed: Sequence[Sequence[str]]) -> None:
     """Refuse a table without a column that is needed, and say what the first line looks like."""
-    if all(any(name in found for name in names) for names in needed):
+    if all(any(name in columns for name in names) for names in needed):
         return
     wanted = ",".join(names[0] for names in needed)
     text = ",".join(header)[:SHOWN]

@@ -47,8 +47,8 @@ def no_patches(folder: Path) -> DataError:
     """Return the error for a folder without patches, that names what it holds instead and what to give."""
     look = _look(folder)
     wanted = "wanted files ending in " + " ".join(SUFFIXES)
-    remedy, found = visible(_remedy(folder, look)), visible(_told(look))
-    return DataError(folder, f"found no patches{f' but {found}' if found else ''}, {wanted}", remedy)
+    remedy, result = visible(_remedy(folder, look)), visible(_told(look))
+    return DataError(folder, f"found no patches{f' but {result}' if result else ''}, {wanted}", remedy)
 
 
 def _told(look: _Look) -> str:

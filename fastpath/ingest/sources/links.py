@@ -56,10 +56,10 @@ class Links:
             step = os.path.join(os.path.dirname(path), os.readlink(path))  # noqa: PTH115, PTH118, PTH120
             place, name = os.path.split(step)
             target = os.path.join(self._real_folder(place), name)  # noqa: PTH118
-            found = os.lstat(target)
-            if name in ("", ".", "..") or stat.S_ISLNK(found.st_mode):
+            status = os.lstat(target)
+            if name in ("", ".", "..") or stat.S_ISLNK(status.st_mode):
                 target = os.path.realpath(target, strict=True)
-                found = os.lstat(target)
+                status = os.lstat(target)
         except OSError as error:
             location = "in a circle" if error.errno == errno.ELOOP else f"to nothing ({error.strerror})"
             remedy = "remove the link, or restore its target"
@@ -68,4 +68,4 @@ class Links:
             problem = f"is a symbolic link out of its folder, to {visible(target)}; wanted a file"
             remedy = f"copy the file in place of the link, or give {OPTION} a folder that holds its target"
             raise DataError(visible(path), problem, remedy)
-        return target, found.st_mode
+        return target, status.st_mode

@@ -141,10 +141,10 @@ class Source:
 def stamp_of(path: str) -> str:
     """Return what tells a file from what it was; empty where there is none."""
     try:
-        found = os.stat(path)  # noqa: PTH116 (a Path object costs more than the call)
+        status = os.stat(path)  # noqa: PTH116 (a Path object costs more than the call)
     except (OSError, ValueError):
         return ""
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
 
 
 def unlabelled(count: int) -> np.ndarray:
@@ -177,7 +177,7 @@ def _refuse_repeats(ids: Sequence[str], location: object, place: Callable[[int],
     seen: dict[str, int] = {}
     for row, name in enumerate(ids):
         if name in seen:
-            told = place(row) if place else location
+            named = place(row) if place else location
             before = f" (before in {place(seen[name]).removeprefix(f'{location} ')})" if place else ""
-            raise DataError(told, f"found id '{name}' twice, wanted each id once{before}", "remove one of the two")
+            raise DataError(named, f"found id '{name}' twice, wanted each id once{before}", "remove one of the two")
         seen[name] = row

@@ -16,8 +16,8 @@ _INVISIBLE = re.compile(r"[\s\u200b-\u200d\u2060\ufeff'\"]+")
 
 
 def _number(name: str) -> str:
-    found = _NUMBER.fullmatch(name)
-    return found[1] if found else name
+    match = _NUMBER.fullmatch(name)
+    return match[1] if match else name
 
 
 # What two names that mean the same patch may differ in, and how a message tells that it is passed over.
@@ -69,8 +69,8 @@ def mend(unknown: Collection[str], known: Iterable[str]) -> Mend | None:
 
 def told(unknown: Collection[str], known: Iterable[str]) -> str:
     """Return what `mend` finds as the end of a message; empty where it finds nothing."""
-    found = mend(unknown, known)
-    return found.sentence(len(unknown)) if found else ""
+    result = mend(unknown, known)
+    return result.sentence(len(unknown)) if result else ""
 
 
 def plain_key(name: str) -> str:
@@ -82,8 +82,8 @@ def _passing(differences: tuple[str, ...]) -> Key:
     keys = [_DIFFERENCES[name] for name in differences]
 
     def key(name: str) -> str:
-        for one in keys:
-            name = one(name)
+        for key_of in keys:
+            name = key_of(name)
         return name
 
     return key

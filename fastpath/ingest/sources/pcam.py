@@ -58,13 +58,13 @@ def official_parts(ids: Iterable[str]) -> list[Split] | None:
 
     None where an id is not one that `list_pcam` gives, or there is nothing to train on or nothing to validate on.
     """
-    found = []
+    parts = []
     for name in ids:
         match = _ID.fullmatch(name)
         if match is None:
             return None
-        found.append(PARTS[match[1]])
-    return found if {Split.TRAIN, Split.VAL} <= set(found) else None
+        parts.append(PARTS[match[1]])
+    return parts if {Split.TRAIN, Split.VAL} <= set(parts) else None
 
 
 def list_pcam(folder: Path) -> Listing:
@@ -119,13 +119,13 @@ def _data_set(file: Any, name: str, path: Path) -> Any:  # noqa: ANN401 (of an o
     link = file.get(name, getlink=True)
     if link is None:
         raise KeyError(f"no data set '{name}'")
-    found = file[name] if isinstance(link, h5py().HardLink) else None
-    if found is None or found.external or found.is_virtual:
+    result = file[name] if isinstance(link, h5py().HardLink) else None
+    if result is None or result.external or result.is_virtual:
         raise DataError(path, f"names another file for its data set '{name}', wanted the values", "download it again")
-    if found.chunks and np.prod(found.chunks, dtype=np.float64) > MAX_CHUNK_BYTES:
-        problem = f"found chunks of {list(found.chunks)}, wanted at most {MAX_CHUNK_BYTES >> 20} MB each"
+    if result.chunks and np.prod(result.chunks, dtype=np.float64) > MAX_CHUNK_BYTES:
+        problem = f"found chunks of {list(result.chunks)}, wanted at most {MAX_CHUNK_BYTES >> 20} MB each"
         raise DataError(path, problem, "write it with one patch a chunk")
-    return found
+    return result
 
 
 def _labels(path: Path | None, count: int) -> np.ndarray:
@@ -133,9 +133,9 @@ def _labels(path: Path | None, count: int) -> np.ndarray:
         return np.full(count, UNLABELLED, np.int8)
     try:
         with h5py().File(_content(path), "r") as file:
-            found = _data_set(file, "y", path)
-            labels = np.asarray(found).reshape(-1) if found.size == count else np.zeros(0, np.uint8)
-            num_labels = int(found.size)
+            result = _data_set(file, "y", path)
+            labels = np.asarray(result).reshape(-1) if result.size == count else np.zeros(0, np.uint8)
+            num_labels = int(result.size)
     except (OSError, EOFError, zlib.error, KeyError, AttributeError, ValueError) as error:
         raise DataError(path, f"is not a PatchCamelyon file ({error})", "download it again") from None
     if num_labels != count or not np.isin(labels, (0, 1)).all():

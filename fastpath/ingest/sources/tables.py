@@ -73,9 +73,9 @@ def join_labels(path: Path, names: dict[str, str], folder: Path) -> tuple[list[s
         lost = [ids[row] for row in unknown]
         known = set(ids)
         mended = told(lost, (name for name in names if name not in known))
-        found = f"found {len(lost)} ids without a file in {folder} (first: {lost[0]!r})"
+        description = f"found {len(lost)} ids without a file in {folder} (first: {lost[0]!r})"
         remedy = "write ids as the files are named" if mended else "restore the files or remove those lines"
-        raise DataError(table.location_of(unknown[0]), f"{found}, wanted a file for each{mended}", remedy)
+        raise DataError(table.location_of(unknown[0]), f"{description}, wanted a file for each{mended}", remedy)
     if len(ids) != len(names):  # ids are unique and all known, so only then are some missing
         labelled = set(ids)
         missing = [name for name in names if name not in labelled]
@@ -94,8 +94,8 @@ def _check_once(table: Columns, labels_N: np.ndarray) -> None:
         for row, name in enumerate(ids):
             before = first.setdefault(name, row)
             if name and labels_N[before] != labels_N[row]:
-                found = f"found id {name!r} with label {labels_N[row]}, and with {labels_N[before]} before"
-                problem = f"{found} (line {table.lines[before]}), wanted each id once"
+                description = f"found id {name!r} with label {labels_N[row]}, and with {labels_N[before]} before"
+                problem = f"{description} (line {table.lines[before]}), wanted each id once"
                 raise DataError(
                     table.location_of(row), problem, "find out which is right, and remove the other"
                 ) from None

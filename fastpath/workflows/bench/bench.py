@@ -104,18 +104,18 @@ def run_benchmark(
     frame_px = training_frame(config, data.store.patch_size_px)
     memory = budget(residency, len(data.train_rows_N), data.store.patch_size_px, runtime, frame_px)
     pixels = make_pixel_source(data.store, data.train_rows_N, memory.residency, runtime, frame_px)
-    found = _measure(kind, data, config, runtime, pixels, num_batches, advance)
-    told = verdict(
-        found.get("model_images_per_s"),
-        found.get("train_images_per_s"),
-        found.get("loader_images_per_s"),
+    result = _measure(kind, data, config, runtime, pixels, num_batches, advance)
+    text = verdict(
+        result.get("model_images_per_s"),
+        result.get("train_images_per_s"),
+        result.get("loader_images_per_s"),
         runtime,
-        gather=found.get("gather_images_per_s"),
-        bound=found.get("bound_images_per_s"),
+        gather=result.get("gather_images_per_s"),
+        bound=result.get("bound_images_per_s"),
     )
     return BenchResult(
-        **found,
-        verdict=told,
+        **result,
+        verdict=text,
         batch_size=config.data.batch_size,
         image_size_px=config.data.image_size_px,
         runtime=runtime.describe(),
@@ -134,21 +134,21 @@ def _measure(
 ) -> dict[str, float | None]:
     """Return the rates that belong to a kind of measurement, by their names in `BenchResult`."""
     tick = _ticker(advance, {"loader": 1, "train": 1, "ceiling": 3}[kind] * (num_batches + WARM_BATCHES))
-    found: dict[str, float | None] = {}
+    rates: dict[str, float | None] = {}
     with closing(train_loader(data.store, data.train_rows_N, data.stats, config, runtime, pixels)) as loader:
         batches = _endless(loader)
         if kind != "train":
-            found["loader_images_per_s"], *_ = _rate(batches, lambda _batch: None, num_batches, runtime, tick)
-            found["gather_images_per_s"] = _gather_rate(data, config, num_batches)
+            rates["loader_images_per_s"], *_ = _rate(batches, lambda _batch: None, num_batches, runtime, tick)
+            rates["gather_images_per_s"] = _gather_rate(data, config, num_batches)
         if kind != "loader":
             step = training_step(config, runtime)
             if kind == "ceiling":
                 same = _same(next(batches))
-                found["model_images_per_s"], *_ = _rate(same, step, num_batches, runtime, tick)
-                found |= _limits(functools.partial(step, next(same)), config.data.batch_size, runtime)
-            told = ("train_images_per_s", "stall_share", "host_ms")
-            found |= zip(told, _rate(batches, step, num_batches, runtime, tick), strict=True)
-    return found
+                rates["model_images_per_s"], *_ = _rate(same, step, num_batches, runtime, tick)
+                rates |= _limits(functools.partial(step, next(same)), config.data.batch_size, runtime)
+            text = ("train_images_per_s", "stall_share", "host_ms")
+            rates |= zip(text, _rate(batches, step, num_batches, runtime, tick), strict=True)
+    return rates
 
 
 def verdict(

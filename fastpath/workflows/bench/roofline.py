@@ -85,8 +85,8 @@ def published(device: str, *, mixed: bool) -> Published | None:
         device: A description that holds the card's name.
         mixed: In mixed precision, or in float32.
     """
-    found = (rates for (card, amp), rates in PUBLISHED.items() if amp == mixed and re.search(rf"\b{card}\b", device))
-    return next(found, None)
+    result = (rates for (card, amp), rates in PUBLISHED.items() if amp == mixed and re.search(rf"\b{card}\b", device))
+    return next(result, None)
 
 
 def published_flop_per_s(device: str, *, mixed: bool = True) -> float | None:

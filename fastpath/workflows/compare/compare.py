@@ -64,8 +64,8 @@ def compare_runs(
     output = output or trained[0].path.parent.parent / "comparison"
     output_place.check_directory(output, RESULT, (*runs, store_path))
     store = trained[0].open_store(store_path, split_file)
-    for one in trained:
-        check_same_split(one, store)
+    for scored_run in trained:
+        check_same_split(scored_run, store)
     table = read_split(store)
     rows_N = table.rows(Split.VAL)
     check_labels(store.labels_N[rows_N], store.path)
@@ -99,18 +99,18 @@ def check_labels(labels_N: NDArray[np.int8], location: object) -> None:
     """
     num_positive, num_negative = int((labels_N == 1).sum()), int((labels_N == 0).sum())
     if not num_positive or not num_negative or num_positive + num_negative < len(labels_N):
-        found = f"found {num_positive} tumour and {num_negative} normal of {len(labels_N)} patches"
-        raise DataError(location, f"{found}, wanted all labelled, and both classes", "compare on other patches")
+        problem = f"found {num_positive} tumour and {num_negative} normal of {len(labels_N)} patches"
+        raise DataError(location, f"{problem}, wanted all labelled, and both classes", "compare on other patches")
 
 
 def _epochs(path: Path) -> list[dict[str, object]]:
     """Return the epochs to draw of a run; none where its journal is not one, which no number depends on."""
     try:
-        found = journal.read(path)
+        result = journal.read(path)
     except (OSError, ValueError, RecursionError):
         return []
-    whole = all(isinstance(row, dict) and isinstance(row.get("epoch"), int) for row in found)
-    return found if whole and all(isinstance(row.get("val_auc"), float | None) for row in found) else []
+    whole = all(isinstance(row, dict) and isinstance(row.get("epoch"), int) for row in result)
+    return result if whole and all(isinstance(row.get("val_auc"), float | None) for row in result) else []
 
 
 def check_same_split(run: TrainedRun, store: Store) -> None:
@@ -124,8 +124,8 @@ def check_same_split(run: TrainedRun, store: Store) -> None:
         raise CheckpointError(run.path, problem, "compare a run of the same recipe with train.include_val=false")
     difference = run.differs(store)
     if difference is not None:
-        what, wanted, found = difference
-        problem = f"was trained on another {what} than {store}: found {found}, wanted {wanted}"
+        what, wanted, result = difference
+        problem = f"was trained on another {what} than {store}: found {result}, wanted {wanted}"
         raise CheckpointError(run.path, problem, "compare runs of one store and one split")
 
 

@@ -34,31 +34,31 @@ def compare_tables(paths: Sequence[Path], output: Path | None = None) -> Compare
         DataError: A table cannot be read, or is not of the first one's patches and labels.
     """
     tables = [out_of_fold.table_of(path) for path in paths]
-    found = [table for table in tables if table is not None]
-    if len(found) < len(paths):
-        problem = f"found no table of predictions and {len(found)} beside it, wanted tables or runs alone"
+    named = [table for table in tables if table is not None]
+    if len(named) < len(paths):
+        problem = f"found no table of predictions and {len(named)} beside it, wanted tables or runs alone"
         raise UsageError(paths[tables.index(None)], problem, "score the run with 'fastpath evaluate' first")
-    if len(found) < 2 or len({table.resolve() for table in found}) < len(found):
-        problem = f"found {len(found)} tables, wanted two or more, all different"
+    if len(named) < 2 or len({table.resolve() for table in named}) < len(named):
+        problem = f"found {len(named)} tables, wanted two or more, all different"
         raise UsageError("arguments", problem, "name several tables")
     output = output or paths[0].parent / "comparison"
-    output_place.check_directory(output, compare.RESULT, (*paths, *found))
-    frames = [_labelled(table) for table in found]
+    output_place.check_directory(output, compare.RESULT, (*paths, *named))
+    frames = [_labelled(table) for table in named]
     first = frames[0]
     labels_N = first["label"].to_numpy(np.int8)
-    compare.check_labels(labels_N, found[0])
+    compare.check_labels(labels_N, named[0])
     aligned = [frame.set_index("id").reindex(first["id"]) for frame in frames]
-    for table, frame, same in zip(found, frames, aligned, strict=True):
+    for table, frame, same in zip(named, frames, aligned, strict=True):
         if len(frame) != len(first) or not (same["label"].to_numpy(np.float64) == labels_N).all():
-            problem = f"found other patches or labels than those of {found[0]}"
+            problem = f"found other patches or labels than those of {named[0]}"
             raise DataError(table, problem, "compare predictions of the same patches")
     logits_RN = np.stack([same["logit"].to_numpy(np.float32) for same in aligned])
     groups_N = first["group"].to_numpy(object) if "group" in first and first["group"].notna().all() else None
     names = comparison.short_names([path if path.is_dir() else path.with_suffix("") for path in paths])
-    models, place = [("", 0)] * len(names), found[0].name
-    told = list(dict.fromkeys(text for frame in frames for text in row_words.of_table(frame)))
+    models, place = [("", 0)] * len(names), named[0].name
+    notices = list(dict.fromkeys(text for frame in frames for text in row_words.of_table(frame)))
     result = comparison.compare(
-        models, names, labels_N, logits_RN, groups_N, store=place, kind="table's", output=output, notices=told
+        models, names, labels_N, logits_RN, groups_N, store=place, kind="table's", output=output, notices=notices
     )
     ids_N = first["id"].to_numpy(object)
     compare.write(output, result, labels_N, logits_RN, names, [[] for _ in names], ids_N)

@@ -125,15 +125,15 @@ def compare(
     units = intervals.units_of(groups_N, len(labels_N), labels_N)
     mute = num_groups > 0 and units.kind == "patch"  # patches of one slide are known not to be independent
     by: Decider = "paired jackknife of slides" if num_groups else "paired bootstrap of patches"
-    found = paired.compare(labels_N, logits_RN, units, places)
+    result = paired.compare(labels_N, logits_RN, units, places)
     entries = [
-        Entry(name, model, epoch, auc=one.value, standard_error=math.nan if mute else one.error)
-        for (model, epoch), name, one in zip(models, names, found.aucs, strict=True)
+        Entry(name, model, epoch, auc=auc.value, standard_error=math.nan if mute else auc.error)
+        for (model, epoch), name, auc in zip(models, names, result.aucs, strict=True)
     ]
     exact = [
         math.nan if num_groups else delong.paired_test(labels_N, logits_RN[a], logits_RN[b]).p_value for a, b in places
     ]
-    pairs = _pairs([(names[a], names[b]) for a, b in places], found.pairs, exact, mute=mute)
+    pairs = _pairs([(names[a], names[b]) for a, b in places], result.pairs, exact, mute=mute)
     return CompareResult(
         runs=[entries[at] for at in order],
         pairs=sorted(pairs, key=lambda pair: -pair.difference),
@@ -149,25 +149,25 @@ def compare(
 
 
 def _pairs(
-    names: Sequence[tuple[str, str]], found: Sequence[PairedDifference], exact: Sequence[float], *, mute: bool
+    names: Sequence[tuple[str, str]], differences: Sequence[PairedDifference], exact: Sequence[float], *, mute: bool
 ) -> list[Pair]:
     """Return the pairs with their verdicts; with neither interval nor p-value where there are too few slides."""
     undefined = math.nan
-    p_values = [undefined if mute else one.p_value for one in found]
+    p_values = [undefined if mute else result.p_value for result in differences]
     return [
         Pair(
             first=first,
             second=second,
-            difference=one.difference,
+            difference=result.difference,
             delong_p=by_patch,
-            low=undefined if mute else one.low,
-            high=undefined if mute else one.high,
+            low=undefined if mute else result.low,
+            high=undefined if mute else result.high,
             p_value=p_value,
             p_corrected=corrected,
             verdict="too few slides" if mute else "better" if corrected < SIGNIFICANT else "not distinguishable",
         )
-        for (first, second), one, by_patch, p_value, corrected in zip(
-            names, found, exact, p_values, paired.holm(p_values), strict=True
+        for (first, second), result, by_patch, p_value, corrected in zip(
+            names, differences, exact, p_values, paired.holm(p_values), strict=True
         )
     ]
 

@@ -130,8 +130,8 @@ def measure_leak(
             return _interrupted(output, store, num_folds)
         frames[kind] = frame
     result = _compared(output, store, frames, num_folds)
-    told = best_epoch.of_aucs(config.train.epochs, None, what="AUCs of either split are")
-    result = replace(result, notices=[told] if told else [])
+    text = best_epoch.of_aucs(config.train.epochs, None, what="AUCs of either split are")
+    result = replace(result, notices=[text] if text else [])
     facts = {key: value for key, value in asdict(result).items() if key != "output"}
     write_durably(output / SUMMARY, (json_values.dumps(facts) + "\n").encode())
     return result

@@ -121,11 +121,11 @@ def evaluate_run(
     if not foreign and not history.trained_N.any():
         of = Split.VAL if table.apart else split
         fitted_on = {"split": split, "of": of, "seed": choices.seed, **judged.facts["parts"]["calibration"]}
-        cautions = [one["text"] for one in judged.facts["calibration"]["verdicts"] if one["caution"]]
-        told = {"tta": choices.tta, "mean": choices.mean, "fitted_on": fitted_on, "cautions": cautions}
-        told |= frozen.keep(judged.facts)
+        cautions = [verdict["text"] for verdict in judged.facts["calibration"]["verdicts"] if verdict["caution"]]
+        values = {"tta": choices.tta, "mean": choices.mean, "fitted_on": fitted_on, "cautions": cautions}
+        values |= frozen.keep(judged.facts)
         try:
-            replaced = calibration_file.save(trained.path, choices.method, judged.fitted, told, output / PREDICTIONS)
+            replaced = calibration_file.save(trained.path, choices.method, judged.fitted, values, output / PREDICTIONS)
             result.notices.extend(filter(None, [replaced]))
         except UsageError as error:  # a run that others share may be for reading only
             result.notices.append(f"the calibration is not kept for 'fastpath predict': {error}")
@@ -154,11 +154,11 @@ def run_table(
         DataError: The table cannot be judged, or names patches that the store has not.
         UsageError: More views were asked for.
     """
-    choices, told, folds_store = choices or Choices(), [], None
+    choices, by_folds, folds_store = choices or Choices(), [], None
     if choices.tta != "none":
         raise UsageError("--tta", f"found {choices.tta}, but {path} is scored already", "leave it out, or name a run")
     if path.is_dir():
-        folds_store, told = _store_of_folds(path), _told_by_folds(path)
+        folds_store, by_folds = _store_of_folds(path), _told_by_folds(path)
     path = out_of_fold.table_of(path) or path
     output = output or path.with_name(f"evaluation-{path.stem}")
     output_place.check_directory(output, METRICS, (path, store_path))
@@ -175,9 +175,9 @@ def run_table(
     by, seed = (*choices.by, str(path)), choices.seed
     judged.facts.update(subgroup_facts.facts(table, judged.calibrated_N, store, rows_N, by=by, seed=seed))
     unknown = "" if table.groups_N is not None else "the table has no column 'group', so slides are unknown"
-    if any(HONEST in text for text in told):  # folds said it of themselves, with the size
+    if any(HONEST in text for text in by_folds):  # folds said it of themselves, with the size
         of_rows = [text for text in of_rows if HONEST not in text]
-    notices = [one for one in (*of_rows, unknown, dealt, *told) if one]
+    notices = [notice for notice in (*of_rows, unknown, dealt, *by_folds) if notice]
     about = {"table": path.name, "tta_views": "none", "history": facts, "notices": notices}
     return report_files.write(output, scored=table, judged=judged, about=about, cards=cards)
 
@@ -190,8 +190,8 @@ def _uncalibrated(choices: Choices, history: RowHistory | None) -> Choices:
 def _told_by_history(history: RowHistory | None, judged: Judged) -> tuple[list[str], dict[str, Any] | None]:
     """Return what is to be said of the patches that are judged, and the facts; None where nothing tells."""
     if history is None:
-        told = f"the table has no column '{COLUMN}', so nothing tells whether its patches were trained on or chosen by"
-        return [told], None
+        text = f"the table has no column '{COLUMN}', so nothing tells whether its patches were trained on or chosen by"
+        return [text], None
     error = error_of(judged.facts)
     return history.notices(auc_error=error), history.facts() | {"auc_optimism": history.optimism(error)}
 
@@ -256,12 +256,12 @@ def _untrained(
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None, RowHistory, str]:
     """Leave out a validation split that would calibrate though it was trained on; say what follows."""
     if calibrates_N is None:
-        told = "so they calibrate nothing, and no calibration is kept" if history.trained_N.any() else ""
-        return rows_N, None, history, told and f"patches among these were trained on, {told}"
+        text = "so they calibrate nothing, and no calibration is kept" if history.trained_N.any() else ""
+        return rows_N, None, history, text and f"patches among these were trained on, {text}"
     if not history.trained_N[calibrates_N].any():
         return rows_N, calibrates_N, history, ""
-    told = "the validation split was trained on, so it cannot calibrate: a half of the test split does"
-    return rows_N[~calibrates_N], None, history.of(~calibrates_N), told
+    text = "the validation split was trained on, so it cannot calibrate: a half of the test split does"
+    return rows_N[~calibrates_N], None, history.of(~calibrates_N), text
 
 
 def _divided(
@@ -288,10 +288,10 @@ def _check_origin(trained: TrainedRun, store: Store, *, named: bool) -> str:
     difference = trained.differs(store)
     if difference is None:
         return ""
-    what, found, wanted = difference
+    what, result, wanted = difference
     if not named:
         remedy = f"restore it, or evaluate on it all the same with: {command_line('--store', store)}"
         raise CheckpointError(
-            store, f"is not the {what} that the run was trained on: found {found}, wanted {wanted}", remedy
+            store, f"is not the {what} that the run was trained on: found {result}, wanted {wanted}", remedy
         )
-    return f"this is not the {what} that the run was trained on (found {found}, wanted {wanted})"
+    return f"this is not the {what} that the run was trained on (found {result}, wanted {wanted})"

@@ -127,9 +127,9 @@ def validate_externally(
 def _refuse_choices(choices: Choices) -> None:
     """Refuse what would choose a calibration or a threshold: it would be passed over."""
     asked = {"--calibration": (choices.method, Choices().method), "--miss-cost": (choices.miss_cost, MISS_COST)}
-    for option, (found, usual) in asked.items():
-        if found != usual:
-            problem = f"found {found} for another store than the run's own, which is judged by what the run keeps"
+    for option, (given, usual) in asked.items():
+        if given != usual:
+            problem = f"found {given} for another store than the run's own, which is judged by what the run keeps"
             raise UsageError(option, problem, f"give {option} to 'fastpath evaluate' of the run's own store")
 
 
@@ -154,7 +154,7 @@ def facts(
         seed: Decides the resamples, and which training patches are looked at.
     """
     units = intervals.units_of(table.groups_N, len(table), table.labels_N)
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         "fitted_on": at_home.fitted_on,
         "auc_before": (at_home.before or {}).get("auc"),
         "outcomes": _outcomes(at_home.before, judged.facts["operating_points"]),
@@ -165,11 +165,11 @@ def facts(
     training = training_rows(trained)
     if training is not None:
         store, rows_M = training
-        told["prevalence"]["training"] = float((store.labels_N[rows_M] == 1).mean())
-        told["drift"] = _drift(store, rows_M, measures, units, seed)
-    told["words"] = _words(told["prevalence"], training is not None)
-    told["words"] += [shift["words"] for shift in told["drift"]]
-    return told
+        values["prevalence"]["training"] = float((store.labels_N[rows_M] == 1).mean())
+        values["drift"] = _drift(store, rows_M, measures, units, seed)
+    values["words"] = _words(values["prevalence"], training is not None)
+    values["words"] += [shift["words"] for shift in values["drift"]]
+    return values
 
 
 def _seen(table: ScoredTable, history: RowHistory) -> dict[str, Any]:
@@ -201,14 +201,14 @@ def _words(prevalence: Mapping[str, float | None], at_hand: bool) -> list[str]:
 
 def _outcomes(before: Mapping[str, Any] | None, points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return each operating point's sensitivity and specificity here, with those at home where they are known."""
-    at_home = {one["name"]: one for one in (before or {}).get("operating_points", ())}
+    at_home = {point["name"]: point for point in (before or {}).get("operating_points", ())}
     names = ("sensitivity", "specificity")
     return [
         {
-            "name": one["name"],
-            "probability": one["probability"],
-            **{name: one[name] for name in names},
-            **{f"{name}_before": at_home.get(one["name"], {}).get(name) for name in names},
+            "name": point["name"],
+            "probability": point["probability"],
+            **{name: point[name] for name in names},
+            **{f"{name}_before": at_home.get(point["name"], {}).get(name) for name in names},
         }
-        for one in points
+        for point in points
     ]

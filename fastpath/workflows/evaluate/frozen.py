@@ -51,14 +51,14 @@ def read(trained: TrainedRun, tta: Tta, mean: Mean) -> Frozen:
     """
     kept = calibration_file.load(trained.path, tta, mean)
     if kept.missing:
-        told = f"{kept.missing}; scores are judged as the network gives them, at a probability of 0.5"
-        return Frozen(Chosen("none", {}, [_HALF]), None, None, [told])
+        text = f"{kept.missing}; scores are judged as the network gives them, at a probability of 0.5"
+        return Frozen(Chosen("none", {}, [_HALF]), None, None, [text])
     used = kept.calibrator
     values, path = kept.about, kept.path or trained.path
     before = values.get(KEPT)
     fitted: dict[Method, Calibrator] = {} if used.method == "none" else {used.method: used}
     try:
-        points = [_point(one) for one in before["operating_points"]] if before else [_HALF]
+        points = [_point(point) for point in before["operating_points"]] if before else [_HALF]
     except (KeyError, TypeError, ValueError) as error:
         problem = f"holds operating points that are none ({type(error).__name__})"
         raise DataError(path, problem, "run 'fastpath evaluate' of the run again") from None

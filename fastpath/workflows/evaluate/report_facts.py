@@ -117,10 +117,10 @@ def judge(table: ScoredTable, choices: Choices, chosen: Chosen | None = None) ->
         "tta": _tta(judged),
         "seed": choices.seed,
     }
-    told = plain(facts)
-    told["summary"] = report_verdicts.summary(told)
-    verdicts = [*report_verdicts.of_report(told), *verdicts]
-    return Judged(told | {"verdicts": plain(verdicts)}, chosen.fitted, calibrated_N, verdicts)
+    text = plain(facts)
+    text["summary"] = report_verdicts.summary(text)
+    verdicts = [*report_verdicts.of_report(text), *verdicts]
+    return Judged(text | {"verdicts": plain(verdicts)}, chosen.fitted, calibrated_N, verdicts)
 
 
 def _headline(table: ScoredTable) -> dict[str, Any]:
@@ -243,8 +243,8 @@ def _slides(table: ScoredTable, calibrated_N: Floats) -> list[dict[str, Any]]:
 def _part_of(table: ScoredTable, of_N: NDArray[np.bool_]) -> str:
     """Return the name of the part that a slide's patches are in."""
     assert table.calibrates_N is not None
-    found = set(table.calibrates_N[of_N].tolist())
-    return "both halves" if len(found) == 2 else table.part_names[0 if found == {True} else 1]
+    parts = set(table.calibrates_N[of_N].tolist())
+    return "both halves" if len(parts) == 2 else table.part_names[0 if parts == {True} else 1]
 
 
 def _tta(table: ScoredTable) -> dict[str, Any] | None:
@@ -266,7 +266,7 @@ def _tta(table: ScoredTable) -> dict[str, Any] | None:
         "auc_gain": gain,
         "auc_gain_delong_p": delong.paired_test(labels_N, table.logits_N, table.plain_N).p_value,
         "error_rate": float(wrong_N.mean()),
-        "risk_area": {name: one.area for name, one in risks.items()},
+        "risk_area": {name: risk.area for name, risk in risks.items()},
         "median_spread": {"right": _median(table.spread_N[~wrong_N]), "wrong": _median(table.spread_N[wrong_N])},
     }
 

@@ -25,7 +25,7 @@ def draw(table: ScoredTable, judged: Judged) -> dict[str, bytes]:
     assert table.calibrates_N is not None
     tests, labels_N = ~table.calibrates_N, table.labels_N
     after_N = calibrated_N[tests]
-    found = {
+    pictures = {
         "roc": score_figures.roc(labels_N, table.logits_N, _interval(judged, "auc"), _points(judged)),
         "precision_recall": score_figures.precision_recall(
             labels_N, table.logits_N, _interval(judged, "average_precision")
@@ -40,19 +40,19 @@ def draw(table: ScoredTable, judged: Judged) -> dict[str, bytes]:
             "D4 spread": decision.risk_coverage(wrong_N, table.spread_N),
             "nearness to 0.5": decision.risk_coverage(wrong_N, -np.abs(table.logits_N)),
         }
-        found["risk_coverage"] = score_figures.risk_coverage(curves)
-    return found
+        pictures["risk_coverage"] = score_figures.risk_coverage(curves)
+    return pictures
 
 
 def _points(judged: Judged) -> list[tuple[float, float]]:
     """Return false positive rate and sensitivity of every operating point, on the patches that did not choose it."""
-    found = judged.facts["operating_points"]
-    return [(1 - one["specificity"]["value"], one["sensitivity"]["value"]) for one in found]
+    points = judged.facts["operating_points"]
+    return [(1 - result["specificity"]["value"], result["sensitivity"]["value"]) for result in points]
 
 
 def _interval(judged: Judged, name: str) -> Interval:
-    found = judged.facts["intervals"][name]
-    return Interval(*(np.nan if found[key] is None else found[key] for key in ("value", "low", "high")))
+    result = judged.facts["intervals"][name]
+    return Interval(*(np.nan if result[key] is None else result[key] for key in ("value", "low", "high")))
 
 
 def embed(cards: Sequence[Card]) -> list[dict[str, Any]]:

@@ -17,12 +17,12 @@ def of_report(facts: Mapping[str, Any]) -> list[Verdict]:
     Args:
         facts: Plain values of a report.
     """
-    found = [verdicts.ranking(_interval(facts["intervals"]["auc"]), Sampled(facts["num_slides"]))]
+    verdicts_ = [verdicts.ranking(_interval(facts["intervals"]["auc"]), Sampled(facts["num_slides"]))]
     wanted = _aims(facts["operating_points"])
     if wanted:
         # Halves are judged by the unit of the whole table, of which a half holds fewer slides.
-        found.append(verdicts.aims(wanted, Sampled(facts["parts"]["held"]["num_slides"])))
-    return found
+        verdicts_.append(verdicts.aims(wanted, Sampled(facts["parts"]["held"]["num_slides"])))
+    return verdicts_
 
 
 def summary(facts: Mapping[str, Any]) -> str:
@@ -57,13 +57,13 @@ def _of(num: int, total: int, what: str, right: Mapping[str, float | None]) -> s
 
 def _aims(points: Sequence[Mapping[str, Any]]) -> list[Aim]:
     """Return the points that were chosen to reach a share of one class, such as 'sensitivity 95%'."""
-    found = []
+    aims = []
     for point in points:
         measure, _, share = str(point["name"]).partition(" ")
         if measure in ("sensitivity", "specificity") and share.endswith("%"):
-            found.append(Aim(str(point["name"]), float(share.removesuffix("%")) / 100, _interval(point[measure])))
-    return found
+            aims.append(Aim(str(point["name"]), float(share.removesuffix("%")) / 100, _interval(point[measure])))
+    return aims
 
 
-def _interval(one: Mapping[str, float | None]) -> Interval:
-    return Interval(*(math.nan if (value := one[name]) is None else value for name in ("value", "low", "high")))
+def _interval(values: Mapping[str, float | None]) -> Interval:
+    return Interval(*(math.nan if (value := values[name]) is None else value for name in ("value", "low", "high")))

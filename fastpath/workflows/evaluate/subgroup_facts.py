@@ -70,13 +70,13 @@ def facts(
         columns |= {name: subgroups.quarters(values_N) for name, values_N in measures.items()}
         columns |= _flags(store, rows_N)
         columns |= {} if store.sites_N is None else {SITE: store.sites_N[rows_N]}
-        for one in by:
-            columns |= {} if is_table(one) else _of_index(one, store, rows_N)
-    for one in by:
-        columns |= _of_table(Path(one), table.ids_N) if is_table(one) else {}
+        for part in by:
+            columns |= {} if is_table(part) else _of_index(part, store, rows_N)
+    for part in by:
+        columns |= _of_table(Path(part), table.ids_N) if is_table(part) else {}
     usable = {name: values_N for name, values_N in columns.items() if subgroups.usable(values_N)}
-    found = subgroups.survey(table.labels_N, calibrated_N, table.groups_N, usable, threshold=THRESHOLD, seed=seed)
-    told = {
+    result = subgroups.survey(table.labels_N, calibrated_N, table.groups_N, usable, threshold=THRESHOLD, seed=seed)
+    values = {
         "num_patches": len(table),
         "threshold": THRESHOLD,
         "unit": intervals.units_of(table.groups_N, len(table)).kind,
@@ -84,10 +84,10 @@ def facts(
         "titles": {name: MEASURES[name].title if name in MEASURES else name for name in columns},
         "units": {name: MEASURES[name].unit for name in usable if name in MEASURES},
         "left_out": sorted(set(columns) - set(usable)),
-        "groups": [asdict(one) for one in found],
+        "groups": [asdict(one) for one in result],
     }
     sites = site_facts.facts(table.labels_N, calibrated_N, table.groups_N, columns.get(SITE), seed)
-    return {"subgroups": plain(told), "sites": plain(sites)}
+    return {"subgroups": plain(values), "sites": plain(sites)}
 
 
 def check(by: Sequence[str], store: Store | None) -> None:
@@ -97,26 +97,28 @@ def check(by: Sequence[str], store: Store | None) -> None:
         DataError: A table cannot be read.
         UsageError: The store's index has no such column, or there is no store.
     """
-    for one in by:
-        if is_table(one):
-            header_of(Path(one))
+    for variable in by:
+        if is_table(variable):
+            header_of(Path(variable))
         elif store is None:
             remedy = "name the store with --store, or give a table"
-            raise UsageError(OPTION, f"found the column '{one}', but no store whose index could have it", remedy)
-        elif one not in store.index.columns:
+            raise UsageError(OPTION, f"found the column '{variable}', but no store whose index could have it", remedy)
+        elif variable not in store.index.columns:
             wanted = ", ".join(str(column) for column in store.index.columns)
-            raise UsageError(OPTION, f"found '{one}', wanted a table or a column of the index: {wanted}", "correct it")
+            raise UsageError(
+                OPTION, f"found '{variable}', wanted a table or a column of the index: {wanted}", "correct it"
+            )
 
 
 def _flags(store: Store, rows_N: NDArray[np.int64]) -> dict[str, Names]:
     """Return a column for each quality flag that some of the patches have and some have not."""
     flags_N = store.column("flags")[rows_N]
-    found = {}
+    flags = {}
     for name in quality.names():
         has_N = (flags_N & int(quality.parse(name))) != 0
         if has_N.any() and not has_N.all():
-            found[f"flag {name}"] = np.where(has_N, "flagged", "not flagged").astype(object)
-    return found
+            flags[f"flag {name}"] = np.where(has_N, "flagged", "not flagged").astype(object)
+    return flags
 
 
 def _of_index(name: str, store: Store, rows_N: NDArray[np.int64]) -> dict[str, Names]:

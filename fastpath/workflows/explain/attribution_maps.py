@@ -74,12 +74,12 @@ def untrained_masses(
         runtime: Device and precision.
     """
     some_N = rows_N[np.unique(np.linspace(0, len(rows_N) - 1, UNTRAINED_PATCHES).astype(np.int64))]
-    found: dict[str, list[NDArray[np.float64]]] = {method: [] for method in methods}
+    by_method: dict[str, list[NDArray[np.float64]]] = {method: [] for method in methods}
     for network in _untrained(trained):
         maps, _ = explain_rows(trained, runtime.prepare(network), store, some_N, methods, runtime)
         for method, maps_NHW in maps.items():
-            found[method].append(attribution.centre_mass(maps_NHW))
-    return {method: summary(np.concatenate(masses)) for method, masses in found.items()}
+            by_method[method].append(attribution.centre_mass(maps_NHW))
+    return {method: summary(np.concatenate(masses)) for method, masses in by_method.items()}
 
 
 def _untrained(trained: TrainedRun) -> Iterator[nn.Module]:

@@ -129,10 +129,10 @@ def explain_run(
     logits_M = np.empty(0, np.float32)
     if wants_split:
         logits_M = all_logits(trained, model, store, rows_M, runtime, report(0))
-    found = None
+    occlusions = None
     if with_audit:
         groups_M = None if store.groups_N is None else store.groups_N[rows_M]
-        found = audit(trained, model, store, rows_M, logits_M, runtime, report(len(rows_M)), groups_N=groups_M)
+        occlusions = audit(trained, model, store, rows_M, logits_M, runtime, report(len(rows_M)), groups_N=groups_M)
     rows_N, chosen = _choose(choice, store, rows_M, logits_M, trained.config.seed)
     maps, logits_N = explain_rows(trained, model, store, rows_N, methods, runtime)
     masses = {method: attribution.centre_mass(maps[method]) for method in methods}
@@ -142,8 +142,8 @@ def explain_run(
         centre_area=attribution.CENTRE_AREA,
         centre_mass={method: summary(mass_N) for method, mass_N in masses.items()},
         centre_mass_untrained=untrained_masses(trained, store, rows_N, methods, runtime),
-        audit=found,
-        verdicts=[] if found is None else [_where_it_looks(found)],
+        audit=occlusions,
+        verdicts=[] if occlusions is None else [_where_it_looks(occlusions)],
         notices=history_of(trained, store, rows_M if wants_split else rows_N).notices(),
         split=split,
         checkpoint=which,
@@ -153,11 +153,11 @@ def explain_run(
     return result
 
 
-def _where_it_looks(found: Audit) -> Verdict:
+def _where_it_looks(result: Audit) -> Verdict:
     return verdicts.where_it_looks(
-        Interval(found.centre_over_ring, found.centre_over_ring_low, found.centre_over_ring_high),
-        Interval(found.auc_centre_masked, found.chance_low, found.chance_high),
-        Sampled(found.num_slides),
+        Interval(result.centre_over_ring, result.centre_over_ring_low, result.centre_over_ring_high),
+        Interval(result.auc_centre_masked, result.chance_low, result.chance_high),
+        Sampled(result.num_slides),
     )
 
 
@@ -240,13 +240,13 @@ def _write(
 
 def _pictures(ids: Sequence[object]) -> list[str]:
     """Return the path of each patch's picture: its id as far as a file can be called so, and never the same twice."""
-    found: dict[str, None] = {}
+    pictures: dict[str, None] = {}
     for row, name in enumerate(ids):
         stem = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in str(name))[:60]
-        while f"{PICTURES}/{stem}.png" in found:
+        while f"{PICTURES}/{stem}.png" in pictures:
             stem = f"{stem}-{row}"
-        found[f"{PICTURES}/{stem}.png"] = None
-    return list(found)
+        pictures[f"{PICTURES}/{stem}.png"] = None
+    return list(pictures)
 
 
 def _older(table: Path) -> list[str]:

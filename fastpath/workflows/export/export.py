@@ -163,12 +163,12 @@ def export_run(
     )
     names = ("kind", "input", "outputs", "tta", "calibration", "num_checked", "max_difference", "size_bytes")
     artefact = {"file": output.name} | {name: getattr(result, name) for name in names}
-    told = model_card.describe(trained, artefact, evaluations, kept.fitted_on)
+    described = model_card.describe(trained, artefact, evaluations, kept.fitted_on)
     facts, page = model_card.files(card)
     with FileSet(output.parent, facts.name) as written:
         written.write(output.name, content)
-        written.write(page.name, model_card_page.markdown(told).encode())
-        written.write(facts.name, (json.dumps(told, indent=2) + "\n").encode())
+        written.write(page.name, model_card_page.markdown(described).encode())
+        written.write(facts.name, (json.dumps(described, indent=2) + "\n").encode())
     return result
 
 

@@ -45,7 +45,7 @@ def describe(
         fitted_on: The part of the store that the calibration within was fitted on; None where there is none.
     """
     checkpoint, config = trained.checkpoint, trained.config
-    found = model_card_data.population(trained)
+    result = model_card_data.population(trained)
     card: dict[str, Any] = {
         "intended_use": INTENDED_USE,
         "predicts": _prediction(checkpoint.patch_size_px),
@@ -57,14 +57,14 @@ def describe(
         "data": {
             "store_fingerprint": checkpoint.store_fingerprint,
             "split_fingerprint": checkpoint.split_fingerprint,
-            "split_kind": found.get("split_kind", "unknown"),
-            "notice": found.get("unknown", found.get("leak", "")),
+            "split_kind": result.get("split_kind", "unknown"),
+            "notice": result.get("unknown", result.get("leak", "")),
             "mean_3": list(checkpoint.mean_3),
             "std_3": list(checkpoint.std_3),
             "stain_normalisation": checkpoint.stain,
         },
-        "population": found,
-        "label_definition": model_card_data.label_definition(found, checkpoint.patch_size_px),
+        "population": result,
+        "label_definition": model_card_data.label_definition(result, checkpoint.patch_size_px),
         "selection": model_card_data.selection(trained, fitted_on),
         "training": {
             "epochs": run_choices.epochs_trained(trained),
@@ -90,7 +90,7 @@ def evaluations(run_dir: Path, epoch: int | None = None) -> tuple[list[dict[str,
         run_dir: The run.
         epoch: The epoch of the weights that the card is of; None takes evaluations of any.
     """
-    found, left_out, trained_on, of_others = [], [], [], []
+    reports, left_out, trained_on, of_others = [], [], [], []
     for folder in sorted([*run_dir.glob("evaluation*"), *run_dir.glob("external-*")]) if run_dir.is_dir() else []:
         try:
             measured = _measured(folder / "metrics.json")
@@ -99,17 +99,17 @@ def evaluations(run_dir: Path, epoch: int | None = None) -> tuple[list[dict[str,
             elif epoch is not None and measured.get("epoch", epoch) != epoch:
                 of_others.append(folder.name)
             else:
-                found.append({"from": folder.name, **measured})
+                reports.append({"from": folder.name, **measured})
         except (FastpathError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             left_out.append(folder.name)
-    told = []
+    notices = []
     if left_out:
-        told.append(f"{', '.join(left_out)}, which has no whole metrics.json: run 'fastpath evaluate' again")
+        notices.append(f"{', '.join(left_out)}, which has no whole metrics.json: run 'fastpath evaluate' again")
     if trained_on:
-        told.append(f"{', '.join(trained_on)}, of patches that were trained on")
+        notices.append(f"{', '.join(trained_on)}, of patches that were trained on")
     if of_others:
-        told.append(f"{', '.join(of_others)}, of the weights of another epoch")
-    return found, "; ".join(f"the card leaves out {text}" for text in told)
+        notices.append(f"{', '.join(of_others)}, of the weights of another epoch")
+    return reports, "; ".join(f"the card leaves out {text}" for text in notices)
 
 
 def _on_trained(measured: Mapping[str, Any]) -> bool:
@@ -130,7 +130,7 @@ def _measured(path: Path) -> dict[str, Any]:
         "thresholds": [_threshold(point) for point in values.get("operating_points", [])],
         "subgroups": _subgroups(values.get("subgroups")),
         "failures": _failures(values, gallery=path.with_name("gallery.csv").is_file()),
-        "cautions": [one["text"] for one in values.get("verdicts", []) if one["caution"]],
+        "cautions": [verdict["text"] for verdict in values.get("verdicts", []) if verdict["caution"]],
     }
 
 
@@ -139,11 +139,18 @@ def _threshold(point: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": str(point["name"]), "probability": float(point["probability"]), **measures}
 
 
-def _subgroups(found: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def _subgroups(subgroups: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Return the subgroups with the lowest AUC, of those that are large enough to tell it."""
-    told = [one for one in (found or {}).get("groups", []) if not one["warnings"] and _known(one["auc"])]
+    reliable = [
+        subgroup
+        for subgroup in (subgroups or {}).get("groups", [])
+        if not subgroup["warnings"] and _known(subgroup["auc"])
+    ]
     kept = ("variable", "value", "num_patches", "below_whole")
-    return [{**{name: one[name] for name in kept}, "auc": _measure(one["auc"])} for one in told[:WORST_SUBGROUPS]]
+    return [
+        {**{name: subgroup[name] for name in kept}, "auc": _measure(subgroup["auc"])}
+        for subgroup in reliable[:WORST_SUBGROUPS]
+    ]
 
 
 def _failures(values: Mapping[str, Any], *, gallery: bool) -> dict[str, Any]:
@@ -151,15 +158,19 @@ def _failures(values: Mapping[str, Any], *, gallery: bool) -> dict[str, Any]:
     counts = values.get("confusion")
     if not counts:
         return {}
-    slides = [{**one, "num_wrong": one["false_positive"] + one["false_negative"]} for one in values.get("slides", [])]
-    worst = sorted((one for one in slides if one["num_wrong"]), key=lambda one: -one["num_wrong"])[:WORST_SLIDES]
+    slides = [
+        {**slide, "num_wrong": slide["false_positive"] + slide["false_negative"]} for slide in values.get("slides", [])
+    ]
+    worst = sorted((slide for slide in slides if slide["num_wrong"]), key=lambda value: -value["num_wrong"])[
+        :WORST_SLIDES
+    ]
     return {
         "threshold": values["threshold"],
         "false_negative": counts["false_negative"],
         "num_tumour": counts["false_negative"] + counts["true_positive"],
         "false_positive": counts["false_positive"],
         "num_normal": counts["false_positive"] + counts["true_negative"],
-        "worst_slides": [{name: one[name] for name in ("slide", "num_patches", "num_wrong")} for one in worst],
+        "worst_slides": [{name: each[name] for name in ("slide", "num_patches", "num_wrong")} for each in worst],
         "gallery": gallery,
     }
 

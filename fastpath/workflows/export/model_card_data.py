@@ -61,9 +61,9 @@ def _counts(store: Store, rows_N: NDArray[np.int64]) -> dict[str, Any]:
     }
 
 
-def label_definition(found: Mapping[str, Any], patch_px: int) -> str | None:
+def label_definition(manifest: Mapping[str, Any], patch_px: int) -> str | None:
     """Return what a label means where the kind of the source tells; None where nothing does."""
-    if found.get("source", {}).get("kind") not in _CENTRE_KINDS:
+    if manifest.get("source", {}).get("kind") not in _CENTRE_KINDS:
         return None
     return CENTRE_LABEL.format(third=round(patch_px / 3), side=patch_px)
 
@@ -77,23 +77,23 @@ def selection(trained: TrainedRun, fitted_on: Split | None = None) -> dict[str, 
     """
     num_epochs, stopped = run_choices.choice(trained)
     num_settings = run_choices.num_settings(trained.path.parent)
-    told = []
+    notices = []
     if stopped:
-        told.append("training was stopped by the AUC of the validation split; the weights are the last epoch's")
+        notices.append("training was stopped by the AUC of the validation split; the weights are the last epoch's")
     elif num_epochs > 1:
-        told.append(f"the weights are of the best of {num_epochs} epochs by the AUC of the validation split")
+        notices.append(f"the weights are of the best of {num_epochs} epochs by the AUC of the validation split")
     else:
-        told.append("no epoch was chosen")
+        notices.append("no epoch was chosen")
     if num_settings > 1:
-        told.append(f"the run is of a sweep that compared {num_settings} settings on the validation split")
+        notices.append(f"the run is of a sweep that compared {num_settings} settings on the validation split")
     if trained.config.train.include_val:
-        told.append("the validation split was trained on too (train.include_val)")
+        notices.append("the validation split was trained on too (train.include_val)")
     if fitted_on is not None:
-        told.append(f"the calibration was fitted on the {fitted_on} split, or a half of it")
+        notices.append(f"the calibration was fitted on the {fitted_on} split, or a half of it")
     return {
         "epochs_chosen_among": num_epochs,
         "stopped_early": stopped,
         "settings_chosen_among": num_settings,
         "calibrated_on": None if fitted_on is None else str(fitted_on),
-        "told": told,
+        "told": notices,
     }

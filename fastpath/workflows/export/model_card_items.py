@@ -78,7 +78,7 @@ def _imbalance(card: Card) -> str:
 
 
 def _clusters(card: Card) -> str | None:
-    units = [one.get("resampling", {}).get("unit") for one in card["evaluations"]]
+    units = [evaluation.get("resampling", {}).get("unit") for evaluation in card["evaluations"]]
     return f"intervals resample by {units[0]}" if units and units[0] else None
 
 
@@ -87,20 +87,20 @@ def _code(card: Card) -> str:
 
 
 def _elsewhere(card: Card) -> str | None:
-    found = [one["from"] for one in card["evaluations"] if one.get("external")]
-    return f"judged on other stores: {', '.join(found)}" if found else None
+    sources = [evaluation["from"] for evaluation in card["evaluations"] if evaluation.get("external")]
+    return f"judged on other stores: {', '.join(sources)}" if sources else None
 
 
 def _limits(card: Card) -> str | None:
-    cautions = [one for evaluation in card["evaluations"] for one in evaluation["cautions"]]
-    notices = [one for evaluation in card["evaluations"] for one in evaluation.get("notices", [])]
+    cautions = [caution for evaluation in card["evaluations"] for caution in evaluation["cautions"]]
+    notices = [notice for evaluation in card["evaluations"] for notice in evaluation.get("notices", [])]
     return "see notices and cautions under 'Measured'" if notices or cautions else None
 
 
 _MEASURED = _section("Measured", lambda card: card["evaluations"])
-_THRESHOLDS = _section("Thresholds", lambda card: any(one["thresholds"] for one in card["evaluations"]))
-_SUBGROUPS = _section("Subgroups", lambda card: any(one.get("subgroups") for one in card["evaluations"]))
-_FAILURES = _section("Failures", lambda card: any(one["failures"] for one in card["evaluations"]))
+_THRESHOLDS = _section("Thresholds", lambda card: any(evaluation["thresholds"] for evaluation in card["evaluations"]))
+_SUBGROUPS = _section("Subgroups", lambda card: any(evaluation.get("subgroups") for evaluation in card["evaluations"]))
+_FAILURES = _section("Failures", lambda card: any(evaluation["failures"] for evaluation in card["evaluations"]))
 _POPULATION = _section("Population", lambda card: "parts" in card["population"])
 
 ITEMS: tuple[tuple[str, str, str, str, _Say], ...] = (

@@ -39,16 +39,16 @@ def _epochs(training: Mapping[str, Any]) -> str:
 
 
 def _population(card: Mapping[str, Any]) -> list[str]:
-    found, lines = card["population"], ["## Population", ""]
+    population, lines = card["population"], ["## Population", ""]
     lines += [f"Label: {card['label_definition'] or NOT_REPORTED}.", ""]
-    if "parts" not in found:
-        return [*lines, f"Patches: {NOT_REPORTED}, {found['unknown']}. Patients: {NOT_REPORTED}.", ""]
+    if "parts" not in population:
+        return [*lines, f"Patches: {NOT_REPORTED}, {population['unknown']}. Patients: {NOT_REPORTED}.", ""]
     rows = []
-    for name, one in found["parts"].items():
-        slides = NOT_REPORTED if one["num_slides"] is None else f"{one['num_slides']:,}"
-        rows.append((name, f"{one['num_patches']:,}", f"{one['num_tumour']:,}", f"{one['prevalence']:.1%}", slides))
+    for name, part in population["parts"].items():
+        slides = NOT_REPORTED if part["num_slides"] is None else f"{part['num_slides']:,}"
+        rows.append((name, f"{part['num_patches']:,}", f"{part['num_tumour']:,}", f"{part['prevalence']:.1%}", slides))
     lines += _table(("part", "patches", "tumour", "prevalence", "slides"), rows)
-    flags = ", ".join(f"{num:,} {name}" for name, num in found["flags"].items())
+    flags = ", ".join(f"{num:,} {name}" for name, num in population["flags"].items())
     return [*lines, f"Patients: {NOT_REPORTED}. Patches that look odd: {flags or 'none'}.", ""]
 
 
@@ -64,13 +64,15 @@ def _measured(card: Mapping[str, Any]) -> list[str]:
     lines = ["## Measured", ""]
     if not card["evaluations"]:
         return [*lines, UNMEASURED, ""]
-    for one in card["evaluations"]:
-        lines += [f"{one['from']}: {one.get('num_patches', '?')} patches{_share(one)}{_views(one)}", ""]
-        rows = [(name.replace("_", " "), _number(measure), _ends(measure)) for name, measure in one["measures"].items()]
+    for report in card["evaluations"]:
+        lines += [f"{report['from']}: {report.get('num_patches', '?')} patches{_share(report)}{_views(report)}", ""]
+        rows = [
+            (name.replace("_", " "), _number(measure), _ends(measure)) for name, measure in report["measures"].items()
+        ]
         lines += _table(("measure", "value", "95 % interval"), rows)
         lines += [
-            *(f"- {text}" for text in one.get("notices", [])),
-            *(f"- caution: {text}" for text in one["cautions"]),
+            *(f"- {text}" for text in report.get("notices", [])),
+            *(f"- caution: {text}" for text in report["cautions"]),
         ]
         lines += [""]
     return lines
@@ -79,11 +81,11 @@ def _measured(card: Mapping[str, Any]) -> list[str]:
 def _thresholds(card: Mapping[str, Any]) -> list[str]:
     lines = ["## Thresholds", ""]
     given = [one for one in card["evaluations"] if one["thresholds"]]
-    for one in given:
-        held = one.get("held") or {}
-        lines += [f"{one['from']}: chosen on other patches than the {held.get('num_patches', '?')} judged here.", ""]
+    for report in given:
+        held = report.get("held") or {}
+        lines += [f"{report['from']}: chosen on other patches than the {held.get('num_patches', '?')} judged here.", ""]
         rows = []
-        for point in one["thresholds"]:
+        for point in report["thresholds"]:
             shares = [f"{_number(point[name])} ({_ends(point[name])})" for name in ("sensitivity", "specificity")]
             rows.append((point["name"], f"{point['probability']:.4f}", *shares))
         lines += _table(("point", "probability", "sensitivity", "specificity"), rows)
@@ -93,10 +95,10 @@ def _thresholds(card: Mapping[str, Any]) -> list[str]:
 def _subgroups(card: Mapping[str, Any]) -> list[str]:
     lines = ["## Subgroups", ""]
     given = [one for one in card["evaluations"] if one.get("subgroups")]
-    for one in given:
-        lines += [f"{one['from']}: the lowest AUCs of those that are large enough, all in its report.html.", ""]
+    for report in given:
+        lines += [f"{report['from']}: the lowest AUCs of those that are large enough, all in its report.html.", ""]
         rows = []
-        for group in one["subgroups"]:
+        for group in report["subgroups"]:
             named = f"{group['variable'].replace('_', ' ')}: {group['value']}"
             lower = "yes" if group["below_whole"] else "not told"
             rows.append((named, f"{group['num_patches']:,}", _number(group["auc"]), _ends(group["auc"]), lower))
@@ -107,25 +109,25 @@ def _subgroups(card: Mapping[str, Any]) -> list[str]:
 def _failures(card: Mapping[str, Any]) -> list[str]:
     lines = ["## Failures", ""]
     given = [one for one in card["evaluations"] if one["failures"]]
-    for one in given:
-        failed = one["failures"]
+    for report in given:
+        failed = report["failures"]
         missed = f"{failed['false_negative']:,} of {failed['num_tumour']:,} tumour patches missed"
         alarms = f"{failed['false_positive']:,} of {failed['num_normal']:,} normal patches called tumour"
-        lines.append(f"- {one['from']}, at a probability of {failed['threshold']:g}: {missed}, {alarms}")
+        lines.append(f"- {report['from']}, at a probability of {failed['threshold']:g}: {missed}, {alarms}")
         worst = [
             f"{slide['slide']} ({slide['num_wrong']} of {slide['num_patches']})" for slide in failed["worst_slides"]
         ]
         lines += [f"- most wrong patches by slide, calibrated, at 0.5: {', '.join(worst)}"] if worst else []
-        lines += [f"- the patches themselves: {one['from']}/gallery.csv"] if failed["gallery"] else []
+        lines += [f"- the patches themselves: {report['from']}/gallery.csv"] if failed["gallery"] else []
     return [*lines, ""] if given else [*lines, NOT_REPORTED, ""]
 
 
 def _items(card: Mapping[str, Any]) -> list[str]:
     items = card["reporting"]
     num = sum(item["reported"] == NOT_REPORTED for item in items)
-    told = f"{num} of {len(items)} items are not reported: a run cannot know them. By {model_card_items.SOURCES}."
+    text = f"{num} of {len(items)} items are not reported: a run cannot know them. By {model_card_items.SOURCES}."
     rows = [(item["topic"], item["tripod_ai"], item["claim"], item["stard"], item["reported"]) for item in items]
-    return ["## Reporting guidelines", "", told, "", *_table(("item", "TRIPOD+AI", "CLAIM", "STARD", "reported"), rows)]
+    return ["## Reporting guidelines", "", text, "", *_table(("item", "TRIPOD+AI", "CLAIM", "STARD", "reported"), rows)]
 
 
 def _table(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -135,13 +137,13 @@ def _table(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str
     return [lines[0], "|" + "---|" * len(heading), *lines[1:], ""]
 
 
-def _share(one: Mapping[str, Any]) -> str:
-    num, positive = one.get("num_patches"), one.get("num_positive")
+def _share(evaluation: Mapping[str, Any]) -> str:
+    num, positive = evaluation.get("num_patches"), evaluation.get("num_positive")
     return f", {positive:,} with tumour ({positive / num:.1%})" if num and positive is not None else ""
 
 
-def _views(one: Mapping[str, Any]) -> str:
-    return ", each in its eight turns and mirror images" if one.get("tta_views") == "d4" else ""
+def _views(evaluation: Mapping[str, Any]) -> str:
+    return ", each in its eight turns and mirror images" if evaluation.get("tta_views") == "d4" else ""
 
 
 def _number(measure: Mapping[str, Any]) -> str:

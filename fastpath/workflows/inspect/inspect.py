@@ -157,41 +157,41 @@ def _pictures(
     drawn: dict[int, NDArray[np.int64]],
 ) -> dict[str, bytes]:
     """Draw every picture that the store has something for, by name."""
-    labels_N, found = store.labels_N, {}
+    labels_N, pictures = store.labels_N, {}
     counts = {"all": facts["labels"]} | ({} if facts["split"] is None else facts["split"]["parts"])
-    by_label = {part: {label: one[name] for label, name in CLASS_NAMES.items()} for part, one in counts.items()}
-    found["balance"] = patch_figures.balance(by_label)
-    found |= _samples(store, drawn)
+    by_label = {part: {label: count[name] for label, name in CLASS_NAMES.items()} for part, count in counts.items()}
+    pictures["balance"] = patch_figures.balance(by_label)
+    pictures |= _samples(store, drawn)
     for channel, name in enumerate(("red", "green", "blue")):
-        found[f"histogram_{name}"] = patch_figures.histogram(channel, survey.histograms)
-    found["brightness_saturation"] = patch_figures.brightness_saturation(
+        pictures[f"histogram_{name}"] = patch_figures.histogram(channel, survey.histograms)
+    pictures["brightness_saturation"] = patch_figures.brightness_saturation(
         survey.brightness_N, survey.saturation_N, labels_N[survey.rows_N]
     )
     if {0, 1} <= survey.mean_patches.keys():
-        found["mean_difference"] = patch_figures.mean_difference(survey.mean_patches[1], survey.mean_patches[0])
+        pictures["mean_difference"] = patch_figures.mean_difference(survey.mean_patches[1], survey.mean_patches[0])
     if facts["stains"] is not None:
-        found["stains"] = patch_figures.stains(stains_N23[~np.isnan(stains_N23).any(axis=(1, 2))])
+        pictures["stains"] = patch_figures.stains(stains_N23[~np.isnan(stains_N23).any(axis=(1, 2))])
     if store.groups_N is not None:
         slides = eda.groups(store.groups_N, labels_N)
-        found["slides"] = patch_figures.slides(slides)
+        pictures["slides"] = patch_figures.slides(slides)
         if (labels_N >= 0).any():
-            found["slide_shares"] = patch_figures.slide_shares(slides)
+            pictures["slide_shares"] = patch_figures.slide_shares(slides)
     flagged = _flagged_rows(store, facts)
     if flagged:
-        found["flagged"] = patch_figures.contact_sheet(flagged, FLAGGED)
-    return found
+        pictures["flagged"] = patch_figures.contact_sheet(flagged, FLAGGED)
+    return pictures
 
 
 def _samples(store: Store, drawn: dict[int, NDArray[np.int64]]) -> dict[str, bytes]:
     """Show a few patches of each class in one picture, and many of each in its own."""
     whole = store.patch_size_px <= patch_figures.THUMBNAIL_PX
     few = [Row(CLASS_WORDS[label], _thumbnails(store, rows[:FEW])) for label, rows in drawn.items()]
-    found = {"samples": patch_figures.contact_sheet(few, FEW, scale=2, centre=whole)}
+    pictures = {"samples": patch_figures.contact_sheet(few, FEW, scale=2, centre=whole)}
     for label, rows in drawn.items():
         heading = f"{CLASS_WORDS[label]}: {min(MANY, len(rows))} of {(store.labels_N == label).sum():,}"
         many = Row(heading, _thumbnails(store, rows[:MANY]))
-        found[f"samples_{CLASS_NAMES[label]}"] = patch_figures.contact_sheet([many], 6)
-    return found
+        pictures[f"samples_{CLASS_NAMES[label]}"] = patch_figures.contact_sheet([many], 6)
+    return pictures
 
 
 def _thumbnails(store: Store, rows_N: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -201,12 +201,12 @@ def _thumbnails(store: Store, rows_N: NDArray[np.int64]) -> NDArray[np.uint8]:
 def _flagged_rows(store: Store, facts: Facts) -> list[Row]:
     """Show the first patches of each flag, with the beginning of their id and their label."""
     shown = []
-    for name, one in (facts["flags"] or {"by_flag": {}})["by_flag"].items():
-        rows = one["rows"][:FLAGGED]
+    for name, flag in (facts["flags"] or {"by_flag": {}})["by_flag"].items():
+        rows = flag["rows"][:FLAGGED]
         if rows:
             captions = [f"{store.ids_N[row][:8]} {CLASS_WORDS[int(store.labels_N[row])]}" for row in rows]
             shown.append(
-                Row(f"{name}: {len(rows)} of {one['patches']:,}", _thumbnails(store, np.array(rows)), captions)
+                Row(f"{name}: {len(rows)} of {flag['patches']:,}", _thumbnails(store, np.array(rows)), captions)
             )
     return shown
 

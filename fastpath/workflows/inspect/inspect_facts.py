@@ -73,17 +73,17 @@ def part_names(num_rows: int, table: SplitTable | None) -> NDArray[np.object_]:
 
 def channels(store: Store, table: SplitTable | None) -> Facts:
     """Return exact channel means and standard deviations in units of 0 to 1: of all, of a class, of training."""
-    found: Facts = {"all": {"mean": list(store.manifest.mean_3), "std": list(store.manifest.std_3)}}
+    facts: Facts = {"all": {"mean": list(store.manifest.mean_3), "std": list(store.manifest.std_3)}}
     if table is not None:
-        found["train"] = {"mean": list(table.mean_3), "std": list(table.std_3)}
+        facts["train"] = {"mean": list(table.mean_3), "std": list(table.std_3)}
     sums_N3 = store.index[["sum_r", "sum_g", "sum_b"]].to_numpy(dtype=np.int64)
     squares_N3 = store.index[["squares_r", "squares_g", "squares_b"]].to_numpy(dtype=np.int64)
     for label, name in CLASS_NAMES.items():
         own_N = store.labels_N == label
         if own_N.any() and not own_N.all():
             mean_3, std_3 = channel_moments(sums_N3[own_N], squares_N3[own_N], store.patch_size_px**2)
-            found[name] = {"mean": list(mean_3), "std": list(std_3)}
-    return found | {"notebook": NOTEBOOK}
+            facts[name] = {"mean": list(mean_3), "std": list(std_3)}
+    return facts | {"notebook": NOTEBOOK}
 
 
 def flags(store: Store) -> Facts | None:
@@ -91,12 +91,12 @@ def flags(store: Store) -> Facts | None:
     if "flags" not in store.index:
         return None
     flags_N = store.index["flags"].to_numpy(dtype=np.int64)
-    found: Facts = {}
+    facts: Facts = {}
     for name in quality.names():
         rows_N = np.flatnonzero(flags_N & int(quality.parse(name)))
         some_N = rows_N[:LISTED]
-        found[name] = labels(store.labels_N[rows_N]) | {"rows": some_N.tolist(), "ids": store.ids_N[some_N].tolist()}
-    return {"flagged": int((flags_N != 0).sum()), "by_flag": found}
+        facts[name] = labels(store.labels_N[rows_N]) | {"rows": some_N.tolist(), "ids": store.ids_N[some_N].tolist()}
+    return {"flagged": int((flags_N != 0).sum()), "by_flag": facts}
 
 
 def duplicates(store: Store, parts_N: NDArray[np.object_]) -> Facts | None:
@@ -108,10 +108,10 @@ def duplicates(store: Store, parts_N: NDArray[np.object_]) -> Facts | None:
     """
     if "hash" not in store.index:
         return None
-    found = []
+    repeated = []
     for rows in eda.duplicate_sets(store.index["hash"].tolist()):
         names = sorted({parts_N[row] for row in rows} - {""})
-        found.append(
+        repeated.append(
             {
                 "ids": store.ids_N[rows].tolist(),
                 "labels": store.labels_N[rows].tolist(),
@@ -120,13 +120,13 @@ def duplicates(store: Store, parts_N: NDArray[np.object_]) -> Facts | None:
                 "conflicts": {0, 1} <= set(store.labels_N[rows].tolist()),
             }
         )
-    found.sort(key=lambda one: not (one["straddles"] or one["conflicts"]))
+    repeated.sort(key=lambda value: not (value["straddles"] or value["conflicts"]))
     return {
-        "sets": len(found),
-        "patches": sum(len(one["ids"]) for one in found),
-        "straddling_sets": sum(one["straddles"] for one in found),
-        "conflicting_sets": sum(one["conflicts"] for one in found),
-        "listed": found[:LISTED],
+        "sets": len(repeated),
+        "patches": sum(len(result["ids"]) for result in repeated),
+        "straddling_sets": sum(result["straddles"] for result in repeated),
+        "conflicting_sets": sum(result["conflicts"] for result in repeated),
+        "listed": repeated[:LISTED],
     }
 
 
@@ -137,7 +137,7 @@ def slides(store: Store, parts_N: NDArray[np.object_]) -> Facts | None:
     parts_of: dict[str, set[str]] = {}
     for name, part in set(zip(store.groups_N.tolist(), parts_N.tolist(), strict=True)):
         parts_of.setdefault(name, set()).add(part)
-    found = eda.groups(store.groups_N, store.labels_N)
+    result = eda.groups(store.groups_N, store.labels_N)
     table: list[dict[str, Any]] = [
         {
             "slide": group.name,
@@ -146,9 +146,9 @@ def slides(store: Store, parts_N: NDArray[np.object_]) -> Facts | None:
             "positive_share": group.num_positive / group.num_labelled if group.num_labelled else None,
             "parts": sorted(parts_of[group.name] - {""}),
         }
-        for group in found
+        for group in result
     ]
-    patches = [group.num_patches for group in found]
+    patches = [group.num_patches for group in result]
     shares = [row["positive_share"] for row in table]
     return {
         "num_slides": len(table),
@@ -169,51 +169,51 @@ def stains(stains_N23: NDArray[np.float64]) -> Facts | None:
         stains_N23: float64 [N, 2, 3], NaN where a patch has none.
     """
     known_N = ~np.isnan(stains_N23).any(axis=(1, 2))
-    found: Facts = {"sampled": len(stains_N23), "estimated": int(known_N.sum())}
+    facts: Facts = {"sampled": len(stains_N23), "estimated": int(known_N.sum())}
     if not known_N.any():
         return None
     for stain, name in enumerate(("haematoxylin", "eosin")):
         low_3, middle_3, high_3 = np.percentile(stains_N23[known_N, stain], [25, 50, 75], axis=0)
-        found[name] = {
+        facts[name] = {
             "median": middle_3.tolist(),
             "quartiles": [low_3.tolist(), high_3.tolist()],
             "colour": list(eda.stain_colour(middle_3)),
             "reference": eda.REFERENCE_STAINS_23[stain].tolist(),
         }
-    return found
+    return facts
 
 
 def notices(facts: Mapping[str, Any]) -> list[str]:
     """Say in sentences what of all this should not be overlooked."""
-    counts, found = facts["labels"], []
+    counts, notices_ = facts["labels"], []
     if counts["unlabelled"]:
-        found.append(f"{counts['unlabelled']:,} of {counts['patches']:,} patches have no label.")
+        notices_.append(f"{counts['unlabelled']:,} of {counts['patches']:,} patches have no label.")
     if facts["split"] is None:
-        found.append("The store has no division into training and validation yet: see 'fastpath split'.")
+        notices_.append("The store has no division into training and validation yet: see 'fastpath split'.")
     elif facts["split"]["leak"]:
-        found.append(_sentence(facts["split"]["leak"]))
-    found += _repeated(facts["duplicates"])
+        notices_.append(_sentence(facts["split"]["leak"]))
+    notices_ += _repeated(facts["duplicates"])
     if facts["flags"] and facts["flags"]["flagged"]:
         by_flag = facts["flags"]["by_flag"].items()
-        named = ", ".join(f"{one['patches']:,} {name}" for name, one in by_flag if one["patches"])
-        found.append(f"{facts['flags']['flagged']:,} patches are flagged, and kept: {named}.")
+        named = ", ".join(f"{flag['patches']:,} {name}" for name, flag in by_flag if flag["patches"])
+        notices_.append(f"{facts['flags']['flagged']:,} patches are flagged, and kept: {named}.")
     means = np.array([facts["channels"]["all"]["mean"], NOTEBOOK["mean"]])
     if np.abs(means[0] - means[1]).max() > FAR_MEAN:
-        found.append(
+        notices_.append(
             "Colours are far from the notebook's: normalise with this store's own statistics, as 'fastpath train' does."
         )
-    return found
+    return notices_
 
 
 def _repeated(duplicate: Mapping[str, Any] | None) -> list[str]:
     if not duplicate or not duplicate["sets"]:
         return []
-    found = [f"{duplicate['patches']:,} patches share their pixels with another, in {duplicate['sets']:,} sets."]
+    notices_ = [f"{duplicate['patches']:,} patches share their pixels with another, in {duplicate['sets']:,} sets."]
     if duplicate["straddling_sets"]:
-        found.append(f"{duplicate['straddling_sets']:,} of these sets are on both sides of the split.")
+        notices_.append(f"{duplicate['straddling_sets']:,} of these sets are on both sides of the split.")
     if duplicate["conflicting_sets"]:
-        found.append(f"{duplicate['conflicting_sets']:,} of these sets carry both labels.")
-    return found
+        notices_.append(f"{duplicate['conflicting_sets']:,} of these sets carry both labels.")
+    return notices_
 
 
 def _sentence(text: str) -> str:

@@ -150,17 +150,17 @@ def mine_patches(
     own_scored = len(subject.data.train_rows_N) if mines_own and subject.predictions is None else 0
     begin = _counter(advance, own_scored + sum(map(len, rows)))
 
-    finds, suspects, told = [], None, list[Verdict]()
+    finds, suspects, text = [], None, list[Verdict]()
     if mines_own:
-        found, suspects, told = _labelled(subject, rule, runtime, begin)
-        finds.append(found)
+        result, suspects, text = _labelled(subject, rule, runtime, begin)
+        finds.append(result)
         notices.append(mined_table.SEEN_BY_FOLDS if subject.predictions else mined_table.SEEN_BY_ITSELF)
     needed = any(len(rows_N) for rows_N in rows)
     calibrator = pseudo_labels.calibrator(subject.trained, subject.data, subject.predictions, notices, needed=needed)
     for store, rows_N in zip(places, rows, strict=True):
         finds.append(_pseudo(subject.trained, store, rows_N, calibrator, rule, runtime, begin))
     _write(output, finds, subject.data.split, _evidence(subject))
-    return _result(output, finds, subject, suspects, rows, calibrator, told, notices)
+    return _result(output, finds, subject, suspects, rows, calibrator, text, notices)
 
 
 def _result(
@@ -170,7 +170,7 @@ def _result(
     suspects: label_errors.Suspects | None,
     rows: Sequence[np.ndarray],
     calibrator: Calibrator,
-    told: list[Verdict],
+    verdicts: list[Verdict],
     notices: list[str],
 ) -> MineResult:
     """Count what was found."""
@@ -189,7 +189,7 @@ def _result(
         num_unlabelled=sum(map(len, rows)),
         evidence=_evidence(subject),
         calibration=calibrator.method,
-        verdicts=told,
+        verdicts=verdicts,
         notices=notices,
     )
 
@@ -253,9 +253,9 @@ def _labelled(
     at_N = np.concatenate([at for _, at in taken])
     kinds_N = np.concatenate([np.full(len(at), kind, object) for kind, at in taken])
     probability_N = metrics.probabilities(logits_N[at_N])
-    found = _Finds(data.store, rows_N[at_N], kinds_N, labels_N[at_N], probability_N, loss_N[at_N])
-    told = label_errors.judge(labels_N, logits_N, int(wrong_N.sum()), out_of_fold=subject.predictions is not None)
-    return found, suspects, told
+    result = _Finds(data.store, rows_N[at_N], kinds_N, labels_N[at_N], probability_N, loss_N[at_N])
+    text = label_errors.judge(labels_N, logits_N, int(wrong_N.sum()), out_of_fold=subject.predictions is not None)
+    return result, suspects, text
 
 
 def _pseudo(

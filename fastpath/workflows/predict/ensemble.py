@@ -52,12 +52,14 @@ def pool(logits_NR: Floats, kept: Sequence[Kept], mean: Mean, weights: Sequence[
         mean: What is averaged over runs.
         weights: One a run; None weighs them alike.
     """
-    fitted, told = (None, []) if len(kept) == 1 or mean == "ranks" else calibrate(kept, mean, weights)
+    fitted, refusals = (None, []) if len(kept) == 1 or mean == "ranks" else calibrate(kept, mean, weights)
     if fitted is not None:
-        return Pooled(fitted.apply(combine.combine(logits_NR, mean, weights)), logits_NR, [fitted.method], told)
-    members_NR = np.stack([one.calibrator.apply(logits_NR[:, at]) for at, one in enumerate(kept)], axis=1)
-    notices = [*(text for one in kept for text in one.notices), *told]
-    methods = [str(one.calibrator.method) for one in kept]
+        return Pooled(fitted.apply(combine.combine(logits_NR, mean, weights)), logits_NR, [fitted.method], refusals)
+    members_NR = np.stack(
+        [run_calibration.calibrator.apply(logits_NR[:, at]) for at, run_calibration in enumerate(kept)], axis=1
+    )
+    notices = [*(text for run_calibration in kept for text in run_calibration.notices), *refusals]
+    methods = [str(run_calibration.calibrator.method) for run_calibration in kept]
     return Pooled(combine.combine(members_NR, mean, weights), members_NR, methods, notices)
 
 
@@ -78,12 +80,12 @@ def calibrate(
     Returns:
         None where it cannot be fitted; and what the reader should know.
     """
-    if not any(one.calibrator.method != "none" for one in kept):
+    if not any(run_calibration.calibrator.method != "none" for run_calibration in kept):
         return None, []  # raw on demand, or no run has any, which each says
-    if any(one.missing for one in kept):
+    if any(run_calibration.missing for run_calibration in kept):
         return None, [_told("not every run has a calibration")]
     try:
-        tables = [_read(one) for one in kept]
+        tables = [_read(run_calibration) for run_calibration in kept]
     except (FastpathError, OSError, ValueError, KeyError) as error:
         return None, [_told(str(error))]
     scored = _common(tables, mean, weights)
@@ -91,8 +93,8 @@ def calibrate(
     labels_N = scored.labels_N[scored.calibrates_N]
     num_positive, num_negative = (int((labels_N == label).sum()) for label in (1, 0))
     if min(num_positive, num_negative) < _LEAST:
-        found = f"found {num_positive} tumour and {num_negative} normal patches that calibrated every run"
-        return None, [_told(f"{found}, wanted {_LEAST} of each")]
+        problem = f"found {num_positive} tumour and {num_negative} normal patches that calibrated every run"
+        return None, [_told(f"{problem}, wanted {_LEAST} of each")]
     return _fit(scored, _method(kept), seed)
 
 
@@ -126,13 +128,13 @@ def _fit(scored: ScoredTable, method: Method, seed: int) -> tuple[Calibrator, li
     if len(set(scored.labels_N[~fits_N].tolist())) == 2:
         units = intervals.units_of(scored.groups_N, len(scored), scored.labels_N).part(~fits_N)
         judged = report_calibration.judge(scored, used, units, seed)
-        notices += [f"{one.about} of the mean: {one.text}" for one in judged if one.caution]
+        notices += [f"{judgement.about} of the mean: {judgement.text}" for judgement in judged if judgement.caution]
     return used, notices
 
 
 def _method(kept: Sequence[Kept]) -> Method:
     """Return the runs' method where they have one, the default where they differ."""
-    methods = {one.calibrator.method for one in kept}
+    methods = {run_calibration.calibrator.method for run_calibration in kept}
     return methods.pop() if len(methods) == 1 else calibration.DEFAULT
 
 

@@ -124,17 +124,20 @@ def predict_patches(
         _score(trained, patches, rows_N, runtime, opinion, _share(advance, number, len(runs)))
         for number, trained in enumerate(runs)
     ]
-    logits_NR, kept = np.stack([one.logits_N for one in scored], axis=1), [one.kept for one in scored]
+    logits_NR, kept = (
+        np.stack([run_scores.logits_N for run_scores in scored], axis=1),
+        [run_scores.kept for run_scores in scored],
+    )
     pooled = ensemble.pool(logits_NR, kept, opinion.ensemble, opinion.weights)
     logits_N = pooled.logits_N
-    told = [text for one in scored for text in one.notices]
+    notices = [text for run_scores in scored for text in run_scores.notices]
     probability_N, ids = metrics.probabilities(logits_N), patches.ids_N[rows_N].tolist()
     content = submission.render(ids, probability_N)
     if sample is not None:
         submission.prove(content, output, sample)
-    spread_N = np.mean([one.spread_N for one in scored], axis=0) if opinion.tta != "none" else None
+    spread_N = np.mean([run_scores.spread_N for run_scores in scored], axis=0) if opinion.tta != "none" else None
     between_N = combine.spread(pooled.members_NR) if len(runs) > 1 else None
-    more = {**_known(patches, rows_N), COLUMN: worst([one.history for one in scored])}
+    more = {**_known(patches, rows_N), COLUMN: worst([run_scores.history for run_scores in scored])}
     more |= {"spread": spread_N, "run_spread": between_N}
     _write(output, content, table, b"" if table is None else _to_parquet(ids, logits_N, more))
     return PredictResult(
@@ -146,8 +149,8 @@ def predict_patches(
         checkpoint=opinion.which,
         epoch=[trained.checkpoint.epoch for trained in runs],
         calibration=pooled.methods,
-        history=[one.history.facts() for one in scored],
-        notices=[*dict.fromkeys((*pooled.notices, *told)), *_constant(probability_N)],
+        history=[run_scores.history.facts() for run_scores in scored],
+        notices=[*dict.fromkeys((*pooled.notices, *notices)), *_constant(probability_N)],
         output=str(output),
     )
 
@@ -181,8 +184,8 @@ def _score(
     views_NV = score_views(trained, patches, rows_N, decided, opinion.tta, advance)
     logits_N = combine.combine(views_NV, opinion.mean)
     history = history_of(trained, patches, rows_N, kept.fitted_on)
-    told = (*history.notices(calibrated=kept.calibrator.method != "none"), newly_told(decided, runtime))
-    return _Scored(logits_N, combine.spread(views_NV), kept, history, [text for text in told if text])
+    notices = (*history.notices(calibrated=kept.calibrator.method != "none"), newly_told(decided, runtime))
+    return _Scored(logits_N, combine.spread(views_NV), kept, history, [text for text in notices if text])
 
 
 def open_patches(store: Path | None, source: Path | None, follow: Sequence[Path] = ()) -> Store | LoosePatches:
@@ -202,8 +205,8 @@ def open_patches(store: Path | None, source: Path | None, follow: Sequence[Path]
         return open_store(store)
     if source is not None and store is None:
         return open_source(source, follow)
-    found = "neither" if store is None else "both"
-    raise UsageError("--store, --source", f"found {found}, wanted one of them", "give the patches to predict")
+    problem = "neither" if store is None else "both"
+    raise UsageError("--store, --source", f"found {problem}, wanted one of them", "give the patches to predict")
 
 
 def check_runs(run_dirs: Sequence[Path], which: Which, output: Path) -> list[TrainedRun]:

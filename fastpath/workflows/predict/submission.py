@@ -24,8 +24,8 @@ def sample_beside(source: Path) -> Path | None:
     """Return the sample submission in a source or beside it, None where there is none."""
     if behind_url(source) is not None:
         return None
-    found = (folder / SAMPLE for folder in (source, source.resolve().parent))
-    return next((path for path in found if path.is_file()), None)
+    result = (folder / SAMPLE for folder in (source, source.resolve().parent))
+    return next((path for path in result if path.is_file()), None)
 
 
 def rows_of(sample: Path, ids_N: NDArray[np.object_]) -> NDArray[np.int64]:
@@ -79,8 +79,8 @@ def check(table: Path, sample: Path) -> None:
     Raises:
         DataError: Naming the first line that is not as it should be.
     """
-    found = read_columns(table, ["id", "label"], needed=[["id"], ["label"]])
-    _prove(found.cells["id"], found.cells["label"], sample, table, found.location_of)
+    columns = read_columns(table, ["id", "label"], needed=[["id"], ["label"]])
+    _prove(columns.cells["id"], columns.cells["label"], sample, table, columns.location_of)
 
 
 def prove(content: bytes, table: Path, sample: Path) -> None:

@@ -88,7 +88,7 @@ def index_facts(store: Store, rows_N: NDArray[np.int64]) -> list[dict[str, Any]]
     table = read_split(store) if store.split_file is not None or store.split_path.exists() else None
     parts_N, pixels, index = part_names(len(store), table), store.patch_size_px**2, store.index
     same, groups_N = _same_pixels(store, rows_N), store.groups_N
-    found = []
+    patch_facts = []
     for row in rows_N.tolist():
         entry = index.iloc[row]
         sums_3 = entry[["sum_r", "sum_g", "sum_b"]].to_numpy(dtype=np.float64)
@@ -113,8 +113,8 @@ def index_facts(store: Store, rows_N: NDArray[np.int64]) -> list[dict[str, Any]]
         if "hash" in index:
             facts |= {"pixel_hash": entry["hash"].hex(), "same_pixels": same[entry["hash"]] - {facts["id"]}}
             facts["same_pixels"] = sorted(facts["same_pixels"])
-        found.append(facts)
-    return found
+        patch_facts.append(facts)
+    return patch_facts
 
 
 def _same_pixels(store: Store, rows_N: NDArray[np.int64]) -> dict[bytes, set[str]]:
@@ -122,11 +122,11 @@ def _same_pixels(store: Store, rows_N: NDArray[np.int64]) -> dict[bytes, set[str
     if "hash" not in store.index:
         return {}
     hashes = store.index["hash"].tolist()
-    found: dict[bytes, set[str]] = {hashes[row]: set() for row in rows_N.tolist()}
+    twins: dict[bytes, set[str]] = {hashes[row]: set() for row in rows_N.tolist()}
     for name, digest in zip(store.ids_N.tolist(), hashes, strict=True):
-        if digest in found:
-            found[digest].add(name)
-    return found
+        if digest in twins:
+            twins[digest].add(name)
+    return twins
 
 
 def write(output: Path, files: dict[str, bytes], facts: dict[str, Any], shown: list[dict[str, Any]]) -> ShowResult:
@@ -150,7 +150,7 @@ def _named(path: Path) -> list[str]:
     try:
         facts = json.loads(read_regular(path, bytes_max=FACTS_BYTES_MAX, follow=False))
         shown = facts.get("patches") or facts["samples"]
-        names = [name for one in shown for name in one["files"].values()]
+        names = [name for patch in shown for name in patch["files"].values()]
     except (FastpathError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
     return [name for name in names if isinstance(name, str) and name.endswith(".png") and "/" not in name]

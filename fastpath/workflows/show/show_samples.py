@@ -100,12 +100,12 @@ def _index_facts(data: RunData, rows_N: NDArray[np.int64]) -> list[dict[str, Any
     """Return what the indexes say of some rows; of mined patches also where they lie, with the label trained on."""
     if data.joined is None:
         return index_facts(data.store, rows_N)
-    found: list[dict[str, Any]] = [{}] * len(rows_N)
+    patch_facts: list[dict[str, Any]] = [{}] * len(rows_N)
     for store, at, own_N in data.joined.parts(rows_N):
         for place, facts in zip(at.tolist(), index_facts(store, own_N), strict=True):
             label = CLASS_WORDS[int(data.joined.labels_N[rows_N[place]])]
-            found[place] = facts | {"label": label, "store": store.name}
-    return found
+            patch_facts[place] = facts | {"label": label, "store": store.name}
+    return patch_facts
 
 
 def centre_corners(drawn: Augmentation, config: Config, patch_px: int) -> NDArray[np.float64]:
@@ -162,14 +162,14 @@ def _pair(
     low, high = (size / 2 - half) * side / size, (size / 2 + half) * side / size
     square_42 = np.array([[low, low], [high, low], [high, high], [low, high]])
     large = Image.fromarray(original).resize((side, side), Image.Resampling.BILINEAR)
-    found = []
+    lines = []
     for picture, corners in ((large, square_42), (Image.fromarray(seen), corners_42)):
         points = [(float(x), float(y)) for x, y in corners]
         pen = ImageDraw.Draw(picture)
         pen.line([*points, points[0]], fill=(255, 255, 255), width=3)
         pen.line([*points, points[0]], fill=(30, 30, 30), width=1)
-        found.append(np.asarray(picture))
-    return found
+        lines.append(np.asarray(picture))
+    return lines
 
 
 def _captions(facts: dict[str, Any]) -> list[str]:

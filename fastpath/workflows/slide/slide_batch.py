@@ -118,13 +118,13 @@ def _row(
             facts = asdict(result)
     except Exception as error:  # whatever a slide is like, those after it are scored
         return row | {"status": "failed", "problem": _told(error)}
-    found = facts["lesions"] or {}
+    lesions = facts["lesions"] or {}
     return {
         **row,
         "status": status,
         **{name: facts[name] for name in _OF_SLIDE},
         **{f"score_{name}": value for name, value in facts["scores"].items()},
-        **{name: found.get(name) for name in _OF_LESIONS},
+        **{name: lesions.get(name) for name in _OF_LESIONS},
         "foreign": any(verdict["caution"] for verdict in facts["verdicts"]),
     }
 

@@ -133,13 +133,13 @@ class Tiles:
     def gather(self, indices_N: NDArray[np.int64], out_NHWC: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Return these tiles, uint8 [N, P, P, 3]."""
         side = self.grid.tile_px
-        found = np.empty((len(indices_N), side, side, 3), np.uint8) if out_NHWC is None else out_NHWC
+        buffer = np.empty((len(indices_N), side, side, 3), np.uint8) if out_NHWC is None else out_NHWC
         corners_N2 = self.grid.corners(self.places_N2[indices_N])
         normalise = normaliser(self.stain, self.grid.slide.path)
 
         def read(number: int) -> None:
             left, top = corners_N2[number]
-            found[number] = normalise(self.grid.slide.read(left, top, (side, side), self.grid.scale))
+            buffer[number] = normalise(self.grid.slide.read(left, top, (side, side), self.grid.scale))
 
         list(self.pool.map(read, range(len(indices_N))))
-        return found
+        return buffer

@@ -75,13 +75,13 @@ def compare(
     middles_N2 = np.minimum(middles_N2, np.array(mask.shape) - 1)
     in_lesion_N = mask[middles_N2[:, 0], middles_N2[:, 1]]
     both = in_lesion_N.any() and not in_lesion_N.all()
-    found = froc.lesions(mask, LESION_PX * grid.tile_mpp)
+    result = froc.lesions(mask, LESION_PX * grid.tile_mpp)
     kept = slides.detections(places_N2, probability_N, radius=grid.tile_px / grid.stride_px)
-    hits = froc.match(found, middles_N2[kept], probability_N[kept])
-    curve = froc.froc([hits]) if found.num_lesions else None
+    hits = froc.match(result, middles_N2[kept], probability_N[kept])
+    curve = froc.froc([hits]) if result.num_lesions else None
     return Found(
         tile_auc=metrics.roc_auc(in_lesion_N, metrics.logits(probability_N)) if both else None,
-        num_lesions=found.num_lesions,
+        num_lesions=result.num_lesions,
         froc_score=curve.score if curve else None,
         sensitivity_at=curve.sensitivity_at if curve else None,
         lesion_scores=[score if np.isfinite(score) else None for score in hits.lesions_L.tolist()],
@@ -105,12 +105,12 @@ def lesions_of(lesions: Path | None, image: Path) -> Path | None:
     if lesions is None or lesions == NONE or not lesions.is_dir():
         return lesions
     named = [lesions / f"{image.stem}{suffix}" for suffix in _SUFFIXES]
-    found = [path for path in named if path.is_file()]
-    if len(found) != 1:
-        files = " and ".join(path.name for path in found) or f"no {image.stem}.geojson, .json, .xml, .csv, .png or .tif"
-        remedy = "keep one of them" if found else "add it, or score slides without tumour by themselves, with 'none'"
+    paths = [path for path in named if path.is_file()]
+    if len(paths) != 1:
+        files = " and ".join(path.name for path in paths) or f"no {image.stem}.geojson, .json, .xml, .csv, .png or .tif"
+        remedy = "keep one of them" if paths else "add it, or score slides without tumour by themselves, with 'none'"
         raise DataError(lesions, f"found {files}, wanted one file with the lesions of {image.name}", remedy)
-    return found[0]
+    return paths[0]
 
 
 def known_tumour(path: Path, grid: Grid) -> KnownTumour:
@@ -131,11 +131,11 @@ def known_tumour(path: Path, grid: Grid) -> KnownTumour:
     if not outline_files.is_outline_file(path):
         mask_HW = _image(path, grid.slide, (width, height), scale)
         return KnownTumour(mask_HW, [_mapped(outline, scale, 0.0) for outline, _ in trace(mask_HW)], "")
-    found = outline_files.read(path)
+    result = outline_files.read(path)
     # QuPath counts pixels from where the scanner's bounds begin, all others from the corner of the file's first level.
     origin_2 = np.array(grid.slide.bounds_corner_px if outline_files.is_of_qupath(path) else (0, 0), np.float64)
-    areas, cuts = ([_mapped(outline, 1.0, origin_2) for outline in each] for each in (found.areas, found.cuts))
-    left_out = f"of the lesions' file was left out: {found.left_out}" if found.left_out else ""
+    areas, cuts = ([_mapped(outline, 1.0, origin_2) for outline in each] for each in (result.areas, result.cuts))
+    left_out = f"of the lesions' file was left out: {result.left_out}" if result.left_out else ""
     return KnownTumour(_drawn(areas, cuts, (width, height), scale), [*areas, *cuts], left_out)
 
 

@@ -53,7 +53,7 @@ def of_files(trained: TrainedRun, image: Path, runtime: Runtime, options: Mappin
     lesions: Path | None = options["lesions"]
     beside = (trained.path.parent / name for name in (calibration_file.NAME, training_appearance.NAME))
     read = [trained.path, *beside, *([lesions] if lesions is not None else [])]
-    told = {
+    origin = {
         "files": [hash_file(path, follow=True) if path.exists() else "" for path in read],
         "slide": [image.name, *_ends(image)],
         "options": {key: str(value) for key, value in options.items() if key != "lesions"},
@@ -61,7 +61,7 @@ def of_files(trained: TrainedRun, image: Path, runtime: Runtime, options: Mappin
         "precision": runtime.precision,
         "version": __version__,
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _ends(path: Path) -> list[str]:

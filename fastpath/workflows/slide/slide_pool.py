@@ -77,10 +77,10 @@ def pool_slides(folder: Path, output: Path) -> PoolResult:
         problem = "found no */slide.json, wanted a directory a slide"
         raise DataError(folder, problem, "give the folder that holds what 'fastpath slide -o' wrote")
     slides = [_read(path) for path in paths]
-    for path, one in zip(paths, slides, strict=True):
+    for path, pooled in zip(paths, slides, strict=True):
         for name in _SAME:
-            if one[name] != slides[0][name]:
-                problem = f"found {name} {one[name]}, wanted {slides[0][name]} as in {paths[0]}"
+            if pooled[name] != slides[0][name]:
+                problem = f"found {name} {pooled[name]}, wanted {slides[0][name]} as in {paths[0]}"
                 raise DataError(path, problem, "score all slides alike")
     hits = [_hits(one["lesions"]) for one in slides]
     curve, score, aucs = froc.froc(hits), froc.score_interval(hits), _aucs(slides)
@@ -122,10 +122,10 @@ def _check_whole(folder: Path) -> None:
 def _read(path: Path) -> dict[str, Any]:
     """Return what is known of a slide, lesions included."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        lesions = found["lesions"]
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        lesions = document["lesions"]
         complete = lesions is None or {"lesion_scores", "false_alarms"} <= set(lesions)
-        complete = complete and all(name in found for name in (*_SAME, "scores"))
+        complete = complete and all(name in document for name in (*_SAME, "scores"))
     except (OSError, ValueError, KeyError, TypeError):
         complete, lesions = False, {}
     if not complete:
@@ -133,12 +133,12 @@ def _read(path: Path) -> dict[str, Any]:
     if lesions is None:
         remedy = "score that slide with --lesions FILE, or with --lesions none where it is known to hold no tumour"
         raise DataError(path, "found no lesions, wanted those of every slide", remedy)
-    return found
+    return document
 
 
 def _told(slides: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return how many slides were scored by a network that knew them, or may have."""
-    notices = [str(one.get("notice", "")) for one in slides]
+    notices = [str(slide.get("notice", "")) for slide in slides]
     kinds = {
         "nothing tells whether patches": "nothing tells whether patches of {} slides were trained on",
         "were trained on: no number": "{} slides were trained on: these numbers are optimistic",
@@ -154,10 +154,10 @@ def _hits(lesions: Mapping[str, Any]) -> froc.Hits:
 
 
 def _aucs(slides: Sequence[Mapping[str, Any]]) -> dict[str, Interval] | None:
-    labels_G = np.array([one["lesions"]["num_lesions"] > 0 for one in slides])
+    labels_G = np.array([slide["lesions"]["num_lesions"] > 0 for slide in slides])
     if labels_G.all() or not labels_G.any():
         return None
-    return {name: auc_interval(labels_G, np.array([one["scores"][name] for one in slides])) for name in SCORES}
+    return {name: auc_interval(labels_G, np.array([slide["scores"][name] for slide in slides])) for name in SCORES}
 
 
 def _csv(curve: froc.Froc) -> bytes:

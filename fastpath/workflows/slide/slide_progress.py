@@ -136,14 +136,14 @@ def _refuse(path: Path, content: bytes, origin: Mapping[str, Any]) -> None:
     """
     line = content.partition(b"\n")[0]
     try:
-        found = json.loads(line.partition(b" ")[2])
-        whole = _head(found) == line + b"\n"
+        differing = json.loads(line.partition(b" ")[2])
+        whole = _head(differing) == line + b"\n"
     except (ValueError, TypeError, RecursionError):
-        found, whole = {}, False
+        differing, whole = {}, False
     if not whole:
         raise UsageError(path, "is not what a stopped 'fastpath slide' leaves", _REMEDY)
-    key = next(name for name in sorted({*found, *origin}) if found.get(name) != origin.get(name))
-    problem = f"holds scores of another {key}: found {found.get(key)}, wanted {origin.get(key)}"
+    key = next(name for name in sorted({*differing, *origin}) if differing.get(name) != origin.get(name))
+    problem = f"holds scores of another {key}: found {differing.get(key)}, wanted {origin.get(key)}"
     raise UsageError(path, " ".join(problem.split()), _REMEDY)
 
 

@@ -59,20 +59,20 @@ def aggregate_table(table: Path, output: Path, *, top_k: int = slides.TOP_K) -> 
     frame, group, score = _read(table)
     labels = frame["label"] if "label" in frame else pd.Series(-1, index=frame.index)
     labels_N = labels.fillna(-1).to_numpy().astype(np.int8)
-    found = slides.by_slide(frame[group].to_numpy(), labels_N, frame[score].to_numpy(), top_k)
-    known_G = found.labels_G >= 0
+    by_slide = slides.by_slide(frame[group].to_numpy(), labels_N, frame[score].to_numpy(), top_k)
+    known_G = by_slide.labels_G >= 0
     notices = row_words.of_table(frame)
-    aucs = found.auc
+    aucs = by_slide.auc
     if aucs is None:
         kinds = "no slide is labelled" if not known_G.any() else "all labelled slides are of one kind"
-        told = f"{kinds}, so there is no AUC: it needs slides with tumour and slides without"
-        notices.append(told)
+        text = f"{kinds}, so there is no AUC: it needs slides with tumour and slides without"
+        notices.append(text)
     result = TableResult(
-        num_slides=len(found.names_G),
-        num_positive=int((found.labels_G == 1).sum()) if known_G.any() else None,
+        num_slides=len(by_slide.names_G),
+        num_positive=int((by_slide.labels_G == 1).sum()) if known_G.any() else None,
         num_patches=len(frame),
-        auc=None if aucs is None else {name: one.value for name, one in aucs.items()},
-        auc_ends=None if aucs is None else {name: (one.low, one.high) for name, one in aucs.items()},
+        auc=None if aucs is None else {name: auc.value for name, auc in aucs.items()},
+        auc_ends=None if aucs is None else {name: (auc.low, auc.high) for name, auc in aucs.items()},
         notices=notices,
         output=str(output),
     )
@@ -80,7 +80,7 @@ def aggregate_table(table: Path, output: Path, *, top_k: int = slides.TOP_K) -> 
         name: getattr(result, name)
         for name in ("num_slides", "num_positive", "num_patches", "auc", "auc_ends", "notices")
     }
-    content = {SLIDES: _csv(found), FACTS: (json_values.dumps(values) + "\n").encode()}
+    content = {SLIDES: _csv(by_slide), FACTS: (json_values.dumps(values) + "\n").encode()}
     output_place.write_set(output, FACTS, content)
     return result
 
@@ -91,19 +91,19 @@ def _read(table: Path) -> tuple[pd.DataFrame, str, str]:
     frame = report_table.judged_rows(tables.read(table, "give what 'fastpath evaluate' wrote")[0])
     group = next((name for name in GROUP_COLUMNS if name in frame), None)
     if group is None or frame[group].isna().any():
-        found = f"no column {', '.join(GROUP_COLUMNS)}" if group is None else f"patches without a {group}"
-        raise DataError(table, f"found {found}, wanted the slide of each patch", "pack with --groups")
+        problem = f"no column {', '.join(GROUP_COLUMNS)}" if group is None else f"patches without a {group}"
+        raise DataError(table, f"found {problem}, wanted the slide of each patch", "pack with --groups")
     score = next((name for name in SCORE_COLUMNS if name in frame), None)
     if score is None:
         raise DataError(table, f"found no column {', '.join(SCORE_COLUMNS)}", "give what 'fastpath evaluate' wrote")
     return frame, group, score
 
 
-def _csv(found: SlideTable) -> bytes:
+def _csv(slide_table: SlideTable) -> bytes:
     rows = []
-    for row, name in enumerate(found.names_G):
-        label, share = int(found.labels_G[row]), found.positive_share_G[row]
+    for row, name in enumerate(slide_table.names_G):
+        label, share = int(slide_table.labels_G[row]), slide_table.positive_share_G[row]
         known = (label, f"{share:.9g}") if label >= 0 else ("", "")
-        scores = (f"{found.scores[kind][row]:.9g}" for kind in AGGREGATIONS)
-        rows.append((name, found.num_G[row], *known, *scores))
+        scores = (f"{slide_table.scores[kind][row]:.9g}" for kind in AGGREGATIONS)
+        rows.append((name, slide_table.num_G[row], *known, *scores))
     return to_csv(("slide", "patches", "label", "positive_share", *AGGREGATIONS), rows)

@@ -121,11 +121,11 @@ def _claim(output: Path, plan: Plan, shared: dict[str, str]) -> None:
     wanted = {**shared, **{setting.slug: setting.config.fingerprint() for setting in plan.settings}}
     path = output / SWEEP
     if path.exists():
-        found = _read(path)
-        differing = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+        result = _read(path)
+        differing = [key for key in {**result, **wanted} if result.get(key) != wanted.get(key)]
         if differing:
             key = differing[0]
-            problem = f"holds another sweep ('{key}': found {found.get(key)}, wanted {wanted.get(key)})"
+            problem = f"holds another sweep ('{key}': found {result.get(key)}, wanted {wanted.get(key)})"
             raise UsageError(output, problem, "go on with the settings it began with, or choose another directory")
     elif any(output.iterdir()):
         raise UsageError(output, "found something other than a sweep", "choose a new directory")
@@ -135,12 +135,12 @@ def _claim(output: Path, plan: Plan, shared: dict[str, str]) -> None:
 def _read(path: Path) -> dict[str, Any]:
     """Return what a directory's sweep is of."""
     try:
-        found = json.loads(read_regular(path, bytes_max=1 << 24, follow=False))
-        if not isinstance(found, dict):
+        document = json.loads(read_regular(path, bytes_max=1 << 24, follow=False))
+        if not isinstance(document, dict):
             raise TypeError("no table of settings")
     except (ValueError, TypeError, RecursionError) as error:
         raise UsageError(path, f"is not a sweep's ({error})", "choose another directory") from None
-    return found
+    return document
 
 
 def _train_all(todo: list[Job], jobs: int, advance: Callable[[int, int], None] | None) -> tuple[list[str], bool]:
@@ -211,9 +211,9 @@ def _conclude(
 ) -> SweepResult:
     complete = [at for at, aucs in enumerate(aucs_SR) if None not in aucs]
     values_SR = np.array([aucs_SR[at] for at in complete], np.float64).reshape(len(complete), len(plan.seeds))
-    found = contrasts(values_SR) if len(complete) > 1 else []
+    result = contrasts(values_SR) if len(complete) > 1 else []
     best = int(np.argmax(values_SR.mean(axis=1))) if complete else -1
-    worse = {one.second for one in found if one.first == best and one.better}
+    worse = {contrast.second for contrast in result if contrast.first == best and contrast.better}
     rows = []
     for at, setting in enumerate(plan.settings):
         verdict: Literal["best", "worse", "not distinguishable", "incomplete"] = "incomplete"
@@ -232,7 +232,7 @@ def _conclude(
     return SweepResult(
         status="interrupted" if interrupted else "failed" if failures else "finished",
         settings=rows,
-        pairs=[_told(one, [plan.settings[at].name for at in complete]) for one in found],
+        pairs=[_told(contrast, [plan.settings[at].name for at in complete]) for contrast in result],
         seeds=plan.seeds,
         chance=moved.error if moved else None,
         chance_over=moved.over if moved else None,
@@ -249,14 +249,14 @@ def _conclude(
     )
 
 
-def _told(one: Contrast, names: list[str]) -> dict[str, Any]:
+def _told(contrast: Contrast, names: list[str]) -> dict[str, Any]:
     """Return a pair in plain values."""
     return {
-        "first": names[one.first],
-        "second": names[one.second],
-        "difference": one.difference,
-        "standard_error": plain(one.standard_error),
-        "p_value": plain(one.p_value),
-        "p_corrected": plain(one.p_corrected),
-        "verdict": "better" if one.better else "not distinguishable",
+        "first": names[contrast.first],
+        "second": names[contrast.second],
+        "difference": contrast.difference,
+        "standard_error": plain(contrast.standard_error),
+        "p_value": plain(contrast.p_value),
+        "p_corrected": plain(contrast.p_corrected),
+        "verdict": "better" if contrast.better else "not distinguishable",
     }

@@ -119,18 +119,18 @@ def _split(text: str) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     """Read a grid file; a key it does not know is an error."""
-    told = sources.read_toml(sources.find(path, sources.GRIDS))
+    document = sources.read_toml(sources.find(path, sources.GRIDS))
     wanted: dict[str, type] = {"config": str, "set": list, "repeats": int, "grid": dict}
-    for key, value in told.items():
+    for key, value in document.items():
         if not isinstance(value, wanted.get(key, ())):
             known = ", ".join(wanted)
             raise ConfigError(
                 path, f"'{key}' is not what a grid file holds", f"its keys are {known}; see docs/sweeps.md"
             )
-    for key, values in told.get("grid", {}).items():
+    for key, values in document.get("grid", {}).items():
         if not isinstance(values, list) or not values:
             raise ConfigError(path, f"grid.{key}: found {values!r}, wanted a list of values", "write it in brackets")
-    return told
+    return document
 
 
 def _check_distinct(settings: list[Setting]) -> None:

@@ -71,17 +71,19 @@ def chance(best_auc: float, best_run: Path, data: RunData, runtime: Runtime) -> 
     return Chance(paired.compare(labels_N, logits_N[None], units, []).aucs[0].error, "slide", units.num)
 
 
-def notices(num_seeds: int, found: Chance | None, data: RunData, *, num_settings: int, num_epochs: int) -> list[str]:
+def notices(num_seeds: int, result: Chance | None, data: RunData, *, num_settings: int, num_epochs: int) -> list[str]:
     """Return what the reader of the table should know."""
-    error = None if found is None else found.error
-    told = [best_epoch.of_aucs(num_epochs, error, num_settings=num_settings)]
+    error = None if result is None else result.error
+    notices_ = [best_epoch.of_aucs(num_epochs, error, num_settings=num_settings)]
     if num_seeds < MIN_SEEDS:
-        told.append(f"{num_seeds} seed{'s' * (num_seeds > 1)} cannot tell settings apart: use --repeats 3 or more")
-    told.append(leak_notice(data.store, data.split))
-    if found is not None:
-        by = f"by {found.num_units} slides" if found.over == "slide" else "of patches taken as independent: optimistic"
-        told.append(
-            f"the verdicts speak of seeds on these {len(data.val_rows_N):,} validation patches; on other patches each "
-            f"AUC would move by about ±{found.error:.3f} (standard error {by}): 'fastpath compare' tests runs for it"
+        notices_.append(f"{num_seeds} seed{'s' * (num_seeds > 1)} cannot tell settings apart: use --repeats 3 or more")
+    notices_.append(leak_notice(data.store, data.split))
+    if result is not None:
+        by = (
+            f"by {result.num_units} slides" if result.over == "slide" else "of patches taken as independent: optimistic"
         )
-    return [text for text in told if text]
+        notices_.append(
+            f"the verdicts speak of seeds on these {len(data.val_rows_N):,} validation patches; on other patches each "
+            f"AUC would move by about ±{result.error:.3f} (standard error {by}): 'fastpath compare' tests runs for it"
+        )
+    return [text for text in notices_ if text]

@@ -116,11 +116,11 @@ def train_folds(
     output_place.check_new(run_dir)
     split_file = split_file or (directory.split_file_of(run_dir) if resume else None)
     store = open_store(store_path, split_file=split_file)
-    found = read_split(store).num_folds
-    if found != num_folds:
+    stored_folds = read_split(store).num_folds
+    if stored_folds != num_folds:
         elsewhere = () if split_file is None else ("-o", split_file)
         remedy = f"run: {command_line('fastpath', 'split', store_path, '--folds', num_folds, *elsewhere)}"
-        raise StoreError(store_path, f"found {found or 'no'} folds, wanted {num_folds}", remedy)
+        raise StoreError(store_path, f"found {stored_folds or 'no'} folds, wanted {num_folds}", remedy)
     splits = [read_split(store, fold) for fold in range(num_folds)]
     stood = directory.standing(run_dir)
     directory.check_vacancy(run_dir, resume=resume)
@@ -298,8 +298,8 @@ def auc_interval(frame: pd.DataFrame) -> tuple[intervals.Interval, str]:
     """Return the AUC of a table of predictions with its interval, and what was resampled for it."""
     scores = weighted.prepare(frame["label"].to_numpy(), frame["logit"].to_numpy())
     units = intervals.units_of(groups_of(frame), len(frame), frame["label"].to_numpy())
-    found = intervals.bootstrap(lambda weights_BN: weighted.auc(scores, weights_BN)[:, None], units, ["logit"])
-    return found[0], units.kind
+    estimates = intervals.bootstrap(lambda weights_BN: weighted.auc(scores, weights_BN)[:, None], units, ["logit"])
+    return estimates[0], units.kind
 
 
 def groups_of(frame: pd.DataFrame) -> np.ndarray | None:

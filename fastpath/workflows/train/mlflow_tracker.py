@@ -97,8 +97,8 @@ def _client() -> Any:  # noqa: ANN401
 def _experiment(client: Any) -> str:  # noqa: ANN401
     """Return the number of fastpath's experiment, made where it is not there."""
     with _patience():
-        found = client.get_experiment_by_name(EXPERIMENT)
-        return str(found.experiment_id if found else client.create_experiment(EXPERIMENT))
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        return str(experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT))
 
 
 def _standing(client: Any, note: Path) -> Any:  # noqa: ANN401

@@ -173,8 +173,8 @@ def train_run(
                 raise
             raise failure.record(run_dir, error, course, data) from None
         labels_M = data.store.labels_N[data.val_rows_N]
-        told = best_epoch.of_training(config, result.epochs, result.best_auc, labels_M)
-        result = replace(result, notices=[*told, *filter(None, [data.extra_notice])])
+        text = best_epoch.of_training(config, result.epochs, result.best_auc, labels_M)
+        result = replace(result, notices=[*text, *filter(None, [data.extra_notice])])
         runtime.rank_zero_first(lambda: _finish(run_dir, result, data, config))
     return result
 
@@ -269,8 +269,8 @@ def _stretched(checkpoint: Checkpoint | None, config: Config) -> str:
     if began in (None, num):
         return ""
     spans = schedule.kind in ("onecycle", "warmup_cosine") or (schedule.kind == "cosine" and not schedule.t_max_epochs)
-    told = f"; from here on the {schedule.kind} schedule is that of {num} epochs" if spans else ""
-    return f"the run goes on to {num} epochs, in place of {began}{told}"
+    text = f"; from here on the {schedule.kind} schedule is that of {num} epochs" if spans else ""
+    return f"the run goes on to {num} epochs, in place of {began}{text}"
 
 
 def _start(

@@ -117,13 +117,13 @@ def _fetched(store: Store) -> dict[int, list[Damage]]:
 
 def _run(checks: list[partial[list[Damage]]], workers: int, num_patches: int, advance: Advance | None) -> list[Damage]:
     """Run all checks and return what they found in a fixed order."""
-    found: dict[int, list[Damage]] = {}
+    by_shard: dict[int, list[Damage]] = {}
     with contextlib.closing(run_jobs(_call, checks, workers=workers)) as ends:
         for number, damages in ends:
-            found[number] = damages
+            by_shard[number] = damages
             if advance:
-                advance(num_patches * len(found) // len(checks), num_patches)
-    return [damage for number in sorted(found) for damage in found[number]]
+                advance(num_patches * len(by_shard) // len(checks), num_patches)
+    return [damage for number in sorted(by_shard) for damage in by_shard[number]]
 
 
 def _call(check: partial[list[Damage]]) -> list[Damage]:
@@ -142,9 +142,9 @@ def _check_flags(store: Store) -> list[Damage]:
     if len(rows):
         ids = tuple(store.ids_N[rows])
         return [Damage(fmt.INDEX, f"{len(rows)} rows have other flags than they should", tuple(rows.tolist()), ids)]
-    found, wanted = store.manifest.flag_counts, counts(said_N["flags"])
-    if found != wanted:
-        return [Damage(fmt.MANIFEST, f"found flag_counts {found}, wanted {wanted}")]
+    recorded, wanted = store.manifest.flag_counts, counts(said_N["flags"])
+    if recorded != wanted:
+        return [Damage(fmt.MANIFEST, f"found flag_counts {recorded}, wanted {wanted}")]
     return []
 
 

@@ -111,10 +111,10 @@ def _compare(job: ShardCheck) -> tuple[str, np.ndarray, np.ndarray]:
 
 def _others(images_NHWC: np.ndarray, said_N: np.ndarray) -> np.ndarray:
     """Return which patches do not measure what is said of them, bool [N]."""
-    found = measure(images_NHWC)
-    other_N: np.ndarray = (found.sums_N3 != said_N["sums"]).any(axis=1)
-    other_N |= (found.squares_N3 != said_N["squares"]).any(axis=1) | (found.phash_N != said_N["phash"])
-    other_N |= ~np.isclose(found.sharpness_N, said_N["sharpness"], rtol=1e-6, atol=0)
+    result = measure(images_NHWC)
+    other_N: np.ndarray = (result.sums_N3 != said_N["sums"]).any(axis=1)
+    other_N |= (result.squares_N3 != said_N["squares"]).any(axis=1) | (result.phash_N != said_N["phash"])
+    other_N |= ~np.isclose(result.sharpness_N, said_N["sharpness"], rtol=1e-6, atol=0)
     return other_N
 
 
