@@ -114,8 +114,8 @@ def _probabilities(shown: SlideMap, panel: Axes) -> None:
         interpolation="nearest",
     )
     bar = panel.figure.colorbar(drawn, ax=panel, shrink=0.8, label="probability of tumour", pad=0.01)
-    if bar.solids is not None:
-        bar.solids.set_edgecolor("face")  # half-opaque steps that overlap would show as stripes
+    if bar.solids is not None:  # half-opaque steps whose edges overlap would show as stripes
+        bar.solids.set(edgecolor="none", linewidth=0, antialiased=False)
     bar.ax.axhline(shown.threshold, color=CALLED, linewidth=1.2)
 
 
