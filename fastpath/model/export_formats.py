@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load, save
 
 from fastpath.errors import FastpathError
 from fastpath.model.deploy import Deployed
+from fastpath.model.weights import fit
 from fastpath.text import brief
 
 Compute = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -23,8 +26,8 @@ OPSET = 18
 _STACK_ONNX, _STACK_SCRIPT = "pkg.torch.onnx.stack_trace", ".debug_pkl"
 
 
-def _write_onnx(module: Deployed, example: torch.Tensor) -> bytes:
-    """Return ONNX.
+def _write_onnx(module: Deployed, example: torch.Tensor, facts: Mapping[str, str]) -> bytes:
+    """Return ONNX that says of itself what `facts` do.
 
     Raises:
         FastpathError: This torch does not convert this network: 2.6 converts none, with onnxscript 0.5.0 and 0.7.2.
@@ -50,11 +53,36 @@ def _write_onnx(module: Deployed, example: torch.Tensor) -> bytes:
         kept = [entry for entry in node.metadata_props if entry.key != _STACK_ONNX]
         del node.metadata_props[:]
         node.metadata_props.extend(kept)
+    _describe(model, facts)
     content: bytes = model.SerializeToString()
     return content
 
 
-def _write_exported(module: Deployed, example: torch.Tensor) -> bytes:
+def _describe(model: Any, facts: Mapping[str, str]) -> None:  # noqa: ANN401 (onnx is not typed here)
+    """Fill the fields that ONNX has for who made a model, which one it is and what goes in and comes out."""
+    name, _, version = facts["producer"].partition(" ")
+    model.producer_name, model.producer_version = name, version
+    model.model_version, model.doc_string = int(facts["epoch"]), facts["intended_use"]
+    del model.metadata_props[:]  # torch's own, of how it converted the network
+    for key, value in sorted(facts.items()):
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    for value in (*model.graph.input, *model.graph.output):
+        value.doc_string = {
+            "patches": f"RGB patches as they are stored, uint8, N x {facts['patch_size_px']} x {facts['patch_size_px']}"
+            " x 3, rows first; any N. Normalisation and resizing are within.",
+            "logit": f"Logit of the second class of {facts['classes']}. Calibration: {facts['calibration_note']}.",
+            "probability": "sigmoid(logit).",
+        }[value.name]
+
+
+def _write_safetensors(module: Deployed, _example: torch.Tensor, facts: Mapping[str, str]) -> bytes:
+    """Return the network's weights alone, by timm's names; `format` is what transformers and timm look for."""
+    state = module.network.trunk.state_dict()  # type: ignore[union-attr]
+    return save({name: value.contiguous() for name, value in state.items()}, {"format": "pt", **facts})
+
+
+def _write_exported(module: Deployed, example: torch.Tensor, _facts: Mapping[str, str]) -> bytes:
     program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("N")},))
     for part in program.graph_module.modules():
         for node in part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ():
@@ -64,7 +92,7 @@ def _write_exported(module: Deployed, example: torch.Tensor) -> bytes:
     return content.getvalue()
 
 
-def _write_script(module: Deployed, example: torch.Tensor) -> bytes:
+def _write_script(module: Deployed, example: torch.Tensor, _facts: Mapping[str, str]) -> bytes:
     """Return TorchScript. In memory: on a full disk torch's own writer of files ends the process."""
     content, kept = io.BytesIO(), io.BytesIO()
     with torch.inference_mode():
@@ -80,19 +108,30 @@ def _write_script(module: Deployed, example: torch.Tensor) -> bytes:
     return kept.getvalue()
 
 
-def _read_onnx(content: bytes) -> Compute:
+def _read_onnx(content: bytes, _module: Deployed) -> Compute:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return lambda patches_NHWC: session.run(["logit"], {"patches": patches_NHWC})[0]
 
 
-def _read_exported(content: bytes) -> Compute:
+def _read_exported(content: bytes, _module: Deployed) -> Compute:
     return _computing(torch.export.load(io.BytesIO(content)).module())
 
 
-def _read_script(content: bytes) -> Compute:
+def _read_script(content: bytes, _module: Deployed) -> Compute:
     return _computing(torch.jit.load(io.BytesIO(content)))  # type: ignore[no-untyped-call]
+
+
+def _read_safetensors(content: bytes, module: Deployed) -> Compute:
+    """Compute with the file's weights in a copy of the network that holds none of the run's."""
+    emptied = copy.deepcopy(module)
+    trunk: torch.nn.Module = emptied.network.trunk  # type: ignore[assignment]
+    with torch.no_grad():
+        for value in trunk.state_dict().values():
+            value.zero_()
+    fit(trunk, load(content), "safetensors")
+    return _computing(emptied)
 
 
 def _computing(module: Any) -> Compute:  # noqa: ANN401 (whatever torch loads)
@@ -104,10 +143,16 @@ def _computing(module: Any) -> Compute:  # noqa: ANN401 (whatever torch loads)
     return compute
 
 
-WRITERS: dict[str, Callable[[Deployed, torch.Tensor], bytes]] = {
+WRITERS: dict[str, Callable[[Deployed, torch.Tensor, Mapping[str, str]], bytes]] = {
     "onnx": _write_onnx,
     "pt2": _write_exported,
     "ts": _write_script,
+    "safetensors": _write_safetensors,
 }
-READERS: dict[str, Callable[[bytes], Compute]] = {"onnx": _read_onnx, "pt2": _read_exported, "ts": _read_script}
+READERS: dict[str, Callable[[bytes, Deployed], Compute]] = {
+    "onnx": _read_onnx,
+    "pt2": _read_exported,
+    "ts": _read_script,
+    "safetensors": _read_safetensors,
+}
 """By suffix, without its dot."""

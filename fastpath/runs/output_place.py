@@ -60,6 +60,7 @@ SETS: Mapping[str, Sequence[str]] = {
     "scored.json": ("scored.csv",),
     "slides.json": ("slides.csv",),
     "pool.json": ("froc.csv",),
+    "config.json": ("model.safetensors", "README.md", "card.json"),
     "result.json": ("settings.csv", "pairs.csv", "sweep.png"),
 }
 """What commands leave: the file that is written last, and what else is read or shown by name."""

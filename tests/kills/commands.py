@@ -23,6 +23,7 @@ GIVEN: dict[str, Steps] = {
     "store": (("pack", "given/patches", "-o", "given/store", *PACK),),
     "run": (("train", "given/store", "-o", "given/run", *TRAIN),),
     "second run": (("train", "given/store", "-o", "given/second", "--seed", "7", *TRAIN),),
+    "timm's run": (("train", "given/store", "-o", "given/small", *TRAIN, "--set", "model.name=test_resnet"),),
     "slide": (("!slide", "given/slide.png"),),
     "other slide": (("!slide", "given/other.png"),),
 }
@@ -161,8 +162,15 @@ COMMANDS: dict[str, Command] = {
     "export": Command(
         ("export", "given/run", "-o", "work/model.ts"),
         ("patches", "store", "run"),
-        files=("work/model.ts", "work/model.md", "work/model.json"),
-        closing="work/model.json",
+        files=("work/model.ts", "work/model.ts.card.md", "work/model.ts.card.json"),
+        closing="work/model.ts.card.json",
+        slow=True,
+    ),
+    "export timm": Command(
+        ("export", "given/small", "-o", "work/model", "--format", "timm"),
+        ("patches", "store", "timm's run"),
+        files=tuple(f"work/model/{name}" for name in ("model.safetensors", "README.md", "card.json", "config.json")),
+        closing="work/model/config.json",
         slow=True,
     ),
     "predict": Command(

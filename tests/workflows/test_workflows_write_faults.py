@@ -112,6 +112,7 @@ COMMANDS: dict[str, Sequence[str]] = {  # names of `given` in braces; {out} is a
     "evaluate": ("{judged}", "-o", "{out}"),
     "explain": ("{run}", "--ids", "{id}", "--no-audit", "-o", "{out}"),
     "export": ("{run}", "--check", "0", "-o", "{out}/model.ts"),
+    "export weights": ("{run}", "--check", "0", "-o", "{out}/model.safetensors"),
     "inspect": ("{store}", "-o", "{out}"),
     "mine": ("{run}", "-o", "{out}/mined.parquet"),
     "predict": ("{run}", "--store", "{store}", "-o", "{out}/a.csv", "--table", "{out}/b.parquet"),

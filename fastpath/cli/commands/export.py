@@ -12,7 +12,13 @@ from fastpath.cli import options, render
 
 @options.command("export")
 @click.argument("run", type=options.PATH)
-@options.output("The file to write: .onnx, .pt2 (torch.export) or .ts (TorchScript).")
+@options.output("The file to write: .onnx, .pt2 (torch.export), .ts (TorchScript) or .safetensors; a folder for timm.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["onnx", "pt2", "ts", "safetensors", "timm"]),
+    help="What to write.  [default: by the ending of -o]",
+)
 @options.tta("d4: average the logits of the eight turned and mirrored views within.")
 @click.option(
     "--calibrated/--raw", default=True, show_default=True, help="Include the calibration the run has, if any."
@@ -27,6 +33,7 @@ from fastpath.cli import options, render
 def command(
     run: Path,
     output: Path,
+    kind: Literal["onnx", "pt2", "ts", "safetensors", "timm"] | None,
     tta: Literal["none", "d4"],
     calibrated: bool,
     store: Path | None,
@@ -42,9 +49,13 @@ def command(
     `logit` and `probability`. The file is compared with the run on real patches and kept only where no logit differs by
     more than 0.001. A model card is written beside it. ONNX needs pip install 'fastpath[export]'.
 
+    .safetensors holds the network's weights alone, by timm's names; --format timm writes a folder in the layout of the
+    Hugging Face hub, which timm.create_model("local-dir:FOLDER", pretrained=True) loads. Both are compared likewise.
+
     \b
     Example:  fastpath export runs/first -o model.onnx
               fastpath export runs/first -o model.pt2 --tta d4
+              fastpath export runs/first -o tumour-resnet18 --format timm
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
@@ -57,6 +68,7 @@ def command(
             run,
             output,
             runtime,
+            kind=kind,
             tta=tta,
             calibrated=calibrated,
             store_path=store,

@@ -1,47 +1,35 @@
-"""Write a trained run as one file that takes patches as they are, and prove that it computes the same."""
+"""Write a trained run for others to use, and prove that what is written computes the same."""
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import nn
 
 from fastpath.analysis import metrics
-from fastpath.analysis.calibration import Calibrator
-from fastpath.engine.tta import predict_views
-from fastpath.errors import FastpathError, IntegrityError, UsageError
-from fastpath.ingest.split import read_split
+from fastpath.analysis.calibration import IDENTITY, Calibrator
+from fastpath.errors import UsageError
 from fastpath.model.deploy import Deployed
-from fastpath.model.export_formats import READERS, WRITERS, Compute
+from fastpath.model.export_formats import READERS, WRITERS
+from fastpath.model.freeze import LogitNetwork
 from fastpath.runs import calibration_file as calibrations
 from fastpath.runs import output_place
-from fastpath.runs.inference import batches
 from fastpath.runs.score_views import Tta
 from fastpath.runs.trained import TrainedRun, Which, open_run
 from fastpath.runtime import Runtime
-from fastpath.store.reader import Store
 from fastpath.system.file_sets import FileSet
-from fastpath.types import Split
-from fastpath.workflows.export import model_card, model_card_page
+from fastpath.workflows.export import model_card, model_card_page, model_facts, timm_folder
+from fastpath.workflows.export.proof import CHECKED, Advance, Reference, compare
 
-Kind = Literal["onnx", "pt2", "ts"]
-Advance = Callable[[int, int], None]
-
-TOLERANCE = 1e-3
-"""Largest difference in logits between the file and the run that is accepted."""
-
-CHECKED = 1000
-"""Patches compared, where the split has that many."""
-
-_BATCHES = (1, 33, 64)  # sizes tried: the first dimension must be free
+Kind = Literal["onnx", "pt2", "ts", "safetensors", "timm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +37,7 @@ class ExportResult:
     """What was written.
 
     Attributes:
-        kind: `onnx`, `pt2` (torch.export) or `ts` (TorchScript).
+        kind: `onnx`, `pt2` (torch.export), `ts` (TorchScript), `safetensors` (weights) or `timm` (a folder).
         input: Name, type and shape of the input.
         outputs: Names and what they hold.
         tta: Whether the eight views are averaged within.
@@ -57,9 +45,9 @@ class ExportResult:
         notice: Why the run's calibration is not within, where it was asked for, and what the card leaves out.
         num_checked: Patches on which file and run were compared.
         max_difference: Largest difference in logits; None where nothing was compared.
-        size_bytes: Of the file.
-        card: The model card, beside it as .md and .json.
-        output: The file.
+        size_bytes: Of the file; of the weights in a folder.
+        card: The model card, beside it as .md and .json; in a folder README.md.
+        output: The file or folder.
     """
 
     kind: Kind
@@ -76,32 +64,18 @@ class ExportResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """The run as every other command computes it: through the DALI graph, a view at a time.
+class Written:
+    """What is to be written, beside its card.
 
     Attributes:
-        trained: The run.
-        store: Patches to compare on.
-        tta: Whether the eight views are averaged.
-        calibrator: Applied to the mean logit.
-        runtime: Device and precision.
-        check: Patches to compare.
+        content: The file; in a folder the weights.
+        trunk: The network within.
+        config: Of a folder, what timm makes the network of; None for a file.
     """
 
-    trained: TrainedRun
-    store: Store
-    tta: Tta
-    calibrator: Calibrator
-    runtime: Runtime
-    check: int
-
-    def logits(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return rows of the store and their calibrated logits."""
-        rows_N = _rows(self.store, self.check)
-        seen = batches(self.trained, self.store, rows_N, self.runtime)
-        model, num_views = self.runtime.prepare(self.trained.network()), 8 if self.tta == "d4" else 1
-        views = predict_views(model, seen, self.runtime, len(rows_N), num_views=num_views)
-        return rows_N, self.calibrator.apply(views.logits_NV.astype(np.float64).mean(axis=1))
+    content: bytes
+    trunk: nn.Module
+    config: dict[str, Any] | None = None
 
 
 def export_run(
@@ -109,6 +83,7 @@ def export_run(
     output: Path,
     runtime: Runtime,
     *,
+    kind: Kind | None = None,
     tta: Tta = "none",
     calibrated: bool = True,
     store_path: Path | None = None,
@@ -117,14 +92,15 @@ def export_run(
     which: Which = "best",
     advance: Advance | None = None,
 ) -> ExportResult:
-    """Write the file and its card as a set, once the file has been compared.
+    """Write the file and its card as a set, or the folder, once what was written has been compared.
 
     Args:
         run_dir: A run directory.
-        output: A file ending in .onnx, .pt2 or .ts.
+        output: A file ending in .onnx, .pt2, .ts or .safetensors; a folder for `timm`.
         runtime: Where the comparison's reference is computed.
+        kind: What to write; None goes by the file's ending.
         tta: `d4` averages the logits of the eight views within.
-        calibrated: Include the run's calibration where it has one.
+        calibrated: Include the run's calibration where it has one; weights alone come with it in words and numbers.
         store_path: Patches to compare on; None takes the run's own store.
         split_file: Where the split of the run's own store lies; None is where the run had it.
         check: Patches to compare; 0 compares none and needs no store.
@@ -132,44 +108,95 @@ def export_run(
         advance: Called with patches compared and in all.
 
     Raises:
-        UsageError: The ending is unknown, what it needs is not installed, or the run's stains are normalised.
+        UsageError: The ending is unknown, what it needs is not installed, the run's stains are normalised, or weights
+            alone are asked for with views or of a network that timm does not know.
         IntegrityError: File and run differ by more than `TOLERANCE`; nothing is left behind.
     """
-    kind, card = _kind(output), output.with_name(f"{output.name}.card")
-    for name in (output, *model_card.files(card)):
-        output_place.check_file(name, (run_dir, store_path))
+    kind = _kind(output, kind)
+    _check_place(output, kind, (run_dir, store_path))
     trained = open_run(run_dir, which)
     trained = replace(trained, split_file=split_file or trained.split_file)
     _check_stain(trained)
+    whole = kind not in ("safetensors", "timm")
+    _check_weights_alone(trained, kind, tta)
     store = trained.open_store(store_path) if check else None
     kept = calibrations.load(trained.path, tta, "logits") if calibrated else calibrations.Kept()
-    calibrator = kept.calibrator
+    calibrator = kept.calibrator if whole else IDENTITY
     reference = None if store is None else Reference(trained, store, tta, calibrator, runtime, check)
-    content, num, difference = _proven(deployed(trained, tta, calibrator), kind, _example(trained), reference, advance)
-    side = trained.checkpoint.patch_size_px
+    facts = model_facts.describe(trained, kept.calibrator, tta, within=whole)
+    written, num, difference = _proven(trained, deployed(trained, tta, calibrator), kind, facts, reference, advance)
     evaluations, untold = model_card.evaluations(run_dir, trained.checkpoint.epoch)
     result = ExportResult(
         kind=kind,
-        input=f"patches: uint8 [N, {side}, {side}, 3], red green blue, any N",
-        outputs="logit: float32 [N]; probability: float32 [N]",
+        **_ends(trained, facts, whole=whole),
         tta=tta,
         calibration=calibrator.method,
         notice="; ".join(text for text in (*kept.notices, untold) if text),
         num_checked=num,
         max_difference=difference,
-        size_bytes=len(content),
-        card=str(card),
+        size_bytes=len(written.content),
+        card=str(output / timm_folder.README if kind == "timm" else _card(output)),
         output=str(output),
     )
     names = ("kind", "input", "outputs", "tta", "calibration", "num_checked", "max_difference", "size_bytes")
     artefact = {"file": output.name} | {name: getattr(result, name) for name in names}
-    described = model_card.describe(trained, artefact, evaluations, kept.fitted_on)
-    facts, page = model_card.files(card)
-    with FileSet(output.parent, facts.name) as written:
-        written.write(output.name, content)
-        written.write(page.name, model_card_page.markdown(described).encode())
-        written.write(facts.name, (json.dumps(described, indent=2) + "\n").encode())
+    _write(output, written, model_card.describe(trained, artefact, evaluations, kept.fitted_on))
     return result
+
+
+def _check_place(output: Path, kind: Kind, inputs: tuple[Path | None, ...]) -> None:
+    if kind == "timm":
+        timm_folder.check_place(output, inputs)
+        return
+    for name in (output, *model_card.files(_card(output))):
+        output_place.check_file(name, inputs)
+
+
+def _card(output: Path) -> Path:
+    return output.with_name(f"{output.name}.card")
+
+
+def _check_weights_alone(trained: TrainedRun, kind: Kind, tta: Tta) -> None:
+    """Refuse what weights alone cannot hold.
+
+    Raises:
+        UsageError: Views are asked for, or a folder for timm of a network that it does not know.
+    """
+    if kind == "timm":
+        timm_folder.check_network(trained)
+    if kind in ("timm", "safetensors") and tta != "none":
+        problem = f"found {tta}, wanted none: '{kind}' holds weights, and no views of patches"
+        raise UsageError("--tta", problem, "average the views where you score, or export to .onnx, .pt2 or .ts")
+
+
+def _ends(trained: TrainedRun, facts: Mapping[str, Any], *, whole: bool) -> dict[str, str]:
+    """Return in words what goes in and comes out."""
+    if whole:
+        side = trained.checkpoint.patch_size_px
+        patches = f"patches: uint8 [N, {side}, {side}, 3], red green blue, any N"
+        return {"input": patches, "outputs": "logit: float32 [N]; probability: float32 [N]"}
+    side = trained.config.data.image_size_px
+    images = f"images: float32 [N, 3, {side}, {side}], {facts['normalisation']}"
+    return {"input": images, "outputs": f"logit: float32 [N, 1]; calibration: {facts['calibration_note']}"}
+
+
+def _write(output: Path, written: Written, card: Mapping[str, Any]) -> None:
+    """Put the file and its card, or the folder, in place as a set."""
+    page, facts = model_card_page.markdown(card), (json.dumps(card, indent=2) + "\n").encode()
+    if written.config is not None:
+        content = {
+            timm_folder.WEIGHTS: written.content,
+            timm_folder.README: timm_folder.readme(page, written.config, written.trunk).encode(),
+            timm_folder.CARD: facts,
+            timm_folder.CONFIG: (json.dumps(written.config, indent=2) + "\n").encode(),
+        }
+        output_place.write_set(output, timm_folder.CONFIG, content)
+        return
+    facts_path, page_path = model_card.files(_card(output))
+    with FileSet(output.parent, facts_path.name) as files:
+        files.write(output.name, written.content)
+        files.write(page_path.name, page.encode())
+        files.write(facts_path.name, facts)
 
 
 def _check_stain(trained: TrainedRun) -> None:
@@ -185,13 +212,13 @@ def _check_stain(trained: TrainedRun) -> None:
         raise UsageError(trained.path, problem, remedy)
 
 
-def deployed(trained: TrainedRun, tta: Tta, calibrator: Calibrator) -> Deployed:
-    """Return a run's network with all that surrounds it, in evaluation mode on the CPU."""
+def deployed(trained: TrainedRun, tta: Tta, calibrator: Calibrator, network: LogitNetwork | None = None) -> Deployed:
+    """Return a run's network, or another in its place, with all that surrounds it, in evaluation mode on the CPU."""
     config, checkpoint = trained.config, trained.checkpoint
     knots = calibrator.knots_K
     heights = metrics.probabilities(np.array(calibrator.heights_K)) if knots else np.empty(0)
     module = Deployed(
-        trained.network(),
+        network or trained.network(),
         trained.stats,
         checkpoint.patch_size_px,
         config.data.image_size_px,
@@ -204,58 +231,37 @@ def deployed(trained: TrainedRun, tta: Tta, calibrator: Calibrator) -> Deployed:
 
 
 def _proven(
+    trained: TrainedRun,
     module: Deployed,
     kind: Kind,
-    example: torch.Tensor,
+    facts: Mapping[str, Any],
     reference: Reference | None,
     advance: Advance | None,
-) -> tuple[bytes, int, float | None]:
-    """Return what the file is to hold, and `compare`'s findings of it."""
+) -> tuple[Written, int, float | None]:
+    """Return what is to be written, and `compare`'s findings of it."""
     num, difference = 0, None
+    trunk: nn.Module = module.network.trunk  # type: ignore[assignment]
+    stored: Literal["onnx", "pt2", "ts", "safetensors"] = "safetensors" if kind == "timm" else kind
+    config = timm_folder.config(trained, trunk, facts) if kind == "timm" else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporters, about their own workings
-        content = WRITERS[kind](module, example)
+        written = Written(WRITERS[stored](module, _example(trained), model_facts.as_text(facts)), trunk, config)
+        if config is not None:  # what is compared is what timm makes of the folder
+            module = deployed(trained, "none", IDENTITY, LogitNetwork(timm_folder.network(config)))
         if reference is not None:
-            num, difference = compare(READERS[kind](content), reference, advance)
-    return content, num, difference
+            num, difference = compare(READERS[stored](written.content, module), reference, advance)
+    return written, num, difference
 
 
-def compare(compute: Compute, reference: Reference, advance: Advance | None) -> tuple[int, float]:
-    """Return how many patches were compared and the largest difference in calibrated logits.
-
-    Raises:
-        IntegrityError: The difference is larger than `TOLERANCE`.
-    """
-    rows_N, wanted_N = reference.logits()
-    worst, done, turn, total = 0.0, 0, 0, len(rows_N)
-    while done < total:
-        rows = slice(done, done + _BATCHES[min(turn, len(_BATCHES) - 1)])
-        found_N = compute(reference.store.gather(rows_N[rows]))
-        worst = max(worst, float(np.abs(found_N - wanted_N[rows]).max()))
-        done, turn = min(rows.stop, total), turn + 1
-        if advance is not None:
-            advance(done, total)
-    if not worst <= TOLERANCE:
-        problem = f"found logits that differ by up to {worst:.3g} from the run's, wanted at most {TOLERANCE:g}"
-        raise IntegrityError("export", problem, "export to another format, and report this with the model's name")
-    return total, worst
-
-
-def _rows(store: Store, check: int) -> NDArray[np.int64]:
-    """Return rows to compare on: validation patches first, then others."""
-    try:
-        val_rows = read_split(store).rows(Split.VAL)
-    except FastpathError:
-        val_rows = np.empty(0, np.int64)
-    others = np.setdiff1d(np.arange(len(store)), val_rows)
-    return np.concatenate([val_rows, others])[:check]
-
-
-def _kind(output: Path) -> Kind:
-    kind = output.suffix.removeprefix(".")
-    if kind not in WRITERS:
+def _kind(output: Path, kind: Kind | None) -> Kind:
+    ending = output.suffix.removeprefix(".")
+    if kind is None and ending not in WRITERS:
         problem = f"found '{output.name}', wanted a file ending in {', '.join(f'.{name}' for name in WRITERS)}"
-        raise UsageError("--output", problem, "give for example -o model.onnx")
+        raise UsageError("--output", problem, "give for example -o model.onnx, or --format timm for a folder")
+    kind = kind or ending  # type: ignore[assignment]
+    if ending in WRITERS and ending != kind:
+        problem = f"found '{output.name}' and --format {kind}, which disagree"
+        raise UsageError("--output", problem, "drop --format, or give another name")
     if kind == "onnx":
         missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
         if missing:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -97,6 +98,27 @@ def test_onnx_is_used_without_fastpath(run_dir: Path, tmp_path: Path) -> None:
 
 
 @converts
+def test_onnx_says_of_itself_what_it_is(run_dir: Path, tmp_path: Path) -> None:
+    assert _invoke(run_dir, "-o", tmp_path / "model.onnx").exit_code == 0
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    told, trained = session.get_modelmeta(), open_run(run_dir)
+    assert (told.producer_name, told.version) == ("fastpath", trained.checkpoint.epoch)
+    assert told.description == model_card.INTENDED_USE
+    facts = told.custom_metadata_map
+    assert json.loads(facts["classes"]) == list(trained.checkpoint.classes)
+    assert json.loads(facts["mean"]) == list(trained.stats.mean_3)
+    assert json.loads(facts["std"]) == list(trained.stats.std_3)
+    assert json.loads(facts["calibration"])["method"] == "none"
+    assert "not a calibrated probability" in facts["calibration_note"] or "within" in facts["calibration_note"]
+    assert "pkg.torch" not in " ".join(facts)
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    documented = {value.name: value.doc_string for value in (*graph.input, *graph.output)}
+    assert "uint8, N x 96 x 96 x 3" in documented["patches"]
+    assert str(list(trained.checkpoint.classes)[1]) in documented["logit"]
+    assert documented["probability"] == "sigmoid(logit)."
+
+
+@converts
 def test_averaged_weights_are_those_of_every_command(run_dir: Path, tmp_path: Path) -> None:
     """A run that averages is validated on the average: what is explained and exported must be that network too."""
     config = parse(_config("baseline_cnn", 40).to_dict() | {"train": {"epochs": 1, "ema_decay": 0.9}})  # type: ignore[attr-defined]
@@ -139,7 +161,7 @@ def test_a_calibration_travels_with_the_model(run_dir: Path, tmp_path: Path, cal
 def test_a_file_that_computes_something_else_is_not_kept(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def shifted(path: Path) -> Any:
+    def shifted(content: bytes, module: object) -> Any:
         return lambda patches: np.zeros(len(patches), np.float32)
 
     monkeypatch.setitem(export_formats.READERS, "pt2", shifted)
