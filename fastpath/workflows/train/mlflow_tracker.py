@@ -42,11 +42,11 @@ class Mlflow:
             UsageError: It is pointed at something that this installation of MLflow does not write to.
             FastpathError: It does not answer, or refuses.
         """
+        from mlflow import MlflowClient, get_tracking_uri
         from mlflow.exceptions import MlflowException
-        from mlflow.tracking import get_tracking_uri
 
         try:
-            _experiment(_client())
+            _experiment(MlflowClient())
         except Exception as error:
             uri, reason = get_tracking_uri(), redacted(brief(error, 240), foreign=True)
             problem = f"MLflow cannot write to {redacted(uri)} ({reason})"
