@@ -2,7 +2,7 @@
 
 The estimate is of DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837-845, by the ranks of Sun and Xu, IEEE
 Signal Processing Letters 21 (2014) 1389-1393: O(N log N). It takes patches as independent; where they come from
-slides, `paired.compare` draws whole slides instead.
+slides, `paired.compare_paired` draws whole slides instead.
 """
 
 from __future__ import annotations

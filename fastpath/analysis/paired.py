@@ -50,7 +50,7 @@ class Compared:
     pairs: list[PairedDifference]
 
 
-def compare(
+def compare_paired(
     labels_N: NDArray[Any],
     logits_RN: NDArray[Any],
     units: Units,
@@ -93,9 +93,9 @@ def difference(
     replicates: int | None = None,
     seed: int = 0,
 ) -> PairedDifference:
-    """Compare two scores; see `compare`."""
+    """Compare two scores; see `compare_paired`."""
     logits_2N = np.stack([np.asarray(logits_a_N, np.float64), np.asarray(logits_b_N, np.float64)])
-    return compare(labels_N, logits_2N, units, [(0, 1)], replicates=replicates, seed=seed).pairs[0]
+    return compare_paired(labels_N, logits_2N, units, [(0, 1)], replicates=replicates, seed=seed).pairs[0]
 
 
 def _difference(estimate: Estimate, units: Units) -> PairedDifference:

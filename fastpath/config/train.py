@@ -20,7 +20,7 @@ EpochsOrNone = Annotated[int, Field(ge=0, le=10_000)]
 Rate = Annotated[float, Field(gt=0.0, le=1e38)]
 """Weights are float32: a rate that is none of it is infinite."""
 
-Kind = Literal["constant", "step", "cosine", "plateau", "onecycle", "warmup_cosine"]
+ScheduleKind = Literal["constant", "step", "cosine", "plateau", "onecycle", "warmup_cosine"]
 
 
 class StageDataConfig(Section):
@@ -100,7 +100,7 @@ class OptimConfig(Section):
 class ScheduleConfig(Section):
     """How the learning rate moves. Only the fields of the chosen kind are read."""
 
-    kind: Kind = "cosine"
+    kind: ScheduleKind = "cosine"
     """StepLR, CosineAnnealingLR and ReduceLROnPlateau move each epoch; OneCycleLR, and a linear warm-up followed by a
     half cosine (`warmup_cosine`), move each step."""
     step_epochs: Epochs = 3

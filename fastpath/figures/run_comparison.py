@@ -19,7 +19,7 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 _DASHES = ("-", "--", ":", "-.")
 
 
-def draw(
+def draw_comparison(
     names: Sequence[str],
     labels_N: NDArray[Any],
     logits_RN: NDArray[Any],

@@ -7,10 +7,10 @@ import numpy as np
 from fastpath.errors import DataError
 from fastpath.ingest.stratified import stratified_draw, stratified_parts
 from fastpath.store.reader import Store
-from fastpath.store.split_document import DIGITS, TEST, Kind
+from fastpath.store.split_document import DIGITS, TEST, SplitKind
 
 
-def deal_folds(store: Store, kind: Kind, *, val: float, test: float, folds: int, seed: int) -> np.ndarray:
+def deal_folds(store: Store, kind: SplitKind, *, val: float, test: float, folds: int, seed: int) -> np.ndarray:
     """Return the fold of each row, int64; `TEST` for those of the test part. Without folds, 0 is validation.
 
     The test part depends on its share and the seed alone: other folds, or another share of validation, leave it.

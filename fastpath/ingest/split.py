@@ -24,8 +24,8 @@ from fastpath.store.split_document import (
     LEFT_OUT,
     NUMBERS,
     TEST,
-    Kind,
     SplitDocument,
+    SplitKind,
     in_digits,
     read_document,
 )
@@ -99,7 +99,7 @@ def _table(document: SplitDocument) -> SplitTable:
 
 def write_split(
     store: Store,
-    kind: Kind | None = None,
+    kind: SplitKind | None = None,
     *,
     val: float = 0.2,
     test: float = 0.0,
@@ -113,7 +113,7 @@ def write_split(
 
 def deal(
     store: Store,
-    kind: Kind | None = None,
+    kind: SplitKind | None = None,
     *,
     val: float = 0.2,
     test: float = 0.0,
@@ -141,9 +141,9 @@ def deal(
 
 
 def _dealt(
-    store: Store, kind: Kind | None, *, val: float, test: float, folds: int, fold: int, seed: int
+    store: Store, kind: SplitKind | None, *, val: float, test: float, folds: int, fold: int, seed: int
 ) -> SplitDocument:
-    chosen: Kind = kind or ("group" if store.groups_N is not None else "random")
+    chosen: SplitKind = kind or ("group" if store.groups_N is not None else "random")
     unlabelled = int((store.labels_N == fmt.UNLABELLED).sum())
     if unlabelled:
         problem = f"found {unlabelled} unlabelled patches of {len(store)}, wanted labels for all"
@@ -257,7 +257,7 @@ def _num_shared(halves_N2: np.ndarray, some: np.ndarray, others: np.ndarray) -> 
 
 def _document(
     store: Store,
-    kind: Kind,
+    kind: SplitKind,
     seed: int,
     shares: Mapping[str, float],
     *,
@@ -276,7 +276,7 @@ def _document(
 
 
 def _from_codes(
-    store: Store, kind: Kind, codes_N: np.ndarray, *, seed: int, val: float, test: float = 0.0
+    store: Store, kind: SplitKind, codes_N: np.ndarray, *, seed: int, val: float, test: float = 0.0
 ) -> SplitDocument:
     train_N = codes_N == ord("t")
     pixels = store.manifest.patch_shape[0] * store.manifest.patch_shape[1]

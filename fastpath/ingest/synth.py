@@ -116,7 +116,7 @@ def _write(
 def _patches(labels_N: NDArray[np.int8], slides_N: NDArray[np.int64], seed: int) -> Iterator[NDArray[np.uint8]]:
     for chunk, start in enumerate(range(0, len(labels_N), _CHUNK)):
         rows = slice(start, start + _CHUNK)
-        yield from tissue.draw(labels_N[rows], slides_N[rows], seed=seed, chunk=chunk)
+        yield from tissue.paint_patches(labels_N[rows], slides_N[rows], seed=seed, chunk=chunk)
 
 
 def _tiff_header() -> bytes:

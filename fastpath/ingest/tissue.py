@@ -34,7 +34,9 @@ _QUADRANT_SHARE = 0.5  # of the centre's four quadrants that hold nuclei
 _SMALL_PER_LARGE = (0.25, 0.55, 0.2)  # odds of 1, 2, 3 small nuclei where a positive patch has one large
 
 
-def draw(labels_N: NDArray[np.int8], slides_N: NDArray[np.int64], *, seed: int, chunk: int = 0) -> NDArray[np.uint8]:
+def paint_patches(
+    labels_N: NDArray[np.int8], slides_N: NDArray[np.int64], *, seed: int, chunk: int = 0
+) -> NDArray[np.uint8]:
     """Draw patches.
 
     Args:

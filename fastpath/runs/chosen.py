@@ -41,10 +41,10 @@ def choose(table: ScoredTable, method: Method, miss_cost: float) -> Chosen:
         method: The calibration that is used.
         miss_cost: Cost of a missed positive, in false alarms.
     """
-    assert table.calibrates_N is not None
-    labels_N, logits_N = table.labels_N[table.calibrates_N], table.logits_N[table.calibrates_N]
+    assert table.is_calibration_N is not None
+    labels_N, logits_N = table.labels_N[table.is_calibration_N], table.logits_N[table.is_calibration_N]
     fitted = {name: calibration.fit(name, labels_N, logits_N) for name in calibration.METHODS}
     calibrated_N = fitted.get(method, calibration.IDENTITY).apply(logits_N)
     points = operating_points.choose(labels_N, calibrated_N, miss_cost)
-    assured = guaranteed(labels_N, calibrated_N, table.units(table.calibrates_N))
+    assured = guaranteed(labels_N, calibrated_N, table.units(table.is_calibration_N))
     return Chosen(method, fitted, [*points, *([assured.point] if assured.point else [])], assured.told)

@@ -28,7 +28,7 @@ EVIDENCE = "evidence"
 OUT_OF_FOLD, TRAINING = "out of fold", "training"
 
 
-class Kind(StrEnum):
+class MinedKind(StrEnum):
     """Why a patch was mined."""
 
     HARD_NEGATIVE = "hard_negative"
@@ -41,11 +41,11 @@ class Kind(StrEnum):
     """Unlabelled, and the network is sure."""
 
 
-WEIGHTS: Mapping[Kind, float] = {
-    Kind.HARD_NEGATIVE: 2.0,
-    Kind.HARD_POSITIVE: 2.0,
-    Kind.LABEL_ERROR: 0.0,  # not trained on until somebody has looked at it
-    Kind.PSEUDO_LABEL: 1.0,
+WEIGHTS: Mapping[MinedKind, float] = {
+    MinedKind.HARD_NEGATIVE: 2.0,
+    MinedKind.HARD_POSITIVE: 2.0,
+    MinedKind.LABEL_ERROR: 0.0,  # not trained on until somebody has looked at it
+    MinedKind.PSEUDO_LABEL: 1.0,
 }
 """How often each is drawn where an unmined patch is drawn once."""
 SEEN_BY_ITSELF = (
@@ -127,7 +127,7 @@ def _check_values(path: Path, frame: pd.DataFrame) -> None:
     """Refuse a table with a row that cannot be trained on."""
     weight_N = np.asarray(_numbers(frame["weight"]))
     for name, good_N, wanted in (
-        ("kind", frame["kind"].isin([str(kind) for kind in Kind]).to_numpy(), f"one of {', '.join(Kind)}"),
+        ("kind", frame["kind"].isin([str(kind) for kind in MinedKind]).to_numpy(), f"one of {', '.join(MinedKind)}"),
         ("label", np.isin(_numbers(frame["label"]), (0.0, 1.0)), "0 or 1"),
         ("weight", (weight_N >= 0) & (weight_N <= WEIGHT_MAX), f"a number from 0 on, up to {WEIGHT_MAX:g}"),
         ("id", frame["id"].notna().to_numpy(), "a name"),

@@ -26,8 +26,8 @@ def describe(table: ScoredTable, chosen: Chosen, units: Units, seed: int) -> tup
         units: What the judged patches are a sample of.
         seed: Decides the resamples.
     """
-    assert table.calibrates_N is not None
-    fits, held = table.calibrates_N, ~table.calibrates_N
+    assert table.is_calibration_N is not None
+    fits, held = table.is_calibration_N, ~table.is_calibration_N
     values: dict[str, Any] = {}
     for name, calibrator in {"none": calibration.IDENTITY, **chosen.fitted}.items():
         mapped_N = calibrator.apply(table.logits_N)
@@ -53,8 +53,8 @@ def judge(table: ScoredTable, used: Calibrator, units: Units, seed: int) -> list
         units: What the judged patches are a sample of.
         seed: Decides the resamples.
     """
-    assert table.calibrates_N is not None
-    held = ~table.calibrates_N
+    assert table.is_calibration_N is not None
+    held = ~table.is_calibration_N
     labels_N, before_N = table.labels_N[held], table.logits_N[held]
     change, before, after = _compare(labels_N, before_N, used.apply(before_N), units, seed)
     sampled = Sampled(units.num if units.kind == "slide" else _num_slides(table, held))

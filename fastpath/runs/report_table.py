@@ -37,7 +37,7 @@ class ScoredTable:
         groups_N: object, slides; None where unknown.
         plain_N: float64, logits of the patch as it is, where `logits_N` is a mean of views; None otherwise.
         spread_N: float64, standard deviation of the views' probabilities; None without views.
-        calibrates_N: bool, patches that calibrate and choose thresholds; None before the table is divided.
+        is_calibration_N: bool, patches that calibrate and choose thresholds; None before the table is divided.
         history_N: object, words of `row_history` on what the network has done with each; None where nothing is told.
         apart: Those are of another split than the one that is judged. Otherwise they are a half of it.
         elsewhere: The patches are of another store than the network's own, and none calibrates.
@@ -49,7 +49,7 @@ class ScoredTable:
     groups_N: NDArray[np.object_] | None = None
     plain_N: Floats | None = None
     spread_N: Floats | None = None
-    calibrates_N: NDArray[np.bool_] | None = None
+    is_calibration_N: NDArray[np.bool_] | None = None
     history_N: NDArray[np.object_] | None = None
     apart: bool = False
     elsewhere: bool = False
@@ -59,15 +59,15 @@ class ScoredTable:
         """What to call the patches that calibrate, and those that neither calibration nor threshold has seen."""
         if self.elsewhere:
             return "run's own patches", "other store"
-        if self.calibrates_N is not None and not self.calibrates_N.any():  # all was chosen before
+        if self.is_calibration_N is not None and not self.is_calibration_N.any():  # all was chosen before
             return "none", "judged patches"
         return (CALIBRATING[0], HELD[0]) if self.apart else (CALIBRATING[1], HELD[1])
 
     @property
     def judged_N(self) -> NDArray[np.bool_]:
         """Patches that the scores as they are are judged on, bool [N]: not those of another split that calibrate."""
-        if self.apart and self.calibrates_N is not None:
-            return ~self.calibrates_N
+        if self.apart and self.is_calibration_N is not None:
+            return ~self.is_calibration_N
         return np.ones(len(self), bool)
 
     def judged(self) -> ScoredTable:
@@ -149,7 +149,7 @@ def divide(table: ScoredTable, seed: int) -> tuple[ScoredTable, str]:
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    if table.calibrates_N is not None:
+    if table.is_calibration_N is not None:
         return table, ""
     groups_N, labels_N, notice = table.groups_N, table.labels_N, ""
     if groups_N is not None:
@@ -157,11 +157,11 @@ def divide(table: ScoredTable, seed: int) -> tuple[ScoredTable, str]:
         if num >= MIN_SLIDES:
             dealer = StratifiedGroupKFold(n_splits=2, shuffle=True, random_state=seed)
             _, held = next(dealer.split(labels_N, labels_N, groups_N.astype(str)))
-            calibrates_N = np.zeros(len(table), bool)
-            calibrates_N[held] = True
-            halves = labels_N[calibrates_N], labels_N[~calibrates_N]
+            is_calibration_N = np.zeros(len(table), bool)
+            is_calibration_N[held] = True
+            halves = labels_N[is_calibration_N], labels_N[~is_calibration_N]
             if all(len(set(half.tolist())) == 2 for half in halves):
-                return replace(table, calibrates_N=calibrates_N), ""
+                return replace(table, is_calibration_N=is_calibration_N), ""
             notice = (
                 "the slides cannot be dealt into halves that both hold both classes, so patches are divided one by "
             )
@@ -170,11 +170,11 @@ def divide(table: ScoredTable, seed: int) -> tuple[ScoredTable, str]:
             notice = f"found patches of {num} of the at least {MIN_SLIDES} slides wanted, so patches are divided and "
             notice += "resampled one by one and the numbers are optimistic"
     rng = np.random.Generator(np.random.Philox(seed))
-    calibrates_N = np.zeros(len(table), bool)
+    is_calibration_N = np.zeros(len(table), bool)
     for label in (0, 1):
         members = np.flatnonzero(labels_N == label)
-        calibrates_N[rng.permutation(members)[: len(members) // 2]] = True
-    return replace(table, calibrates_N=calibrates_N), notice
+        is_calibration_N[rng.permutation(members)[: len(members) // 2]] = True
+    return replace(table, is_calibration_N=is_calibration_N), notice
 
 
 def read(path: Path) -> ScoredTable:
@@ -200,7 +200,7 @@ def read(path: Path) -> ScoredTable:
         logits_N=frame["logit"].to_numpy(np.float64),
         groups_N=frame["group"].astype(str).to_numpy(object) if known else None,
         history_N=frame[COLUMN].fillna(UNKNOWN).astype(str).to_numpy(object) if COLUMN in frame else None,
-        calibrates_N=(frame["part"] == CALIBRATING[0]).to_numpy(bool) if apart else None,
+        is_calibration_N=(frame["part"] == CALIBRATING[0]).to_numpy(bool) if apart else None,
         apart=apart,
     )
     check(table, path)
@@ -221,12 +221,12 @@ def to_parquet(table: ScoredTable, calibrated_N: Floats) -> bytes:
     """
     import pyarrow as pa
 
-    assert table.calibrates_N is not None
+    assert table.is_calibration_N is not None
     columns = {
         "id": pa.array(table.ids_N.tolist(), pa.string()),
         "group": pa.array([None] * len(table) if table.groups_N is None else table.groups_N.tolist(), pa.string()),
         "label": pa.array(table.labels_N, pa.int8()),
-        "part": pa.array(np.where(table.calibrates_N, *table.part_names).tolist(), pa.string()),
+        "part": pa.array(np.where(table.is_calibration_N, *table.part_names).tolist(), pa.string()),
         "logit": pa.array(table.logits_N, pa.float64()),
         "probability": pa.array(metrics.probabilities(table.logits_N), pa.float64()),
         "calibrated": pa.array(metrics.probabilities(calibrated_N), pa.float64()),

@@ -186,7 +186,7 @@ def has_epochs(path: Path) -> bool:
     return bool(journal.read(path / JOURNAL))
 
 
-def draw(path: Path, title: str) -> None:
+def draw_training(path: Path, title: str) -> None:
     """Draw the curves so far under a title."""
     draw_curves(path / CURVES, journal.read(path / JOURNAL), title, journal.read(path / TIMINGS))
 

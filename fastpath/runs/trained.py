@@ -100,7 +100,7 @@ class TrainedRun:
         return restore(self.config.model, self.config.data.image_size_px, self.checkpoint.weights, self.path).eval()
 
 
-def open_run(run: Path, which: Which = "best") -> TrainedRun:
+def open_run(run: Path, checkpoint: Which = "best") -> TrainedRun:
     """Read a run's checkpoint: of its directory, or by the name of a checkpoint's file, which may lie alone.
 
     Raises:
@@ -109,17 +109,17 @@ def open_run(run: Path, which: Which = "best") -> TrainedRun:
     """
     if behind_url(run) is not None:
         raise UsageError(run, "is a URL, wanted the directory of a run or a checkpoint here", "copy the run here first")
-    path = run / _FILES[which] if run.is_dir() else run
+    path = run / _FILES[checkpoint] if run.is_dir() else run
     if not path.exists():
         if not (run / directory.CONFIG).exists():
-            problem = f"found no {_FILES[which]}, wanted the directory of a run or a checkpoint"
+            problem = f"found no {_FILES[checkpoint]}, wanted the directory of a run or a checkpoint"
             raise UsageError(run, problem, "give what 'fastpath train -o' wrote")
         raise CheckpointError(path, "does not exist: no epoch was completed", "go on with 'fastpath train --resume'")
-    checkpoint = load_checkpoint(path)
-    config = configuration.parse(checkpoint.config, path)
-    stats = ChannelStats(checkpoint.mean_3, checkpoint.std_3)
+    loaded = load_checkpoint(path)
+    config = configuration.parse(loaded.config, path)
+    stats = ChannelStats(loaded.mean_3, loaded.std_3)
     split_file = directory.split_file_of(path.parent)
-    return TrainedRun(path, checkpoint, config, stats, _store(path.parent / directory.RUN), split_file)
+    return TrainedRun(path, loaded, config, stats, _store(path.parent / directory.RUN), split_file)
 
 
 def _store(facts: Path) -> str | None:

@@ -30,9 +30,9 @@ def rows_by_id(ids_N: NDArray[np.object_], wanted: Sequence[str], place: object)
     if unknown:
         ids = [str(name) for name in ids_N]
         fitting = {part: [name for name in ids if name.startswith(part)] for part in unknown if len(part) >= LEAST}
-        for part, rows_that_fit in fitting.items():
-            if len(rows_that_fit) > 1:
-                problem = f"'{part}' begins {len(rows_that_fit):,} ids, '{rows_that_fit[0]}' and '{rows_that_fit[1]}' among them"
+        for part, fits in fitting.items():
+            if len(fits) > 1:
+                problem = f"'{part}' begins {len(fits):,} ids, '{fits[0]}' and '{fits[1]}' among them"
                 raise UsageError("--ids", problem, "give more of the id")
         whole = {part: found[0] for part, found in fitting.items() if found}
         missing = [part for part in unknown if part not in whole]

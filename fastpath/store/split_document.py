@@ -17,7 +17,7 @@ from fastpath.types import Split
 if TYPE_CHECKING:
     from fastpath.store.reader import Store
 
-Kind = Literal["random", "group", "site", "csv", "official"]
+SplitKind = Literal["random", "group", "site", "csv", "official"]
 CODES = {Split.TRAIN: "t", Split.VAL: "v", Split.TEST: "s"}
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 LEFT_OUT, TEST = -1, -2
@@ -35,7 +35,7 @@ class SplitDocument(fmt.Strict):
     """The store format's version."""
     store: fmt.Hash
     """Fingerprint of the store it was made for."""
-    kind: Kind
+    kind: SplitKind
     """How rows were dealt."""
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     """Seed of the deal."""

@@ -83,7 +83,7 @@ def audit_split(
     *,
     split_file: Path | None = None,
     run_dir: Path | None = None,
-    which: Which = "best",
+    checkpoint: Which = "best",
     advance: Advance | None = None,
 ) -> AuditResult:
     """Write every validation patch's nearest training patch, the likest first, and a sheet of the likest pairs.
@@ -94,7 +94,7 @@ def audit_split(
         runtime: Device and precision.
         split_file: Where its split lies; None is in the store.
         run_dir: A run whose trunk gives the features; None takes the perceptual hashes of the store.
-        which: The best epoch's weights or the last's.
+        checkpoint: The best epoch's weights or the last's.
         advance: Called with patches embedded and in all.
 
     Raises:
@@ -112,7 +112,7 @@ def audit_split(
     if run_dir is None:
         features_ND = neighbours.hash_features(store.column("phash")[both_N])
     else:
-        features_ND = embed(open_run(run_dir, which), store, both_N, runtime, advance)
+        features_ND = embed(open_run(run_dir, checkpoint), store, both_N, runtime, advance)
     pairs = _pairs(store, val_N, train_N, features_ND)
     hashes_N, labels_N, groups_N = store.column("hash"), store.labels_N, store.groups_N
     suspicious_N = pairs.correlation_N >= SUSPICIOUS

@@ -255,7 +255,7 @@ def _pipeline() -> list[Check]:
 
         patch_size_px = tissue.PATCH_SIZE_PX
         labels_N = np.arange(8, dtype=np.int8) % 2
-        patches = tissue.draw(labels_N, np.zeros(8, np.int64), seed=0)
+        patches = tissue.paint_patches(labels_N, np.zeros(8, np.int64), seed=0)
 
         def gather(self, indices_N: NDArray[np.int64], out_NHWC: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
             if out_NHWC is None:

@@ -14,7 +14,7 @@ from fastpath.ingest.split import SplitTable, add_groups, leak_notice, write_spl
 from fastpath.runs import output_place
 from fastpath.store import format as fmt
 from fastpath.store.reader import Store, open_store
-from fastpath.store.split_document import Kind, SplitDocument
+from fastpath.store.split_document import SplitDocument, SplitKind
 from fastpath.types import Split
 
 SHARE_TOLERANCE = 0.02  # a division may hold so much more or less validation than was asked for, unremarked
@@ -69,7 +69,7 @@ class SplitResult:
 def split_store(
     path: Path,
     *,
-    kind: Kind | None = None,
+    kind: SplitKind | None = None,
     val: float = 0.2,
     test: float = 0.0,
     folds: int = 0,

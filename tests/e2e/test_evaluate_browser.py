@@ -17,7 +17,7 @@ from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
 from fastpath.workflows import pack
 from fastpath.workflows.evaluate import evaluate
-from fastpath.workflows.evaluate.report_facts import Choices
+from fastpath.workflows.evaluate.report_facts import EvaluateOptions
 
 pytestmark = pytest.mark.e2e
 
@@ -43,9 +43,9 @@ def evaluated(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     noise = np.random.default_rng(0).normal(0, 2, len(store))
     table = {"id": store.ids_N, "label": store.labels_N, "logit": 3.0 * store.labels_N - 1.5 + noise}
     pd.DataFrame({**table, "group": store.groups_N}).to_parquet(folder / "table.parquet")
-    choices = Choices(prevalence=0.02)
+    choices = EvaluateOptions(prevalence=0.02)
     evaluate.run_table(
-        folder / "table.parquet", resolve("cpu"), output=folder / "out", store_path=folder / "store", choices=choices
+        folder / "table.parquet", resolve("cpu"), output=folder / "out", store_path=folder / "store", options=choices
     )
     return folder / "out"
 

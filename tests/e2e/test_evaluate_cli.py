@@ -26,7 +26,7 @@ from fastpath.store.reader import open_store
 from fastpath.types import Split
 from fastpath.workflows import pack
 from fastpath.workflows.evaluate import evaluate
-from fastpath.workflows.evaluate.report_facts import Choices
+from fastpath.workflows.evaluate.report_facts import EvaluateOptions
 from fastpath.workflows.export import model_card
 from fastpath.workflows.train import train
 
@@ -120,7 +120,7 @@ def test_mixed_precision_moves_logits_a_little_at_most(
 
 
 def test_operating_points_follow_from_the_held_half_alone(run_dir: Path, tmp_path: Path) -> None:
-    evaluate.evaluate_run(run_dir, resolve("cpu"), output=tmp_path, choices=Choices(prevalence=0.02))
+    evaluate.evaluate_run(run_dir, resolve("cpu"), output=tmp_path, options=EvaluateOptions(prevalence=0.02))
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     table = pd.read_parquet(tmp_path / "predictions.parquet")
     part = table[table.part == "held half"]
@@ -144,7 +144,7 @@ def test_eight_views_are_measured_against_one(
     run_dir: Path, plain: tuple[Path, evaluate.EvaluateResult], tmp_path: Path
 ) -> None:
     folder, one = plain
-    eight = evaluate.evaluate_run(run_dir, resolve("cpu"), output=tmp_path / "eight", choices=Choices(tta="d4"))
+    eight = evaluate.evaluate_run(run_dir, resolve("cpu"), output=tmp_path / "eight", options=EvaluateOptions(tta="d4"))
     tables = [pd.read_parquet(path / "predictions.parquet") for path in (folder, tmp_path / "eight")]
     assert tables[1].plain_logit.tolist() == tables[0].logit.tolist()
     assert eight.facts["tta"]["plain_auc"] == one.auc
@@ -276,7 +276,12 @@ def test_eight_views_of_a_test_split_are_measured_on_it_alone(own: tuple[Path, P
     run_dir, path = own
     _with_test_split(path)
     found = evaluate.evaluate_run(
-        run_dir, resolve("cpu"), store_path=path, split=Split.TEST, output=tmp_path / "out", choices=Choices(tta="d4")
+        run_dir,
+        resolve("cpu"),
+        store_path=path,
+        split=Split.TEST,
+        output=tmp_path / "out",
+        options=EvaluateOptions(tta="d4"),
     )
     table = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
     test = table[table.part == "test split"]
@@ -324,14 +329,14 @@ def test_the_patches_that_chose_the_epoch_are_told_with_the_size(
     size = found.facts["history"]["auc_optimism"]
     assert f"the best of 15 by their AUC, so numbers on them are optimistic, the AUC by about {size:.3f}" in told
     assert "--test 0.1" in told
-    last = evaluate.evaluate_run(run_dir, resolve("cpu"), which="last")
+    last = evaluate.evaluate_run(run_dir, resolve("cpu"), checkpoint="last")
     assert "chose the epoch" not in " ".join(last.notices)
     assert last.facts["history"]["num_held_out"] == last.num_patches
 
 
 def test_it_agrees_with_the_journal_of_training(run_dir: Path, tmp_path: Path) -> None:
     epoch = json.loads((run_dir / "journal.jsonl").read_text().splitlines()[-1])
-    result = evaluate.evaluate_run(run_dir, resolve("cpu"), output=tmp_path, which="last")
+    result = evaluate.evaluate_run(run_dir, resolve("cpu"), output=tmp_path, checkpoint="last")
     assert result.auc == pytest.approx(epoch["val_auc"], abs=1e-9)
     assert result.facts["log_loss"] == pytest.approx(epoch["val_loss"], abs=1e-6)
 

@@ -34,7 +34,7 @@ def _write(folder: Path) -> dict[str, np.ndarray]:
         labels[part] = np.random.default_rng(number).permutation(np.arange(size) % 2).astype(np.int8)
         first, num = SLIDES[part]
         slides_N = first + np.arange(size) % num
-        images_NHWC = np.concatenate(list(tissue.draw(labels[part], slides_N, seed=number, chunk=0))).reshape(
+        images_NHWC = np.concatenate(list(tissue.paint_patches(labels[part], slides_N, seed=number, chunk=0))).reshape(
             size, 96, 96, 3
         )
         names = {what: folder / f"{STEM.format(part=part, what=what)}" for what in "xy"}

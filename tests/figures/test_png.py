@@ -36,18 +36,18 @@ SLIDE = slide_map.SlideMap(PATCHES[0], np.eye(2), 4.0, 0.5, 0.5, (), ())
 def _compared(name: str, _path: Path) -> bytes:
     labels_N, logits_N = np.array([0, 1, 0, 1]), np.array([0.1, 0.9, 0.4, 0.3])
     epochs = [{"epoch": 1, "val_auc": 0.7}, {"epoch": 2, "val_auc": 0.8}]
-    return run_comparison.draw([name, "other"], labels_N, np.stack([logits_N, logits_N]), [epochs, []], name)
+    return run_comparison.draw_comparison([name, "other"], labels_N, np.stack([logits_N, logits_N]), [epochs, []], name)
 
 
 def _swept(name: str, _path: Path) -> bytes:
     from fastpath.workflows.sweep.sweep import Row as Setting
 
-    return sweep_report.draw([Setting(name, (0.8, 0.9), 0.85, 0.05, "best")], name)
+    return sweep_report.draw_sweep([Setting(name, (0.8, 0.9), 0.85, 0.05, "best")], name)
 
 
 def _benched(name: str, path: Path) -> bytes:
     nothing = dict.fromkeys((field for field in bench.BenchResult.__dataclass_fields__), 1.0)
-    bench.draw(bench.BenchResult(**{**nothing, "runtime": name}), path)  # type: ignore[arg-type]
+    bench.draw_benchmark(bench.BenchResult(**{**nothing, "runtime": name}), path)  # type: ignore[arg-type]
     return path.read_bytes()
 
 

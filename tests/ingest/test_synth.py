@@ -34,7 +34,8 @@ def labelled() -> Labelled:
     labels_N = (rng.random(768) < 0.4).astype(np.int8)
     slides_N = rng.integers(0, 8, 768)
     chunks = [
-        tissue.draw(labels_N[i : i + 128], slides_N[i : i + 128], seed=11, chunk=i // 128) for i in range(0, 768, 128)
+        tissue.paint_patches(labels_N[i : i + 128], slides_N[i : i + 128], seed=11, chunk=i // 128)
+        for i in range(0, 768, 128)
     ]
     return np.concatenate(chunks), labels_N
 
@@ -93,8 +94,8 @@ def test_ids_are_the_sha1_of_the_pixels_and_pillow_reads_what_tifffile_reads(kag
 
 def test_the_ring_is_the_same_whatever_the_label() -> None:
     slides_N = np.arange(64) % 4
-    negative = tissue.draw(np.zeros(64, np.int8), slides_N, seed=3)
-    positive = tissue.draw(np.ones(64, np.int8), slides_N, seed=3)
+    negative = tissue.paint_patches(np.zeros(64, np.int8), slides_N, seed=3)
+    positive = tissue.paint_patches(np.ones(64, np.int8), slides_N, seed=3)
     differs_NHW = (negative != positive).any(3)
     assert differs_NHW[:, tissue.CENTRE, tissue.CENTRE].any((1, 2)).all()
     differs_NHW[:, tissue.CENTRE, tissue.CENTRE] = False

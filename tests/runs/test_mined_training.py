@@ -16,7 +16,7 @@ from fastpath.config import Config, parse
 from fastpath.errors import DataError, StoreError
 from fastpath.ingest.split import read_split, write_split, write_split_from_csv
 from fastpath.runs import mined_table, mined_training
-from fastpath.runs.mined_table import Kind
+from fastpath.runs.mined_table import MinedKind
 from fastpath.runs.run_data import RunData, open_run_data
 from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
@@ -24,7 +24,7 @@ from fastpath.types import Split
 from fastpath.workflows import pack
 from fastpath.workflows.show import show_samples
 
-Row = tuple[str, Kind, int, float, Path]
+Row = tuple[str, MinedKind, int, float, Path]
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +90,10 @@ def test_a_table_adds_drops_relabels_and_weighs(
     ids_N, other = plain.store.ids_N[plain.train_rows_N], open_store(unlabelled)
     flipped = 1 - int(plain.store.labels_N[plain.train_rows_N[2]])
     rows: list[Row] = [
-        (ids_N[0], Kind.HARD_NEGATIVE, int(plain.store.labels_N[plain.train_rows_N[0]]), 2.0, store),
-        (ids_N[1], Kind.LABEL_ERROR, 0, 0.0, store),
-        (ids_N[2], Kind.LABEL_ERROR, flipped, 1.0, store),
-        (other.ids_N[3], Kind.PSEUDO_LABEL, 1, 0.5, unlabelled),
+        (ids_N[0], MinedKind.HARD_NEGATIVE, int(plain.store.labels_N[plain.train_rows_N[0]]), 2.0, store),
+        (ids_N[1], MinedKind.LABEL_ERROR, 0, 0.0, store),
+        (ids_N[2], MinedKind.LABEL_ERROR, flipped, 1.0, store),
+        (other.ids_N[3], MinedKind.PSEUDO_LABEL, 1, 0.5, unlabelled),
     ]
     data = opened(store, write(rows, name))
     assert len(data.train_rows_N) == len(plain.train_rows_N)
@@ -115,14 +115,14 @@ def test_a_table_brings_back_what_a_limit_left_out(store: Path, write: Callable[
     limited = opened(store, None, limit=20)
     everything = open_run_data(store, config(None)).train_rows_N
     row = next(row for row in everything if row not in limited.train_rows_N)
-    table = write([(limited.store.ids_N[row], Kind.HARD_POSITIVE, 1, 1.0, store)])
+    table = write([(limited.store.ids_N[row], MinedKind.HARD_POSITIVE, 1, 1.0, store)])
     assert set(opened(store, table, limit=20).train_rows_N) == {*limited.train_rows_N, row}
 
 
 def test_the_order_is_a_function_of_seed_and_epoch(store: Path, write: Callable[..., Path]) -> None:
     plain = opened(store, None)
     name = plain.store.ids_N[plain.train_rows_N[5]]
-    table = write([(name, Kind.HARD_NEGATIVE, 0, 8.0, store)])
+    table = write([(name, MinedKind.HARD_NEGATIVE, 0, 8.0, store)])
     settings = config(table, sampling="natural")
     data = mined_training.with_extra(open_run_data(store, settings), settings)
     orders = [data.order(settings, epoch) for epoch in (0, 1, 0)]
@@ -141,8 +141,8 @@ def test_the_samples_of_a_run_with_a_table_are_shown(
     flipped, pseudo = plain.store.ids_N[row], other.ids_N[3]
     wrong = 1 - int(plain.store.labels_N[row])
     rows: list[Row] = [
-        (flipped, Kind.LABEL_ERROR, wrong, 9.0, store),
-        (pseudo, Kind.PSEUDO_LABEL, 1, 9.0, unlabelled),
+        (flipped, MinedKind.LABEL_ERROR, wrong, 9.0, store),
+        (pseudo, MinedKind.PSEUDO_LABEL, 1, 9.0, unlabelled),
     ]
     settings = config(write(rows), sampling="natural", image_size_px=32, batch_size=16)
     data = mined_training.with_extra(open_run_data(store, settings), settings)
@@ -166,7 +166,7 @@ class TestLeakGuard:
 
     def test_a_validation_patch_by_id(self, store: Path, write: Callable[..., Path]) -> None:
         held = open_store(store).ids_N[read_split(open_store(store)).rows(Split.VAL)[0]]
-        table = write([(held, Kind.HARD_NEGATIVE, 0, 2.0, store)])
+        table = write([(held, MinedKind.HARD_NEGATIVE, 0, 2.0, store)])
         with pytest.raises(DataError, match=rf"holds 1 patches of the validation .* '{held}' \(hard_negative, by id\)"):
             opened(store, table)
 
@@ -178,7 +178,7 @@ class TestLeakGuard:
         (tmp_path / "renamed").mkdir()
         shutil.copy(kaggle_folder / "train" / f"{held}.tif", tmp_path / "renamed" / "innocent.tif")
         pack.pack_source(tmp_path / "renamed", tmp_path / "other", workers=1)
-        table = write([("innocent", Kind.PSEUDO_LABEL, 1, weight, tmp_path / "other")])
+        table = write([("innocent", MinedKind.PSEUDO_LABEL, 1, weight, tmp_path / "other")])
         with pytest.raises(DataError, match=r"'innocent' \(pseudo_label, by pixels or slide\)"):
             opened(store, table)
 
@@ -206,14 +206,16 @@ class TestLeakGuard:
         assert (table.kind, other.ids_N[found_N].tolist()) == (kind, new[:2] if guarded else [])
 
     def test_a_table_of_another_split(self, store: Path, unlabelled: Path, write: Callable[..., Path]) -> None:
-        table = write([(open_store(unlabelled).ids_N[0], Kind.PSEUDO_LABEL, 1, 1.0, unlabelled)], split="elsewhere")
+        table = write(
+            [(open_store(unlabelled).ids_N[0], MinedKind.PSEUDO_LABEL, 1, 1.0, unlabelled)], split="elsewhere"
+        )
         with pytest.raises(DataError, match="was mined on another split"):
             opened(store, table)
 
     def test_a_table_from_before_the_split_was_dealt_anew(
         self, store: Path, unlabelled: Path, write: Callable[..., Path], tmp_path: Path
     ) -> None:
-        table = write([(open_store(unlabelled).ids_N[0], Kind.PSEUDO_LABEL, 1, 1.0, unlabelled)])
+        table = write([(open_store(unlabelled).ids_N[0], MinedKind.PSEUDO_LABEL, 1, 1.0, unlabelled)])
         shutil.copytree(store, tmp_path / "again")
         write_split(open_store(tmp_path / "again"), "group", seed=5)
         with pytest.raises(DataError, match="was mined on another split"):
@@ -237,7 +239,7 @@ class TestTables:
     def test_a_wrong_value(
         self, store: Path, unlabelled: Path, write: Callable[..., Path], column: str, value: object, says: str
     ) -> None:
-        path = write([(open_store(unlabelled).ids_N[0], Kind.PSEUDO_LABEL, 1, 1.0, unlabelled)])
+        path = write([(open_store(unlabelled).ids_N[0], MinedKind.PSEUDO_LABEL, 1, 1.0, unlabelled)])
         frame = pd.read_parquet(path)
         frame[column] = value
         frame.to_parquet(path)
@@ -245,7 +247,7 @@ class TestTables:
             opened(store, path)
 
     def test_a_patch_twice(self, store: Path, unlabelled: Path, write: Callable[..., Path]) -> None:
-        row: Row = (open_store(unlabelled).ids_N[0], Kind.PSEUDO_LABEL, 1, 1.0, unlabelled)
+        row: Row = (open_store(unlabelled).ids_N[0], MinedKind.PSEUDO_LABEL, 1, 1.0, unlabelled)
         with pytest.raises(DataError, match=r"row 2: found id .* wanted each patch once"):
             opened(store, write([row, row]))
 
@@ -264,6 +266,6 @@ class TestTables:
     def test_one_class_left(self, store: Path, write: Callable[..., Path]) -> None:
         plain = opened(store, None)
         rows_N = plain.train_rows_N[plain.store.labels_N[plain.train_rows_N] == 1]
-        rows: list[Row] = [(plain.store.ids_N[row], Kind.LABEL_ERROR, 1, 0.0, store) for row in rows_N]
+        rows: list[Row] = [(plain.store.ids_N[row], MinedKind.LABEL_ERROR, 1, 0.0, store) for row in rows_N]
         with pytest.raises(DataError, match="leaves one class to train on"):
             opened(store, write(rows))

@@ -11,7 +11,7 @@ from fastpath.analysis import measures, metrics
 from fastpath.figures import page as report_html
 from fastpath.runs import report_table
 from fastpath.runs.report_table import ScoredTable
-from fastpath.workflows.evaluate.report_facts import Choices, Judged, judge
+from fastpath.workflows.evaluate.report_facts import EvaluateOptions, Evaluation, evaluate_scores
 
 NUM, NUM_SLIDES = 1000, 20
 
@@ -29,16 +29,16 @@ def _table(prevalence: float, offset: float = 0.0, seed: int = 0) -> ScoredTable
     return report_table.divide(scored, seed)[0]
 
 
-def _verdicts(judged: Judged) -> dict[str, tuple[str, bool]]:
+def _verdicts(judged: Evaluation) -> dict[str, tuple[str, bool]]:
     return {one["about"]: (one["finding"], one["caution"]) for one in judged.facts["calibration"]["verdicts"]}
 
 
 @pytest.mark.parametrize("prevalence", [0.2, 0.1])
 def test_the_default_makes_observed_over_expected_right_and_says_so(prevalence: float) -> None:
     table = _table(prevalence)
-    assert table.calibrates_N is not None
-    held_N = ~table.calibrates_N
-    judged = judge(table, Choices())
+    assert table.is_calibration_N is not None
+    held_N = ~table.is_calibration_N
+    judged = evaluate_scores(table, EvaluateOptions())
     used = judged.facts["calibration"]["methods"]["platt"]
     raw = judged.facts["calibration"]["methods"]["none"]
     observed = (table.labels_N[held_N] == 1).sum()
@@ -55,16 +55,16 @@ def test_the_default_makes_observed_over_expected_right_and_says_so(prevalence: 
 
 
 def test_a_temperature_that_leaves_too_many_expected_is_told() -> None:
-    judged = judge(_table(0.1), Choices(method="temperature"))
+    judged = evaluate_scores(_table(0.1), EvaluateOptions(method="temperature"))
     assert _verdicts(judged)["calibration in the large"] == ("too high", True)
 
 
 def test_a_calibration_that_made_the_held_half_worse_is_told() -> None:
     """Slides of the other half are scored two higher: what is fitted on one half is wrong on the other."""
     table = _table(0.4)
-    assert table.calibrates_N is not None
-    table = replace(table, logits_N=table.logits_N + np.where(table.calibrates_N, 3.0, 0.0))
-    judged = judge(table, Choices())
+    assert table.is_calibration_N is not None
+    table = replace(table, logits_N=table.logits_N + np.where(table.is_calibration_N, 3.0, 0.0))
+    judged = evaluate_scores(table, EvaluateOptions())
     assert _verdicts(judged) == {"calibration": ("worse", True), "calibration in the large": ("too low", True)}
     about = {"notices": [], "table": "t", "tta_views": "none"}
     pictures = dict.fromkeys(("roc", "precision_recall", "reliability", "histogram", "decision_curve"), bytes(32))
@@ -73,10 +73,10 @@ def test_a_calibration_that_made_the_held_half_worse_is_told() -> None:
 
 
 def test_scores_that_were_right_leave_it_open() -> None:
-    judged = judge(_table(0.5), Choices())
+    judged = evaluate_scores(_table(0.5), EvaluateOptions())
     assert _verdicts(judged)["calibration"][0] == "undecided"
 
 
 def test_without_a_calibration_the_scores_themselves_are_judged() -> None:
-    judged = judge(_table(0.1), Choices(method="none"))
+    judged = evaluate_scores(_table(0.1), EvaluateOptions(method="none"))
     assert _verdicts(judged) == {"calibration": ("none", False), "calibration in the large": ("too high", True)}

@@ -96,7 +96,7 @@ def test_pack_takes_the_option_and_tells_how_many_patches_stay_as_they_are(tmp_p
 
 
 def some_tissue() -> np.ndarray:
-    patch: np.ndarray = tissue.draw(np.zeros(1, np.int8), np.full(1, 3, np.int64), seed=1, chunk=0)[0]
+    patch: np.ndarray = tissue.paint_patches(np.zeros(1, np.int8), np.full(1, 3, np.int64), seed=1, chunk=0)[0]
     return patch
 
 

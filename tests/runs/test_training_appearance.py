@@ -41,7 +41,7 @@ class Tiles:
 
 
 def _tissue(slide: int) -> np.ndarray:
-    return tissue.draw(np.zeros(60, np.int8), np.full(60, slide, np.int64), seed=42)
+    return tissue.paint_patches(np.zeros(60, np.int8), np.full(60, slide, np.int64), seed=42)
 
 
 def _blurred(images: np.ndarray) -> np.ndarray:

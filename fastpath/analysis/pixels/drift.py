@@ -49,7 +49,7 @@ class Shift:
     words: str
 
 
-def compare(measure: Measure, training_M: Floats, found_N: Floats, units: Units, seed: int = 0) -> Shift | None:
+def measure_shift(measure: Measure, training_M: Floats, found_N: Floats, units: Units, seed: int = 0) -> Shift | None:
     """Compare a measure of two sets; None where one of them has none, or training patches do not differ.
 
     Args:

@@ -51,7 +51,7 @@ def command(
         render.notice(runtime.notice)
     with render.progress_bar("embedding", verbosity) as advance:
         result = audit.audit_split(
-            store, output, runtime, split_file=split_file, run_dir=run_dir, which=checkpoint, advance=advance
+            store, output, runtime, split_file=split_file, run_dir=run_dir, checkpoint=checkpoint, advance=advance
         )
     if result.suspicious:
         render.notice(f"{result.suspicious} validation patches were nearly trained on: see {output / 'neighbours.png'}")

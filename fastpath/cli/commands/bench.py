@@ -61,6 +61,6 @@ def command(
     with render.progress_bar(f"bench {kind}", verbosity) as advance:
         result = bench.run_benchmark(kind, store, settings, runtime, num_batches=batches, advance=advance)  # type: ignore[arg-type]
     if plot is not None:
-        bench.draw(result, plot)
+        bench.draw_benchmark(result, plot)
     shown = {name: value for name, value in asdict(result).items() if as_json or value not in (None, "")}
     render.result(shown, as_json=as_json, title=f"bench {kind}", location=plot)

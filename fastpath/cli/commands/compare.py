@@ -88,7 +88,13 @@ def command(
     else:
         with render.progress_bar("scoring", verbosity) as advance:
             result = compare.compare_runs(
-                runs, runtime, store_path=store, split_file=split_file, output=output, which=checkpoint, advance=advance
+                runs,
+                runtime,
+                store_path=store,
+                split_file=split_file,
+                output=output,
+                checkpoint=checkpoint,
+                advance=advance,
             )
     for text in result.notices:
         render.notice(text)

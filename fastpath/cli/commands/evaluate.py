@@ -97,18 +97,18 @@ def command(
     from fastpath.runtime import resolve
     from fastpath.types import Split
     from fastpath.workflows.evaluate import evaluate
-    from fastpath.workflows.evaluate.report_facts import Choices
+    from fastpath.workflows.evaluate.report_facts import EvaluateOptions
 
     runtime = resolve(device, precision=precision)
     if runtime.notice:
         render.notice(runtime.notice)
-    asked = Choices(method=choices.pop("calibration"), **choices)
+    asked = EvaluateOptions(method=choices.pop("calibration"), **choices)
     if out_of_fold.table_of(run) is not None:
         if split_file is not None:
             raise UsageError(
                 "--split-file", f"found {split_file} for predictions, which no split divides", "leave it out"
             )
-        result = evaluate.run_table(run, runtime, output=output, store_path=store, choices=asked)
+        result = evaluate.run_table(run, runtime, output=output, store_path=store, options=asked)
     else:
         with render.progress_bar("evaluating", verbosity) as advance:
             result = evaluate.evaluate_run(
@@ -118,8 +118,8 @@ def command(
                 split_file=split_file,
                 split=None if split is None else Split(split),
                 output=output,
-                which=checkpoint,
-                choices=asked,
+                checkpoint=checkpoint,
+                options=asked,
                 advance=advance,
             )
     for text in result.notices:

@@ -48,7 +48,7 @@ def command(
     """Show where a run finds its calls, and how much of that lies in the centre, which decides the label.
 
     Attribution maps of single patches, the share of each in the middle third by middle third beside that of networks
-    with random weights, and the occlusion audit: the AUC of the split with the ring hidden and with the centre
+    with random weights, and the occlusion test: the AUC of the split with the ring hidden and with the centre
     hidden, behind the mean colour of the training patches. Writes explain.png, patches/ID.png, attributions.csv and
     explain.json.
 
@@ -69,13 +69,13 @@ def command(
             run,
             rest["output"],
             runtime,
-            choice=explain.Choice(**choice),
+            options=explain.ExplainOptions(**choice),
             store_path=rest["store"],
             split_file=rest["split_file"],
             split=Split(rest["split"]),
             methods=rest["methods"] or METHODS,
             with_audit=rest["with_audit"],
-            which=checkpoint,
+            checkpoint=checkpoint,
             advance=advance,
         )
     for text in result.notices:

@@ -74,7 +74,7 @@ def command(
             store_path=store,
             split_file=split_file,
             check=check,
-            which=checkpoint,
+            checkpoint=checkpoint,
             advance=advance,
         )
     if result.notice:

@@ -85,7 +85,7 @@ def command(
     if runtime.notice:
         render.notice(runtime.notice)
     errors = rule["errors"]
-    chosen = mine.Rule(rule["hard"], None if errors is None else int(errors), rule["confidence"])
+    chosen = mine.MineOptions(rule["hard"], None if errors is None else int(errors), rule["confidence"])
     with render.progress_bar("mining", verbosity) as advance:
         result = mine.mine_patches(
             run,
@@ -94,8 +94,8 @@ def command(
             stores=stores,
             predictions=predictions,
             split_file=split_file,
-            rule=chosen,
-            which=checkpoint,
+            options=chosen,
+            checkpoint=checkpoint,
             advance=advance,
         )
     for text in result.notices:

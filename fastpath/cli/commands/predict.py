@@ -97,13 +97,13 @@ def command(
     runtime = resolve(device, precision=precision)
     if runtime.notice:
         render.notice(runtime.notice)
-    opinion = predict.Opinion(ensemble=_MEANS[ensemble], calibrate=not raw, which=checkpoint, **how)  # type: ignore[arg-type]
+    asked = predict.PredictOptions(ensemble=_MEANS[ensemble], calibrate=not raw, checkpoint=checkpoint, **how)  # type: ignore[arg-type]
     predict.check_runs(runs, checkpoint, output)  # a wrong run is told before a large folder is listed
     patches = predict.open_patches(store, source, follow)
     sample = sample or (None if source is None else submission.sample_beside(source))
     with render.progress_bar("predicting", verbosity) as advance:
         result = predict.predict_patches(
-            runs, patches, output, runtime, sample=sample, opinion=opinion, table=table, advance=advance
+            runs, patches, output, runtime, sample=sample, options=asked, table=table, advance=advance
         )
     for text in result.notices:
         render.notice(text)

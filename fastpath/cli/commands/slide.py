@@ -12,7 +12,7 @@ from fastpath.cli import options, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import Runtime
-    from fastpath.workflows.slide.slide import Options
+    from fastpath.workflows.slide.slide import SlideOptions
 
 
 @options.command("slide")
@@ -154,7 +154,7 @@ def _aucs(aucs: dict[str, float] | None, ends: dict[str, tuple[float, float]] | 
     return values
 
 
-def _resolved(rest: dict[str, Any]) -> tuple[Runtime, Options]:
+def _resolved(rest: dict[str, Any]) -> tuple[Runtime, SlideOptions]:
     """Return the device and how slides are cut, as the options have it."""
     from fastpath.runtime import resolve
     from fastpath.workflows.slide import slide
@@ -163,7 +163,7 @@ def _resolved(rest: dict[str, Any]) -> tuple[Runtime, Options]:
     if resolved.notice:
         render.notice(resolved.notice)
     names = ("mpp", "tile_mpp", "min_tissue", "top_k", "threshold", "lesions")
-    return resolved, slide.Options(stride_px=rest["stride"], **{name: rest[name] for name in names})
+    return resolved, slide.SlideOptions(stride_px=rest["stride"], **{name: rest[name] for name in names})
 
 
 def _score(
@@ -172,7 +172,7 @@ def _score(
     output: Path,
     checkpoint: Literal["best", "last"],
     runtime: Runtime,
-    chosen: Options,
+    chosen: SlideOptions,
     verbosity: int,
     as_json: bool,
 ) -> None:
@@ -182,7 +182,7 @@ def _score(
     from fastpath.workflows.slide import slide
 
     with render.progress_bar("scoring", verbosity) as advance:
-        result = slide.score_slide(run, image, output, runtime, options=chosen, which=checkpoint, advance=advance)
+        result = slide.score_slide(run, image, output, runtime, options=chosen, checkpoint=checkpoint, advance=advance)
     if result.notice:
         render.notice(result.notice)
     render.verdicts(result.verdicts)
@@ -200,7 +200,7 @@ def _score_all(
     output: Path,
     checkpoint: Literal["best", "last"],
     runtime: Runtime,
-    chosen: Options,
+    chosen: SlideOptions,
     verbosity: int,
     as_json: bool,
 ) -> None:
@@ -215,7 +215,7 @@ def _score_all(
         output,
         runtime,
         options=chosen,
-        which=checkpoint,
+        checkpoint=checkpoint,
         watch=lambda name: render.progress_bar(name, verbosity),
     )
     for row in result.slides:

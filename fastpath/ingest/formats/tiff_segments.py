@@ -126,7 +126,7 @@ def layout(page: Directory, num_samples: int, is_ycbcr: bool, block: tuple[int, 
     planar = page.number(284, 1)
     if planar not in (1, 2):
         raise damaged(f"planar configuration {planar}, wanted 1 or 2")
-    segments_layout = Layout(
+    described = Layout(
         height=height,
         width=width,
         num_samples=num_samples,
@@ -143,63 +143,59 @@ def layout(page: Directory, num_samples: int, is_ycbcr: bool, block: tuple[int, 
         counts=counts or [0] * len(offsets),
         tables=page.raw(347),
     )
-    _check_kind(segments_layout, block)
-    _check_segments(segments_layout, num_bytes)
-    return segments_layout
+    _check_kind(described, block)
+    _check_segments(described, num_bytes)
+    return described
 
 
-def _check_kind(segments_layout: Layout, block: tuple[int, int]) -> None:
+def _check_kind(described: Layout, block: tuple[int, int]) -> None:
     """Refuse what cannot be unpacked, by its name."""
-    codecs.check(segments_layout.compression)
-    if segments_layout.predictor not in (1, 2):
-        raise unsupported(f"predictor {segments_layout.predictor} is not read for 8-bit samples", REPACK)
-    if segments_layout.predictor == 2 and segments_layout.compression not in codecs.WITH_PREDICTOR:
-        name = codecs.NAMES[segments_layout.compression]
+    codecs.check(described.compression)
+    if described.predictor not in (1, 2):
+        raise unsupported(f"predictor {described.predictor} is not read for 8-bit samples", REPACK)
+    if described.predictor == 2 and described.compression not in codecs.WITH_PREDICTOR:
+        name = codecs.NAMES[described.compression]
         raise unsupported(f"predictor 2 is not read with {name}: readers disagree on what it means there", REPACK)
     if set(block) - {1, 2, 4}:
         raise damaged(f"subsampling of YCbCr by {block}, wanted 1, 2 or 4")
-    if segments_layout.block != (1, 1) and (
-        segments_layout.planar or segments_layout.num_samples != 3 or segments_layout.predictor != 1
-    ):
-        beside = "planes" if segments_layout.planar else "alpha" if segments_layout.num_samples != 3 else "predictor 2"
+    if described.block != (1, 1) and (described.planar or described.num_samples != 3 or described.predictor != 1):
+        beside = "planes" if described.planar else "alpha" if described.num_samples != 3 else "predictor 2"
         raise unsupported(f"subsampled YCbCr with {beside} is not read", REPACK)
-    if segments_layout.compression == codecs.JPEG and not segments_layout.planar and segments_layout.num_samples != 3:
-        raise unsupported(f"JPEG of {segments_layout.num_samples} samples is not read", REPACK)
+    if described.compression == codecs.JPEG and not described.planar and described.num_samples != 3:
+        raise unsupported(f"JPEG of {described.num_samples} samples is not read", REPACK)
 
 
-def _check_segments(segments_layout: Layout, num_bytes: int) -> None:
+def _check_segments(described: Layout, num_bytes: int) -> None:
     """Refuse segments that contradict the picture or the file, before any memory is taken."""
-    sides = (segments_layout.segment_height, segments_layout.segment_width)
+    sides = (described.segment_height, described.segment_width)
     if not all(0 < side <= MAX_SIDE_PX for side in sides):
         raise damaged(f"tiles or strips of {sides[1]} by {sides[0]} pixels, wanted 1 to {MAX_SIDE_PX} a side")
-    rows, columns = segments_layout.grid
-    wanted = rows * columns * (segments_layout.num_samples if segments_layout.planar else 1)
+    rows, columns = described.grid
+    wanted = rows * columns * (described.num_samples if described.planar else 1)
     if rows * sides[0] * columns * sides[1] > MAX_PADDED_PIXELS or wanted > MAX_SEGMENTS:
         raise damaged(
-            f"{wanted} tiles or strips of {sides[1]} by {sides[0]} for {segments_layout.width} by {segments_layout.height} pixels"
+            f"{wanted} tiles or strips of {sides[1]} by {sides[0]} for {described.width} by {described.height} pixels"
         )
-    if len(segments_layout.offsets) != wanted or len(segments_layout.counts) != wanted:
-        lengths = (
-            f"{len(segments_layout.offsets)} offsets and {len(segments_layout.counts)} byte counts of tiles or strips"
-        )
-        raise damaged(f"{lengths}, wanted {wanted} for {segments_layout.width} by {segments_layout.height} pixels")
-    if segments_layout.block[0] > 1 and rows > 1 and sides[0] % segments_layout.block[0]:
-        raise damaged(f"tiles or strips of {sides[0]} rows, wanted a multiple of {segments_layout.block[0]}")
-    if not all(segments_layout.offsets):
+    if len(described.offsets) != wanted or len(described.counts) != wanted:
+        lengths = f"{len(described.offsets)} offsets and {len(described.counts)} byte counts of tiles or strips"
+        raise damaged(f"{lengths}, wanted {wanted} for {described.width} by {described.height} pixels")
+    if described.block[0] > 1 and rows > 1 and sides[0] % described.block[0]:
+        raise damaged(f"tiles or strips of {sides[0]} rows, wanted a multiple of {described.block[0]}")
+    if not all(described.offsets):
         raise damaged("tiles or strips without pixels")
-    end = max(map(sum, zip(segments_layout.offsets, segments_layout.counts, strict=True)))
+    end = max(map(sum, zip(described.offsets, described.counts, strict=True)))
     if end > num_bytes:
         raise truncated(num_bytes, end)
-    if sum(segments_layout.counts) > MAX_OVERLAP * num_bytes:
+    if sum(described.counts) > MAX_OVERLAP * num_bytes:
         raise damaged("tiles or strips that lie over each other")
 
 
-def read(data: bytes, segments_layout: Layout) -> tuple[np.ndarray, bool]:
+def read(data: bytes, described: Layout) -> tuple[np.ndarray, bool]:
     """Unpack a picture's samples.
 
     Args:
         data: The file's bytes.
-        segments_layout: Where they lie.
+        described: Where they lie.
 
     Returns:
         uint8 [H, W, samples], and whether YCbCr has become RGB already, as JPEG does it.
@@ -207,83 +203,80 @@ def read(data: bytes, segments_layout: Layout) -> tuple[np.ndarray, bool]:
     Raises:
         UnreadableError: They are damaged.
     """
-    at_once = segments_layout.compression == codecs.JPEG and not segments_layout.planar
-    each = len(segments_layout.offsets) // (segments_layout.num_samples if segments_layout.planar else 1)
-    planes = [
-        _plane(data, segments_layout, range(start, start + each))
-        for start in range(0, len(segments_layout.offsets), each)
-    ]
+    at_once = described.compression == codecs.JPEG and not described.planar
+    each = len(described.offsets) // (described.num_samples if described.planar else 1)
+    planes = [_plane(data, described, range(start, start + each)) for start in range(0, len(described.offsets), each)]
     return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2), at_once
 
 
-def _plane(data: bytes, segments_layout: Layout, numbers: range) -> np.ndarray:
+def _plane(data: bytes, described: Layout, numbers: range) -> np.ndarray:
     """Put together the segments of a picture, or of one of its planes: uint8 [H, W, depth]."""
-    rows, columns = segments_layout.grid
-    if segments_layout.compression == codecs.JPEG:
-        parts = [_jpeg(data, segments_layout, number) for number in numbers]
+    rows, columns = described.grid
+    if described.compression == codecs.JPEG:
+        parts = [_jpeg(data, described, number) for number in numbers]
     else:
-        parts = _unpacked(data, segments_layout, numbers)
+        parts = _unpacked(data, described, numbers)
     if columns == 1:
         whole = parts[0] if rows == 1 else np.concatenate(parts)
     else:
         lines = [np.concatenate(parts[row * columns : (row + 1) * columns], axis=1) for row in range(rows)]
         whole = np.concatenate(lines)
-    return whole[: segments_layout.height, : segments_layout.width]
+    return whole[: described.height, : described.width]
 
 
-def _unpacked(data: bytes, segments_layout: Layout, numbers: range) -> list[np.ndarray]:
+def _unpacked(data: bytes, described: Layout, numbers: range) -> list[np.ndarray]:
     """Return segments as uint8 [rows, columns, depth]."""
     parts = codecs.unpack(
-        segments_layout.compression,
-        [_packed(data, segments_layout, number) for number in numbers],
-        [segments_layout.num_bytes(number) for number in numbers],
-        [segments_layout.most_bytes(number) for number in numbers],
-        segments_layout.row_bytes(),
+        described.compression,
+        [_packed(data, described, number) for number in numbers],
+        [described.num_bytes(number) for number in numbers],
+        [described.most_bytes(number) for number in numbers],
+        described.row_bytes(),
     )
-    if segments_layout.block != (1, 1):
-        return [_of_blocks(part, segments_layout) for part in parts]
-    shaped = [part.reshape(-1, segments_layout.segment_width, segments_layout.depth) for part in parts]
-    if segments_layout.predictor == 2:
+    if described.block != (1, 1):
+        return [_of_blocks(part, described) for part in parts]
+    shaped = [part.reshape(-1, described.segment_width, described.depth) for part in parts]
+    if described.predictor == 2:
         return [np.cumsum(part, axis=1, dtype=np.uint8) for part in shaped]
     return shaped
 
 
-def _packed(data: bytes, segments_layout: Layout, number: int) -> memoryview:
+def _packed(data: bytes, described: Layout, number: int) -> memoryview:
     """Return a segment's bytes; all that follow where their number is unknown."""
-    offset, count = segments_layout.offsets[number], segments_layout.counts[number]
-    if segments_layout.compression == codecs.NONE:
-        return _stored(data, segments_layout, number)
+    offset, count = described.offsets[number], described.counts[number]
+    if described.compression == codecs.NONE:
+        return _stored(data, described, number)
     if count == 0:
-        if len(segments_layout.offsets) > 1:
+        if len(described.offsets) > 1:
             raise damaged("packed tiles or strips without a byte count")
         count = len(data) - offset
     return memoryview(data)[offset : offset + count]
 
 
-def _stored(data: bytes, segments_layout: Layout, number: int) -> memoryview:
+def _stored(data: bytes, described: Layout, number: int) -> memoryview:
     """Return an uncompressed segment's bytes: as many as its pixels take, whatever the count says beyond them.
 
     What is longer than padding, and not zeros, are rows that the header does not know of.
     """
     offset, count, wanted = (
-        segments_layout.offsets[number],
-        segments_layout.counts[number],
-        segments_layout.num_bytes(number),
+        described.offsets[number],
+        described.counts[number],
+        described.num_bytes(number),
     )
     if offset + wanted > len(data):
         raise truncated(len(data), offset + wanted)
     beyond = memoryview(data)[offset + wanted : offset + count]
-    padded = count <= segments_layout.most_bytes(number) or not any(beyond)
+    padded = count <= described.most_bytes(number) or not any(beyond)
     if count and (count < wanted or not padded):
-        size = f"{segments_layout.segment_width} by {segments_layout.rows(number)} pixels"
+        size = f"{described.segment_width} by {described.rows(number)} pixels"
         raise damaged(f"a tile or strip of {count} bytes, wanted {wanted} for {size}")
     return memoryview(data)[offset : offset + wanted]
 
 
-def _of_blocks(part: np.ndarray, segments_layout: Layout) -> np.ndarray:
+def _of_blocks(part: np.ndarray, described: Layout) -> np.ndarray:
     """Return uint8 [rows, columns, 3] of blocks that hold all their Y, then a Cb and a Cr."""
-    down, across = segments_layout.block
-    blocks = part.reshape(-1, segments_layout.row_bytes() // (down * across + 2), down * across + 2)
+    down, across = described.block
+    blocks = part.reshape(-1, described.row_bytes() // (down * across + 2), down * across + 2)
     high, wide = blocks.shape[:2]
     whole = np.empty((high * down, wide * across, 3), np.uint8)
     whole[..., 0] = blocks[..., :-2].reshape(high, wide, down, across).swapaxes(1, 2).reshape(whole.shape[:2])
@@ -291,13 +284,13 @@ def _of_blocks(part: np.ndarray, segments_layout: Layout) -> np.ndarray:
     return whole
 
 
-def _jpeg(data: bytes, segments_layout: Layout, number: int) -> np.ndarray:
+def _jpeg(data: bytes, described: Layout, number: int) -> np.ndarray:
     """Decode a segment that is a JPEG stream: uint8 [rows, columns, depth]."""
-    stream = bytes(_packed(data, segments_layout, number))
-    decoded = decode_stream(stream, segments_layout.tables, segments_layout.depth, segments_layout.is_ycbcr)
-    rows = segments_layout.rows(number)
+    stream = bytes(_packed(data, described, number))
+    decoded = decode_stream(stream, described.tables, described.depth, described.is_ycbcr)
+    rows = described.rows(number)
     high, wide = decoded.shape[:2]
-    if wide != segments_layout.segment_width or not rows <= high <= segments_layout.segment_height:
-        size = f"{segments_layout.segment_width} by {rows} pixels"
+    if wide != described.segment_width or not rows <= high <= described.segment_height:
+        size = f"{described.segment_width} by {rows} pixels"
         raise damaged(f"a tile or strip whose JPEG has {wide} by {high} pixels, wanted {size}")
     return decoded[:rows]

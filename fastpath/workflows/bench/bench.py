@@ -27,7 +27,7 @@ from fastpath.system.files import write_durably
 from fastpath.types import Batch
 from fastpath.workflows.bench import roofline
 
-Kind = Literal["loader", "train", "ceiling"]
+BenchKind = Literal["loader", "train", "ceiling"]
 
 WARM_BATCHES = 4  # more than the graph prefetches, so that the clock sees steady state
 GOOD_ENOUGH = 0.97  # of the network's own rate: beyond it a faster loader cannot be felt
@@ -76,7 +76,7 @@ class BenchResult:
 
 
 def run_benchmark(
-    kind: Kind,
+    kind: BenchKind,
     store_path: Path,
     config: Config,
     runtime: Runtime,
@@ -124,7 +124,7 @@ def run_benchmark(
 
 
 def _measure(
-    kind: Kind,
+    kind: BenchKind,
     data: RunData,
     config: Config,
     runtime: Runtime,
@@ -263,7 +263,7 @@ def _ticker(advance: Callable[[int, int], None] | None, total: int) -> Callable[
     return tick
 
 
-def draw(result: BenchResult, path: Path) -> None:
+def draw_benchmark(result: BenchResult, path: Path) -> None:
     """Draw the measured rates as bars into a PNG.
 
     Args:

@@ -24,7 +24,7 @@ from fastpath.runtime import Runtime
 from fastpath.store.reader import Store
 from fastpath.system import json_values
 from fastpath.types import Split
-from fastpath.workflows.compare.comparison import CompareResult, compare, short_names
+from fastpath.workflows.compare.comparison import CompareResult, compare_scores, short_names
 
 RESULT, PICTURE, PREDICTIONS = "comparison.json", "comparison.png", "predictions.parquet"
 
@@ -36,7 +36,7 @@ def compare_runs(
     store_path: Path | None = None,
     split_file: Path | None = None,
     output: Path | None = None,
-    which: Which = "best",
+    checkpoint: Which = "best",
     advance: Callable[[int, int], None] | None = None,
 ) -> CompareResult:
     """Score every run on the whole validation split and compare all pairs.
@@ -50,7 +50,7 @@ def compare_runs(
         store_path: Where the store lies now; None takes the first run's.
         split_file: Where the split lies now; None is where the first run had it.
         output: Where to write; None is `comparison` beside the first run.
-        which: The best epoch's weights or the last's.
+        checkpoint: The best epoch's weights or the last's.
         advance: Called with patches scored and in all, over all runs.
 
     Raises:
@@ -60,7 +60,7 @@ def compare_runs(
     """
     if len(runs) < 2 or len({path.resolve() for path in runs}) < len(runs):
         raise UsageError("arguments", f"found {len(runs)} runs, wanted two or more, all different", "name several runs")
-    trained = [open_run(path, which) for path in runs]
+    trained = [open_run(path, checkpoint) for path in runs]
     output = output or trained[0].path.parent.parent / "comparison"
     output_place.check_directory(output, RESULT, (*runs, store_path))
     store = trained[0].open_store(store_path, split_file)
@@ -79,7 +79,7 @@ def compare_runs(
     models = [(one.config.model.name, one.checkpoint.epoch) for one in trained]
     place = store.name
     leaks = leak_notice(store, table)
-    result = compare(
+    result = compare_scores(
         models, names, labels_N, logits_RN, groups_N, store=place, kind=table.kind, output=output, notices=[leaks]
     )
     errors = {entry.name: entry.standard_error for entry in result.runs}
@@ -152,7 +152,7 @@ def write(
     facts = {key: value for key, value in asdict(result).items() if key != "output"}
     content = {
         PREDICTIONS: table.getvalue(),
-        PICTURE: run_comparison.draw(names, labels_N, logits_RN, journals, title),
+        PICTURE: run_comparison.draw_comparison(names, labels_N, logits_RN, journals, title),
         RESULT: (json_values.dumps(facts) + "\n").encode(),
     }
     output_place.write_set(output, RESULT, content)

@@ -57,7 +57,7 @@ def compare_tables(paths: Sequence[Path], output: Path | None = None) -> Compare
     names = comparison.short_names([path if path.is_dir() else path.with_suffix("") for path in paths])
     models, place = [("", 0)] * len(names), named[0].name
     notices = list(dict.fromkeys(text for frame in frames for text in row_words.of_table(frame)))
-    result = comparison.compare(
+    result = comparison.compare_scores(
         models, names, labels_N, logits_RN, groups_N, store=place, kind="table's", output=output, notices=notices
     )
     ids_N = first["id"].to_numpy(object)

@@ -94,7 +94,7 @@ class CompareResult:
     output: str
 
 
-def compare(
+def compare_scores(
     models: Sequence[tuple[str, int]],
     names: Sequence[str],
     labels_N: NDArray[np.int8],
@@ -125,7 +125,7 @@ def compare(
     units = intervals.units_of(groups_N, len(labels_N), labels_N)
     mute = num_groups > 0 and units.kind == "patch"  # patches of one slide are known not to be independent
     by: Decider = "paired jackknife of slides" if num_groups else "paired bootstrap of patches"
-    result = paired.compare(labels_N, logits_RN, units, places)
+    result = paired.compare_paired(labels_N, logits_RN, units, places)
     entries = [
         Entry(name, model, epoch, auc=auc.value, standard_error=math.nan if mute else auc.error)
         for (model, epoch), name, auc in zip(models, names, result.aucs, strict=True)

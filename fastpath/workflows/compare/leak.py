@@ -16,7 +16,7 @@ from fastpath.ingest.split import deal
 from fastpath.runs import best_epoch, output_place
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store, open_store
-from fastpath.store.split_document import Kind
+from fastpath.store.split_document import SplitKind
 from fastpath.system import json_values
 from fastpath.system.files import write_durably
 from fastpath.workflows.train import folds
@@ -25,7 +25,7 @@ from fastpath.workflows.train.folds import Watch
 if TYPE_CHECKING:
     import pandas as pd
 
-KINDS: tuple[Kind, Kind] = ("random", "group")
+KINDS: tuple[SplitKind, SplitKind] = ("random", "group")
 SUMMARY = "leak.json"
 
 

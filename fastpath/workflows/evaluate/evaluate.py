@@ -25,7 +25,7 @@ from fastpath.store.reader import Store, locate, open_store
 from fastpath.text import command_line
 from fastpath.types import Split
 from fastpath.workflows.evaluate import external, frozen, report_files, report_gallery, subgroup_facts
-from fastpath.workflows.evaluate.report_facts import Choices, Judged, judge
+from fastpath.workflows.evaluate.report_facts import EvaluateOptions, Evaluation, evaluate_scores
 from fastpath.workflows.evaluate.report_files import GALLERY_NUM, METRICS, PREDICTIONS, EvaluateResult
 from fastpath.workflows.evaluate.report_gallery import Card
 
@@ -40,8 +40,8 @@ def evaluate_run(
     split_file: Path | None = None,
     split: Split | None = None,
     output: Path | None = None,
-    which: Which = "best",
-    choices: Choices | None = None,
+    checkpoint: Which = "best",
+    options: EvaluateOptions | None = None,
     advance: Advance | None = None,
 ) -> EvaluateResult:
     """Score labelled patches and write metrics.json, predictions.parquet, report.html and gallery.csv.
@@ -61,16 +61,16 @@ def evaluate_run(
         split: The part of the store; None is the validation split of the run's own, and all of another.
         output: Where to write; None is `evaluation-<split>` in the run, `external-<store>` of another store; what
             differs from the usual (views, their mean, checkpoint) is added to the name.
-        which: The best epoch's weights or the last's.
-        choices: Views, calibration, prevalence, cost and seed; None takes the defaults.
+        checkpoint: The best epoch's weights or the last's.
+        options: Views, calibration, prevalence, cost and seed; None takes the defaults.
         advance: Called with patches done and in all.
 
     Raises:
         CheckpointError: The run's own store or its split is not what the run was trained on.
         DataError: The split is empty, unlabelled, of one class, or cannot be scored.
     """
-    choices, trained = choices or Choices(), open_run(run_dir, which)
-    suffix = calibration_file.suffix_of(trained.path, choices.tta, choices.mean)
+    options, trained = options or EvaluateOptions(), open_run(run_dir, checkpoint)
+    suffix = calibration_file.suffix_of(trained.path, options.tta, options.mean)
     store = trained.open_store(store_path, split_file)
     if split_file is not None and split_file.resolve() != trained.split_file:
         suffix += f"-{split_file.stem}"
@@ -78,54 +78,56 @@ def evaluate_run(
         output = output or trained.path.parent / f"{external.directory_of(store, split)}{suffix}"
         output_place.check_directory(output, METRICS, (run_dir, store_path))
         return external.validate_externally(
-            trained, store, runtime, output, split=split, which=which, choices=choices, advance=advance
+            trained, store, runtime, output, split=split, checkpoint=checkpoint, options=options, advance=advance
         )
     split = split or Split.VAL
     output = output or trained.path.parent / f"evaluation-{split}{suffix}"
     output_place.check_directory(output, METRICS, (run_dir, store_path))
-    subgroup_facts.check(choices.by, store)
+    subgroup_facts.check(options.by, store)
     split_table = read_split(store)
     foreign = _check_origin(trained, store, named=(store_path or split_file) is not None)
-    rows_N, calibrates_N = _part(store, split_table, split)
+    rows_N, is_calibration_N = _part(store, split_table, split)
     history = history_of(trained, store, rows_N)
-    rows_N, calibrates_N, history, untold = _untrained(rows_N, calibrates_N, history)
-    choices = _uncalibrated(choices, history)
+    rows_N, is_calibration_N, history, untold = _untrained(rows_N, is_calibration_N, history)
+    options = _uncalibrated(options, history)
     decided = settle(runtime, trained.config, training=False)
-    views_NV = score_views(trained, store, rows_N, decided, choices.tta, advance)
+    views_NV = score_views(trained, store, rows_N, decided, options.tta, advance)
     table, dealt = _divided(
-        report_table.scored(store, rows_N, views_NV, choices.mean), calibrates_N, store, choices.seed
+        report_table.scored(store, rows_N, views_NV, options.mean), is_calibration_N, store, options.seed
     )
     table = replace(table, history_N=history.words_N)
-    judged = judge(table, choices)
-    cards = _gallery(table, judged, store, rows_N, trained, runtime, choices)
-    judged.facts.update(
-        subgroup_facts.facts(table, judged.calibrated_N, store, rows_N, by=choices.by, seed=choices.seed)
+    evaluation = evaluate_scores(table, options)
+    cards = _gallery(table, evaluation, store, rows_N, trained, runtime, options)
+    evaluation.facts.update(
+        subgroup_facts.facts(table, evaluation.calibrated_N, store, rows_N, by=options.by, seed=options.seed)
     )
-    of_rows, facts = _told_by_history(history.of(table.judged_N), judged)
+    of_rows, facts = _told_by_history(history.of(table.judged_N), evaluation)
     leaks = leak_notice(store, split_table, split)
     said = (foreign, *of_rows, untold, leaks, dealt, newly_told(decided, runtime))
     about = {
         "split": split,
-        "checkpoint": which,
+        "checkpoint": checkpoint,
         "epoch": trained.checkpoint.epoch,
         "run": trained.path.parent.absolute().name,
         "model": trained.config.model.name,
         "store": store.name,
         "store_fingerprint": store.fingerprint,
         "split_kind": split_table.kind,
-        "tta_views": choices.tta,
+        "tta_views": options.tta,
         "history": facts,
         "notices": [notice for notice in said if notice],
     }
-    result = report_files.write(output, scored=table, judged=judged, about=about, cards=cards)
+    result = report_files.write(output, scored=table, evaluation=evaluation, about=about, cards=cards)
     if not foreign and not history.trained_N.any():
         of = Split.VAL if table.apart else split
-        fitted_on = {"split": split, "of": of, "seed": choices.seed, **judged.facts["parts"]["calibration"]}
-        cautions = [verdict["text"] for verdict in judged.facts["calibration"]["verdicts"] if verdict["caution"]]
-        values = {"tta": choices.tta, "mean": choices.mean, "fitted_on": fitted_on, "cautions": cautions}
-        values |= frozen.keep(judged.facts)
+        fitted_on = {"split": split, "of": of, "seed": options.seed, **evaluation.facts["parts"]["calibration"]}
+        cautions = [verdict["text"] for verdict in evaluation.facts["calibration"]["verdicts"] if verdict["caution"]]
+        values = {"tta": options.tta, "mean": options.mean, "fitted_on": fitted_on, "cautions": cautions}
+        values |= frozen.keep(evaluation.facts)
         try:
-            replaced = calibration_file.save(trained.path, choices.method, judged.fitted, values, output / PREDICTIONS)
+            replaced = calibration_file.save(
+                trained.path, options.method, evaluation.fitted, values, output / PREDICTIONS
+            )
             result.notices.extend(filter(None, [replaced]))
         except UsageError as error:  # a run that others share may be for reading only
             result.notices.append(f"the calibration is not kept for 'fastpath predict': {error}")
@@ -138,7 +140,7 @@ def run_table(
     *,
     output: Path | None = None,
     store_path: Path | None = None,
-    choices: Choices | None = None,
+    options: EvaluateOptions | None = None,
 ) -> EvaluateResult:
     """Judge a table of predictions (`id`, `label`, `logit`, optionally `group`), or the one that folds left.
 
@@ -148,67 +150,67 @@ def run_table(
         output: Where to write; None is a directory of the table's name beside it.
         store_path: A store that holds the patches, for the gallery; None takes the folds' own where it is unchanged,
             and of a table leaves the gallery out.
-        choices: As for `evaluate_run`; there is nothing to score in more views.
+        options: As for `evaluate_run`; there is nothing to score in more views.
 
     Raises:
         DataError: The table cannot be judged, or names patches that the store has not.
         UsageError: More views were asked for.
     """
-    choices, by_folds, folds_store = choices or Choices(), [], None
-    if choices.tta != "none":
-        raise UsageError("--tta", f"found {choices.tta}, but {path} is scored already", "leave it out, or name a run")
+    options, by_folds, folds_store = options or EvaluateOptions(), [], None
+    if options.tta != "none":
+        raise UsageError("--tta", f"found {options.tta}, but {path} is scored already", "leave it out, or name a run")
     if path.is_dir():
         folds_store, by_folds = _store_of_folds(path), _told_by_folds(path)
     path = out_of_fold.table_of(path) or path
     output = output or path.with_name(f"evaluation-{path.stem}")
     output_place.check_directory(output, METRICS, (path, store_path))
-    table, dealt = report_table.divide(report_table.read(path), choices.seed)
+    table, dealt = report_table.divide(report_table.read(path), options.seed)
     history = None if table.history_N is None else of_words(table.history_N).of(table.judged_N)
-    choices = _uncalibrated(choices, history)
-    judged = judge(table, choices)
-    of_rows, facts = _told_by_history(history, judged)
+    options = _uncalibrated(options, history)
+    evaluation = evaluate_scores(table, options)
+    of_rows, facts = _told_by_history(history, evaluation)
     store, rows_N = folds_store if store_path is None else open_store(store_path), None
     cards: list[Card] = []
     if store is not None:
         rows_N = _rows(table, store, path)
-        cards = _gallery(table, judged, store, rows_N, None, runtime, choices)
-    by, seed = (*choices.by, str(path)), choices.seed
-    judged.facts.update(subgroup_facts.facts(table, judged.calibrated_N, store, rows_N, by=by, seed=seed))
+        cards = _gallery(table, evaluation, store, rows_N, None, runtime, options)
+    by, seed = (*options.by, str(path)), options.seed
+    evaluation.facts.update(subgroup_facts.facts(table, evaluation.calibrated_N, store, rows_N, by=by, seed=seed))
     unknown = "" if table.groups_N is not None else "the table has no column 'group', so slides are unknown"
     if any(HONEST in text for text in by_folds):  # folds said it of themselves, with the size
         of_rows = [text for text in of_rows if HONEST not in text]
     notices = [notice for notice in (*of_rows, unknown, dealt, *by_folds) if notice]
     about = {"table": path.name, "tta_views": "none", "history": facts, "notices": notices}
-    return report_files.write(output, scored=table, judged=judged, about=about, cards=cards)
+    return report_files.write(output, scored=table, evaluation=evaluation, about=about, cards=cards)
 
 
-def _uncalibrated(choices: Choices, history: RowHistory | None) -> Choices:
+def _uncalibrated(options: EvaluateOptions, history: RowHistory | None) -> EvaluateOptions:
     """Return choices that leave probabilities as they are where patches were trained on: these calibrate nothing."""
-    return replace(choices, method="none") if history is not None and history.trained_N.any() else choices
+    return replace(options, method="none") if history is not None and history.trained_N.any() else options
 
 
-def _told_by_history(history: RowHistory | None, judged: Judged) -> tuple[list[str], dict[str, Any] | None]:
+def _told_by_history(history: RowHistory | None, evaluation: Evaluation) -> tuple[list[str], dict[str, Any] | None]:
     """Return what is to be said of the patches that are judged, and the facts; None where nothing tells."""
     if history is None:
         text = f"the table has no column '{COLUMN}', so nothing tells whether its patches were trained on or chosen by"
         return [text], None
-    error = error_of(judged.facts)
+    error = error_of(evaluation.facts)
     return history.notices(auc_error=error), history.facts() | {"auc_optimism": history.optimism(error)}
 
 
 def _gallery(
     table: ScoredTable,
-    judged: Judged,
+    evaluation: Evaluation,
     store: Store,
     rows_N: NDArray[np.int64],
     trained: TrainedRun | None,
     runtime: Runtime,
-    choices: Choices,
+    options: EvaluateOptions,
 ) -> list[Card]:
     """Return the gallery of the patches that are judged."""
     own_N = table.judged_N
-    how: dict[str, Any] = {"num": GALLERY_NUM, "seed": choices.seed}
-    calibrated_N = judged.calibrated_N[own_N]
+    how: dict[str, Any] = {"num": GALLERY_NUM, "seed": options.seed}
+    calibrated_N = evaluation.calibrated_N[own_N]
     return report_gallery.make(table.judged(), calibrated_N, store, rows_N[own_N], trained, runtime, **how)
 
 
@@ -247,31 +249,31 @@ def _part(store: Store, split_table: SplitTable, split: Split) -> tuple[NDArray[
         return rows_N, None
     val_rows_N = split_table.rows(Split.VAL)
     report_table.check_labels(store.labels_N[val_rows_N], store, "the val split")
-    calibrates_N = np.arange(len(val_rows_N) + len(rows_N)) < len(val_rows_N)
-    return np.concatenate([val_rows_N, rows_N]), calibrates_N
+    is_calibration_N = np.arange(len(val_rows_N) + len(rows_N)) < len(val_rows_N)
+    return np.concatenate([val_rows_N, rows_N]), is_calibration_N
 
 
 def _untrained(
-    rows_N: NDArray[np.int64], calibrates_N: NDArray[np.bool_] | None, history: RowHistory
+    rows_N: NDArray[np.int64], is_calibration_N: NDArray[np.bool_] | None, history: RowHistory
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None, RowHistory, str]:
     """Leave out a validation split that would calibrate though it was trained on; say what follows."""
-    if calibrates_N is None:
+    if is_calibration_N is None:
         text = "so they calibrate nothing, and no calibration is kept" if history.trained_N.any() else ""
         return rows_N, None, history, text and f"patches among these were trained on, {text}"
-    if not history.trained_N[calibrates_N].any():
-        return rows_N, calibrates_N, history, ""
+    if not history.trained_N[is_calibration_N].any():
+        return rows_N, is_calibration_N, history, ""
     text = "the validation split was trained on, so it cannot calibrate: a half of the test split does"
-    return rows_N[~calibrates_N], None, history.of(~calibrates_N), text
+    return rows_N[~is_calibration_N], None, history.of(~is_calibration_N), text
 
 
 def _divided(
-    table: ScoredTable, calibrates_N: NDArray[np.bool_] | None, store: Store, seed: int
+    table: ScoredTable, is_calibration_N: NDArray[np.bool_] | None, store: Store, seed: int
 ) -> tuple[ScoredTable, str]:
     """Return the checked and divided table, and a notice of how it was divided where that matters."""
     report_table.check(table, store)
-    if calibrates_N is None:
+    if is_calibration_N is None:
         return report_table.divide(table, seed)
-    return replace(table, calibrates_N=calibrates_N, apart=True), ""
+    return replace(table, is_calibration_N=is_calibration_N, apart=True), ""
 
 
 def _rows(table: ScoredTable, store: Store, path: Path) -> NDArray[np.int64]:

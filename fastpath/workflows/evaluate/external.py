@@ -37,7 +37,7 @@ from fastpath.system.json_values import plain
 from fastpath.types import Split
 from fastpath.workflows.evaluate import frozen, report_files, report_gallery, subgroup_facts
 from fastpath.workflows.evaluate.frozen import Frozen
-from fastpath.workflows.evaluate.report_facts import Choices, Judged, judge
+from fastpath.workflows.evaluate.report_facts import EvaluateOptions, Evaluation, evaluate_scores
 from fastpath.workflows.evaluate.report_files import GALLERY_NUM, EvaluateResult
 
 SAMPLE = 2000
@@ -79,8 +79,8 @@ def validate_externally(
     output: Path,
     *,
     split: Split | None,
-    which: Which,
-    choices: Choices,
+    checkpoint: Which,
+    options: EvaluateOptions,
     advance: Callable[[int, int], None] | None = None,
 ) -> EvaluateResult:
     """Judge a run on another store and write the report; see `evaluate.evaluate_run`.
@@ -90,43 +90,43 @@ def validate_externally(
         StoreError: A part is wanted of a store that is not divided.
         UsageError: A calibration or a cost was asked for: those that the run keeps are used.
     """
-    _refuse_choices(choices)
+    _refuse_choices(options)
     rows_N, unlabelled = rows_of(store, split)
     report_table.check_labels(store.labels_N[rows_N], store, "it" if split is None else f"the {split} split")
-    subgroup_facts.check(choices.by, store)
-    at_home, history = frozen.read(trained, choices.tta, choices.mean), history_of(trained, store, rows_N)
+    subgroup_facts.check(options.by, store)
+    at_home, history = frozen.read(trained, options.tta, options.mean), history_of(trained, store, rows_N)
     decided = settle(runtime, trained.config, training=False)
-    views_NV = score_views(trained, store, rows_N, decided, choices.tta, advance)
-    table = report_table.scored(store, rows_N, views_NV, choices.mean)
-    table = replace(table, calibrates_N=np.zeros(len(table), bool), elsewhere=True, history_N=history.words_N)
+    views_NV = score_views(trained, store, rows_N, decided, options.tta, advance)
+    table = report_table.scored(store, rows_N, views_NV, options.mean)
+    table = replace(table, is_calibration_N=np.zeros(len(table), bool), elsewhere=True, history_N=history.words_N)
     report_table.check(table, store)
-    judged, measures = judge(table, choices, at_home.chosen), measure(store, rows_N)
-    judged.facts["external"] = plain(facts(trained, table, judged, at_home, history, measures, choices.seed))
-    logits_N, seed = judged.calibrated_N, choices.seed
-    judged.facts.update(
-        subgroup_facts.facts(table, logits_N, store, rows_N, by=choices.by, seed=seed, measures=measures)
+    evaluation, measures = evaluate_scores(table, options, at_home.chosen), measure(store, rows_N)
+    evaluation.facts["external"] = plain(facts(trained, table, evaluation, at_home, history, measures, options.seed))
+    logits_N, seed = evaluation.calibrated_N, options.seed
+    evaluation.facts.update(
+        subgroup_facts.facts(table, logits_N, store, rows_N, by=options.by, seed=seed, measures=measures)
     )
     said = (*history.notices(), unlabelled, *at_home.notices, newly_told(decided, runtime))
     about = {
         "split": split,
-        "checkpoint": which,
+        "checkpoint": checkpoint,
         "epoch": trained.checkpoint.epoch,
         "run": trained.path.parent.absolute().name,
         "model": trained.config.model.name,
         "store": store.name,
         "store_fingerprint": store.fingerprint,
         "split_kind": None,
-        "tta_views": choices.tta,
+        "tta_views": options.tta,
         "history": history.facts(),
         "notices": [notice for notice in said if notice],
     }
     cards = report_gallery.make(table, logits_N, store, rows_N, trained, runtime, num=GALLERY_NUM, seed=seed)
-    return report_files.write(output, scored=table, judged=judged, about=about, cards=cards)
+    return report_files.write(output, scored=table, evaluation=evaluation, about=about, cards=cards)
 
 
-def _refuse_choices(choices: Choices) -> None:
+def _refuse_choices(options: EvaluateOptions) -> None:
     """Refuse what would choose a calibration or a threshold: it would be passed over."""
-    asked = {"--calibration": (choices.method, Choices().method), "--miss-cost": (choices.miss_cost, MISS_COST)}
+    asked = {"--calibration": (options.method, EvaluateOptions().method), "--miss-cost": (options.miss_cost, MISS_COST)}
     for option, (given, usual) in asked.items():
         if given != usual:
             problem = f"found {given} for another store than the run's own, which is judged by what the run keeps"
@@ -136,7 +136,7 @@ def _refuse_choices(choices: Choices) -> None:
 def facts(
     trained: TrainedRun,
     table: ScoredTable,
-    judged: Judged,
+    evaluation: Evaluation,
     at_home: Frozen,
     history: RowHistory,
     measures: Mapping[str, Floats],
@@ -147,7 +147,7 @@ def facts(
     Args:
         trained: The run.
         table: The patches judged.
-        judged: What was found out about them with the run's own calibration and thresholds.
+        evaluation: What was found out about them with the run's own calibration and thresholds.
         at_home: What the run brought along.
         history: What the run has done with these very patches.
         measures: What they look like (`patch_appearance.measure`).
@@ -157,7 +157,7 @@ def facts(
     values: dict[str, Any] = {
         "fitted_on": at_home.fitted_on,
         "auc_before": (at_home.before or {}).get("auc"),
-        "outcomes": _outcomes(at_home.before, judged.facts["operating_points"]),
+        "outcomes": _outcomes(at_home.before, evaluation.facts["operating_points"]),
         "seen": _seen(table, history),
         "prevalence": {"here": float((table.labels_N == 1).mean()), "training": None},
         "drift": [],
@@ -187,7 +187,9 @@ def _drift(
     """Return how far the patches look from training patches, measure by measure."""
     rng = np.random.Generator(np.random.Philox(seed))
     before = measure(store, np.sort(rng.permutation(rows_M)[:SAMPLE]))
-    shifts = [drift.compare(MEASURES[name], before[name], found_N, units, seed) for name, found_N in measures.items()]
+    shifts = [
+        drift.measure_shift(MEASURES[name], before[name], found_N, units, seed) for name, found_N in measures.items()
+    ]
     return [asdict(shift) for shift in shifts if shift is not None]
 
 

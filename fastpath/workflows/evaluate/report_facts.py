@@ -35,7 +35,7 @@ SLIDER_STEPS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class EvaluateOptions:
     """What the reader decides.
 
     Attributes:
@@ -65,7 +65,7 @@ class Choices:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Evaluation:
     """A table with all that was found out about it.
 
     Attributes:
@@ -81,7 +81,7 @@ class Judged:
     verdicts: list[Verdict]
 
 
-def judge(table: ScoredTable, choices: Choices, chosen: Chosen | None = None) -> Judged:
+def evaluate_scores(table: ScoredTable, options: EvaluateOptions, chosen: Chosen | None = None) -> Evaluation:
     """Measure a divided table.
 
     Discrimination and calibration as they are: on all patches that are judged. After calibration and at operating
@@ -89,38 +89,38 @@ def judge(table: ScoredTable, choices: Choices, chosen: Chosen | None = None) ->
 
     Args:
         table: Checked and divided.
-        choices: What the reader decides.
+        options: What the reader decides.
         chosen: Calibrations and thresholds; None chooses them on the calibration part. Where they were chosen
             elsewhere, no patch calibrates.
     """
-    assert table.calibrates_N is not None
-    fits, tests = table.calibrates_N, ~table.calibrates_N
-    chosen = chosen or choose(table, choices.method, choices.miss_cost)
+    assert table.is_calibration_N is not None
+    fits, tests = table.is_calibration_N, ~table.is_calibration_N
+    chosen = chosen or choose(table, options.method, options.miss_cost)
     calibrated_N = chosen.used.apply(table.logits_N)
-    judged, units = table.judged(), table.units(table.judged_N)
+    evaluation, units = table.judged(), table.units(table.judged_N)
     calibrating, held = table.part_names
-    calibrated, verdicts = report_calibration.describe(table, chosen, table.units(tests), choices.seed)
+    calibrated, verdicts = report_calibration.describe(table, chosen, table.units(tests), options.seed)
     facts: dict[str, Any] = {
-        **_headline(judged),
-        "intervals": measures.with_intervals(judged.labels_N, judged.logits_N, units, choices.seed),
-        "delong": _delong(judged),
+        **_headline(evaluation),
+        "intervals": measures.with_intervals(evaluation.labels_N, evaluation.logits_N, units, options.seed),
+        "delong": _delong(evaluation),
         "resampling": _resampling(units),
         "parts": {"calibration": _part(table, fits, calibrating), "held": _part(table, tests, held)},
         "calibration": calibrated,
-        "operating_points": _points(table, calibrated_N, chosen, choices),
+        "operating_points": _points(table, calibrated_N, chosen, options),
         "guarantee": chosen.guarantee,
-        "prevalence": {"study": float((table.labels_N[tests] == 1).mean()), "asked": choices.prevalence},
-        "miss_cost": choices.miss_cost,
+        "prevalence": {"study": float((table.labels_N[tests] == 1).mean()), "asked": options.prevalence},
+        "miss_cost": options.miss_cost,
         "slider": _slider(table, calibrated_N, chosen),
         "net_benefit": decision.net_benefits(table.labels_N[tests], calibrated_N[tests], table.units(tests)),
-        "slides": _slides(judged, calibrated_N[table.judged_N]),
-        "tta": _tta(judged),
-        "seed": choices.seed,
+        "slides": _slides(evaluation, calibrated_N[table.judged_N]),
+        "tta": _tta(evaluation),
+        "seed": options.seed,
     }
     text = plain(facts)
     text["summary"] = report_verdicts.summary(text)
     verdicts = [*report_verdicts.of_report(text), *verdicts]
-    return Judged(text | {"verdicts": plain(verdicts)}, chosen.fitted, calibrated_N, verdicts)
+    return Evaluation(text | {"verdicts": plain(verdicts)}, chosen.fitted, calibrated_N, verdicts)
 
 
 def _headline(table: ScoredTable) -> dict[str, Any]:
@@ -184,16 +184,16 @@ def _part(table: ScoredTable, part_N: NDArray[np.bool_], name: str) -> dict[str,
     }
 
 
-def _points(table: ScoredTable, calibrated_N: Floats, chosen: Chosen, choices: Choices) -> list[dict[str, Any]]:
-    assert table.calibrates_N is not None
-    tests = ~table.calibrates_N
+def _points(table: ScoredTable, calibrated_N: Floats, chosen: Chosen, options: EvaluateOptions) -> list[dict[str, Any]]:
+    assert table.is_calibration_N is not None
+    tests = ~table.is_calibration_N
     units, rows = table.units(tests), []
     for point in chosen.points:
         outcome = operating_points.apply(table.labels_N[tests], calibrated_N[tests], point.logit, units)
         row = {**asdict(point), **asdict(outcome)}
-        if choices.prevalence is not None:
+        if options.prevalence is not None:
             held = (table.labels_N[tests], calibrated_N[tests], point.logit, units)
-            ppv, npv = operating_points.at_prevalence(*held, choices.prevalence)
+            ppv, npv = operating_points.at_prevalence(*held, options.prevalence)
             row["ppv_at_prevalence"], row["npv_at_prevalence"] = ppv.value, npv.value
             row["at_prevalence"] = {"ppv": ppv, "npv": npv}
         rows.append(row)
@@ -205,8 +205,8 @@ def _slider(table: ScoredTable, calibrated_N: Floats, chosen: Chosen) -> list[li
 
     The operating points are among the stops, so the page has exactly their numbers.
     """
-    assert table.calibrates_N is not None
-    tests = ~table.calibrates_N
+    assert table.is_calibration_N is not None
+    tests = ~table.is_calibration_N
     even = metrics.logits(np.arange(1, SLIDER_STEPS) / SLIDER_STEPS).tolist()
     stops = sorted({*even, *(point.logit for point in chosen.points)})
     counts = operating_points.steps(table.labels_N[tests], calibrated_N[tests], stops)
@@ -242,8 +242,8 @@ def _slides(table: ScoredTable, calibrated_N: Floats) -> list[dict[str, Any]]:
 
 def _part_of(table: ScoredTable, of_N: NDArray[np.bool_]) -> str:
     """Return the name of the part that a slide's patches are in."""
-    assert table.calibrates_N is not None
-    parts = set(table.calibrates_N[of_N].tolist())
+    assert table.is_calibration_N is not None
+    parts = set(table.is_calibration_N[of_N].tolist())
     return "both halves" if len(parts) == 2 else table.part_names[0 if parts == {True} else 1]
 
 

@@ -14,7 +14,7 @@ from fastpath.runs import output_place, report_table
 from fastpath.runs.report_table import ScoredTable
 from fastpath.system.json_values import plain
 from fastpath.workflows.evaluate import report_gallery, report_pictures
-from fastpath.workflows.evaluate.report_facts import Judged
+from fastpath.workflows.evaluate.report_facts import Evaluation
 from fastpath.workflows.evaluate.report_gallery import Card
 
 METRICS, PREDICTIONS, REPORT, GALLERY = "metrics.json", "predictions.parquet", "report.html", "gallery.csv"
@@ -43,15 +43,15 @@ class EvaluateResult:
 
 
 def write(
-    output: Path, *, scored: ScoredTable, judged: Judged, about: dict[str, Any], cards: list[Card]
+    output: Path, *, scored: ScoredTable, evaluation: Evaluation, about: dict[str, Any], cards: list[Card]
 ) -> EvaluateResult:
     """Write the files as a set: metrics.json means that all are there, and of this evaluation."""
-    facts = plain({**about, **judged.facts})
-    pictures = report_pictures.draw(scored, judged)
+    facts = plain({**about, **evaluation.facts})
+    pictures = report_pictures.draw_report(scored, evaluation)
     page = report_html.render(
         facts, pictures, "evaluate.html", cards=report_pictures.embed(cards), tiles=measures.TILES
     )
-    content = {PREDICTIONS: report_table.to_parquet(scored, judged.calibrated_N), REPORT: page.encode()}
+    content = {PREDICTIONS: report_table.to_parquet(scored, evaluation.calibrated_N), REPORT: page.encode()}
     if cards:
         content[GALLERY] = report_gallery.to_csv(cards)
     content[METRICS] = (json.dumps(facts, indent=2) + "\n").encode()
@@ -61,6 +61,6 @@ def write(
         num_patches=facts["num_patches"],
         auc=facts["auc"],
         notices=facts["notices"],
-        verdicts=judged.verdicts,
+        verdicts=evaluation.verdicts,
         output=str(output),
     )

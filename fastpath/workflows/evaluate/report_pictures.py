@@ -14,21 +14,21 @@ from fastpath.analysis.intervals import Interval
 from fastpath.figures import score_figures
 from fastpath.figures.page import embed as embed_png
 from fastpath.runs.report_table import ScoredTable
-from fastpath.workflows.evaluate.report_facts import Judged
+from fastpath.workflows.evaluate.report_facts import Evaluation
 from fastpath.workflows.evaluate.report_gallery import Card
 
 
-def draw(table: ScoredTable, judged: Judged) -> dict[str, bytes]:
+def draw_report(table: ScoredTable, evaluation: Evaluation) -> dict[str, bytes]:
     """Return PNG files by name: of all patches that are judged before calibration, of the held part after it."""
-    assert table.calibrates_N is not None
-    calibrated_N, table = judged.calibrated_N[table.judged_N], table.judged()
-    assert table.calibrates_N is not None
-    tests, labels_N = ~table.calibrates_N, table.labels_N
+    assert table.is_calibration_N is not None
+    calibrated_N, table = evaluation.calibrated_N[table.judged_N], table.judged()
+    assert table.is_calibration_N is not None
+    tests, labels_N = ~table.is_calibration_N, table.labels_N
     after_N = calibrated_N[tests]
     pictures = {
-        "roc": score_figures.roc(labels_N, table.logits_N, _interval(judged, "auc"), _points(judged)),
+        "roc": score_figures.roc(labels_N, table.logits_N, _interval(evaluation, "auc"), _points(evaluation)),
         "precision_recall": score_figures.precision_recall(
-            labels_N, table.logits_N, _interval(judged, "average_precision")
+            labels_N, table.logits_N, _interval(evaluation, "average_precision")
         ),
         "reliability": score_figures.reliability(labels_N[tests], table.logits_N[tests], after_N, table.units(tests)),
         "histogram": score_figures.histogram(labels_N[tests], after_N),
@@ -44,14 +44,14 @@ def draw(table: ScoredTable, judged: Judged) -> dict[str, bytes]:
     return pictures
 
 
-def _points(judged: Judged) -> list[tuple[float, float]]:
+def _points(evaluation: Evaluation) -> list[tuple[float, float]]:
     """Return false positive rate and sensitivity of every operating point, on the patches that did not choose it."""
-    points = judged.facts["operating_points"]
+    points = evaluation.facts["operating_points"]
     return [(1 - result["specificity"]["value"], result["sensitivity"]["value"]) for result in points]
 
 
-def _interval(judged: Judged, name: str) -> Interval:
-    result = judged.facts["intervals"][name]
+def _interval(evaluation: Evaluation, name: str) -> Interval:
+    result = evaluation.facts["intervals"][name]
     return Interval(*(np.nan if result[key] is None else result[key] for key in ("value", "low", "high")))
 
 

@@ -60,8 +60,8 @@ def facts(
         DataError: A table cannot be read or names none of the patches.
         UsageError: There is no such column.
     """
-    assert table.calibrates_N is not None
-    held_N = ~table.calibrates_N
+    assert table.is_calibration_N is not None
+    held_N = ~table.is_calibration_N
     table, calibrated_N, rows_N = table.part(held_N), calibrated_N[held_N], None if rows_N is None else rows_N[held_N]
     check(by, store)
     columns: dict[str, Names] = {}

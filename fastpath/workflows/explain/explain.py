@@ -32,7 +32,7 @@ from fastpath.system import files, json_values
 from fastpath.text import from_cell, to_csv
 from fastpath.types import Split
 from fastpath.workflows.explain.attribution_maps import CentreMass, Maps, explain_rows, summary, untrained_masses
-from fastpath.workflows.explain.occlusion import Audit, audit
+from fastpath.workflows.explain.occlusion import OcclusionTest, measure_occlusion
 
 TABLE, SHEET, FACTS, PICTURES = "attributions.csv", "explain.png", "explain.json", "patches"
 SAMPLE = 64
@@ -43,7 +43,7 @@ TABLE_BYTES_MAX = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ExplainOptions:
     """Which patches to explain: those named, or the most confident errors, or else a random sample."""
 
     ids: tuple[str, ...] = ()
@@ -62,9 +62,9 @@ class ExplainResult:
         centre_mass: By method.
         centre_mass_untrained: The same of networks with random weights: what a method gives where nothing was learned.
         audit: AUC with parts of all patches of the split hidden; None where it was not asked for.
-        verdicts: What the audit comes to, in words.
+        verdicts: What the occlusion test comes to, in words.
         notices: What the reader of these numbers should know: what the run has done with the patches.
-        split: The part of the store that errors, sample and audit are of.
+        split: The part of the store that errors, sample and occlusion test are of.
         checkpoint: `best` or `last`.
         output: Where everything lies.
     """
@@ -74,7 +74,7 @@ class ExplainResult:
     centre_area: float
     centre_mass: dict[str, CentreMass]
     centre_mass_untrained: dict[str, CentreMass]
-    audit: Audit | None
+    audit: OcclusionTest | None
     verdicts: list[Verdict]
     notices: list[str]
     split: Split
@@ -87,13 +87,13 @@ def explain_run(
     output: Path,
     runtime: Runtime,
     *,
-    choice: Choice | None = None,
+    options: ExplainOptions | None = None,
     store_path: Path | None = None,
     split_file: Path | None = None,
     split: Split = Split.VAL,
     methods: Sequence[Method] = METHODS,
     with_audit: bool = True,
-    which: Which = "best",
+    checkpoint: Which = "best",
     advance: Callable[[int, int], None] | None = None,
 ) -> ExplainResult:
     """Write explain.json, attributions.csv, explain.png and one picture a patch.
@@ -102,13 +102,13 @@ def explain_run(
         run_dir: A run directory.
         output: Where to write.
         runtime: Device and precision.
-        choice: Which patches; None is a sample.
+        options: Which patches; None is a sample.
         store_path: The packed store; None takes the run's own.
         split_file: Where its split lies; None is where the run had it.
-        split: The part of the store that errors, sample and audit are of.
+        split: The part of the store that errors, sample and occlusion test are of.
         methods: Ways to attribute.
         with_audit: Score the split with parts hidden.
-        which: The best epoch's weights or the last's.
+        checkpoint: The best epoch's weights or the last's.
         advance: Called with patches done and in all, over every pass.
 
     Raises:
@@ -119,10 +119,10 @@ def explain_run(
     if (output / PICTURES).exists() and not (output / TABLE).exists():
         problem = f"holds '{PICTURES}' that no 'fastpath explain' wrote"
         raise UsageError(output, problem, "choose another -o")
-    choice, trained = choice or Choice(), open_run(run_dir, which)
+    options, trained = options or ExplainOptions(), open_run(run_dir, checkpoint)
     store = trained.open_store(store_path, split_file)
     model = runtime.prepare(trained.network())
-    wants_split = with_audit or not choice.ids
+    wants_split = with_audit or not options.ids
     rows_M = _labelled_rows(store, split) if wants_split else np.empty(0, np.int64)
     passes = 1 + 2 * with_audit if wants_split else 0
     report = _reporter(advance, passes * len(rows_M))
@@ -132,8 +132,10 @@ def explain_run(
     occlusions = None
     if with_audit:
         groups_M = None if store.groups_N is None else store.groups_N[rows_M]
-        occlusions = audit(trained, model, store, rows_M, logits_M, runtime, report(len(rows_M)), groups_N=groups_M)
-    rows_N, chosen = _choose(choice, store, rows_M, logits_M, trained.config.seed)
+        occlusions = measure_occlusion(
+            trained, model, store, rows_M, logits_M, runtime, report(len(rows_M)), groups_N=groups_M
+        )
+    rows_N, chosen = _choose(options, store, rows_M, logits_M, trained.config.seed)
     maps, logits_N = explain_rows(trained, model, store, rows_N, methods, runtime)
     masses = {method: attribution.centre_mass(maps[method]) for method in methods}
     result = ExplainResult(
@@ -146,14 +148,14 @@ def explain_run(
         verdicts=[] if occlusions is None else [_where_it_looks(occlusions)],
         notices=history_of(trained, store, rows_M if wants_split else rows_N).notices(),
         split=split,
-        checkpoint=which,
+        checkpoint=checkpoint,
         output=str(output),
     )
     _write(output, result, store, rows_N, logits_N, maps, masses)
     return result
 
 
-def _where_it_looks(result: Audit) -> Verdict:
+def _where_it_looks(result: OcclusionTest) -> Verdict:
     return verdicts.where_it_looks(
         Interval(result.centre_over_ring, result.centre_over_ring_low, result.centre_over_ring_high),
         Interval(result.auc_centre_masked, result.chance_low, result.chance_high),
@@ -172,15 +174,15 @@ def _labelled_rows(store: Store, split: Split) -> NDArray[np.int64]:
 
 
 def _choose(
-    choice: Choice, store: Store, rows_M: NDArray[np.int64], logits_M: NDArray[np.float32], seed: int
+    options: ExplainOptions, store: Store, rows_M: NDArray[np.int64], logits_M: NDArray[np.float32], seed: int
 ) -> tuple[NDArray[np.int64], str]:
     """Return the rows to explain and how they were chosen."""
-    if choice.ids:
-        return rows_by_id(store.ids_N, choice.ids, "the store's index.parquet"), "ids"
-    if choice.errors:
-        return rows_M[_worst_errors(store.labels_N[rows_M], logits_M, choice.errors)], "errors"
+    if options.ids:
+        return rows_by_id(store.ids_N, options.ids, "the store's index.parquet"), "ids"
+    if options.errors:
+        return rows_M[_worst_errors(store.labels_N[rows_M], logits_M, options.errors)], "errors"
     rng = np.random.default_rng(seed)
-    return np.sort(rng.permutation(rows_M)[: choice.sample]), "sample"
+    return np.sort(rng.permutation(rows_M)[: options.sample]), "sample"
 
 
 def _worst_errors(labels_M: NDArray[np.int8], logits_M: NDArray[np.float32], count: int) -> NDArray[np.int64]:

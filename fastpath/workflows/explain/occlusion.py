@@ -1,4 +1,4 @@
-"""The occlusion audit: how well a network ranks patches when it may see only the ring, or only the centre."""
+"""The occlusion test: how well a network ranks patches when it may see only the ring, or only the centre."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Part = Literal["ring", "centre"]
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
+class OcclusionTest:
     """AUC with nothing hidden and with either part of each patch hidden behind the mean colour.
 
     Attributes:
@@ -99,7 +99,7 @@ def mean_colour(stats: ChannelStats) -> NDArray[np.uint8]:
     return colour
 
 
-def audit(
+def measure_occlusion(
     run: TrainedRun,
     model: nn.Module,
     patches: Patches,
@@ -109,7 +109,7 @@ def audit(
     advance: Callable[[int], None] | None = None,
     *,
     groups_N: NDArray[np.object_] | None = None,
-) -> Audit:
+) -> OcclusionTest:
     """Score labelled patches with either part hidden.
 
     Args:
@@ -132,7 +132,7 @@ def audit(
     apart = paired.difference(labels_N, masked_N["ring"], masked_N["centre"], units_of(groups_N, len(rows_N), labels_N))
     low, high = chance_band(labels_N, groups_N)
     red, green, blue = colour_3.tolist()
-    return Audit(
+    return OcclusionTest(
         auc=metrics.roc_auc(labels_N, logits_N),
         auc_ring_masked=metrics.roc_auc(labels_N, masked_N["ring"]),
         auc_centre_masked=metrics.roc_auc(labels_N, masked_N["centre"]),

@@ -29,7 +29,7 @@ from fastpath.system.file_sets import FileSet
 from fastpath.workflows.export import model_card, model_card_page, model_facts, timm_folder
 from fastpath.workflows.export.proof import CHECKED, Advance, Reference, compare
 
-Kind = Literal["onnx", "pt2", "ts", "safetensors", "timm"]
+ExportKind = Literal["onnx", "pt2", "ts", "safetensors", "timm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class ExportResult:
         output: The file or folder.
     """
 
-    kind: Kind
+    kind: ExportKind
     input: str
     outputs: str
     tta: Tta
@@ -83,13 +83,13 @@ def export_run(
     output: Path,
     runtime: Runtime,
     *,
-    kind: Kind | None = None,
+    kind: ExportKind | None = None,
     tta: Tta = "none",
     calibrated: bool = True,
     store_path: Path | None = None,
     split_file: Path | None = None,
     check: int = CHECKED,
-    which: Which = "best",
+    checkpoint: Which = "best",
     advance: Advance | None = None,
 ) -> ExportResult:
     """Write the file and its card as a set, or the folder, once what was written has been compared.
@@ -104,7 +104,7 @@ def export_run(
         store_path: Patches to compare on; None takes the run's own store.
         split_file: Where the split of the run's own store lies; None is where the run had it.
         check: Patches to compare; 0 compares none and needs no store.
-        which: The best epoch's weights or the last's.
+        checkpoint: The best epoch's weights or the last's.
         advance: Called with patches compared and in all.
 
     Raises:
@@ -114,7 +114,7 @@ def export_run(
     """
     kind = _kind(output, kind)
     _check_place(output, kind, (run_dir, store_path))
-    trained = open_run(run_dir, which)
+    trained = open_run(run_dir, checkpoint)
     trained = replace(trained, split_file=split_file or trained.split_file)
     _check_stain(trained)
     whole = kind not in ("safetensors", "timm")
@@ -144,7 +144,7 @@ def export_run(
     return result
 
 
-def _check_place(output: Path, kind: Kind, inputs: tuple[Path | None, ...]) -> None:
+def _check_place(output: Path, kind: ExportKind, inputs: tuple[Path | None, ...]) -> None:
     if kind == "timm":
         timm_folder.check_place(output, inputs)
         return
@@ -156,7 +156,7 @@ def _card(output: Path) -> Path:
     return output.with_name(f"{output.name}.card")
 
 
-def _check_weights_alone(trained: TrainedRun, kind: Kind, tta: Tta) -> None:
+def _check_weights_alone(trained: TrainedRun, kind: ExportKind, tta: Tta) -> None:
     """Refuse what weights alone cannot hold.
 
     Raises:
@@ -233,12 +233,12 @@ def deployed(trained: TrainedRun, tta: Tta, calibrator: Calibrator, network: Log
 def _proven(
     trained: TrainedRun,
     module: Deployed,
-    kind: Kind,
+    kind: ExportKind,
     facts: Mapping[str, Any],
     reference: Reference | None,
     advance: Advance | None,
 ) -> tuple[Written, int, float | None]:
-    """Return what is to be written, and `compare`'s findings of it."""
+    """Return what is to be written, and `compare_with_reference`'s findings of it."""
     num, difference = 0, None
     trunk: nn.Module = module.network.trunk  # type: ignore[assignment]
     stored: Literal["onnx", "pt2", "ts", "safetensors"] = "safetensors" if kind == "timm" else kind
@@ -249,11 +249,11 @@ def _proven(
         if config is not None:  # what is compared is what timm makes of the folder
             module = deployed(trained, "none", IDENTITY, LogitNetwork(timm_folder.network(config)))
         if reference is not None:
-            num, difference = compare(READERS[stored](written.content, module), reference, advance)
+            num, difference = compare_with_reference(READERS[stored](written.content, module), reference, advance)
     return written, num, difference
 
 
-def _kind(output: Path, kind: Kind | None) -> Kind:
+def _kind(output: Path, kind: ExportKind | None) -> ExportKind:
     ending = output.suffix.removeprefix(".")
     if kind is None and ending not in WRITERS:
         problem = f"found '{output.name}', wanted a file ending in {', '.join(f'.{name}' for name in WRITERS)}"

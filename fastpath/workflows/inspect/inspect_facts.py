@@ -13,7 +13,7 @@ from fastpath.analysis.pixels.eda import CLASS_NAMES
 from fastpath.ingest import quality
 from fastpath.ingest.split import SplitTable, leak_notice
 from fastpath.store.reader import Store
-from fastpath.store.split_document import Kind
+from fastpath.store.split_document import SplitKind
 from fastpath.store.writer import channel_moments
 from fastpath.types import Split
 
@@ -24,7 +24,7 @@ NOTEBOOK = {"mean": [0.6999, 0.5416, 0.6931], "std": [0.2213, 0.2659, 0.1982]}
 FAR_MEAN = 0.05  # a channel mean further from the notebook's than this is another stain or scanner
 LISTED = 1000  # duplicate sets, and ids of a flag, that are named one by one
 
-DIVIDED: dict[Kind, str] = {
+DIVIDED: dict[SplitKind, str] = {
     "random": "at random by patch, stratified by label",
     "group": "by whole slides, balanced by label",
     "site": "by site, each left out in turn",

@@ -16,7 +16,7 @@ from fastpath.analysis.verdicts import Verdict
 from fastpath.errors import StoreError
 from fastpath.ingest.split import SplitTable, read_split
 from fastpath.runs import mined_table, out_of_fold, output_place
-from fastpath.runs.mined_table import WEIGHTS, Kind
+from fastpath.runs.mined_table import WEIGHTS, MinedKind
 from fastpath.runs.mined_training import held_out_twins
 from fastpath.runs.run_data import RunData, run_data_of
 from fastpath.runs.score_views import score
@@ -31,7 +31,7 @@ Begin = Callable[[int], Advance | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class MineOptions:
     """What is worth a row.
 
     Attributes:
@@ -84,7 +84,7 @@ class MineResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Subject:
+class _MiningInputs:
     """What is mined, and with what.
 
     Attributes:
@@ -99,7 +99,7 @@ class _Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class _Finds:
+class _MinedRows:
     """Rows of a store with why they were taken, and what was predicted of them."""
 
     store: Store
@@ -118,8 +118,8 @@ def mine_patches(
     stores: Sequence[Path] = (),
     predictions: Path | None = None,
     split_file: Path | None = None,
-    rule: Rule | None = None,
-    which: Which = "best",
+    options: MineOptions | None = None,
+    checkpoint: Which = "best",
     advance: Advance | None = None,
 ) -> MineResult:
     """Write a table of patches for `data.extra`: nothing that is held out of training, by id, pixels or slide.
@@ -131,42 +131,42 @@ def mine_patches(
         stores: Where to look; none is the run's own. Of any other store, only unlabelled patches are looked at.
         predictions: Out-of-fold predictions of the run's own store; None takes those of `run_dir`, if there are.
         split_file: Where the split of the run's own store lies; None is where the run had it.
-        rule: What is worth a row.
-        which: The best epoch's weights or the last's.
+        options: What is worth a row.
+        checkpoint: The best epoch's weights or the last's.
         advance: Called with patches scored and in all.
 
     Raises:
         UsageError: The run, a store or the target is not as it should be.
     """
-    rule = rule or Rule()
+    options = options or MineOptions()
     mined_table.check_target(output)
     output_place.check_file(output, (run_dir, predictions, *stores))
-    subject = _subject(run_dir, predictions, which, split_file)
-    own = subject.data.store
+    inputs = _mining_inputs(run_dir, predictions, checkpoint, split_file)
+    own = inputs.data.store
     places = [_or_own(open_store(path), own) for path in stores] or [own]
-    rows = [pseudo_labels.unlabelled(subject.data, store) for store in places]
+    rows = [pseudo_labels.unlabelled(inputs.data, store) for store in places]
     mines_own = own.fingerprint in {store.fingerprint for store in places}
     notices: list[str] = []
-    own_scored = len(subject.data.train_rows_N) if mines_own and subject.predictions is None else 0
+    own_scored = len(inputs.data.train_rows_N) if mines_own and inputs.predictions is None else 0
     begin = _counter(advance, own_scored + sum(map(len, rows)))
 
-    finds, suspects, text = [], None, list[Verdict]()
+    mined, suspects, text = [], None, list[Verdict]()
     if mines_own:
-        result, suspects, text = _labelled(subject, rule, runtime, begin)
-        finds.append(result)
-        notices.append(mined_table.SEEN_BY_FOLDS if subject.predictions else mined_table.SEEN_BY_ITSELF)
+        result, suspects, text = _labelled(inputs, options, runtime, begin)
+        mined.append(result)
+        notices.append(mined_table.SEEN_BY_FOLDS if inputs.predictions else mined_table.SEEN_BY_ITSELF)
     needed = any(len(rows_N) for rows_N in rows)
-    calibrator = pseudo_labels.calibrator(subject.trained, subject.data, subject.predictions, notices, needed=needed)
+    calibrator = pseudo_labels.calibrator(inputs.trained, inputs.data, inputs.predictions, notices, needed=needed)
     for store, rows_N in zip(places, rows, strict=True):
-        finds.append(_pseudo(subject.trained, store, rows_N, calibrator, rule, runtime, begin))
-    _write(output, finds, subject.data.split, _evidence(subject))
-    return _result(output, finds, subject, suspects, rows, calibrator, text, notices)
+        mined.append(_pseudo(inputs.trained, store, rows_N, calibrator, options, runtime, begin))
+    _write(output, mined, inputs.data.split, _evidence(inputs))
+    return _result(output, mined, inputs, suspects, rows, calibrator, text, notices)
 
 
 def _result(
     output: Path,
-    finds: Sequence[_Finds],
-    subject: _Subject,
+    mined: Sequence[_MinedRows],
+    inputs: _MiningInputs,
     suspects: label_errors.Suspects | None,
     rows: Sequence[np.ndarray],
     calibrator: Calibrator,
@@ -174,40 +174,42 @@ def _result(
     notices: list[str],
 ) -> MineResult:
     """Count what was found."""
-    kinds = Counter(str(kind) for each in finds for kind in each.kinds_N)
-    pseudo_N = np.concatenate([each.labels_N[each.kinds_N == Kind.PSEUDO_LABEL] for each in finds])
+    kinds = Counter(str(kind) for each in mined for kind in each.kinds_N)
+    pseudo_N = np.concatenate([each.labels_N[each.kinds_N == MinedKind.PSEUDO_LABEL] for each in mined])
     return MineResult(
         table=output,
         num_rows=sum(kinds.values()),
-        hard_negatives=kinds[Kind.HARD_NEGATIVE],
-        hard_positives=kinds[Kind.HARD_POSITIVE],
-        label_errors=kinds[Kind.LABEL_ERROR],
+        hard_negatives=kinds[MinedKind.HARD_NEGATIVE],
+        hard_positives=kinds[MinedKind.HARD_POSITIVE],
+        label_errors=kinds[MinedKind.LABEL_ERROR],
         estimated_errors=suspects.estimated_errors if suspects else 0.0,
         pseudo_negatives=int((pseudo_N == 0).sum()),
         pseudo_positives=int((pseudo_N == 1).sum()),
-        num_labelled=len(subject.data.train_rows_N) if suspects else 0,
+        num_labelled=len(inputs.data.train_rows_N) if suspects else 0,
         num_unlabelled=sum(map(len, rows)),
-        evidence=_evidence(subject),
+        evidence=_evidence(inputs),
         calibration=calibrator.method,
         verdicts=verdicts,
         notices=notices,
     )
 
 
-def _subject(run_dir: Path, predictions: Path | None, which: Which, split_file: Path | None) -> _Subject:
+def _mining_inputs(
+    run_dir: Path, predictions: Path | None, checkpoint: Which, split_file: Path | None
+) -> _MiningInputs:
     """Open the network to mine with and the store it was trained on, which must be unchanged."""
     folds = (run_dir / out_of_fold.NAME).exists()
-    trained = open_run(run_dir / "fold-0" if folds else run_dir, which)
+    trained = open_run(run_dir / "fold-0" if folds else run_dir, checkpoint)
     store = trained.open_store(split_file=split_file)
     if folds:
         # The network that never saw what the store now holds out: no other may label patches.
-        trained = open_run(run_dir / f"fold-{read_split(store).fold}", which)
+        trained = open_run(run_dir / f"fold-{read_split(store).fold}", checkpoint)
         predictions = predictions or run_dir / out_of_fold.NAME
     difference = trained.differs(store)
     if difference is not None:
         problem = "is not the {} that the run was trained on: found {}, wanted {}".format(*difference)
         raise StoreError(store, problem, "restore it, or train a run on it as it is")
-    return _Subject(trained, run_data_of(store, trained.config), predictions)
+    return _MiningInputs(trained, run_data_of(store, trained.config), predictions)
 
 
 def _or_own(store: Store, own: Store) -> Store:
@@ -228,33 +230,33 @@ def _counter(advance: Advance | None, total: int) -> Begin:
 
 
 def _labelled(
-    subject: _Subject, rule: Rule, runtime: Runtime, begin: Begin
-) -> tuple[_Finds, label_errors.Suspects, list[Verdict]]:
+    inputs: _MiningInputs, options: MineOptions, runtime: Runtime, begin: Begin
+) -> tuple[_MinedRows, label_errors.Suspects, list[Verdict]]:
     """Find hard patches and likely label errors among those trained on; hard ones are not among the errors."""
-    data = subject.data
+    data = inputs.data
     rows_N = data.train_rows_N[~held_out_twins(data.store, data.split, data.store, data.train_rows_N)]
-    if subject.predictions is None:
-        logits_N: np.ndarray = score(subject.trained, data.store, rows_N, runtime, begin(len(rows_N)))
+    if inputs.predictions is None:
+        logits_N: np.ndarray = score(inputs.trained, data.store, rows_N, runtime, begin(len(rows_N)))
     else:
-        table = out_of_fold.read(subject.predictions)
-        logits_N = out_of_fold.logits_of(table, subject.predictions, data.store, rows_N)
+        table = out_of_fold.read(inputs.predictions)
+        logits_N = out_of_fold.logits_of(table, inputs.predictions, data.store, rows_N)
     labels_N = data.store.labels_N[rows_N]
     suspects = label_errors.find(labels_N, logits_N)
     loss_N = label_errors.losses(labels_N, logits_N)
     order_N = np.argsort(-loss_N, kind="stable")
     wrong_N = suspects.suspected_N
-    if rule.errors is not None:
+    if options.errors is not None:
         wrong_N = np.zeros(len(rows_N), bool)
-        wrong_N[order_N[: rule.errors]] = True
-    taken = [(Kind.LABEL_ERROR, order_N[wrong_N[order_N]])]
-    for label, kind in ((0, Kind.HARD_NEGATIVE), (1, Kind.HARD_POSITIVE)):
+        wrong_N[order_N[: options.errors]] = True
+    taken = [(MinedKind.LABEL_ERROR, order_N[wrong_N[order_N]])]
+    for label, kind in ((0, MinedKind.HARD_NEGATIVE), (1, MinedKind.HARD_POSITIVE)):
         candidates_N = order_N[(labels_N[order_N] == label) & ~wrong_N[order_N]]
-        taken.append((kind, candidates_N[: round(rule.hard_share * int((labels_N == label).sum()))]))
+        taken.append((kind, candidates_N[: round(options.hard_share * int((labels_N == label).sum()))]))
     at_N = np.concatenate([at for _, at in taken])
     kinds_N = np.concatenate([np.full(len(at), kind, object) for kind, at in taken])
     probability_N = metrics.probabilities(logits_N[at_N])
-    result = _Finds(data.store, rows_N[at_N], kinds_N, labels_N[at_N], probability_N, loss_N[at_N])
-    text = label_errors.judge(labels_N, logits_N, int(wrong_N.sum()), out_of_fold=subject.predictions is not None)
+    result = _MinedRows(data.store, rows_N[at_N], kinds_N, labels_N[at_N], probability_N, loss_N[at_N])
+    text = label_errors.judge(labels_N, logits_N, int(wrong_N.sum()), out_of_fold=inputs.predictions is not None)
     return result, suspects, text
 
 
@@ -263,34 +265,34 @@ def _pseudo(
     store: Store,
     rows_N: np.ndarray,
     calibrator: Calibrator,
-    rule: Rule,
+    options: MineOptions,
     runtime: Runtime,
     begin: Begin,
-) -> _Finds:
+) -> _MinedRows:
     """Label the unlabelled patches that the network is sure of, the surest first."""
     logits_N = np.zeros(0)
     if len(rows_N):
         logits_N = np.asarray(calibrator.apply(score(trained, store, rows_N, runtime, begin(len(rows_N)))))
     labels_N, sure_N = (logits_N > 0).astype(np.int8), metrics.probabilities(np.abs(logits_N))
     at_N = np.argsort(-sure_N, kind="stable")
-    at_N = at_N[sure_N[at_N] >= rule.confidence]
-    return _Finds(
+    at_N = at_N[sure_N[at_N] >= options.confidence]
+    return _MinedRows(
         store=store,
         rows_N=rows_N[at_N],
-        kinds_N=np.full(len(at_N), Kind.PSEUDO_LABEL, object),
+        kinds_N=np.full(len(at_N), MinedKind.PSEUDO_LABEL, object),
         labels_N=labels_N[at_N],
         probability_N=metrics.probabilities(logits_N[at_N]),
         loss_N=label_errors.losses(labels_N[at_N], logits_N[at_N]),
     )
 
 
-def _evidence(subject: _Subject) -> str:
-    return mined_table.OUT_OF_FOLD if subject.predictions else mined_table.TRAINING
+def _evidence(inputs: _MiningInputs) -> str:
+    return mined_table.OUT_OF_FOLD if inputs.predictions else mined_table.TRAINING
 
 
-def _write(output: Path, finds: Sequence[_Finds], split: SplitTable, evidence: str) -> None:
+def _write(output: Path, mined: Sequence[_MinedRows], split: SplitTable, evidence: str) -> None:
     columns: dict[str, list[Any]] = {name: [] for name in (*mined_table.COLUMNS, mined_table.EVIDENCE)}
-    for each in finds:
+    for each in mined:
         columns["id"] += each.store.ids_N[each.rows_N].tolist()
         columns["kind"] += [str(kind) for kind in each.kinds_N]
         columns["label"] += each.labels_N.tolist()
@@ -300,6 +302,6 @@ def _write(output: Path, finds: Sequence[_Finds], split: SplitTable, evidence: s
         columns["store"] += [each.store.place] * len(each.rows_N)
         columns["store_fingerprint"] += [each.store.fingerprint] * len(each.rows_N)
         columns["split_fingerprint"] += [mined_table.split_fingerprint(split)] * len(each.rows_N)
-        columns[mined_table.EVIDENCE] += ["" if kind == Kind.PSEUDO_LABEL else evidence for kind in each.kinds_N]
+        columns[mined_table.EVIDENCE] += ["" if kind == MinedKind.PSEUDO_LABEL else evidence for kind in each.kinds_N]
     output_place.make_parent(output)
     mined_table.write(output, mined_table.frame_of(columns))

@@ -89,8 +89,8 @@ def calibrate(
     except (FastpathError, OSError, ValueError, KeyError) as error:
         return None, [_told(str(error))]
     scored = _common(tables, mean, weights)
-    assert scored.calibrates_N is not None
-    labels_N = scored.labels_N[scored.calibrates_N]
+    assert scored.is_calibration_N is not None
+    labels_N = scored.labels_N[scored.is_calibration_N]
     num_positive, num_negative = (int((labels_N == label).sum()) for label in (1, 0))
     if min(num_positive, num_negative) < _LEAST:
         problem = f"found {num_positive} tumour and {num_negative} normal patches that calibrated every run"
@@ -115,13 +115,13 @@ def _common(tables: Sequence[pd.DataFrame], mean: Mean, weights: Sequence[float]
         labels_N=labels_NR[known_N, 0].astype(np.int8),
         logits_N=combine.combine(logits_NR[known_N], mean, weights),
         groups_N=groups.to_numpy(object) if groups.notna().all() else None,
-        calibrates_N=np.asarray(fits_N)[known_N],
+        is_calibration_N=np.asarray(fits_N)[known_N],
     )
 
 
 def _fit(scored: ScoredTable, method: Method, seed: int) -> tuple[Calibrator, list[str]]:
-    assert scored.calibrates_N is not None
-    fits_N = scored.calibrates_N
+    assert scored.is_calibration_N is not None
+    fits_N = scored.is_calibration_N
     used = calibration.fit(method, scored.labels_N[fits_N], scored.logits_N[fits_N])
     num = int(fits_N.sum())
     notices = [f"the mean of the runs is calibrated ({method}) on {num:,} patches that calibrated every run"]

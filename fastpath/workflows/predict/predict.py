@@ -32,7 +32,7 @@ Advance = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
+class PredictOptions:
     """How patches are scored.
 
     Attributes:
@@ -41,7 +41,7 @@ class Opinion:
         ensemble: What is averaged over runs.
         weights: One a run; None weighs them alike.
         calibrate: Use the calibration of a run, where it has one; of several runs, one of their mean.
-        which: The best epoch's weights or the last's.
+        checkpoint: The best epoch's weights or the last's.
     """
 
     tta: Tta = "none"
@@ -49,7 +49,7 @@ class Opinion:
     ensemble: Mean = "logits"
     weights: tuple[float, ...] | None = None
     calibrate: bool = True
-    which: Which = "best"
+    checkpoint: Which = "best"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def predict_patches(
     runtime: Runtime,
     *,
     sample: Path | None = None,
-    opinion: Opinion | None = None,
+    options: PredictOptions | None = None,
     table: Path | None = None,
     advance: Advance | None = None,
 ) -> PredictResult:
@@ -105,7 +105,7 @@ def predict_patches(
         runtime: Device and precision.
         sample: A sample submission whose ids and order are kept; None keeps the patches'. The table written is checked
             against it.
-        opinion: Views, means, weights, calibration, checkpoint; None takes the defaults.
+        options: Views, means, weights, calibration, checkpoint; None takes the defaults.
         table: Also write id, logit, probability, and slide, label and the views' spread where there are any, as
             Parquet: `evaluate` judges it where labels are known. Its `history` is the worst that any run has done with
             the patch.
@@ -115,27 +115,27 @@ def predict_patches(
         UsageError: A run, the target or the weights are not as they should be.
         DataError: The sample names other ids than the patches, or these cannot be scored.
     """
-    opinion = opinion or Opinion()
-    runs = check_runs(run_dirs, opinion.which, output)
+    options = options or PredictOptions()
+    runs = check_runs(run_dirs, options.checkpoint, output)
     _check_places(output, table, (*run_dirs, patches.path, sample))
     rows_N = np.arange(len(patches)) if sample is None else submission.rows_of(sample, patches.ids_N)
-    combine.combine(np.zeros((1, len(runs))), "logits", opinion.weights)  # refuses weights before minutes of scoring
+    combine.combine(np.zeros((1, len(runs))), "logits", options.weights)  # refuses weights before minutes of scoring
     scored = [
-        _score(trained, patches, rows_N, runtime, opinion, _share(advance, number, len(runs)))
+        _score(trained, patches, rows_N, runtime, options, _share(advance, number, len(runs)))
         for number, trained in enumerate(runs)
     ]
     logits_NR, kept = (
         np.stack([run_scores.logits_N for run_scores in scored], axis=1),
         [run_scores.kept for run_scores in scored],
     )
-    pooled = ensemble.pool(logits_NR, kept, opinion.ensemble, opinion.weights)
+    pooled = ensemble.pool(logits_NR, kept, options.ensemble, options.weights)
     logits_N = pooled.logits_N
     notices = [text for run_scores in scored for text in run_scores.notices]
     probability_N, ids = metrics.probabilities(logits_N), patches.ids_N[rows_N].tolist()
     content = submission.render(ids, probability_N)
     if sample is not None:
         submission.prove(content, output, sample)
-    spread_N = np.mean([run_scores.spread_N for run_scores in scored], axis=0) if opinion.tta != "none" else None
+    spread_N = np.mean([run_scores.spread_N for run_scores in scored], axis=0) if options.tta != "none" else None
     between_N = combine.spread(pooled.members_NR) if len(runs) > 1 else None
     more = {**_known(patches, rows_N), COLUMN: worst([run_scores.history for run_scores in scored])}
     more |= {"spread": spread_N, "run_spread": between_N}
@@ -146,7 +146,7 @@ def predict_patches(
         mean_probability=float(probability_N.mean()) if len(rows_N) else 0.0,
         share_positive=float((probability_N >= 0.5).mean()) if len(rows_N) else 0.0,
         runs=len(runs),
-        checkpoint=opinion.which,
+        checkpoint=options.checkpoint,
         epoch=[trained.checkpoint.epoch for trained in runs],
         calibration=pooled.methods,
         history=[run_scores.history.facts() for run_scores in scored],
@@ -174,15 +174,15 @@ def _score(
     patches: Store | LoosePatches,
     rows_N: NDArray[np.int64],
     runtime: Runtime,
-    opinion: Opinion,
+    options: PredictOptions,
     advance: Advance | None,
 ) -> _Scored:
-    kept = calibration_file.load(trained.path, opinion.tta, opinion.mean) if opinion.calibrate else Kept()
+    kept = calibration_file.load(trained.path, options.tta, options.mean) if options.calibrate else Kept()
     decided = settle(runtime, trained.config, training=False)
     if isinstance(patches, LoosePatches):
         patches = patches.of_stain(trained.checkpoint.stain)
-    views_NV = score_views(trained, patches, rows_N, decided, opinion.tta, advance)
-    logits_N = combine.combine(views_NV, opinion.mean)
+    views_NV = score_views(trained, patches, rows_N, decided, options.tta, advance)
+    logits_N = combine.combine(views_NV, options.mean)
     history = history_of(trained, patches, rows_N, kept.fitted_on)
     notices = (*history.notices(calibrated=kept.calibrator.method != "none"), newly_told(decided, runtime))
     return _Scored(logits_N, combine.spread(views_NV), kept, history, [text for text in notices if text])
@@ -209,7 +209,7 @@ def open_patches(store: Path | None, source: Path | None, follow: Sequence[Path]
     raise UsageError("--store, --source", f"found {problem}, wanted one of them", "give the patches to predict")
 
 
-def check_runs(run_dirs: Sequence[Path], which: Which, output: Path) -> list[TrainedRun]:
+def check_runs(run_dirs: Sequence[Path], checkpoint: Which, output: Path) -> list[TrainedRun]:
     """Open the runs and see that the target can be a table.
 
     Raises:
@@ -217,7 +217,7 @@ def check_runs(run_dirs: Sequence[Path], which: Which, output: Path) -> list[Tra
     """
     if output.is_dir():
         raise UsageError(output, "found a directory, wanted the name of a CSV", "give for example -o submission.csv")
-    return [open_run(run_dir, which) for run_dir in run_dirs]
+    return [open_run(run_dir, checkpoint) for run_dir in run_dirs]
 
 
 def _constant(probability_N: NDArray[np.float64]) -> list[str]:

@@ -22,7 +22,7 @@ from fastpath.runs.trained import TrainedRun, Which, open_run
 from fastpath.runtime import Runtime
 from fastpath.workflows.slide import slide_files, slide_origin, slide_top
 from fastpath.workflows.slide.slide_grid import Grid, Tiles, lay_grid
-from fastpath.workflows.slide.slide_lesions import Found, compare, known_tumour, lesions_of
+from fastpath.workflows.slide.slide_lesions import LesionMatch, known_tumour, lesions_of, match_lesions
 from fastpath.workflows.slide.slide_progress import Progress
 from fastpath.workflows.slide.slide_top import TopTile
 
@@ -39,7 +39,7 @@ THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class SlideOptions:
     """How a slide is cut into tiles, and what is made of them.
 
     Attributes:
@@ -105,7 +105,7 @@ class SlideResult:
     scores: dict[str, float]
     calibration: str
     notice: str
-    lesions: Found | None
+    lesions: LesionMatch | None
     appearance: list[Outside]
     verdicts: list[Verdict]
     fingerprint: str
@@ -118,8 +118,8 @@ def score_slide(
     output: Path,
     runtime: Runtime,
     *,
-    options: Options | None = None,
-    which: Which = "best",
+    options: SlideOptions | None = None,
+    checkpoint: Which = "best",
     advance: Advance | None = None,
 ) -> SlideResult:
     """Score a slide and write what `slide_files` names. A run that was stopped goes on where it was.
@@ -130,17 +130,17 @@ def score_slide(
         output: The directory to write to.
         runtime: Device and precision.
         options: How the slide is cut, and lesions.
-        which: The best epoch's weights or the last's.
+        checkpoint: The best epoch's weights or the last's.
         advance: Called with tiles done and in all.
 
     Raises:
         UsageError: The slide's scale is unknown.
         DataError: The image cannot be read or shows no tissue, or the lesions are not lesions.
     """
-    options = options or Options()
+    options = options or SlideOptions()
     options = replace(options, lesions=lesions_of(options.lesions, image))
     output_place.check_directory(output, slide_files.FACTS, (run_dir, image, options.lesions))
-    trained = open_run(run_dir, which)
+    trained = open_run(run_dir, checkpoint)
     kept = calibration_file.load(trained.path, "none", "logits")
     calibrator = kept.calibrator
     # It is kept beside the scores, which may go elsewhere.
@@ -176,7 +176,7 @@ def score_slide(
                 scores=slides.slide_scores(probability_N, options.top_k),
                 calibration=calibrator.method,
                 notice="; ".join(filter(None, (notice, known.left_out if known else ""))),
-                lesions=None if known is None else compare(grid, places_N2, probability_N, known.mask_HW),
+                lesions=None if known is None else match_lesions(grid, places_N2, probability_N, known.mask_HW),
                 appearance=outside,
                 verdicts=[verdict],
                 fingerprint=slide_origin.of_files(trained, image, runtime, asdict(options)),

@@ -17,7 +17,7 @@ from fastpath.runtime import Runtime
 from fastpath.system import json_values
 from fastpath.text import brief, to_csv
 from fastpath.workflows.slide import slide, slide_files, slide_lesions, slide_origin
-from fastpath.workflows.slide.slide import Advance, Options
+from fastpath.workflows.slide.slide import Advance, SlideOptions
 
 TABLE, FACTS = "scored.csv", "scored.json"
 COLUMNS = (
@@ -56,8 +56,8 @@ def score_slides(
     output: Path,
     runtime: Runtime,
     *,
-    options: Options,
-    which: Which,
+    options: SlideOptions,
+    checkpoint: Which,
     watch: Watch,
 ) -> BatchResult:
     """Score slides one after the other; one that cannot be scored does not end the others.
@@ -70,7 +70,7 @@ def score_slides(
         output: The directory to write to.
         runtime: Device and precision.
         options: How the slides are cut; `lesions` is a folder with a file for each (`slide_lesions.lesions_of`).
-        which: The best epoch's weights or the last's.
+        checkpoint: The best epoch's weights or the last's.
         watch: Shows progress.
 
     Raises:
@@ -78,7 +78,7 @@ def score_slides(
         CheckpointError: The run cannot be opened.
     """
     _check(images, output, run_dir, options)
-    trained = open_run(run_dir, which)  # what is wrong with it is so for every slide
+    trained = open_run(run_dir, checkpoint)  # what is wrong with it is so for every slide
     rows: list[dict[str, Any]] = []
     for image in images:
         with watch(image.name) as advance:
@@ -91,7 +91,7 @@ def score_slides(
     return result
 
 
-def _check(images: Sequence[Path], output: Path, run_dir: Path, options: Options) -> None:
+def _check(images: Sequence[Path], output: Path, run_dir: Path, options: SlideOptions) -> None:
     """Refuse what is wrong with all slides before the first is scored."""
     name, times = Counter(image.stem for image in images).most_common(1)[0]
     if times > 1:
@@ -105,7 +105,7 @@ def _check(images: Sequence[Path], output: Path, run_dir: Path, options: Options
 
 
 def _row(
-    trained: TrainedRun, image: Path, output: Path, runtime: Runtime, options: Options, advance: Advance
+    trained: TrainedRun, image: Path, output: Path, runtime: Runtime, options: SlideOptions, advance: Advance
 ) -> dict[str, Any]:
     """Score a slide, unless that was done; returns its row of the table."""
     row = dict.fromkeys(COLUMNS) | {"slide": image.name}

@@ -25,7 +25,7 @@ LESION_PX = 8  # pixels of a tile a pixel of the lesion mask: 7.8 µm, as in the
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LesionMatch:
     """How the heatmap compares with lesions.
 
     Attributes:
@@ -60,9 +60,9 @@ class KnownTumour:
     left_out: str
 
 
-def compare(
+def match_lesions(
     grid: Grid, places_N2: NDArray[np.int64], probability_N: NDArray[np.float64], mask: NDArray[np.bool_]
-) -> Found:
+) -> LesionMatch:
     """Return how a heatmap compares with lesions: cell by cell, and as detections a tile's width apart.
 
     Args:
@@ -79,7 +79,7 @@ def compare(
     kept = slides.detections(places_N2, probability_N, radius=grid.tile_px / grid.stride_px)
     hits = froc.match(result, middles_N2[kept], probability_N[kept])
     curve = froc.froc([hits]) if result.num_lesions else None
-    return Found(
+    return LesionMatch(
         tile_auc=metrics.roc_auc(in_lesion_N, metrics.logits(probability_N)) if both else None,
         num_lesions=result.num_lesions,
         froc_score=curve.score if curve else None,

@@ -45,7 +45,7 @@ def of_files(trained: TrainedRun, image: Path, runtime: Runtime, options: Mappin
         trained: The run.
         image: The slide.
         runtime: Device and precision.
-        options: Plain values of `slide.Options`.
+        options: Plain values of `slide.SlideOptions`.
 
     Raises:
         FastpathError: A file that would be read cannot be.

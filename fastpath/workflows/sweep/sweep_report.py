@@ -34,13 +34,13 @@ def write(output: Path, result: SweepResult) -> None:
     content = {
         SETTINGS: _csv(settings),
         PAIRS: _csv(result.pairs, columns),
-        PICTURE: draw(result.settings, f"{len(result.seeds)} seeds, {result.num_val:,} patches"),
+        PICTURE: draw_sweep(result.settings, f"{len(result.seeds)} seeds, {result.num_val:,} patches"),
         RESULT: (json.dumps(facts, indent=2) + "\n").encode(),
     }
     output_place.write_set(output, RESULT, content)
 
 
-def draw(rows: Sequence[Row], title: str) -> bytes:
+def draw_sweep(rows: Sequence[Row], title: str) -> bytes:
     """Return a PNG: each setting's seeds as points, their mean as a bar, the best at the top."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -68,7 +68,7 @@ def chance(best_auc: float, best_run: Path, data: RunData, runtime: Runtime) -> 
         num_positive = int((labels_N == 1).sum())
         return Chance(auc_error(best_auc, num_positive, len(labels_N) - num_positive), "patch", len(rows_N))
     logits_N = score(open_run(best_run), data.store, rows_N, runtime)
-    return Chance(paired.compare(labels_N, logits_N[None], units, []).aucs[0].error, "slide", units.num)
+    return Chance(paired.compare_paired(labels_N, logits_N[None], units, []).aucs[0].error, "slide", units.num)
 
 
 def notices(num_seeds: int, result: Chance | None, data: RunData, *, num_settings: int, num_epochs: int) -> list[str]:

@@ -130,7 +130,7 @@ class Saver:
     def _draw(self) -> None:
         """Draw the curves, unless they are as they were."""
         if self._undrawn:
-            directory.draw(self._run_dir, self._title)
+            directory.draw_training(self._run_dir, self._title)
             self._drawn_s, self._undrawn = self._clock(), False
 
 

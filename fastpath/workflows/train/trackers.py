@@ -33,7 +33,7 @@ _PAUSE = 10  # a server that is away is asked again after ten times as long as i
 _LEFT_OUT = ("epoch", "improved", "num_images")
 
 
-class Kind(Protocol):
+class TrackerKind(Protocol):
     """What makes trackers of a kind."""
 
     def check(self) -> None:
@@ -184,4 +184,4 @@ def values_of(event: EpochEvent) -> dict[str, float]:
     }
 
 
-TRACKERS: dict[str, Kind] = {"tensorboard": TensorBoard, "mlflow": Mlflow, "wandb": Wandb}
+TRACKERS: dict[str, TrackerKind] = {"tensorboard": TensorBoard, "mlflow": Mlflow, "wandb": Wandb}

@@ -206,11 +206,11 @@ def _comparisons(store: Store, listing: Listing, known: np.ndarray) -> list[part
             names=tuple(listing.names[place] for place in known[rows]),
             ids=tuple(store.ids_N[rows]),
         )
-        checks.append(partial(compare, comparison))
+        checks.append(partial(compare_shard, comparison))
     return checks
 
 
-def compare(job: Comparison) -> list[Damage]:
+def compare_shard(job: Comparison) -> list[Damage]:
     """Compare the pixels of one shard with the source's. Runs in a worker."""
     store = open_store(job.store, checked=False)
     read = as_packed(store, job.reader, job.root)

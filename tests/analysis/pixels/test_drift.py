@@ -46,7 +46,7 @@ def test_a_shift_is_told_in_numbers_and_words(shift: float, words: str) -> None:
     rng = np.random.default_rng(4)
     training_M, found_N = rng.normal(160, 10, 4000), rng.normal(160 + shift, 10, 2000)
     units = intervals.units_of(np.array([f"s{row % 20}" for row in range(2000)], object), 2000)
-    found = drift.compare(MEASURES["brightness"], training_M, found_N, units)
+    found = drift.measure_shift(MEASURES["brightness"], training_M, found_N, units)
     assert found is not None
     assert found.words.startswith(words)
     assert found.difference.value == pytest.approx(shift, abs=0.8)
@@ -61,7 +61,7 @@ def test_no_direction_is_named_without_doubt_where_slides_are_few() -> None:
     slide_N = np.repeat(np.arange(5), 100)
     found_N = 160 + rng.normal(6, 12, 5)[slide_N] + rng.normal(0, 3, 500)
     units = intervals.units_of(np.array([f"s{slide}" for slide in slide_N], object), 500)
-    found = drift.compare(MEASURES["brightness"], rng.normal(160, 10, 4000), found_N, units)
+    found = drift.measure_shift(MEASURES["brightness"], rng.normal(160, 10, 4000), found_N, units)
     assert found is not None
     assert found.difference.low < 0 < found.difference.high
     assert "as far as so few can tell" in found.words or "is like the training set's" in found.words
@@ -70,5 +70,5 @@ def test_no_direction_is_named_without_doubt_where_slides_are_few() -> None:
 def test_what_cannot_be_compared_is_left_out() -> None:
     units = intervals.units_of(None, 3)
     nothing, some = np.full(3, np.nan), np.arange(3.0)
-    assert drift.compare(MEASURES["eosin"], some, nothing, units) is None
-    assert drift.compare(MEASURES["eosin"], np.zeros(3), some, units) is None
+    assert drift.measure_shift(MEASURES["eosin"], some, nothing, units) is None
+    assert drift.measure_shift(MEASURES["eosin"], np.zeros(3), some, units) is None

@@ -83,7 +83,7 @@ def test_every_kind_measures_its_parts(kaggle_folder: Path, tmp_path: Path, smal
     assert stall is not None
     assert 0 <= stall <= 1
     assert (found["ceiling"].host_ms or 0) > 0
-    bench.draw(found["ceiling"], tmp_path / "bench.png")
+    bench.draw_benchmark(found["ceiling"], tmp_path / "bench.png")
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -133,7 +133,9 @@ def made_up(aucs_noise: list[float], groups_N: np.ndarray | None) -> comparison.
     logits_RN = np.stack([signal_N + rng.normal(size=400) * noise for noise in aucs_noise]).astype(np.float32)
     models = [("baseline_cnn", 1) for _ in aucs_noise]
     names = [f"noise {noise}" for noise in aucs_noise]
-    return comparison.compare(models, names, labels_N, logits_RN, groups_N, store="s", kind="group", output=Path("out"))
+    return comparison.compare_scores(
+        models, names, labels_N, logits_RN, groups_N, store="s", kind="group", output=Path("out")
+    )
 
 
 def test_a_clear_difference_is_called_better_and_a_small_one_not() -> None:
@@ -171,7 +173,7 @@ def test_fewer_than_five_slides_give_no_verdict_however_far_scores_are_apart() -
     assert delong.paired_test(labels_N, *logits_2N).p_value < 1e-4
     groups_N = np.array([f"slide {number}" for number in of_N], object)
     models = [("", 0)] * 2
-    found = comparison.compare(
+    found = comparison.compare_scores(
         models, ["a", "b"], labels_N, logits_2N, groups_N, store="s", kind="group", output=Path()
     )
     pair = found.pairs[0]
@@ -188,7 +190,7 @@ def test_a_standard_error_is_of_slides() -> None:
     logits_RN = labels_N + rng.normal(size=(2, 10))
     errors = []
     for copies in (1, 40):
-        found = comparison.compare(
+        found = comparison.compare_scores(
             [("", 0)] * 2,
             ["a", "b"],
             np.repeat(labels_N, copies).astype(np.int8),

@@ -28,7 +28,7 @@ from fastpath.store.reader import open_store
 from fastpath.types import Split
 from fastpath.workflows import pack
 from fastpath.workflows.evaluate import evaluate
-from fastpath.workflows.evaluate.report_facts import Choices
+from fastpath.workflows.evaluate.report_facts import EvaluateOptions
 from fastpath.workflows.evaluate.report_files import EvaluateResult
 
 pytestmark = pytest.mark.dali
@@ -74,7 +74,9 @@ def place(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def judged(place: Path) -> EvaluateResult:
     by = (str(place / "scanners.csv"), "flags")
-    return evaluate.evaluate_run(place / "run", resolve("cpu"), store_path=place / "other", choices=Choices(by=by))
+    return evaluate.evaluate_run(
+        place / "run", resolve("cpu"), store_path=place / "other", options=EvaluateOptions(by=by)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -213,11 +215,12 @@ def test_what_cannot_be_judged_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("choices", "option"), [(Choices(method="none"), "--calibration"), (Choices(miss_cost=3.0), "--miss-cost")]
+    ("choices", "option"),
+    [(EvaluateOptions(method="none"), "--calibration"), (EvaluateOptions(miss_cost=3.0), "--miss-cost")],
 )
-def test_what_would_choose_something_elsewhere_is_refused(place: Path, choices: Choices, option: str) -> None:
+def test_what_would_choose_something_elsewhere_is_refused(place: Path, choices: EvaluateOptions, option: str) -> None:
     with pytest.raises(UsageError, match=f"{option}: found .* for another store than the run's own"):
-        evaluate.evaluate_run(place / "run", resolve("cpu"), store_path=place / "other", choices=choices)
+        evaluate.evaluate_run(place / "run", resolve("cpu"), store_path=place / "other", options=choices)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from fastpath.errors import UsageError
 from fastpath.figures import page as report_html
 from fastpath.runs import report_table
 from fastpath.runs.report_table import ScoredTable
-from fastpath.workflows.evaluate.report_facts import Choices, judge
+from fastpath.workflows.evaluate.report_facts import EvaluateOptions, evaluate_scores
 
-CHOICES = Choices(prevalence=0.02, seed=3)
+CHOICES = EvaluateOptions(prevalence=0.02, seed=3)
 
 
 def _table(num: int = 400, num_slides: int = 8, seed: int = 0) -> ScoredTable:
@@ -44,14 +44,14 @@ def table() -> ScoredTable:
 
 @pytest.fixture(scope="module")
 def facts(table: ScoredTable) -> dict[str, Any]:
-    return judge(table, CHOICES).facts
+    return evaluate_scores(table, CHOICES).facts
 
 
 def test_each_slide_is_counted_by_itself(table: ScoredTable, facts: dict[str, Any]) -> None:
-    calibrated_N = judge(table, CHOICES).calibrated_N
+    calibrated_N = evaluate_scores(table, CHOICES).calibrated_N
     assert table.groups_N is not None
-    assert table.calibrates_N is not None
-    columns = {"slide": table.groups_N, "label": table.labels_N, "logit": calibrated_N, "fits": table.calibrates_N}
+    assert table.is_calibration_N is not None
+    columns = {"slide": table.groups_N, "label": table.labels_N, "logit": calibrated_N, "fits": table.is_calibration_N}
     frame = pd.DataFrame(columns)
     rows = {row["slide"]: row for row in facts["slides"]}
     assert list(rows) == sorted(set(table.groups_N))
@@ -78,17 +78,17 @@ def test_predictive_values_follow_bayes_at_the_prevalence_asked(facts: dict[str,
 @pytest.mark.parametrize("prevalence", [-1.0, 2.0, math.nan])
 def test_a_prevalence_that_is_no_share_is_refused(prevalence: float) -> None:
     with pytest.raises(UsageError, match="wanted a share from 0 to 1"):
-        Choices(prevalence=prevalence)
+        EvaluateOptions(prevalence=prevalence)
     with pytest.raises(UsageError, match="wanted a share from 0 to 1"):
         operating_points.predictive_values(0.9, 0.9, prevalence)
 
 
 def test_neither_calibration_nor_threshold_knows_the_held_half(table: ScoredTable, facts: dict[str, Any]) -> None:
-    assert table.calibrates_N is not None
+    assert table.is_calibration_N is not None
     labels_N, logits_N = table.labels_N.copy(), table.logits_N.copy()
-    labels_N[~table.calibrates_N] = 1 - labels_N[~table.calibrates_N]
-    logits_N[~table.calibrates_N] += 1.0
-    other = judge(replace(table, labels_N=labels_N, logits_N=logits_N), CHOICES).facts
+    labels_N[~table.is_calibration_N] = 1 - labels_N[~table.is_calibration_N]
+    logits_N[~table.is_calibration_N] += 1.0
+    other = evaluate_scores(replace(table, labels_N=labels_N, logits_N=logits_N), CHOICES).facts
     assert other["auc"] != facts["auc"]
     for ours, theirs in zip(facts["operating_points"], other["operating_points"], strict=True):
         assert (ours["name"], ours["probability"]) == (theirs["name"], theirs["probability"])
@@ -104,7 +104,7 @@ def test_delongs_interval_and_the_bootstraps_tell_of_the_same_auc(table: ScoredT
     assert low < auc < high
     assert high - low == pytest.approx(2 * 1.96 * error, rel=0.05)  # on the logit scale, hardly another width
     # These patches are independent, so resampling them one by one must give much the same.
-    alone = judge(replace(table, groups_N=None), CHOICES).facts
+    alone = evaluate_scores(replace(table, groups_N=None), CHOICES).facts
     assert alone["resampling"]["optimistic"]
     assert not facts["resampling"]["optimistic"]
     width = alone["intervals"]["auc"]["high"] - alone["intervals"]["auc"]["low"]
@@ -126,9 +126,9 @@ def test_eight_views_are_set_against_one_and_their_spread_against_errors(
 
 
 def test_every_stop_of_the_slider_is_a_count_of_the_held_half(table: ScoredTable, facts: dict[str, Any]) -> None:
-    assert table.calibrates_N is not None
-    tests = ~table.calibrates_N
-    probability_N = metrics.probabilities(judge(table, CHOICES).calibrated_N[tests])
+    assert table.is_calibration_N is not None
+    tests = ~table.is_calibration_N
+    probability_N = metrics.probabilities(evaluate_scores(table, CHOICES).calibrated_N[tests])
     labels_N = table.labels_N[tests]
     for threshold, hits, alarms in facts["slider"][:: len(facts["slider"]) // 9]:
         called_N = probability_N >= threshold
@@ -138,8 +138,8 @@ def test_every_stop_of_the_slider_is_a_count_of_the_held_half(table: ScoredTable
 @pytest.mark.parametrize(("num_slides", "unit"), [(8, "slide"), (4, "patch")])
 def test_the_unit_of_the_whole_table_is_that_of_every_part(num_slides: int, unit: str) -> None:
     table = _table(num_slides=num_slides)
-    assert table.calibrates_N is not None
-    facts = judge(table, CHOICES).facts
+    assert table.is_calibration_N is not None
+    facts = evaluate_scores(table, CHOICES).facts
     assert facts["resampling"]["unit"] == unit
     for part in facts["parts"].values():
         assert part["resampling"]["unit"] == unit
@@ -168,21 +168,21 @@ def test_a_share_of_few_slides_is_no_surer_than_these_slides() -> None:
     """One of eight slides is read the wrong way round: patches of the half that holds it are far from independent."""
     table = _table(num=800)
     assert table.groups_N is not None
-    assert table.calibrates_N is not None
-    poor_N = table.groups_N == table.groups_N[~table.calibrates_N][0]
+    assert table.is_calibration_N is not None
+    poor_N = table.groups_N == table.groups_N[~table.is_calibration_N][0]
     table = replace(table, logits_N=np.where(poor_N, -1.0, 1.0) * np.abs(table.logits_N) * (2 * table.labels_N - 1))
-    by_slide = judge(table, CHOICES).facts["operating_points"][0]["sensitivity"]
-    by_patch = judge(replace(table, groups_N=None), CHOICES).facts["operating_points"][0]["sensitivity"]
+    by_slide = evaluate_scores(table, CHOICES).facts["operating_points"][0]["sensitivity"]
+    by_patch = evaluate_scores(replace(table, groups_N=None), CHOICES).facts["operating_points"][0]["sensitivity"]
     assert by_slide["high"] - by_slide["low"] > 3 * (by_patch["high"] - by_patch["low"])
 
 
 def test_tumour_in_few_slides_is_told_where_it_makes_intervals_too_narrow() -> None:
     table = _table(num=600, num_slides=24)
     assert table.groups_N is not None
-    assert not judge(table, CHOICES).facts["resampling"]["too_narrow"]
+    assert not evaluate_scores(table, CHOICES).facts["resampling"]["too_narrow"]
     labels_N = np.where(np.isin(table.groups_N, ["s0", "s1", "s2", "s3"]), table.labels_N, 0).astype(np.int8)
-    few = report_table.divide(replace(table, labels_N=labels_N, calibrates_N=None), CHOICES.seed)[0]
-    told = judge(few, CHOICES).facts["resampling"]["too_narrow"]
+    few = report_table.divide(replace(table, labels_N=labels_N, is_calibration_N=None), CHOICES.seed)[0]
+    told = evaluate_scores(few, CHOICES).facts["resampling"]["too_narrow"]
     assert told.startswith("the tumour patches lie in what is worth ")
     assert "Brier score" in told
 
@@ -190,9 +190,9 @@ def test_tumour_in_few_slides_is_told_where_it_makes_intervals_too_narrow() -> N
 def test_a_threshold_is_promised_where_positives_are_worth_enough_and_else_it_is_said() -> None:
     """By slide the calibration half of 8 slides promises nothing; many independent patches do."""
     many = replace(_table(num=1600, num_slides=8), groups_N=None)
-    facts = judge(many, CHOICES).facts
+    facts = evaluate_scores(many, CHOICES).facts
     assert [one["name"] for one in facts["operating_points"]][-1] == "95% sensitivity, assured"
     assert "95% confidence, taking patches as independent" in facts["guarantee"]
-    few = judge(_table(num=60, num_slides=60), CHOICES).facts
+    few = evaluate_scores(_table(num=60, num_slides=60), CHOICES).facts
     assert "assured" not in str([one["name"] for one in few["operating_points"]])
     assert few["guarantee"].startswith("no threshold can be promised")

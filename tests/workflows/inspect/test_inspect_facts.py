@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fastpath.ingest.split import Kind, read_split, write_split
+from fastpath.ingest.split import SplitKind, read_split, write_split
 from fastpath.store.reader import open_store
 from fastpath.workflows import pack
 from fastpath.workflows.inspect import inspect_facts as facts
@@ -79,4 +79,4 @@ def test_stains_of_blank_patches_are_none_and_others_are_summarised() -> None:
 
 
 def test_every_kind_of_division_has_words() -> None:
-    assert set(facts.DIVIDED) == set(get_args(Kind))
+    assert set(facts.DIVIDED) == set(get_args(SplitKind))

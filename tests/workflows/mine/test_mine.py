@@ -73,10 +73,10 @@ def predictions(store: Path) -> Path:
 
 
 def test_hard_patches_are_the_training_patches_of_highest_loss(store: Path, run_dir: Path, tmp_path: Path) -> None:
-    rule = mine.Rule(hard_share=0.25, errors=0)
+    rule = mine.MineOptions(hard_share=0.25, errors=0)
     told: list[tuple[int, int]] = []
     found = mine.mine_patches(
-        run_dir, tmp_path / "t.parquet", ONE_THREAD, rule=rule, advance=lambda *progress: told.append(progress)
+        run_dir, tmp_path / "t.parquet", ONE_THREAD, options=rule, advance=lambda *progress: told.append(progress)
     )
     frame = mined_table.read(tmp_path / "t.parquet").frame
     opened, rows_N = open_store(store), read_split(open_store(store)).rows(Split.TRAIN)
@@ -118,7 +118,9 @@ def test_label_errors_are_told_by_predictions_that_did_not_see_the_label(
 
 
 def test_nothing_held_out_is_listed(store: Path, run_dir: Path, predictions: Path, tmp_path: Path) -> None:
-    mine.mine_patches(run_dir, tmp_path / "t.csv", ONE_THREAD, predictions=predictions, rule=mine.Rule(hard_share=1.0))
+    mine.mine_patches(
+        run_dir, tmp_path / "t.csv", ONE_THREAD, predictions=predictions, options=mine.MineOptions(hard_share=1.0)
+    )
     opened = open_store(store)
     held = set(opened.ids_N[read_split(opened).rows(Split.VAL)])
     listed = set(mined_table.read(tmp_path / "t.csv").frame["id"])
@@ -129,8 +131,8 @@ def test_nothing_held_out_is_listed(store: Path, run_dir: Path, predictions: Pat
 def test_unlabelled_patches_get_the_label_the_network_is_sure_of(
     store: Path, run_dir: Path, unlabelled: Path, tmp_path: Path
 ) -> None:
-    rule = mine.Rule(confidence=0.5)
-    found = mine.mine_patches(run_dir, tmp_path / "all.csv", ONE_THREAD, stores=[unlabelled], rule=rule)
+    rule = mine.MineOptions(confidence=0.5)
+    found = mine.mine_patches(run_dir, tmp_path / "all.csv", ONE_THREAD, stores=[unlabelled], options=rule)
     frame = mined_table.read(tmp_path / "all.csv").frame
     assert found.num_unlabelled == len(frame) == found.pseudo_negatives + found.pseudo_positives == 8
     assert (found.num_labelled, found.calibration) == (0, "none")
@@ -140,7 +142,11 @@ def test_unlabelled_patches_get_the_label_the_network_is_sure_of(
     assert (np.diff(sure_N) <= 1e-9).all()
     middle = float(sure_N.iloc[3])
     mine.mine_patches(
-        run_dir, tmp_path / "some.csv", ONE_THREAD, stores=[unlabelled], rule=mine.Rule(confidence=middle - 1e-9)
+        run_dir,
+        tmp_path / "some.csv",
+        ONE_THREAD,
+        stores=[unlabelled],
+        options=mine.MineOptions(confidence=middle - 1e-9),
     )
     assert mined_table.read(tmp_path / "some.csv").frame["id"].tolist() == frame["id"].tolist()[:4]
 
@@ -150,11 +156,13 @@ def test_calibration_decides_who_is_sure(
 ) -> None:
     from fastpath.analysis.calibration import Calibrator
 
-    mine.mine_patches(run_dir, tmp_path / "raw.csv", ONE_THREAD, stores=[unlabelled], rule=mine.Rule(confidence=0.5))
+    mine.mine_patches(
+        run_dir, tmp_path / "raw.csv", ONE_THREAD, stores=[unlabelled], options=mine.MineOptions(confidence=0.5)
+    )
     cold = Calibrator("temperature", slope=100.0)
     monkeypatch.setattr(calibration_file, "load", lambda _path, _tta, _mean: calibration_file.Kept(cold))
     found = mine.mine_patches(
-        run_dir, tmp_path / "t.csv", ONE_THREAD, stores=[unlabelled], rule=mine.Rule(confidence=0.5)
+        run_dir, tmp_path / "t.csv", ONE_THREAD, stores=[unlabelled], options=mine.MineOptions(confidence=0.5)
     )
     raw, frame = (mined_table.read(tmp_path / name).frame.set_index("id") for name in ("raw.csv", "t.csv"))
     logit = np.log(raw["probability"] / (1 - raw["probability"])) * 100
@@ -169,9 +177,9 @@ def test_training_takes_the_table_and_resumes_with_no_other(
     store: Path, run_dir: Path, unlabelled: Path, predictions: Path, tmp_path: Path
 ) -> None:
     table = tmp_path / "t.csv"
-    rule = mine.Rule(hard_share=0.2, confidence=0.5)
+    rule = mine.MineOptions(hard_share=0.2, confidence=0.5)
     found = mine.mine_patches(
-        run_dir, table, ONE_THREAD, stores=[store, unlabelled], predictions=predictions, rule=rule
+        run_dir, table, ONE_THREAD, stores=[store, unlabelled], predictions=predictions, options=rule
     )
     events: list[Any] = []
     again = tmp_path / "again"

@@ -51,7 +51,9 @@ def test_mining_finds_labels_that_were_flipped(tmp_path: Path) -> None:
     folds.train_folds(tmp_path / "store", tmp_path / "folds", recipe("train.epochs=8"), resolve("cpu"), 3)
     wrong = flipped & set(store.ids_N[read_split(store).rows(Split.TRAIN)])
 
-    mine.mine_patches(tmp_path / "folds", tmp_path / "twice.csv", resolve("cpu"), rule=mine.Rule(errors=2 * len(wrong)))
+    mine.mine_patches(
+        tmp_path / "folds", tmp_path / "twice.csv", resolve("cpu"), options=mine.MineOptions(errors=2 * len(wrong))
+    )
     frame = pd.read_csv(tmp_path / "twice.csv")
     listed = set(frame[frame["kind"] == "label_error"]["id"])
     assert len(listed) == 2 * len(wrong)

@@ -40,7 +40,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiled pyramid of patches 96 pixels wide: glass on the left, a block of tumour on the right."""
     labels = np.zeros((ROWS, COLUMNS), np.int8)
     labels[TUMOUR] = 1
-    patches = tissue.draw(labels.ravel(), np.full(labels.size, 3, np.int64), seed=42, chunk=77)
+    patches = tissue.paint_patches(labels.ravel(), np.full(labels.size, 3, np.int64), seed=42, chunk=77)
     patches = patches.reshape(ROWS, COLUMNS, SIDE, SIDE, 3)
     patches[:, GLASS] = 244
     pixels = patches.transpose(0, 2, 1, 3, 4).reshape(ROWS * SIDE, COLUMNS * SIDE, 3)

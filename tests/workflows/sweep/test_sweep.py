@@ -108,7 +108,7 @@ def test_what_other_patches_would_do_is_by_slide_and_a_leak_is_told(
     assert data.store.groups_N is not None
     groups_N, labels_N = data.store.groups_N[data.val_rows_N], data.store.labels_N[data.val_rows_N]
     twice = {"store": "s", "kind": "random", "output": tmp_path}
-    compared = comparison.compare(
+    compared = comparison.compare_scores(
         [("", 1)] * 2, ["a", "b"], labels_N, np.stack([logits_N, -logits_N]), groups_N, **twice
     )
     wanted = next(one.standard_error for one in compared.runs if one.name == "a")

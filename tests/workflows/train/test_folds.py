@@ -204,7 +204,7 @@ def test_folds_are_mined_with_the_network_that_did_not_see_the_stores_validation
         tmp_path / "t.csv",
         ONE_THREAD,
         stores=[whole.run_dir.parent / "store", tmp_path / "unlabelled"],
-        rule=mine.Rule(confidence=0.5),
+        options=mine.MineOptions(confidence=0.5),
     )
     assert (found.evidence, found.calibration, found.num_unlabelled) == ("out of fold", "platt", 8)
     frame = pd.read_csv(tmp_path / "t.csv").set_index("id")
