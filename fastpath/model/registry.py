@@ -79,7 +79,7 @@ def _create(name: str, image_size_px: int, published: bool) -> nn.Module:
             raise RuntimeError(f"Unknown model ({name})")
         # Transformers fix their position embedding to the input; convolutions do not take the argument.
         size = {"img_size": image_size_px} if known.fixed_input_size else {}
-        with _quiet_downloads():
+        with quiet_downloads():
             trunk: nn.Module = timm.create_model(name, pretrained=published, num_classes=1, **size)
     except Exception as error:  # a network's own code raises whatever it likes over a size
         raise _refused(name, published, error) from None
@@ -130,7 +130,7 @@ def _start_heads_small(trunk: nn.Module) -> None:
 
 
 @contextlib.contextmanager
-def _quiet_downloads() -> Iterator[None]:
+def quiet_downloads() -> Iterator[None]:
     """Keep the hub's retry messages off the screen: a failure is told once, by the error."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level

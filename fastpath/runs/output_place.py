@@ -43,7 +43,9 @@ OF_RUN = (
 _OF_SOURCE = ("train_labels.csv", "groups.csv", "sample_submission.csv")  # what packing and predicting read of a folder
 
 SETS: Mapping[str, Sequence[str]] = {
-    "metrics.json": ("predictions.parquet", "report.html", "gallery.csv"),
+    "metrics.json": ("predictions.parquet", "report.html", "gallery.csv", "head.safetensors", "probe.json"),
+    "features.json": ("rows.parquet",),
+    "aggregation.json": ("slide_scores.csv",),
     "inspect.json": (
         *("report.html", "balance.png", "samples.png", "samples_negative.png", "samples_positive.png"),
         *("samples_unlabelled.png", "histogram_red.png", "histogram_green.png", "histogram_blue.png"),

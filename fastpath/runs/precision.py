@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from fastpath.config import Config
 from fastpath.errors import FastpathError
@@ -82,6 +83,40 @@ def settle(
     return replace(runtime, precision=decision.precision, notice=notice, tentative=False)
 
 
+def settle_encoder(
+    runtime: Runtime,
+    network: nn.Module,
+    name: str,
+    size_px: int,
+    measure: Callable[[Step, Step], float] | None = None,
+) -> Runtime:
+    """Return the runtime with its precision decided by forward passes of an encoder; itself, where it is already.
+
+    Args:
+        runtime: From `resolve`.
+        network: From images to features, on the CPU.
+        name: What timm calls it.
+        size_px: Height and width of its input.
+        measure: As for `settle`.
+    """
+    if not runtime.tentative:
+        return runtime
+    batch = synthetic(size_px, max(1, min(PIXELS // size_px**2, 32)))
+    what = {"encoder": name, "image_size_px": size_px, "batch_size": len(batch.images_NCHW), "training": False}
+
+    def made(candidate: Runtime) -> Callable[[Batch], object]:
+        def step(batch: Batch) -> object:
+            with torch.inference_mode(), candidate.autocast():
+                return network(batch.images_NCHW)
+
+        return step
+
+    decision = _measured(runtime, what, made, batch, measure or gain)
+    notice = f"--amp: a forward pass in {runtime.precision} runs at {decision.gain:.2f} of float32's rate on this CPU"
+    notice += f", so it computes in {decision.precision}"
+    return replace(runtime, precision=decision.precision, notice=notice, tentative=False)
+
+
 def newly_told(decided: Runtime, runtime: Runtime) -> str:
     """Return how `settle` decided; empty where it had nothing to decide, and the command line has told already."""
     return decided.notice if runtime.tentative else ""
@@ -94,18 +129,36 @@ def _longest_stage(config: Config) -> Config:
 
 
 def _decide(runtime: Runtime, config: Config, training: bool, measure: Callable[[Step, Step], float]) -> Decision:
-    """Return what was decided before for the same network on the same machine, or measure and write it down."""
+    """Return the decision of a configured step."""
     batch_size = max(1, min(config.data.batch_size, PIXELS // config.data.image_size_px**2, 32))
-    what = _subject(runtime, config, training, batch_size)
+    make = training_step if training else scoring_step
+    what = _subject(config, training, batch_size)
+    return _measured(
+        runtime,
+        what,
+        lambda candidate: make(config, candidate),
+        synthetic(config.data.image_size_px, batch_size),
+        measure,
+    )
+
+
+def _measured(
+    runtime: Runtime,
+    what: dict[str, Any],
+    make: Callable[[Runtime], Callable[[Batch], object]],
+    batch: Batch,
+    measure: Callable[[Step, Step], float],
+) -> Decision:
+    """Return what was decided before of the same subject on the same machine, or measure and write it down."""
+    machine = {"cpu": cpu_name(), "threads": runtime.num_threads, "torch": torch.__version__}
+    what = what | machine | {"candidate": runtime.precision}
     path = _directory() / f"{hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]}.json"
     known = _read(path)
     if known is not None:
         return known
-    make = training_step if training else scoring_step
-    batch = synthetic(config.data.image_size_px, batch_size)
     wheres = [replace(runtime, precision=each, tentative=False) for each in ("float32", runtime.precision)]
     with torch.random.fork_rng(devices=[]):
-        plain, mixed = (_bound(make(config, candidate), batch) for candidate in wheres)
+        plain, mixed = (_bound(make(candidate), batch) for candidate in wheres)
         result = measure(plain, mixed)
     return _remember(path, Decision(runtime.precision if result >= CLEAR else "float32", result), what)
 
@@ -156,14 +209,13 @@ def synthetic(size_px: int, batch_size: int) -> Batch:
     return Batch(images_NCHW.contiguous(memory_format=torch.channels_last), labels_N, torch.arange(batch_size))
 
 
-def _subject(runtime: Runtime, config: Config, training: bool, batch_size: int) -> dict[str, Any]:
-    """Return all that a decision depends on."""
+def _subject(config: Config, training: bool, batch_size: int) -> dict[str, Any]:
+    """Return all of a step that a decision depends on."""
     model = config.model
     how: dict[str, Any] = {"name": model.name, "image_size_px": config.data.image_size_px, "batch_size": batch_size}
     if training:
         how |= {"trainable": model.trainable, "batchnorm": model.batchnorm, "compile": config.train.compile}
-    machine = {"cpu": cpu_name(), "threads": runtime.num_threads, "torch": torch.__version__}
-    return how | machine | {"candidate": runtime.precision, "training": training}
+    return how | {"training": training}
 
 
 def cpu_name() -> str:

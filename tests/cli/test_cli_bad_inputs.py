@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import click
 import pytest
+import tiny_encoder
 
 from fastpath.cli import main as entry
 from fastpath.cli.options import Device, UserPath
@@ -37,6 +38,7 @@ CALLS = {
     "config": "list",
     "demo": "-o {new}",
     "doctor": "",
+    "embed": "{store} -o {new} --model local-dir:{vit}",
     "evaluate": "{run} -o {new}",
     "explain": "{run} -o {new}",
     "export": "{run} -o {new}.pt2",
@@ -78,12 +80,16 @@ SETTINGS = (
 )  # fmt: skip
 GRIDS = ("seed", "seed=1", "x=1,2", "=1,2", "optim.weight_decay=", "optim.weight_decay=nan,1", "optim.weight_decay=1,1",
          "train.epochs=0,1", "optim.weight_decay=[1", "", "[/b]=1,2")  # fmt: skip
+ENCODERS = ("", " ", "nothing_of_the_kind", "[/b]", "\x1b[31m", "a\nb", "x" * 5000, "local-dir:", "local-dir:{nowhere}",
+            "local-dir:{folder}", "local-dir:{fifo}", "local-dir:{garbage}", "resnet18.no_such_tag", "%s%n",
+            "local-dir:a\0b")  # fmt: skip
 IDS = ("nowhere", "", "[/b]", "\x1b[31m", "a\nb", "=1", "x" * 5000)
 OWN: dict[str, tuple[str, ...]] = {
     "weights": ("", "one", "1,,2", "nan", "inf", "-1", "0", "1,2,3", "1e400", "1;2"),
     "part": ("", "1", "0/2", "3/2", "1/0", "a/b", "1/99999999999999999999", "-1/2", "1/2/3"),
     "overrides": SETTINGS,
     "grid": GRIDS,
+    "model": ENCODERS,
     "dask": ("", "nowhere", "tcp://127.0.0.1:1", "[/b]", "a\nb"),
     "splits": ("random", "random,random", "a,b", "", "random,group,csv", "[/b]"),
     "first_ids": IDS,
@@ -113,6 +119,9 @@ PAIRS = (
     "compare {run} {csv} -o {new}",
     "compare --splits random,group {store}",
     "compare --splits random,group {store} {store2} -o {new}",
+    "embed {store} -o {store} --model local-dir:{vit}",
+    "embed {store} -o {new}",
+    "embed {store} -o {new} --model local-dir:{vit} --weights {garbage}.pt",
     "evaluate {run} --split test -o {new}",
     "evaluate {csv} -o {new}",
     "explain {run} --ids {id} --errors 3 -o {new}",
@@ -290,6 +299,7 @@ def things(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
             pack.pack_source(patches, folder / f"store{number}", workers=1)
         train.train_run(folder / "store", folder / "run", parse(TINY), resolve("cpu"))
         shutil.copytree(folder / "run", folder / "run2")
+        tiny_encoder.write_encoder(folder / "vit")
         Image.fromarray(np.full((512, 512, 3), 200, np.uint8)).save(folder / "slide.tif")
         _odd(folder)
 

@@ -25,6 +25,7 @@ GIVEN: dict[str, Steps] = {
     "second run": (("train", "given/store", "-o", "given/second", "--seed", "7", *TRAIN),),
     "timm's run": (("train", "given/store", "-o", "given/small", *TRAIN, "--set", "model.name=test_resnet"),),
     "slide": (("!slide", "given/slide.png"),),
+    "encoder": (("!encoder", "given/vit"),),
     "other slide": (("!slide", "given/other.png"),),
 }
 
@@ -177,6 +178,13 @@ COMMANDS: dict[str, Command] = {
         ("predict", "given/run", "--store", "given/store", "-o", "work/submission.csv", "--device", "cpu"),
         ("patches", "store", "run"),
         files=("work/submission.csv",),
+        slow=True,
+    ),
+    "embed": Command(
+        ("embed", "given/store", "-o", "work/features", "--model", "local-dir:given/vit", "--device", "cpu"),
+        ("patches", "store", "encoder"),
+        files=tuple(f"work/features/{name}" for name in ("features-00000.npy", "rows.parquet", "features.json")),
+        closing="work/features/features.json",
         slow=True,
     ),
     "show": Command(

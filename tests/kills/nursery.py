@@ -16,6 +16,7 @@ import importlib
 import io
 import json
 import os
+import runpy
 import shutil
 import signal
 import sys
@@ -120,6 +121,12 @@ def write_slide(path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(60, 200, (400, 400, 3), dtype=np.uint8)).save(path)
 
 
+def write_encoder(path: Path) -> None:
+    """Write a tiny encoder."""
+    writer = Path(__file__).resolve().parent.parent / "writers" / "tiny_encoder.py"
+    runpy.run_path(str(writer))["write_encoder"](path)
+
+
 def flip(path: Path) -> None:
     """Change a byte in the middle of a file."""
     content = bytearray(path.read_bytes())
@@ -135,6 +142,7 @@ def copy(path: Path, source: str) -> None:
 PREPARE: dict[str, Callable[..., None]] = {
     "!patches": write_patches,
     "!slide": write_slide,
+    "!encoder": write_encoder,
     "!flip": flip,
     "!copy": copy,
 }

@@ -1,0 +1,64 @@
+"""`fastpath embed`: a packed store in, features of a published encoder out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fastpath.cli import options, render
+
+if TYPE_CHECKING:
+    from fastpath.runtime import PrecisionChoice
+
+
+@options.command("embed")
+@options.store_argument()
+@options.output("Directory for the features: features-NNNNN.npy, rows.parquet and features.json.")
+@click.option(
+    "--model",
+    required=True,
+    help="The encoder: a model of timm, hf-hub:ORG/NAME, or local-dir:FOLDER with config.json and weights.",
+)
+@click.option(
+    "--weights",
+    "weights_path",
+    type=options.PATH,
+    help="A .pth or .safetensors file of the encoder's own, in place of the published weights: nothing is fetched.",
+)
+@options.device()
+@options.precision()
+@options.common
+def command(
+    store: Path,
+    output: Path,
+    model: str,
+    weights_path: Path | None,
+    device: str,
+    precision: PrecisionChoice,
+    as_json: bool,
+    verbosity: int,
+) -> None:
+    """Describe every patch by a published encoder, such as a pathology foundation model: one vector a patch.
+
+    Patches are enlarged to the encoder's own input size and normalised as its authors did. The same command again goes
+    on after an interruption, and leaves features alone that are there. 'fastpath probe' trains a head on them.
+
+    \b
+    Example:  fastpath embed store -o features --model hf-hub:MahmoodLab/UNI2-h --amp
+              fastpath embed store -o features --model vit_small_patch16_224 --weights dino.safetensors
+    """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
+    from dataclasses import asdict
+
+    from fastpath import runtime
+    from fastpath.workflows import embed
+
+    machine = runtime.resolve(device, precision=precision)
+    if machine.notice:
+        render.notice(machine.notice)
+    with render.progress_bar("embedding", verbosity) as advance:
+        result = embed.embed_store(store, output, model, machine, weights=weights_path, advance=advance)
+    for text in result.notices:
+        render.notice(text)
+    render.result(asdict(result), as_json=as_json, title=f"features of {store}", location=output)
