@@ -235,8 +235,8 @@ def foreign(measures: Sequence[Outside], anywhere: float) -> Verdict:
     if anywhere < HALF:
         text = f"nothing says otherwise: {anywhere:.0%} of its patches lie outside the range of training patches"
         return Verdict(about, "alike", False, text)
-    worst = sorted(measures, key=lambda one: -max(one.below, one.above))
-    named = [one for one in worst if max(one.below, one.above) >= HALF / 2] or worst[:1]
+    worst = sorted(measures, key=lambda looks: -max(looks.below, looks.above))
+    named = [looks for looks in worst if max(looks.below, looks.above) >= HALF / 2] or worst[:1]
     phrases = []
     for looks in named:
         words = LOOKS[looks.name]

@@ -121,8 +121,8 @@ def _of_system(error: OSError) -> FastpathError:
     """Return what the operating system refused, where nothing closer to it knew what it was for."""
     if error.filename is not None:
         return as_failure(Path(os.fsdecode(error.filename)), error, "cannot be read or written")
-    text = as_failure(Path(), error, "a read or write failed")
-    return FastpathError("this machine", text.problem, text.remedy)
+    failure = as_failure(Path(), error, "a read or write failed")
+    return FastpathError("this machine", failure.problem, failure.remedy)
 
 
 def _leave(message: str, status: int) -> NoReturn:

@@ -77,7 +77,7 @@ def notice(message: str) -> None:
 
 def verdicts(items: Iterable[Verdict]) -> None:
     """Say in words what numbers come to, on standard error; those that call for caution first."""
-    for said in sorted(items, key=lambda one: not one.caution):
+    for said in sorted(items, key=lambda said: not said.caution):
         mark = ("caution:", "yellow") if said.caution else ("verdict:", "green")
         stderr.print(Text.assemble(mark, " ", shown(f"{said.about}: {said.text}")), soft_wrap=True)
 

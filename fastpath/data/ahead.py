@@ -177,16 +177,16 @@ class _Helper:
         self._slots = job.ring.slots
         self._generation, self._wanted, self._heard = 1, -1, b""
         self._ready: set[int] = set()
-        with _unnamed() as memory, _unnamed() as text, _unnamed() as report:
+        with _unnamed() as memory, _unnamed() as handed, _unnamed() as report:
             memory.truncate(job.ring.num_bytes)
-            pickle.dump(job, text)
-            text.flush()
-            os.lseek(text.fileno(), 0, os.SEEK_SET)  # the process reads on from where this one stands
+            pickle.dump(job, handed)
+            handed.flush()
+            os.lseek(handed.fileno(), 0, os.SEEK_SET)  # the process reads on from where this one stands
             self._views = job.ring.views(mmap.mmap(memory.fileno(), job.ring.num_bytes))
             self._socket, theirs = socket.socketpair()
             with theirs:
                 try:
-                    process = _start([file.fileno() for file in (theirs, text, memory)], report)
+                    process = _start([file.fileno() for file in (theirs, handed, memory)], report)
                 except OSError:
                     self._socket.close()
                     raise

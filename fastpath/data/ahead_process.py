@@ -95,11 +95,11 @@ def main() -> None:
     """Do what the job says."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
-    text, job_file, memory_file = map(int, sys.argv[1:])
+    connection_file, job_file, memory_file = map(int, sys.argv[1:])
     with os.fdopen(job_file, "rb") as file:
         job: Job = pickle.load(file)
     try:
-        serve(job, socket.socket(fileno=text), mmap.mmap(memory_file, job.ring.num_bytes))
+        serve(job, socket.socket(fileno=connection_file), mmap.mmap(memory_file, job.ring.num_bytes))
     except ConnectionError:
         return  # the owner is gone
 

@@ -145,11 +145,11 @@ def _left_out_as(feature: Mapping[str, Any]) -> str:
 
     Since version 0.3 QuPath tells an object's kind in `objectType` (0.3.0: `object_type`), before in `id`.
     """
-    text = feature.get("properties") or {}
-    kind = text.get("objectType", text.get("object_type", ""))
+    properties = feature.get("properties") or {}
+    kind = properties.get("objectType", properties.get("object_type", ""))
     if kind in _OBJECTS or feature.get("id") in _OLD_OBJECTS:
         return "objects that are no annotations"
-    classification = text.get("classification") or {}
+    classification = properties.get("classification") or {}
     names = classification.get("names") or [classification.get("name") or ""]  # a derived class: Tumor: Positive
     base = str(names[0]).partition(":")[0].strip()
     return "" if not base or base.lower() in TUMOUR_CLASSES else f"annotations of class '{base[:40]}'"

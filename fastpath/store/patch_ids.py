@@ -34,7 +34,7 @@ def rows_by_id(ids_N: NDArray[np.object_], wanted: Sequence[str], place: object)
             if len(fits) > 1:
                 problem = f"'{part}' begins {len(fits):,} ids, '{fits[0]}' and '{fits[1]}' among them"
                 raise UsageError("--ids", problem, "give more of the id")
-        whole = {part: found[0] for part, found in fitting.items() if found}
+        whole = {part: fits[0] for part, fits in fitting.items() if fits}
         missing = [part for part in unknown if part not in whole]
         if missing:
             problem = f"found {len(missing)} of {len(names)} ids that are not in the store, the first '{missing[0]}'"

@@ -159,11 +159,11 @@ def pack_source(
         workers = workers or default_workers(len(listing) * int(np.prod(patch_shape)))
         _fill(wanted, sum(finished.values()), workers, engine, advance)
         description = describe(listing, len(jobs), staging, patch_shape, drop=options.drop)
-        num_resumed, text = sum(finished.values()), list(listing.notices)
+        num_resumed, notices_ = sum(finished.values()), list(listing.notices)
         del listing, jobs, wanted  # hundreds of bytes a patch, which nothing needs from here on
         split, notices = ("", []) if options.part else default_split(staging.store)
         staging.commit(replaces)
-    return _result(open_store(output), description, num_resumed, split, text + notices)
+    return _result(open_store(output), description, num_resumed, split, notices_ + notices)
 
 
 def _plan(source: Path, options: PackOptions) -> tuple[Listing, tuple[int, int, int], int]:

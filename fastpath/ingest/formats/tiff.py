@@ -84,13 +84,13 @@ def find_picture(data: bytes, notes: Counter[str]) -> Picture:
         pages.append(page)
         if not _is_reduced(page):
             break
-    found = pages[-1]
-    if _is_reduced(found) and (len(pages) > 1 or _SUB_DIRECTORIES in found):
-        page_place = "a sub-directory" if _SUB_DIRECTORIES in found else "no page of its own"
+    last_page = pages[-1]
+    if _is_reduced(last_page) and (len(pages) > 1 or _SUB_DIRECTORIES in last_page):
+        page_place = "a sub-directory" if _SUB_DIRECTORIES in last_page else "no page of its own"
         raise unsupported(f"holds thumbnails or masks, and its picture in {page_place}, which is not read", REPACK)
-    if len(pages) > 1 or (8 <= found.after < len(data) and found.after != found.offset):
+    if len(pages) > 1 or (8 <= last_page.after < len(data) and last_page.after != last_page.offset):
         notes[PAGES] += 1
-    return Picture(found, len(data))
+    return Picture(last_page, len(data))
 
 
 def _is_reduced(page: Directory) -> bool:

@@ -127,7 +127,7 @@ def _places(header: Sequence[str], names: Sequence[str], path: Path) -> dict[str
     folded = [name.casefold() for name in header]
     places = {}
     for name in names:
-        exact = [at for at, found in enumerate(header) if found == name]
+        exact = [at for at, at_columns in enumerate(header) if at_columns == name]
         columns_of_name = exact or [at for at, other in enumerate(folded) if other == name.casefold()]
         if len(columns_of_name) > 1:
             problem = f"found {len(columns_of_name)} columns '{header[columns_of_name[0]]}', wanted one"

@@ -146,8 +146,8 @@ def _measure(
                 same = _same(next(batches))
                 rates["model_images_per_s"], *_ = _rate(same, step, num_batches, runtime, tick)
                 rates |= _limits(functools.partial(step, next(same)), config.data.batch_size, runtime)
-            text = ("train_images_per_s", "stall_share", "host_ms")
-            rates |= zip(text, _rate(batches, step, num_batches, runtime, tick), strict=True)
+            names = ("train_images_per_s", "stall_share", "host_ms")
+            rates |= zip(names, _rate(batches, step, num_batches, runtime, tick), strict=True)
     return rates
 
 

@@ -71,22 +71,25 @@ def compare_runs(
     check_labels(store.labels_N[rows_N], store.path)
     total = len(rows_N) * len(trained)
     logits_RN = np.stack(
-        [score(one, store, rows_N, runtime, _part(advance, at * len(rows_N), total)) for at, one in enumerate(trained)]
+        [
+            score(scored_run, store, rows_N, runtime, _part(advance, at * len(rows_N), total))
+            for at, scored_run in enumerate(trained)
+        ]
     )
     names = short_names(runs)
     labels_N = store.labels_N[rows_N]
     groups_N = None if store.groups_N is None else store.groups_N[rows_N]
-    models = [(one.config.model.name, one.checkpoint.epoch) for one in trained]
+    models = [(scored_run.config.model.name, scored_run.checkpoint.epoch) for scored_run in trained]
     place = store.name
     leaks = leak_notice(store, table)
     result = compare_scores(
         models, names, labels_N, logits_RN, groups_N, store=place, kind=table.kind, output=output, notices=[leaks]
     )
     errors = {entry.name: entry.standard_error for entry in result.runs}
-    histories = [history_of(one, store, rows_N) for one in trained]
+    histories = [history_of(scored_run, store, rows_N) for scored_run in trained]
     chosen = best_epoch.of_runs(names, histories, [errors[name] for name in names])
     result = replace(result, notices=[*chosen, *result.notices])
-    journals = [_epochs(one.path.parent / directory.JOURNAL) for one in trained]
+    journals = [_epochs(scored_run.path.parent / directory.JOURNAL) for scored_run in trained]
     write(output, result, labels_N, logits_RN, names, journals, store.ids_N[rows_N])
     return result
 

@@ -117,10 +117,10 @@ def evaluate_scores(table: ScoredTable, options: EvaluateOptions, chosen: Chosen
         "tta": _tta(evaluation),
         "seed": options.seed,
     }
-    text = plain(facts)
-    text["summary"] = report_verdicts.summary(text)
-    verdicts = [*report_verdicts.of_report(text), *verdicts]
-    return Evaluation(text | {"verdicts": plain(verdicts)}, chosen.fitted, calibrated_N, verdicts)
+    plain_facts = plain(facts)
+    plain_facts["summary"] = report_verdicts.summary(plain_facts)
+    verdicts = [*report_verdicts.of_report(plain_facts), *verdicts]
+    return Evaluation(plain_facts | {"verdicts": plain(verdicts)}, chosen.fitted, calibrated_N, verdicts)
 
 
 def _headline(table: ScoredTable) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def facts(
         "titles": {name: MEASURES[name].title if name in MEASURES else name for name in columns},
         "units": {name: MEASURES[name].unit for name in usable if name in MEASURES},
         "left_out": sorted(set(columns) - set(usable)),
-        "groups": [asdict(one) for one in result],
+        "groups": [asdict(entry) for entry in result],
     }
     sites = site_facts.facts(table.labels_N, calibrated_N, table.groups_N, columns.get(SITE), seed)
     return {"subgroups": plain(values), "sites": plain(sites)}

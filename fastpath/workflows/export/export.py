@@ -27,7 +27,7 @@ from fastpath.runs.trained import TrainedRun, Which, open_run
 from fastpath.runtime import Runtime
 from fastpath.system.file_sets import FileSet
 from fastpath.workflows.export import model_card, model_card_page, model_facts, timm_folder
-from fastpath.workflows.export.proof import CHECKED, Advance, Reference, compare
+from fastpath.workflows.export.proof import CHECKED, Advance, Reference, compare_with_reference
 
 ExportKind = Literal["onnx", "pt2", "ts", "safetensors", "timm"]
 

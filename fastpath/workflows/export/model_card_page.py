@@ -80,7 +80,7 @@ def _measured(card: Mapping[str, Any]) -> list[str]:
 
 def _thresholds(card: Mapping[str, Any]) -> list[str]:
     lines = ["## Thresholds", ""]
-    given = [one for one in card["evaluations"] if one["thresholds"]]
+    given = [report for report in card["evaluations"] if report["thresholds"]]
     for report in given:
         held = report.get("held") or {}
         lines += [f"{report['from']}: chosen on other patches than the {held.get('num_patches', '?')} judged here.", ""]
@@ -94,7 +94,7 @@ def _thresholds(card: Mapping[str, Any]) -> list[str]:
 
 def _subgroups(card: Mapping[str, Any]) -> list[str]:
     lines = ["## Subgroups", ""]
-    given = [one for one in card["evaluations"] if one.get("subgroups")]
+    given = [report for report in card["evaluations"] if report.get("subgroups")]
     for report in given:
         lines += [f"{report['from']}: the lowest AUCs of those that are large enough, all in its report.html.", ""]
         rows = []
@@ -108,7 +108,7 @@ def _subgroups(card: Mapping[str, Any]) -> list[str]:
 
 def _failures(card: Mapping[str, Any]) -> list[str]:
     lines = ["## Failures", ""]
-    given = [one for one in card["evaluations"] if one["failures"]]
+    given = [report for report in card["evaluations"] if report["failures"]]
     for report in given:
         failed = report["failures"]
         missed = f"{failed['false_negative']:,} of {failed['num_tumour']:,} tumour patches missed"

@@ -60,7 +60,7 @@ class Reference:
         return rows_N, self.calibrator.apply(views.logits_NV.astype(np.float64).mean(axis=1))
 
 
-def compare(compute: Compute, reference: Reference, advance: Advance | None) -> tuple[int, float]:
+def compare_with_reference(compute: Compute, reference: Reference, advance: Advance | None) -> tuple[int, float]:
     """Return how many patches were compared and the largest difference in calibrated logits.
 
     Raises:

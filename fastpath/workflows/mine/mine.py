@@ -150,9 +150,9 @@ def mine_patches(
     own_scored = len(inputs.data.train_rows_N) if mines_own and inputs.predictions is None else 0
     begin = _counter(advance, own_scored + sum(map(len, rows)))
 
-    mined, suspects, text = [], None, list[Verdict]()
+    mined, suspects, verdicts = [], None, list[Verdict]()
     if mines_own:
-        result, suspects, text = _labelled(inputs, options, runtime, begin)
+        result, suspects, verdicts = _labelled(inputs, options, runtime, begin)
         mined.append(result)
         notices.append(mined_table.SEEN_BY_FOLDS if inputs.predictions else mined_table.SEEN_BY_ITSELF)
     needed = any(len(rows_N) for rows_N in rows)
@@ -160,7 +160,7 @@ def mine_patches(
     for store, rows_N in zip(places, rows, strict=True):
         mined.append(_pseudo(inputs.trained, store, rows_N, calibrator, options, runtime, begin))
     _write(output, mined, inputs.data.split, _evidence(inputs))
-    return _result(output, mined, inputs, suspects, rows, calibrator, text, notices)
+    return _result(output, mined, inputs, suspects, rows, calibrator, verdicts, notices)
 
 
 def _result(
@@ -256,8 +256,8 @@ def _labelled(
     kinds_N = np.concatenate([np.full(len(at), kind, object) for kind, at in taken])
     probability_N = metrics.probabilities(logits_N[at_N])
     result = _MinedRows(data.store, rows_N[at_N], kinds_N, labels_N[at_N], probability_N, loss_N[at_N])
-    text = label_errors.judge(labels_N, logits_N, int(wrong_N.sum()), out_of_fold=inputs.predictions is not None)
-    return result, suspects, text
+    verdicts = label_errors.judge(labels_N, logits_N, int(wrong_N.sum()), out_of_fold=inputs.predictions is not None)
+    return result, suspects, verdicts
 
 
 def _pseudo(

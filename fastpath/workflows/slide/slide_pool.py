@@ -82,18 +82,18 @@ def pool_slides(folder: Path, output: Path) -> PoolResult:
             if pooled[name] != slides[0][name]:
                 problem = f"found {name} {pooled[name]}, wanted {slides[0][name]} as in {paths[0]}"
                 raise DataError(path, problem, "score all slides alike")
-    hits = [_hits(one["lesions"]) for one in slides]
+    hits = [_hits(pooled["lesions"]) for pooled in slides]
     curve, score, aucs = froc.froc(hits), froc.score_interval(hits), _aucs(slides)
     result = PoolResult(
         num_slides=len(slides),
-        num_normal=sum(one["lesions"]["num_lesions"] == 0 for one in slides),
+        num_normal=sum(pooled["lesions"]["num_lesions"] == 0 for pooled in slides),
         num_lesions=curve.num_lesions,
         froc_score=curve.score,
         froc_low=score.low,
         froc_high=score.high,
         sensitivity_at=curve.sensitivity_at,
-        auc=None if aucs is None else {name: one.value for name, one in aucs.items()},
-        auc_ends=None if aucs is None else {name: (one.low, one.high) for name, one in aucs.items()},
+        auc=None if aucs is None else {name: pooled.value for name, pooled in aucs.items()},
+        auc_ends=None if aucs is None else {name: (pooled.low, pooled.high) for name, pooled in aucs.items()},
         notices=_told(slides),
         output=str(output),
     )

@@ -65,15 +65,15 @@ def make_plan(
     Raises:
         ConfigError: A key or value is wrong, there is nothing to try, or two settings are the same.
     """
-    told = _read(grid_file) if grid_file is not None else {}
-    if config_path is None and grid_file is not None and "config" in told:
-        named = str(told["config"])
+    from_file = _read(grid_file) if grid_file is not None else {}
+    if config_path is None and grid_file is not None and "config" in from_file:
+        named = str(from_file["config"])
         config_path = sources.recipe(named) if named in sources.names() else grid_file.parent / named
-    axes = [[f"{key}={json.dumps(value)}" for value in values] for key, values in told.get("grid", {}).items()]
+    axes = [[f"{key}={json.dumps(value)}" for value in values] for key, values in from_file.get("grid", {}).items()]
     axes += [parse_axis(text) for text in grid]
     if not axes:
         raise ConfigError("--grid", "found nothing to try", "write for example --grid optim.weight_decay=1e-5,1e-4")
-    shared = [*told.get("set", []), *overrides]
+    shared = [*from_file.get("set", []), *overrides]
     settings: list[Setting] = []
     for number, changes in enumerate(itertools.product(*axes)):
         if any(change.partition("=")[0] == "seed" for change in changes):
@@ -83,7 +83,7 @@ def make_plan(
         settings.append(Setting(name, f"{number:02d}-{_slug(name)}", config))
     _check_distinct(settings)
     first = settings[0].config.seed
-    count = repeats or int(told.get("repeats", 1))
+    count = repeats or int(from_file.get("repeats", 1))
     return Plan(tuple(settings), tuple(range(first, first + count)))
 
 

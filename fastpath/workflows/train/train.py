@@ -173,8 +173,8 @@ def train_run(
                 raise
             raise failure.record(run_dir, error, course, data) from None
         labels_M = data.store.labels_N[data.val_rows_N]
-        text = best_epoch.of_training(config, result.epochs, result.best_auc, labels_M)
-        result = replace(result, notices=[*text, *filter(None, [data.extra_notice])])
+        about_epoch = best_epoch.of_training(config, result.epochs, result.best_auc, labels_M)
+        result = replace(result, notices=[*about_epoch, *filter(None, [data.extra_notice])])
         runtime.rank_zero_first(lambda: _finish(run_dir, result, data, config))
     return result
 
