@@ -41,11 +41,13 @@ class Stage:
             may change, and no two stages may have one in common. 0 to 8 are `draw.MOVE_COLUMNS`.
         inputs: What its operators are fed, by name.
         on_ring: Whether it changes all but the centre third; such stages come last.
+        shown: What files call a parameter, where it is not `<name>_<parameter>`.
     """
 
     columns: ClassVar[Mapping[str, int | slice]]
     inputs: ClassVar[Mapping[str, Kind]]
     on_ring: ClassVar[bool] = False
+    shown: ClassVar[Mapping[str, str]] = {}
 
     def draw(self, policy: AugmentConfig, asked_N: NDArray[np.bool_], uniform: Mapping[str, Floats]) -> Parameters:
         """Return the parameters of N samples.
@@ -103,6 +105,31 @@ def stage(name: str) -> Stage:
 def asked_for(policy: AugmentConfig) -> dict[str, Stage]:
     """Return the stages that a policy asks for, in the order they are applied in."""
     return {name: stage(name) for name in STAGES if getattr(policy, f"{name}_p") > 0}
+
+
+def shown(policy: AugmentConfig, drawn: Mapping[str, Parameters], num: int) -> Parameters:
+    """Return the parameters of every stage by the names that files have for them.
+
+    A stage that is not asked for has those of a sample that it does not change.
+
+    Args:
+        policy: What is asked for.
+        drawn: The samples' parameters by stage.
+        num: Samples.
+    """
+    values: dict[str, NDArray[Any]] = {}
+    for name in STAGES:
+        one = stage(name)
+        widths = np.zeros((num, 1 + max(last_column(place) for place in one.columns.values())))
+        without = one.draw(policy, np.zeros(num, bool), named(widths, one.columns))
+        for key, values_N in drawn.get(name, without).items():
+            values[one.shown.get(key, f"{name}_{key}")] = values_N
+    return values
+
+
+def last_column(place: int | slice) -> int:
+    """Return the last column of a place in a table of random numbers."""
+    return int(place.stop) - 1 if isinstance(place, slice) else place
 
 
 def named(uniform_NW: Floats, columns: Mapping[str, int | slice]) -> dict[str, Floats]:

@@ -141,6 +141,12 @@ def draw_augmentation(
     )
 
 
+def shown(config: AugmentConfig, drawn: Augmentation) -> dict[str, NDArray[Any]]:
+    """Return all parameters, N entries each, by the names that files have for them."""
+    own = {one.name.rsplit("_", 1)[0]: getattr(drawn, one.name) for one in fields(drawn) if one.name != "stages"}
+    return own | dict(artefacts.shown(config, drawn.stages, len(drawn)))
+
+
 def _asks_for_more(config: AugmentConfig) -> bool:
     """Whether anything is drawn that the notebook does not draw; it is spared the second draw."""
     gates = (config.rotation_p, config.crop_p, config.colour_p, config.stain_p)
@@ -150,7 +156,7 @@ def _asks_for_more(config: AugmentConfig) -> bool:
 
 def _pages(columns: Iterable[Mapping[str, int | slice]], seed: int, epoch: int, positions: range) -> Floats:
     """Return as many columns as these have, each page of them from a stream of its own, float64 [N, columns]."""
-    last = max(place.stop - 1 if isinstance(place, slice) else place for column in columns for place in column.values())
+    last = max(artefacts.last_column(place) for column in columns for place in column.values())
     block = positions.start * (PAGE // 4)
     streams = [EXTRA_STREAM + (page << 8) for page in range(last // PAGE + 1)]
     pages = [generator(seed, stream, epoch, block).random((len(positions), PAGE)) for stream in streams]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from fastpath.analysis.pixels.eda import CLASS_WORDS
-from fastpath.config import Config
+from fastpath.config import AugmentConfig, Config
 from fastpath.data.augment import draw, geometry
 from fastpath.data.augment.draw import Augmentation
 from fastpath.data.loader import train_loader
@@ -78,14 +77,14 @@ def show_samples(
     rows_N = data.order(config, epoch)[places.start : places.stop]
     seen_NHWC = _seen(data, config, runtime, epoch, places, rows_N)
     drawn = draw.draw_augmentation(config.data.augment, config.data.image_size_px, config.seed, epoch, places)
-    corners_N42 = centre_corners(drawn, config, store.patch_size_px)
+    policy, corners_N42 = config.data.augment, centre_corners(drawn, config, store.patch_size_px)
 
     shown, files, pairs = _index_facts(data, rows_N), {}, []
     for number, (facts, original, seen) in enumerate(zip(shown, data.patches.gather(rows_N), seen_NHWC, strict=True)):
         stem = f"epoch-{epoch}-position-{places[number]}"
         corners_42 = corners_N42[number]
         whole = bool(((corners_42 > -0.01) & (corners_42 < config.data.image_size_px + 0.01)).all())
-        facts |= {"epoch": epoch, "position": places[number], "augmentation": _parameters(drawn, number)}
+        facts |= {"epoch": epoch, "position": places[number], "augmentation": _parameters(policy, drawn, number)}
         facts |= {"centre_px": np.round(corners_42, 2).tolist(), "centre_whole": whole}
         facts["files"] = {"seen": f"{stem}.png", "stored": f"{stem}-stored.png"}
         files[f"{stem}.png"], files[f"{stem}-stored.png"] = png.of_image(seen), png.of_image(original)
@@ -144,9 +143,9 @@ def denormalise(images_NHWC: NDArray[np.float32], stats: ChannelStats) -> NDArra
     return np.asarray(np.clip(np.rint(values * 255), 0, 255).astype(np.uint8))
 
 
-def _parameters(drawn: Augmentation, row: int) -> dict[str, Any]:
+def _parameters(policy: AugmentConfig, drawn: Augmentation, row: int) -> dict[str, Any]:
     """Return one sample's parameters by name, as plain values; whatever `Augmentation` has is there."""
-    values = {field.name.rsplit("_", 1)[0]: getattr(drawn, field.name)[row].tolist() for field in fields(drawn)}
+    values = {name: values_N[row].tolist() for name, values_N in draw.shown(policy, drawn).items()}
     values["crop"] = dict(zip(("top", "left", "height", "width"), values["crop"], strict=True))
     values["factors"] = dict(zip(FACTORS, values["factors"], strict=True))
     values["order"] = [FACTORS[kind] for kind in values["order"]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ def record(run_dir: Path, error: NonFiniteLossError, course: Sequence[Stage], da
     rows_N = data.order(config, error.epoch)[positions.start : positions.stop]
     ids_N = data.patches.ids_N
     drawn = draw.draw_augmentation(config.data.augment, config.data.image_size_px, config.seed, error.epoch, positions)
+    shown = draw.shown(config.data.augment, drawn)
     samples = [
         {
             "position": position,
@@ -47,7 +47,7 @@ def record(run_dir: Path, error: NonFiniteLossError, course: Sequence[Stage], da
             "id": str(ids_N[row]),
             "label": int(data.patches.labels_N[row]),
         }
-        | {"augmentation": {field.name: getattr(drawn, field.name)[number].tolist() for field in fields(drawn)}}
+        | {"augmentation": {name: values_N[number].tolist() for name, values_N in shown.items()}}
         for number, (position, row) in enumerate(zip(positions, rows_N, strict=True))
     ]
     fold = _fold(data, config)

@@ -17,6 +17,7 @@ class Blur(Stage):
 
     columns: ClassVar = {"gate": 9, "sigma": 10}
     inputs: ClassVar = {"sigma_px": NUMBER}
+    shown: ClassVar = {"sigma_px": "blur_px"}
 
     def draw(self, policy: AugmentConfig, asked_N: NDArray[np.bool_], uniform: Mapping[str, Floats]) -> Parameters:
         """See `Stage.draw`."""

@@ -18,6 +18,7 @@ class RingBlur(Blur):
 
     columns: ClassVar = {"gate": 17, "sigma": 18}
     on_ring = True
+    shown: ClassVar = {"sigma_px": "ring_blur_px"}
 
     def draw(self, policy: AugmentConfig, asked_N: NDArray[np.bool_], uniform: Mapping[str, Floats]) -> Parameters:
         """See `Stage.draw`."""

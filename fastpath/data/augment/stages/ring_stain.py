@@ -20,6 +20,7 @@ class RingStain(Stage):
     columns: ClassVar = {"gate": 19, "change": slice(20, 26)}
     inputs: ClassVar = {"restained": FLAG, "matrix": NUMBER}
     on_ring = True
+    shown: ClassVar = {"change": "ring_stain"}
 
     def draw(self, policy: AugmentConfig, asked_N: NDArray[np.bool_], uniform: Mapping[str, Floats]) -> Parameters:
         """See `Stage.draw`."""

@@ -18,6 +18,7 @@ class RingSwap(Stage):
     columns: ClassVar = {"gate": 26, "partner": 27}
     inputs: ClassVar = {"swapped": FLAG}
     on_ring = True
+    shown: ClassVar = {"partner": "ring_partner"}
 
     def draw(self, policy: AugmentConfig, asked_N: NDArray[np.bool_], uniform: Mapping[str, Floats]) -> Parameters:
         """See `Stage.draw`."""
