@@ -1,7 +1,9 @@
 """What a seed means: every number that is drawn, bit for bit, as hashes of an earlier version of the code.
 
 A random column's number is part of a seed's meaning. Whoever moves one changes every run that anybody repeats, and
-this test says so. A new stage adds its own parameters; those that are here stay.
+this test says so. A new stage adds what it draws, and changes nothing that is here:
+
+    PYTHONPATH=. python tests/data/augment/test_augment_seeds.py
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from fastpath.config.augment import POLICIES, STAGES
 from fastpath.data.augment import artefacts, draw, mix
 from fastpath.data.augment.stages import noise
 
-DIGESTS: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("draws.json").read_text(encoding="utf-8"))
+PAGE = Path(__file__).with_name("draws.json")
+DIGESTS: dict[str, dict[str, str]] = json.loads(PAGE.read_text(encoding="utf-8"))
 SEED, EPOCH, POSITIONS, SIZE_PX = 11, 3, range(5, 261), 224
 
 PROBABILITIES = [key for key in AugmentConfig.model_fields if key.endswith("_p")]
@@ -95,3 +98,10 @@ def test_every_parameter_is_held_by_some_case() -> None:
     """A stage that is new here adds its parameters to draws.json: with this, it cannot forget to."""
     held = {name for case in CASES for name in DIGESTS[case]}
     assert held == set(parameters(CASES["everything"]))
+
+
+if __name__ == "__main__":
+    for name, settings in CASES.items():
+        now = {parameter: digest(values_N) for parameter, values_N in parameters(settings).items()}
+        DIGESTS[name] = now | DIGESTS.get(name, {})
+    PAGE.write_text(json.dumps(DIGESTS, indent=1) + "\n", encoding="utf-8")
