@@ -14,6 +14,8 @@ import click
 
 from fastpath import __version__
 from fastpath.cli import commands, outlets
+from fastpath.cli.help import meant, write_commands
+from fastpath.cli.options import Command
 from fastpath.errors import FastpathError, UsageError, memory_exhausted
 from fastpath.system.files import as_failure
 from fastpath.text import visible
@@ -39,13 +41,30 @@ class LazyGroup(click.Group):
         """Name every command, in alphabetical order."""
         return sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does, but of no words make a request for help: no error, as with git's and cargo's kin."""
+        return super().parse_args(ctx, args or ["--help"])
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in groups."""
+        write_commands(formatter, {name: self.get_command(ctx, name) for name in self.list_commands(ctx)})
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command as click does; where there is none, name the nearest."""
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            near = meant(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"No such command '{args[0]}'.{near}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Command | None:
         """Import one command's module."""
         if cmd_name not in self.list_commands(ctx):
             return None
         module = importlib.import_module(f"{commands.__name__}.{cmd_name}")
         command = module.command
-        assert isinstance(command, click.Command)
+        assert isinstance(command, Command)
         return command
 
 
@@ -79,9 +98,6 @@ def main() -> NoReturn:
             raise
         outlets.silence_if_full(error)
         _leave(*_told(_of_system(error)))
-    except click.exceptions.NoArgsIsHelpError as error:
-        outlets.tell(error.format_message())
-        sys.exit(error.exit_code)
     except Exception as error:
         if debug:
             raise

@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import click
 from click.shell_completion import CompletionItem
 
 import fastpath
+from fastpath.cli.help import Section, option_meant
+from fastpath.errors import CheckpointError, FastpathError, StoreError
 from fastpath.urls import as_url, located
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -126,12 +128,40 @@ class Count(click.IntRange):
         return super()._describe_range() if self.max != COUNT_MAX else f"x>={self.min}"
 
 
+def missing(given: Mapping[str, object]) -> FastpathError | None:
+    """Return what to say where the store or the run that a command is about is not there; None where it is."""
+    for name in ("store", "run"):
+        path = given.get(name)
+        if not isinstance(path, Path) or as_url(path) is not None or os.path.lexists(path):
+            continue
+        if name == "store":
+            wanted = "wanted the directory of a packed store"
+            return StoreError(path, f"found nothing, {wanted}", "run 'fastpath pack' first")
+        wanted = "wanted the directory of a run, a checkpoint or a table"
+        return CheckpointError(path, f"found nothing, {wanted}", "give what 'fastpath train -o' wrote")
+    return None
+
+
 class Command(click.Command):
-    """A command that refuses an option given twice, of which click would silently take the last."""
+    """A command that refuses an option given twice, of which click would silently take the last.
+
+    Attributes:
+        section: Where help lists it.
+    """
+
+    section: Section = "use"
+
+    def summary(self) -> str:
+        """Return the first sentence of its help, whole."""
+        return " ".join((self.help or "").partition("\n\n")[0].split()).partition(". ")[0].rstrip(".")
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as click does, unless an option that takes one value was given several."""
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        try:
+            _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        except click.NoSuchOption as error:
+            name = error.option_name
+            raise click.UsageError(f"No such option '{name}'.{option_meant(name, self)}", ctx) from None
         for parameter, times in Counter(order).items():
             if isinstance(parameter, click.Option) and times > 1 and not _may_repeat(parameter):
                 names = "/".join((*parameter.opts, *parameter.secondary_opts))
@@ -143,14 +173,32 @@ class Command(click.Command):
                 raise click.UsageError(f"{parameter.opts[-1]} and {other.opts[-1]} were both given; give one.", ctx)
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 (as click's)
+        """Run the command, unless the store or run it is about is not there: told before seconds of imports.
+
+        Raises:
+            StoreError: There is no such store.
+            CheckpointError: There is no such run.
+        """
+        absent = missing(ctx.params)
+        if absent is not None:
+            raise absent
+        return super().invoke(ctx)
+
 
 def _may_repeat(option: click.Option) -> bool:
     return option.multiple or (option.is_flag and not option.secondary_opts)
 
 
-def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a function a command of this name."""
-    return click.command(name=name, cls=Command)
+def command(name: str, section: Section = "use") -> Callable[[Callable[..., Any]], Command]:
+    """Make a function a command of this name, which help lists in a section."""
+
+    def decorate(function: Callable[..., Any]) -> Command:
+        made: Command = click.command(name=name, cls=Command)(function)
+        made.section = section
+        return made
+
+    return decorate
 
 
 PATH, OUTPUT = UserPath(urls=True), UserPath(urls=False)

@@ -108,8 +108,9 @@ def _explain(error: ValidationError, location: object) -> ConfigError:
     dotted = ".".join(str(part) for part in first["loc"])[:_SHOWN]
     if first["type"] == "extra_forbidden":
         known = list(keys()) + list({key.split(".")[0] for key in keys()})
-        near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'?" if near else "see docs/config.md for the keys"
+        longer = [key for key in known if key.startswith(dotted) or key.endswith(f".{dotted}")]
+        near = longer[:2] or difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "'fastpath config keys' explains them all"
         return ConfigError(location, f"unknown key '{dotted}'", hint)
     problem = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 from collections.abc import Iterator, Mapping
 
@@ -106,8 +107,8 @@ def _refused(name: str, published: bool, error: Exception) -> Exception:
             f"timm has no published weights for '{name}'",
             "use one of its tags, set model.pretrained=false, or give model.weights=FILE",
         )
-    near = ", ".join(timm.list_models(f"*{name.split('.')[0][:6]}*")[:3])
-    hint = f"known names are {near} …" if near else "see timm.list_models()"
+    near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else "'fastpath models' lists the names"
     return ConfigError("model.name", f"timm cannot make '{name}': {brief(error, 160)}", hint)
 
 

@@ -57,7 +57,7 @@ def test_every_command_has_help_with_an_example_and_the_common_options(name: str
         (["trian"], "No such command 'trian'"),
         (["pack"], "Missing argument"),
         (["train", "nowhere", "-o", "run", "--device", "tpu"], "'tpu'"),
-        (["evaluate", "nowhere", "--amp", "--precision", "bfloat16"], "give one of them"),
+        (["evaluate", ".", "--amp", "--precision", "bfloat16"], "give one of them"),
     ],
 )
 def test_a_usage_error_is_one_line_and_exit_status_2(arguments: list[str], says: str, tmp_path: Path) -> None:

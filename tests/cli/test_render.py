@@ -88,6 +88,8 @@ def given(name: str) -> dict[str, Any]:
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Any]:
     """Return what replaces a workflow by one whose result is full of a name."""
 
+    monkeypatch.setattr("fastpath.cli.options.missing", lambda _given: None)  # nothing that is named exists
+
     def replace(target: str, name: str) -> Any:
         module_name, _, function = target.rpartition(".")
         module = importlib.import_module(f"fastpath.workflows.{module_name}")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
 
 
-@options.command("audit")
+@options.command("audit", "data")
 @options.store_argument()
 @options.output("Directory for neighbours.csv, neighbours.png and audit.json.")
 @options.split_file()
@@ -33,7 +33,9 @@ def command(
     as_json: bool,
     verbosity: int,
 ) -> None:
-    """Find validation patches that were nearly trained on: each one's nearest training patch, the likest first.
+    """Find validation patches that were nearly trained on.
+
+    Each one's nearest training patch is looked up, the likest pairs first.
 
     A pair is suspicious whose pixels correlate by 0.9 in any of the eight views.
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
 
 
-@options.command("bench")
+@options.command("bench", "train")
 @click.argument("kind", type=click.Choice(["loader", "train", "ceiling"]))
 @options.store_argument()
 @options.config()
@@ -37,7 +37,9 @@ def command(
     as_json: bool,
     verbosity: int,
 ) -> None:
-    """Measure the loader, training, or the ceiling: the loader alone, the network alone, and both together.
+    """Measure what limits training on this machine.
+
+    KIND is the loader, training, or the ceiling: the loader alone, the network alone, and both together.
 
     The verdict says which of them limits training here, and which setting to change.
 
@@ -48,13 +50,14 @@ def command(
     from dataclasses import asdict
 
     from fastpath import config
+
+    settings = config.load(config_path, overrides)  # told before seconds of imports
     from fastpath.runs import output_place
     from fastpath.runtime import resolve
     from fastpath.workflows.bench import bench
 
     if plot is not None:
         output_place.check_file(plot, (store, config_path), "--plot")
-    settings = config.load(config_path, overrides)
     runtime = resolve(device, precision=precision, num_threads=threads)
     if runtime.notice:
         render.notice(runtime.notice)

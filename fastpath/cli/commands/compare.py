@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastpath.workflows.compare.comparison import CompareResult
 
 
-@options.command("compare")
+@options.command("compare", "judge")
 @click.argument("runs", type=options.PATH, nargs=-1, required=True)
 @click.option("--splits", metavar="random,group", help="Leak meter: train a recipe on both splits of the STORE given.")
 @options.config("The recipe for --splits: a name, a TOML file, or a run. Default: the defaults.")
@@ -42,7 +42,9 @@ def command(
     config_path: Path | None,
     folds: int | None,
 ) -> None:
-    """Compare runs of one split: AUCs, their differences with intervals and p-values, curves on one figure.
+    """Compare runs of one split by paired tests.
+
+    AUCs, their differences with intervals and p-values, and the curves on one figure.
 
     All are scored on the same validation patches; a run of another store or split is refused. What is resampled are
     whole slides, where they are known; p-values are corrected for all pairs. With fewer than five slides there is

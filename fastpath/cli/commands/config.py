@@ -10,7 +10,7 @@ import click
 from fastpath.cli import options, render
 
 
-@options.command("config")
+@options.command("config", "train")
 @click.argument("what", type=click.Choice(["list", "show", "keys"]))
 @click.argument("name", required=False)
 @options.overrides("With show, change one setting; may be repeated.")
@@ -18,7 +18,7 @@ from fastpath.cli import options, render
 def command(
     what: Literal["list", "show", "keys"], name: str | None, overrides: tuple[str, ...], as_json: bool, verbosity: int
 ) -> None:
-    """List the recipes, show one or a run's settings as TOML, or explain the keys.
+    """List recipes, show one or a run's settings, or explain the keys.
 
     NAME is, for show, a recipe, a TOML file, or a run's directory (default: what differs from the defaults, nothing);
     for keys, a pattern or the beginning of some. With --json, show prints every setting, the defaults included.

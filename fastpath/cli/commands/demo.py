@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fastpath.workflows.demo import Watch
 
 
-@options.command("demo")
+@options.command("demo", "start")
 @click.option(
     "-o",
     "--output",
@@ -42,7 +42,9 @@ def command(
     as_json: bool,
     verbosity: int,
 ) -> None:
-    """Draw synthetic patches, pack and verify them, train a small network with mixed precision, and evaluate it.
+    """See all of it in two minutes, on patches drawn for the purpose.
+
+    Draws synthetic patches, packs and verifies them, trains a small network with mixed precision, and evaluates it.
 
     Takes a minute or two on a laptop's CPU. Exits 1 where the AUC on slides not trained on is below 0.90.
 

@@ -12,11 +12,13 @@ from fastpath.cli import options, render
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
-@options.command("doctor")
+@options.command("doctor", "start")
 @options.common
 @click.pass_context
 def command(context: click.Context, as_json: bool, verbosity: int) -> None:
-    """Check that this machine can train: software, graphics card and driver, processor, memory, disk, DALI.
+    """Check that this machine can train.
+
+    Software, graphics card and driver, processor, memory, disk, DALI.
 
     Exits 1 where something prevents training, 0 otherwise.
 

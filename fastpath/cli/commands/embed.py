@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
 
 
-@options.command("embed")
+@options.command("embed", "use")
 @options.store_argument()
 @options.output("Directory for the features: features-NNNNN.npy, rows.parquet and features.json.")
 @click.option(
@@ -40,7 +40,9 @@ def command(
     as_json: bool,
     verbosity: int,
 ) -> None:
-    """Describe every patch by a published encoder, such as a pathology foundation model: one vector a patch.
+    """Describe every patch by a published encoder: one vector each.
+
+    For example by a pathology foundation model.
 
     Patches are enlarged to the encoder's own input size and normalised as its authors did. The same command again goes
     on after an interruption, and leaves features alone that are there. 'fastpath probe' trains a head on them.

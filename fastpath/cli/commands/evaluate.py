@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
 
 
-@options.command("evaluate")
+@options.command("evaluate", "judge")
 @click.argument("run", type=options.PATH)
 @click.option(
     "--store",
@@ -79,7 +79,9 @@ def command(
     verbosity: int,
     **choices: Any,  # noqa: ANN401 (calibration, prevalence, miss_cost, seed, tta, mean, by)
 ) -> None:
-    """Judge a trained run: discrimination, calibration and operating points with 95% intervals, and its errors.
+    """Judge a run: its measures with intervals, calibration and errors.
+
+    Discrimination, calibration and operating points with 95% intervals, and the patches it is wrong about.
 
     RUN is a run's directory; the directory of 'train --folds', whose out-of-fold predictions are judged; or a Parquet
     or CSV table of id, label, logit and optionally group (the slide). Writes report.html, metrics.json,

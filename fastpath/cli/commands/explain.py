@@ -12,7 +12,7 @@ from fastpath.cli import options, render
 METHODS: tuple[Any, ...] = ("gradcam", "hirescam", "integrated_gradients")
 
 
-@options.command("explain")
+@options.command("explain", "judge")
 @click.argument("run", type=options.PATH)
 @click.argument("more_ids", metavar="", nargs=-1)
 @click.option(
@@ -45,7 +45,9 @@ def command(
     verbosity: int,
     **rest: Any,  # noqa: ANN401 (the options above, handed on)
 ) -> None:
-    """Show where a run finds its calls, and how much of that lies in the centre, which decides the label.
+    """Show where in a patch a run finds its calls.
+
+    And how much of that lies in the centre, which decides the label.
 
     Attribution maps of single patches, the share of each in the middle third by middle third beside that of networks
     with random weights, and the occlusion test: the AUC of the split with the ring hidden and with the centre

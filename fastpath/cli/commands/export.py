@@ -43,7 +43,9 @@ def command(
     as_json: bool,
     verbosity: int,
 ) -> None:
-    """Write a run as one file that takes patches as they are: uint8, N×height×width×3, red green blue.
+    """Write a run as one file for another runtime.
+
+    The file takes patches as they are: uint8, N×height×width×3, red green blue.
 
     Normalisation, resizing, calibration and, on demand, the eight views are within; the batch size is free; outputs are
     `logit` and `probability`. The file is compared with the run on real patches and kept only where no logit differs by

@@ -10,7 +10,7 @@ from fastpath.cli import options, render
 from fastpath.urls import as_url, without_secrets
 
 
-@options.command("inspect")
+@options.command("inspect", "data")
 @options.store_argument()
 @options.output("Where to write. Default: beside the store, its name with -inspect.", required=False)
 @options.split_file()
@@ -26,7 +26,7 @@ from fastpath.urls import as_url, without_secrets
 def command(
     store: Path, output: Path | None, split_file: Path | None, sample: int, seed: int, as_json: bool, verbosity: int
 ) -> None:
-    """Look at a store: counts, samples, colours, stains, odd patches, duplicates, slides.
+    """Look at a store: counts, samples, colours, odd patches, slides.
 
     Writes report.html, one page that needs nothing beside it, its pictures as PNG files, and inspect.json.
 

@@ -10,12 +10,14 @@ import click
 from fastpath.cli import options, render
 
 
-@options.command("merge")
+@options.command("merge", "data")
 @click.argument("stores", type=options.PATH, nargs=-1, required=True)
 @options.output("The store to write (a directory).")
 @options.common
 def command(stores: tuple[Path, ...], output: Path, as_json: bool, verbosity: int) -> None:
-    """Join STORES into one: the parts that 'pack --part' made on several machines, or stores of several sources.
+    """Join stores into one.
+
+    Parts that 'pack --part' made on several machines, or stores of several sources.
 
     \b
     Example:  fastpath pack kaggle -o part-1 --part 1/2

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
 
 
-@options.command("mine")
+@options.command("mine", "judge")
 @click.argument("run", type=options.PATH)
 @click.option(
     "--store",
@@ -65,7 +65,7 @@ def command(
     verbosity: int,
     **rule: float,
 ) -> None:
-    """Find hard patches, likely label errors, and labels for unlabelled patches.
+    """Find hard patches, likely label errors, and new labels.
 
     The table holds id, kind, label, probability, loss and weight of each. Trained with, hard patches are drawn twice
     as often, likely errors not at all, and newly labelled patches join; edit weights and labels as you see fit.

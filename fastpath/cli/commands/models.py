@@ -7,12 +7,12 @@ import click
 from fastpath.cli import options, render
 
 
-@options.command("models")
+@options.command("models", "train")
 @click.argument("pattern", metavar="[GLOB]", default="*")
 @click.option("--pretrained", is_flag=True, help="Only networks with published weights.")
 @options.common
 def command(pattern: str, pretrained: bool, as_json: bool, verbosity: int) -> None:
-    """List timm's networks by name: published weights, their input size and licence.
+    """List timm's networks by name: weights, input size, licence.
 
     GLOB may hold * and ?; a word without them matches any name that holds it. Parameters are counted where 20 networks
     or fewer match. Nothing is downloaded.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fastpath.workflows.pack import PackResult
 
 
-@options.command("pack")
+@options.command("pack", "data")
 @click.argument("source", type=options.PATH)
 @options.output("The store to write (a directory).")
 @click.option("--source-kind", help=f"What SOURCE is: {_KINDS}. Default: look.")

@@ -79,7 +79,7 @@ def command(
     table: Path | None,
     **how: Any,  # noqa: ANN401 (tta, mean, weights)
 ) -> None:
-    """Predict the probability of tumour for patches, as a submission table.
+    """Predict tumour for patches, as a submission table.
 
     Several runs are averaged. Probabilities are calibrated where 'fastpath evaluate' has calibrated the run. Rows are
     in the order of the sample submission where there is one, and checked against it; else of the patches.

@@ -10,7 +10,7 @@ from fastpath.cli import options, render
 from fastpath.cli.commands.verify import report_damages
 
 
-@options.command("repair")
+@options.command("repair", "data")
 @options.store_argument()
 @click.option("--source", type=options.PATH, required=True, help="What the store was packed from.")
 @click.option("--source-kind", help="What --source is. Default: look.")
@@ -26,7 +26,9 @@ def command(
     as_json: bool,
     verbosity: int,
 ) -> int:
-    """Rebuild a store's damaged shards from their source; exit 1 where something is still wrong.
+    """Rebuild a store's damaged shards from their source.
+
+    Exits 1 where something is still wrong.
 
     A shard is replaced only by one with the very bytes that the manifest promises.
 

@@ -10,7 +10,7 @@ from fastpath.cli import options, render
 from fastpath.errors import UsageError
 
 
-@options.command("show")
+@options.command("show", "data")
 @options.store_argument()
 @click.argument("more_ids", nargs=-1, metavar="")
 @options.output("Where to write.")
@@ -45,7 +45,7 @@ def command(
     as_json: bool,
     verbosity: int,
 ) -> None:
-    """Show patches as they are stored, or the very samples that training sees.
+    """Show patches as stored, or the very samples that training sees.
 
     Writes a PNG file for each, overview.png with all of them and show.json with what is known of them: with --epoch
     and --position also the augmentation that was drawn. The labelled centre is framed.

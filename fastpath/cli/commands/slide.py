@@ -74,7 +74,9 @@ def command(
     as_json: bool,
     **rest: Any,  # noqa: ANN401 (the options above, handed on)
 ) -> None:
-    """Score a whole slide: heatmap.png, tumour.geojson and tiles.geojson for QuPath, tiles.parquet, slide.json.
+    """Score whole slides: heatmaps, outlines for QuPath, slide scores.
+
+    Writes heatmap.png, tumour.geojson and tiles.geojson for QuPath, tiles.parquet and slide.json.
 
     The slide is read at the scale the run was trained at and scored wherever there is tissue, each place by the tile
     in whose middle it lies. Its score is given as the surest place, the mean, the mean of the 10 surest, and noisy-or.

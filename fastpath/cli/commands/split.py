@@ -12,7 +12,7 @@ from fastpath.cli import options, render
 from fastpath.errors import UsageError
 
 
-@options.command("split")
+@options.command("split", "data")
 @options.store_argument()
 @click.option(
     "--kind",
@@ -55,7 +55,9 @@ def command(
     as_json: bool,
     verbosity: int,
 ) -> None:
-    """Divide a store into training and validation, and keep the division in the store, or in a file elsewhere.
+    """Divide a store into training, validation and test patches.
+
+    The division is kept in the store, or in a file elsewhere.
 
     The validation split chooses the best epoch, and settings where they are compared: figures on it are optimistic. A
     test split has no say in either.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastpath.workflows.sweep.sweep_result import SweepResult
 
 
-@options.command("sweep")
+@options.command("sweep", "train")
 @options.store_argument()
 @options.output("Directory of the sweep. One that was begun goes on: finished runs are not repeated.")
 @options.config(
@@ -47,7 +47,7 @@ def command(
     verbosity: int,
     **machine_options: str | bool | int | Path | None,
 ) -> None:
-    """Train a grid of settings with the same seeds, and say which is better.
+    """Train a grid of settings with several seeds; say which is better.
 
     Several --grid are combined. A value may hold commas within brackets. Verdicts are by a test paired by seed and
     corrected for the number of pairs (docs/sweeps.md). The same command again goes on where it was stopped; with a
@@ -62,10 +62,12 @@ def command(
     from dataclasses import asdict
 
     from fastpath.cli.main import INTERRUPTED
-    from fastpath.workflows.sweep import sweep
     from fastpath.workflows.sweep.sweep_plan import make_plan
 
+    # First: what is wrong with a setting is told at once, and the import below takes seconds.
     plan = make_plan(config_path, grid, grid_file=grid_file, overrides=overrides, repeats=repeats)
+    from fastpath.workflows.sweep import sweep
+
     with render.progress_bar("runs", verbosity) as advance:
         result = sweep.sweep_settings(store, output, plan, num_threads=threads, advance=advance, **machine_options)  # type: ignore[arg-type]
     for text in (*result.failures, *result.notices):

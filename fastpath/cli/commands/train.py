@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastpath.workflows.train.train import StartEvent, TrainResult
 
 
-@options.command("train")
+@options.command("train", "train")
 @options.store_argument()
 @options.output("Directory of the run; it must not hold one yet, unless resuming.")
 @options.config()
@@ -77,6 +77,7 @@ def command(
         fastpath train store/ -o runs/folds --folds 5
         torchrun --nproc-per-node 4 -m fastpath train store/ -o runs/first --amp
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
+    settings = _settings(output, config_path, overrides, shorts, resume=resume)  # told before seconds of imports
     from fastpath.cli.train_folds import train_folds
     from fastpath.cli.train_view import TrainView
     from fastpath.runs import run_directory
@@ -84,8 +85,8 @@ def command(
     from fastpath.workflows.train import train
     from fastpath.workflows.train.trackers import listening, require
 
-    resume = resume or (attempt() > 0 and (output / run_directory.CONFIG).exists())
-    settings = _settings(output, config_path, overrides, shorts, resume=resume)
+    if not resume and attempt() > 0 and (output / run_directory.CONFIG).exists():
+        resume, settings = True, _settings(output, config_path, overrides, shorts, resume=True)
     began = run_directory.precision_of(output) if resume else ""
     runtime = _runtime(device, threads, precision, began, quiet=verbosity < 0)
     if resume:

@@ -26,7 +26,7 @@ def report_damages(damages: list[Damage]) -> list[dict[str, object]]:
     ]
 
 
-@options.command("verify")
+@options.command("verify", "data")
 @options.store_argument()
 @click.option("--source", type=options.PATH, help="Compare every pixel with the files it was packed from.")
 @click.option("--source-kind", help="What --source is. Default: look.")
@@ -42,7 +42,9 @@ def command(
     as_json: bool,
     verbosity: int,
 ) -> int:
-    """Check a store's hashes, counts and ids; exit 1 and name what is damaged.
+    """Check a store's hashes, counts and ids.
+
+    Exits 1 and names what is damaged, where something is.
 
     \b
     Example:  fastpath verify store
