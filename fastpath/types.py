@@ -1,4 +1,4 @@
-"""The values that pass between stages. No logic here."""
+"""The values that pass between stages, and what they mean. No work is done here."""
 
 from __future__ import annotations
 
@@ -41,3 +41,36 @@ class ChannelStats:
 
     mean_3: tuple[float, float, float]
     std_3: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Centre:
+    """The square in the middle of a patch that its label speaks of.
+
+    PatchCamelyon, and the Kaggle set made from it, call a patch of 96×96 px tumour where its centre of 32×32 px holds
+    any (Veeling et al. 2018, "Rotation equivariant CNNs for digital pathology", doi:10.1007/978-3-030-00934-2_24): a
+    third of the side. A patch of another size is taken for such a one at another scale, as `pack --resize` makes them.
+
+    Attributes:
+        parts: Sides of the square that make the patch's.
+    """
+
+    parts: int
+
+    @property
+    def area(self) -> float:
+        """Share of the patch that it covers."""
+        return 1 / self.parts**2
+
+    def edges(self, side: float) -> tuple[float, float]:
+        """Return where it begins and ends along a side of that length: 32 and 64 of 96, 74.7 and 149.3 of 224."""
+        return side / self.parts, side * (self.parts - 1) / self.parts
+
+    def pixels(self, side_px: int) -> slice:
+        """Return the pixels along a side that hold any of it: 32 to 64 of 96, 74 to 150 of 224."""
+        first = side_px // self.parts
+        return slice(first, side_px - first)
+
+
+CENTRE = Centre(3)
+"""The one definition: augmentation keeps it, `explain` measures it, pictures frame it."""

@@ -20,10 +20,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from fastpath.data.augment import artefacts
 from fastpath.data.augment.draw import BRIGHTNESS, CONTRAST, HUE, SATURATION, Augmentation
 from fastpath.data.augment.stages import noise
-from fastpath.types import ChannelStats
+from fastpath.types import CENTRE, ChannelStats
 
 BILINEAR, NEAREST = InterpolationMode.BILINEAR, InterpolationMode.NEAREST
 
@@ -162,7 +161,8 @@ def _ringed(image_CHW: Tensor, partner_CHW: Tensor, drawn: Mapping[str, Mapping[
         stained = _stained(ring.float() / 255, *torch.from_numpy(drawn["ring_stain"]["change"]).float())
         ring = (stained * 255).round().byte()
     ring = ring.clone()
-    low, high = artefacts.centre(image_CHW.shape[-1])
+    centre = CENTRE.pixels(image_CHW.shape[-1])
+    low, high = centre.start, centre.stop
     ring[:, low:high, low:high] = image_CHW[:, low:high, low:high]
     return ring
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fastpath.analysis.pixels import eda
 from fastpath.analysis.pixels.eda import CLASS_NAMES, CLASS_WORDS
 from fastpath.figures import png
+from fastpath.types import CENTRE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,6 @@ _GAP_PX, _HEADING_PX, _CAPTION_PX = 6, 26, 18
 SMOOTHED_LEVELS = 3  # grey levels that a histogram's curve averages over: stored values favour some levels
 _BLOCK_PX = 4
 THUMBNAIL_PX = 128  # the largest side at which a patch is shown among many
-CENTRE_PX = 32  # side of the square that a label speaks of
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +161,8 @@ def mean_difference(positive_HW3: NDArray[np.float64], negative_HW3: NDArray[np.
     bar = figure.colorbar(shown, ax=axes, shrink=0.85, aspect=22)
     bar.set_label("luma, tumour less normal (grey levels)", fontsize=8, color=_INK)
     bar.ax.tick_params(labelsize=7.5, colors=_INK)
-    if size > CENTRE_PX:
-        low, high = (size - CENTRE_PX) / 2, (size + CENTRE_PX) / 2
-        axes.plot([low, high, high, low, low], [low, low, high, high, low], color=_INK, linewidth=1.2, linestyle="--")
+    low, high = CENTRE.edges(size)
+    axes.plot([low, high, high, low, low], [low, low, high, high, low], color=_INK, linewidth=1.2, linestyle="--")
     axes.set_xticks([0, size])
     axes.set_yticks([0, size])
     _finish(axes, "", "pixels", "")
@@ -253,9 +252,9 @@ def thumbnails(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def enlarge(image_HWC: NDArray[np.uint8], scale: int, *, centre: bool = False) -> NDArray[np.uint8]:
     """Return a patch with every pixel repeated `scale` times a side; `centre` frames what the label speaks of."""
     large = image_HWC.repeat(scale, axis=0).repeat(scale, axis=1)
-    size = image_HWC.shape[0]
-    if centre and size > CENTRE_PX:
-        first, last = (size - CENTRE_PX) // 2 * scale, (size + CENTRE_PX) // 2 * scale
+    middle = CENTRE.pixels(image_HWC.shape[0])
+    if centre and middle.start:
+        first, last = middle.start * scale, middle.stop * scale
         width = max(1, scale // 2)
         for offset in range(2 * width):  # light inside, dark outside: one of the two is seen on any tissue
             low, high = first - 1 - offset, last + offset

@@ -16,13 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fastpath.model.feature_maps import feature_layer
+from fastpath.types import CENTRE
 
 Method = Literal["gradcam", "hirescam", "integrated_gradients"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Floats = NDArray[np.float32]
-
-CENTRE_AREA = 1 / 9
-"""Share of a patch that its middle third by middle third covers: of 96 pixels the 32 by 32 that decide the label."""
 
 IG_STEPS = 24  # points of the path integral, each a pass forward and back
 
@@ -87,9 +85,9 @@ def _integrated_gradients(model: nn.Module, images_NCHW: Tensor) -> Tensor:
 
 
 def centre_mass(maps_NHW: NDArray[Any]) -> NDArray[np.float64]:
-    """Return each map's share that lies in its middle third by middle third, NaN for a map of zeros.
+    """Return each map's share that lies in the centre that decides the label, NaN for a map of zeros.
 
-    Pixels on the border of the third count by the part of them that lies inside, so an even map has exactly 1/9.
+    Pixels on the border of the centre count by the part of them that lies inside, so an even map has exactly 1/9.
 
     Args:
         maps_NHW: At least 0.
@@ -104,8 +102,8 @@ def centre_mass(maps_NHW: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _middle(size: int) -> NDArray[np.float64]:
-    """Return the part of each of `size` pixels that lies in the middle third of their row."""
-    edges = np.clip(np.arange(size + 1), size / 3, 2 * size / 3)
+    """Return the part of each of `size` pixels that lies in the centre's part of their row."""
+    edges = np.clip(np.arange(size + 1), *CENTRE.edges(size))
     parts: NDArray[np.float64] = np.diff(edges)
     return parts
 
@@ -121,7 +119,7 @@ def overlay(patches_NHWC: NDArray[np.uint8], maps_NHW: NDArray[Any], zoom: int =
         zoom: Pixels of the picture a pixel of the patch.
 
     Returns:
-        uint8 [N, P·zoom, P·zoom, 3], with a line around the middle third.
+        uint8 [N, P·zoom, P·zoom, 3], with a line around the centre.
     """
     from matplotlib import colormaps
 
@@ -143,10 +141,10 @@ def overlay(patches_NHWC: NDArray[np.uint8], maps_NHW: NDArray[Any], zoom: int =
 
 
 def _frame(images_NHWC: NDArray[Any]) -> None:
-    """Draw a line around the middle third, in place: white, and black within, so that it shows on glass too."""
+    """Draw a line around the centre, in place: white, and black within, so that it shows on glass too."""
     side = images_NHWC.shape[1]
-    low, high, width = round(side / 3), round(2 * side / 3), max(1, side // 160)
-    centre = images_NHWC[:, low:high, low:high]
+    middle, width = CENTRE.pixels(side), max(1, side // 160)
+    centre = images_NHWC[:, middle, middle]
     for value in (255, 0):
         for edge in (slice(None, width), slice(-width, None)):
             centre[:, edge] = centre[:, :, edge] = value

@@ -121,6 +121,12 @@ COMMANDS: dict[str, Command] = {
         MERGED, ("patches", "parts"), (("!kill", "25", *MERGED),), store="work/store", refuses=True
     ),
     "split": Command(("split", "work/store", "--seed", "7"), start=(PACKED,), files=("work/store/split.json",)),
+    "split elsewhere": Command(
+        ("split", "given/store", "-o", "work/mine.json", "--seed", "7"),
+        ("patches", "store"),
+        start=(("split", "given/store", "-o", "work/mine.json"),),
+        files=("work/mine.json",),
+    ),
     "repair": Command(
         ("repair", "work/store", "--source", "given/patches", "--workers", "1"),
         start=(PACKED, ("!flip", "work/store/shard-00000.npy"), ("!flip", "work/store/shard-00001.npy")),

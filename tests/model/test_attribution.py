@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fastpath.errors import UsageError
 from fastpath.model import attribution
 from fastpath.model.feature_maps import feature_layer
+from fastpath.types import CENTRE
 
 
 class Pooled(nn.Module):
@@ -96,7 +97,7 @@ def test_a_transformer_is_refused_for_class_activation(images_NCHW: Tensor) -> N
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(1e-6, 1e6))
 def test_an_even_map_has_the_share_of_its_area_in_the_centre(height: int, width: int, value: float) -> None:
     found = attribution.centre_mass(np.full((2, height, width), value))
-    np.testing.assert_allclose(found, attribution.CENTRE_AREA, rtol=1e-12)
+    np.testing.assert_allclose(found, CENTRE.area, rtol=1e-12)
 
 
 @settings(deadline=None)

@@ -121,6 +121,7 @@ COMMANDS: dict[str, Sequence[str]] = {  # names of `given` in braces; {out} is a
     "predict": ("{run}", "--store", "{store}", "-o", "{out}/a.csv", "--table", "{out}/b.parquet"),
     "show": ("{store}", "--ids", "{id}", "-o", "{out}"),
     "slide": ("{run}", "{slide.png}", "--mpp", "0.5", "-o", "{out}"),
+    "split": ("{store}", "-o", "{out}/mine.json"),
     "slide of several": ("{run}", "{slide.png}", "{other.png}", "--mpp", "0.5", "-o", "{out}"),
     "slide --table": ("--table", "{a.csv}", "-o", "{out}"),
     "slide --pool": ("--pool", "{scored}", "-o", "{out}"),

@@ -183,9 +183,3 @@ def finisher(policy: AugmentConfig, seed: int, patch_px: int) -> Callable[[Colum
 def between(ends: tuple[float, float], uniform: Floats) -> Floats:
     """Return numbers from 0 to 1 as numbers from one end to the other."""
     return ends[0] + uniform * (ends[1] - ends[0])
-
-
-def centre(patch_px: int) -> tuple[int, int]:
-    """Return where the centre that decides the label begins and ends: 32 and 64 of 96."""
-    low = patch_px // 3
-    return low, patch_px - low

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastpath.config import AugmentConfig
 from fastpath.data.augment.draw import Augmentation, draw_augmentation
+from fastpath.types import CENTRE
 
 FRAME_PROBES = 16  # points a side at which the share of an image that lies inside its patch is sampled
 
@@ -111,13 +112,13 @@ def centre_lost_share(config: AugmentConfig, patch_px: int, output_px: int, draw
 
     Args:
         config: The policy.
-        patch_px: Side of a patch; the centre is a third of it.
+        patch_px: Side of a patch.
         output_px: Side of the network's input.
         draws: Samples drawn; the standard error is at most 0.5 / sqrt(draws).
     """
     layout = warp_layout(patch_px, output_px, framed=False)
     matrices = warp_matrices(draw_augmentation(config, output_px, 0, 0, range(draws)), layout)[:, :2].astype(np.float64)
-    low, high = layout.size_px / 3, layout.size_px * 2 / 3
+    low, high = CENTRE.edges(layout.size_px)
     corners = np.array([[low, low, high, high], [low, high, low, high]])
     shown_at = np.linalg.solve(matrices[:, :, :2], corners - matrices[:, :, 2:])
     outside = (shown_at < -1e-6 * output_px) | (shown_at > output_px * (1 + 1e-6))

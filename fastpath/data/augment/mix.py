@@ -19,7 +19,7 @@ from torch import Tensor
 from fastpath.config import Config, MixConfig
 from fastpath.data.order import MIX_STREAM, generator, num_steps, step_positions
 from fastpath.runtime import Runtime
-from fastpath.types import Batch
+from fastpath.types import CENTRE, Batch
 
 UNIFORMS_PER_PAIR = 8  # uniform draws a pair: 4 and 4 spare; a multiple of 4
 
@@ -126,6 +126,6 @@ def _pixel_weights(blend_N: Tensor, box: list[Tensor], size: int) -> Tensor:
 
 def _centre_share(box_N4: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     """Return float64 [N]: the share of the image's centre third that lies in the box."""
-    low, high = size / 3, size * 2 / 3
+    low, high = CENTRE.edges(size)
     inside = np.clip(box_N4, low, high)
     return np.asarray((inside[:, 2] - inside[:, 0]) * (inside[:, 3] - inside[:, 1]) / (high - low) ** 2)

@@ -15,7 +15,7 @@ from nvidia.dali import fn, types
 
 from fastpath.config import AugmentConfig
 from fastpath.data.augment import artefacts
-from fastpath.data.augment.artefacts import centre
+from fastpath.types import CENTRE
 
 
 def applied(policy: AugmentConfig, images: Any, nodes: Mapping[str, Any], patch_px: int) -> Any:  # noqa: ANN401
@@ -45,7 +45,8 @@ def applied(policy: AugmentConfig, images: Any, nodes: Mapping[str, Any], patch_
 
 def _joined(images: Any, ring: Any, patch_px: int) -> Any:  # noqa: ANN401
     """Copy the centre third of `images` into `ring`."""
-    low, high = centre(patch_px)
+    centre = CENTRE.pixels(patch_px)
+    low, high = centre.start, centre.stop
     inside = fn.slice(images, start=[low, low], end=[high, high], axes=[0, 1])
     left = fn.slice(ring, start=[low, 0], end=[high, low], axes=[0, 1])
     right = fn.slice(ring, start=[low, high], end=[high, patch_px], axes=[0, 1])

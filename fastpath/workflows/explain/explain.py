@@ -30,7 +30,7 @@ from fastpath.store.patch_ids import rows_by_id
 from fastpath.store.reader import Store
 from fastpath.system import files, json_values
 from fastpath.text import from_cell, to_csv
-from fastpath.types import Split
+from fastpath.types import CENTRE, Split
 from fastpath.workflows.explain.attribution_maps import CentreMass, Maps, explain_rows, summary, untrained_masses
 from fastpath.workflows.explain.occlusion import OcclusionTest, measure_occlusion
 
@@ -121,6 +121,7 @@ def explain_run(
         raise UsageError(output, problem, "choose another -o")
     options, trained = options or ExplainOptions(), open_run(run_dir, checkpoint)
     store = trained.open_store(store_path, split_file)
+    trained.check_patches(store)
     model = runtime.prepare(trained.network())
     wants_split = with_audit or not options.ids
     rows_M = _labelled_rows(store, split) if wants_split else np.empty(0, np.int64)
@@ -141,7 +142,7 @@ def explain_run(
     result = ExplainResult(
         num_patches=len(rows_N),
         chosen=chosen,
-        centre_area=attribution.CENTRE_AREA,
+        centre_area=CENTRE.area,
         centre_mass={method: summary(mass_N) for method, mass_N in masses.items()},
         centre_mass_untrained=untrained_masses(trained, store, rows_N, methods, runtime),
         audit=occlusions,

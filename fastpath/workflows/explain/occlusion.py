@@ -17,7 +17,7 @@ from fastpath.data.residency import Patches
 from fastpath.runs.inference import all_logits
 from fastpath.runs.trained import TrainedRun
 from fastpath.runtime import Runtime
-from fastpath.types import ChannelStats
+from fastpath.types import CENTRE, ChannelStats
 
 Part = Literal["ring", "centre"]
 
@@ -82,8 +82,8 @@ class Masked:
     def gather(self, indices_N: NDArray[np.int64], out_NHWC: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """Return the patches of these rows, masked."""
         found_NHWC = self.patches.gather(indices_N, out_NHWC)
-        low, high = round(self.patch_size_px / 3), round(2 * self.patch_size_px / 3)
-        centre = found_NHWC[:, low:high, low:high]
+        middle = CENTRE.pixels(self.patch_size_px)
+        centre = found_NHWC[:, middle, middle]
         if self.hidden == "centre":
             centre[:] = self.colour_3
         else:

@@ -120,6 +120,8 @@ def export_run(
     whole = kind not in ("safetensors", "timm")
     _check_weights_alone(trained, kind, tta)
     store = trained.open_store(store_path) if check else None
+    if store is not None:
+        trained.check_patches(store)
     kept = calibrations.load(trained.path, tta, "logits") if calibrated else calibrations.Kept()
     calibrator = kept.calibrator if whole else IDENTITY
     reference = None if store is None else Reference(trained, store, tta, calibrator, runtime, check)

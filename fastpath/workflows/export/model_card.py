@@ -13,7 +13,7 @@ from fastpath.errors import FastpathError
 from fastpath.runs import run_choices
 from fastpath.runs.trained import TrainedRun
 from fastpath.system.files import read_regular
-from fastpath.types import Split
+from fastpath.types import CENTRE, Split
 from fastpath.workflows.export import model_card_data, model_card_items
 
 INTENDED_USE = (
@@ -189,5 +189,6 @@ def _measure(value: Any) -> dict[str, float]:  # noqa: ANN401 (JSON)
 
 
 def _prediction(patch_px: int) -> str:
-    third = round(patch_px / 3)
-    return f"whether the middle {third} by {third} pixels of a {patch_px} by {patch_px} patch hold the second class"
+    middle = CENTRE.pixels(patch_px)
+    num = middle.stop - middle.start
+    return f"whether the middle {num} by {num} pixels of a {patch_px} by {patch_px} patch hold the second class"

@@ -15,11 +15,11 @@ from fastpath.runs.run_data import run_data_of
 from fastpath.runs.trained import TrainedRun
 from fastpath.store.format import UNLABELLED
 from fastpath.store.reader import Store
-from fastpath.types import Split
+from fastpath.types import CENTRE, Split
 
 CENTRE_LABEL = (
-    "as PatchCamelyon defines it (Veeling et al. 2018): tumour where at least one pixel of the middle {third} by "
-    "{third} of {side} by {side} pixels is tumour; what surrounds it says nothing of the label"
+    "as PatchCamelyon defines it (Veeling et al. 2018): tumour where at least one pixel of the middle {middle} by "
+    "{middle} of {side} by {side} pixels is tumour; what surrounds it says nothing of the label"
 )
 _CENTRE_KINDS = ("kaggle", "pcam")
 
@@ -65,7 +65,8 @@ def label_definition(manifest: Mapping[str, Any], patch_px: int) -> str | None:
     """Return what a label means where the kind of the source tells; None where nothing does."""
     if manifest.get("source", {}).get("kind") not in _CENTRE_KINDS:
         return None
-    return CENTRE_LABEL.format(third=round(patch_px / 3), side=patch_px)
+    middle = CENTRE.pixels(patch_px)
+    return CENTRE_LABEL.format(middle=middle.stop - middle.start, side=patch_px)
 
 
 def selection(trained: TrainedRun, fitted_on: Split | None = None) -> dict[str, Any]:

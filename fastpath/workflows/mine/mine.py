@@ -144,6 +144,8 @@ def mine_patches(
     inputs = _mining_inputs(run_dir, predictions, checkpoint, split_file)
     own = inputs.data.store
     places = [_or_own(open_store(path), own) for path in stores] or [own]
+    for store in places:
+        inputs.trained.check_patches(store)
     rows = [pseudo_labels.unlabelled(inputs.data, store) for store in places]
     mines_own = own.fingerprint in {store.fingerprint for store in places}
     notices: list[str] = []

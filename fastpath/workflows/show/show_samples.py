@@ -19,14 +19,14 @@ from fastpath.data.loader import train_loader
 from fastpath.data.step_inputs import training_layout
 from fastpath.errors import UsageError
 from fastpath.figures import patch_figures, png
-from fastpath.figures.patch_figures import CENTRE_PX, Row
+from fastpath.figures.patch_figures import Row
 from fastpath.ingest.split import read_split
 from fastpath.runs import output_place
 from fastpath.runs.mined_training import with_extra
 from fastpath.runs.run_data import RunData, run_data_of
 from fastpath.runtime import Runtime
 from fastpath.store.reader import open_store
-from fastpath.types import ChannelStats
+from fastpath.types import CENTRE, ChannelStats
 from fastpath.workflows.show.show import FACTS, OVERVIEW, ShowResult, index_facts, write
 
 ARTEFACTS = {"blur": "blur_px", "noise": "noise_sd", "JPEG": "jpeg_quality", "ring blur": "ring_blur_px"}
@@ -111,8 +111,7 @@ def centre_corners(drawn: Augmentation, config: Config, patch_px: int) -> NDArra
     """Return where the corners of the labelled centre lie in each sample, float64 [N, 4, 2], x and y in pixels."""
     layout = training_layout(patch_px, config)
     matrices = geometry.warp_matrices(drawn, layout)[:, :2].astype(np.float64)
-    half = min(CENTRE_PX, patch_px) / 2
-    low, high = ((patch_px / 2 + side * half + layout.frame_px) * layout.size_px / layout.framed_px for side in (-1, 1))
+    low, high = ((edge + layout.frame_px) * layout.size_px / layout.framed_px for edge in CENTRE.edges(patch_px))
     corners_24 = np.array([[low, high, high, low], [low, low, high, high]])
     return np.asarray(np.linalg.solve(matrices[:, :, :2], corners_24 - matrices[:, :, 2:]).transpose(0, 2, 1))
 
@@ -156,9 +155,8 @@ def _pair(
     original: NDArray[np.uint8], seen: NDArray[np.uint8], corners_42: NDArray[np.float64]
 ) -> list[NDArray[np.uint8]]:
     """Return the patch enlarged to the sample's size and the sample, with the labelled centre framed in both."""
-    side, size = seen.shape[0], original.shape[0]
-    half = min(CENTRE_PX, size) / 2
-    low, high = (size / 2 - half) * side / size, (size / 2 + half) * side / size
+    side = seen.shape[0]
+    low, high = CENTRE.edges(side)
     square_42 = np.array([[low, low], [high, low], [high, high], [low, high]])
     large = Image.fromarray(original).resize((side, side), Image.Resampling.BILINEAR)
     lines = []

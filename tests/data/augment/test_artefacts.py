@@ -20,7 +20,7 @@ from fastpath.data.augment import artefacts, colour, draw, stages
 from fastpath.data.augment.stages import noise
 from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
-from fastpath.types import ChannelStats
+from fastpath.types import CENTRE, ChannelStats
 
 ROWS = np.arange(60, dtype=np.int64)
 RING = {"ring_blur_p": 0.5, "ring_stain_p": 0.5, "ring_swap_p": 0.5}
@@ -144,6 +144,7 @@ def test_stages_of_the_ring_come_last() -> None:
 
 @given(st.integers(3, 200))
 def test_the_centre_is_a_third_in_the_middle(patch_px: int) -> None:
-    low, high = artefacts.centre(patch_px)
+    centre = CENTRE.pixels(patch_px)
+    low, high = centre.start, centre.stop
     assert low == patch_px - high
     assert abs((high - low) - patch_px / 3) < 2
