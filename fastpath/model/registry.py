@@ -12,7 +12,8 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from fastpath.config import ModelConfig
-from fastpath.errors import ConfigError, memory_exhausted
+from fastpath.errors import ConfigError, FastpathError, memory_exhausted
+from fastpath.model import published_weights
 from fastpath.model.baseline import BaselineCNN
 from fastpath.model.freeze import LogitNetwork, freeze, heads_of
 from fastpath.model.probe import probe
@@ -53,6 +54,16 @@ def build(config: ModelConfig, image_size_px: int) -> LogitNetwork:
     return model
 
 
+def check_published(config: ModelConfig) -> None:
+    """Refuse a configuration whose published weights cannot be had, before anything is built; see `published_weights`.
+
+    Raises:
+        ConfigError: The network's weights are neither here nor to be had.
+    """
+    if config.pretrained and config.weights is None and timm.is_model(config.name):
+        published_weights.check(config.name)
+
+
 def restore(config: ModelConfig, image_size_px: int, state: Mapping[str, Tensor], location: object) -> LogitNetwork:
     """Make a configured network with the weights of a checkpoint; fetches and reads no others.
 
@@ -80,8 +91,15 @@ def _create(name: str, image_size_px: int, published: bool) -> nn.Module:
             raise RuntimeError(f"Unknown model ({name})")
         # Transformers fix their position embedding to the input; convolutions do not take the argument.
         size = {"img_size": image_size_px} if known.fixed_input_size else {}
+        overlay = {}
+        if published:
+            published_weights.check(name)
+            cached = published_weights.in_cache(name)
+            overlay = {} if cached is None else {"pretrained_cfg_overlay": {"file": str(cached)}}  # asks no server
         with quiet_downloads():
-            trunk: nn.Module = timm.create_model(name, pretrained=published, num_classes=1, **size)
+            trunk: nn.Module = timm.create_model(name, pretrained=published, num_classes=1, **size, **overlay)
+    except FastpathError:
+        raise
     except Exception as error:  # a network's own code raises whatever it likes over a size
         raise _refused(name, published, error) from None
     if not any(list(head.parameters()) for head in heads_of(trunk)):

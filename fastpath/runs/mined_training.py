@@ -148,7 +148,7 @@ def _stores(table: MinedTable, store: Store) -> list[Store]:
     for path, fingerprint in places.itertuples(index=False):
         if fingerprint == store.fingerprint:
             continue
-        other = open_recorded(path, table.path)
+        other = open_recorded(path, table.path, _MINE_AGAIN)
         if other.fingerprint != fingerprint:
             problem = f"is not the store that patches were mined in: found {other.fingerprint}, wanted {fingerprint}"
             raise StoreError(path, problem, "restore it, or mine again")

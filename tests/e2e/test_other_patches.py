@@ -29,7 +29,7 @@ COMMANDS: dict[str, Sequence[str]] = {
 @pytest.fixture(scope="module")
 def other(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("other") / "store"
-    pack.run(kaggle_folder, path, workers=1, options=pack.PackOptions(resize_px=48))
+    pack.pack_source(kaggle_folder, path, workers=1, options=pack.PackOptions(resize_px=48))
     return path
 
 

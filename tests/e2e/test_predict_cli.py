@@ -300,3 +300,30 @@ def test_a_wrong_run_or_target_is_refused_before_patches_are_listed(
     _refusal(_invoke(tmp_path, "--source", tmp_path, "-o", tmp_path / "out.csv"), UsageError)
     message = _refusal(_invoke(run_dir, "--source", tmp_path, "-o", tmp_path), UsageError)
     assert "found a directory" in message
+
+
+def test_a_folder_without_test_patches_says_that_a_training_set_is_scored(
+    run_dir: Path, kaggle_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(kaggle_folder, tmp_path / "kaggle", ignore=shutil.ignore_patterns("test", "sample_submission.csv"))
+    outcome = _invoke(run_dir, "--source", tmp_path / "kaggle", "-o", tmp_path / "s.csv", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    notices = json.loads(outcome.stdout)["notices"]
+    assert notices[0].startswith("96 of the 96 patches scored have labels, as those of a training set do")
+    assert any("that were trained on" in text for text in notices)
+    plain = _invoke(run_dir, "--source", kaggle_folder, "-o", tmp_path / "t.csv", "--json")
+    assert "have labels" not in " ".join(json.loads(plain.stdout)["notices"])
+
+
+def test_a_store_that_was_moved_is_asked_for(run_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_dir, tmp_path / "run")
+    facts = json.loads((run_dir / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(facts | {"store": str(tmp_path / "gone")}))
+    outcome = CliRunner().invoke(app, ["evaluate", str(tmp_path / "run"), "-q"])
+    assert isinstance(outcome.exception, UsageError)
+    told = str(outcome.exception)
+    assert told.startswith(f"{tmp_path / 'gone'}: is not there, though {tmp_path / 'run' / 'run.json'} names it")
+    assert told.endswith("if it was moved, say where it lies now with --store")
+    mined = ["mine", str(tmp_path / "run"), "--store", str(run_dir.parent / "store"), "-o", str(tmp_path / "m.csv")]
+    outcome = CliRunner().invoke(app, [*mined, "-q"])
+    assert outcome.exit_code == 0, outcome.output

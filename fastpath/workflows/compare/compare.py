@@ -24,9 +24,15 @@ from fastpath.runtime import Runtime
 from fastpath.store.reader import Store
 from fastpath.system import json_values
 from fastpath.types import Split
-from fastpath.workflows.compare.comparison import CompareResult, compare_scores, short_names
+from fastpath.workflows.compare.comparison import (
+    RESULT,
+    CompareResult,
+    compare_scores,
+    short_names,
+    without_comparisons,
+)
 
-RESULT, PICTURE, PREDICTIONS = "comparison.json", "comparison.png", "predictions.parquet"
+PICTURE, PREDICTIONS = "comparison.png", "predictions.parquet"
 
 
 def compare_runs(
@@ -58,6 +64,7 @@ def compare_runs(
         CheckpointError: A run was trained on another store or split, naming both.
         DataError: The validation patches are of one class.
     """
+    runs, left_out = without_comparisons(runs)
     if len(runs) < 2 or len({path.resolve() for path in runs}) < len(runs):
         raise UsageError("arguments", f"found {len(runs)} runs, wanted two or more, all different", "name several runs")
     trained = [open_run(path, checkpoint) for path in runs]
@@ -88,7 +95,7 @@ def compare_runs(
     errors = {entry.name: entry.standard_error for entry in result.runs}
     histories = [history_of(scored_run, store, rows_N) for scored_run in trained]
     chosen = best_epoch.of_runs(names, histories, [errors[name] for name in names])
-    result = replace(result, notices=[*chosen, *result.notices])
+    result = replace(result, notices=[*left_out, *chosen, *result.notices])
     journals = [_epochs(scored_run.path.parent / directory.JOURNAL) for scored_run in trained]
     write(output, result, labels_N, logits_RN, names, journals, store.ids_N[rows_N])
     return result

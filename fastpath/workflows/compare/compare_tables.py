@@ -33,6 +33,7 @@ def compare_tables(paths: Sequence[Path], output: Path | None = None) -> Compare
         UsageError: Fewer than two, the same one twice, or a run among them.
         DataError: A table cannot be read, or is not of the first one's patches and labels.
     """
+    paths, left_out = comparison.without_comparisons(paths)
     tables = [out_of_fold.table_of(path) for path in paths]
     named = [table for table in tables if table is not None]
     if len(named) < len(paths):
@@ -42,7 +43,7 @@ def compare_tables(paths: Sequence[Path], output: Path | None = None) -> Compare
         problem = f"found {len(named)} tables, wanted two or more, all different"
         raise UsageError("arguments", problem, "name several tables")
     output = output or paths[0].parent / "comparison"
-    output_place.check_directory(output, compare.RESULT, (*paths, *named))
+    output_place.check_directory(output, comparison.RESULT, (*paths, *named))
     frames = [_labelled(table) for table in named]
     first = frames[0]
     labels_N = first["label"].to_numpy(np.int8)
@@ -56,7 +57,7 @@ def compare_tables(paths: Sequence[Path], output: Path | None = None) -> Compare
     groups_N = first["group"].to_numpy(object) if "group" in first and first["group"].notna().all() else None
     names = comparison.short_names([path if path.is_dir() else path.with_suffix("") for path in paths])
     models, place = [("", 0)] * len(names), named[0].name
-    notices = list(dict.fromkeys(text for frame in frames for text in row_words.of_table(frame)))
+    notices = left_out + list(dict.fromkeys(text for frame in frames for text in row_words.of_table(frame)))
     result = comparison.compare_scores(
         models, names, labels_N, logits_RN, groups_N, store=place, kind="table's", output=output, notices=notices
     )

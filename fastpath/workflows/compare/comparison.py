@@ -16,6 +16,8 @@ from fastpath.analysis import delong, intervals, metrics, paired
 from fastpath.analysis.paired import PairedDifference
 from fastpath.analysis.seed_comparison import SIGNIFICANT
 
+RESULT = "comparison.json"
+
 Decider = Literal["paired jackknife of slides", "paired bootstrap of patches", "nothing"]
 
 
@@ -180,6 +182,14 @@ def _trust(num_groups: int, *, mute: bool) -> str:
     if not num_groups:
         return "slides are unknown, so patches are taken as independent: intervals and verdicts are optimistic"
     return ""
+
+
+def without_comparisons(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Return the paths but those that an earlier comparison was written to, which `runs/*` names too; and a notice."""
+    left_out = [path for path in paths if (path / RESULT).is_file() and not (path / "config.json").exists()]
+    names = ", ".join(map(str, left_out))
+    notice = [f"left out {names}, which an earlier 'fastpath compare' wrote"] if left_out else []
+    return [path for path in paths if path not in left_out], notice
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:

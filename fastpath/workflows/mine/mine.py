@@ -141,7 +141,7 @@ def mine_patches(
     options = options or MineOptions()
     mined_table.check_target(output)
     output_place.check_file(output, (run_dir, predictions, *stores))
-    inputs = _mining_inputs(run_dir, predictions, checkpoint, split_file)
+    inputs = _mining_inputs(run_dir, predictions, checkpoint, stores, split_file)
     own = inputs.data.store
     places = [_or_own(open_store(path), own) for path in stores] or [own]
     for store in places:
@@ -197,12 +197,14 @@ def _result(
 
 
 def _mining_inputs(
-    run_dir: Path, predictions: Path | None, checkpoint: Which, split_file: Path | None
+    run_dir: Path, predictions: Path | None, checkpoint: Which, stores: Sequence[Path], split_file: Path | None
 ) -> _MiningInputs:
     """Open the network to mine with and the store it was trained on, which must be unchanged."""
     folds = (run_dir / out_of_fold.NAME).exists()
     trained = open_run(run_dir / "fold-0" if folds else run_dir, checkpoint)
-    store = trained.open_store(split_file=split_file)
+    own = trained.checkpoint.store_fingerprint
+    moved = next((path for path in stores if open_store(path, checked=False).fingerprint == own), None)
+    store = trained.open_store(moved, split_file)
     if folds:
         # The network that never saw what the store now holds out: no other may label patches.
         trained = open_run(run_dir / f"fold-{read_split(store).fold}", checkpoint)

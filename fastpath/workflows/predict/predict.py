@@ -150,7 +150,7 @@ def predict_patches(
         epoch=[trained.checkpoint.epoch for trained in runs],
         calibration=pooled.methods,
         history=[run_scores.history.facts() for run_scores in scored],
-        notices=[*dict.fromkeys((*pooled.notices, *notices)), *_constant(probability_N)],
+        notices=[*dict.fromkeys((*_labelled(patches, rows_N), *pooled.notices, *notices)), *_constant(probability_N)],
         output=str(output),
     )
 
@@ -218,6 +218,17 @@ def check_runs(run_dirs: Sequence[Path], checkpoint: Which, output: Path) -> lis
     if output.is_dir():
         raise UsageError(output, "found a directory, wanted the name of a CSV", "give for example -o submission.csv")
     return [open_run(run_dir, checkpoint) for run_dir in run_dirs]
+
+
+def _labelled(patches: Store | LoosePatches, rows_N: NDArray[np.int64]) -> list[str]:
+    """Return a notice where files are scored that have labels: a training set, given for want of a test set."""
+    num = int((patches.labels_N[rows_N] >= 0).sum())
+    if isinstance(patches, Store) or not num:
+        return []
+    return [
+        f"{num:,} of the {len(rows_N):,} patches scored have labels, as those of a training set do: for a submission "
+        f"give the folder of the test patches as --source, or one that holds them as test/"
+    ]
 
 
 def _constant(probability_N: NDArray[np.float64]) -> list[str]:

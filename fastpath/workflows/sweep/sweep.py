@@ -16,6 +16,7 @@ from fastpath import runtime as runtimes
 from fastpath.analysis.seed_comparison import Contrast, contrasts
 from fastpath.config import Config
 from fastpath.errors import FastpathError, UsageError
+from fastpath.model.registry import check_published
 from fastpath.runs import output_place
 from fastpath.runs import run_directory as directory
 from fastpath.runs.run_choices import RUNS, SWEEP
@@ -80,6 +81,8 @@ def sweep_settings(
     sweep_trust.check(plan.settings)
     data = open_run_data(store_path, plan.settings[0].config, split_file=split_file)
     check_classes(data)
+    for setting in plan.settings:  # said once, and not by each run
+        check_published(setting.config.model)
     runtime = runtimes.resolve(device, precision=precision, num_threads=num_threads)
     with directory.claimed(output):
         _claim(output, plan, {"store_fingerprint": data.store.fingerprint, "precision": runtime.precision})

@@ -207,3 +207,15 @@ def test_a_standard_error_is_of_slides() -> None:
 def test_names_are_as_short_as_they_can_be() -> None:
     assert comparison.short_names([Path("/x/a/seed-1"), Path("/x/a/seed-2")]) == ["seed-1", "seed-2"]
     assert comparison.short_names([Path("/x/a/seed-1"), Path("/x/b/seed-1")]) == ["a/seed-1", "b/seed-1"]
+
+
+def test_what_an_earlier_comparison_left_is_no_run(store: Path, runs: list[Path], tmp_path: Path) -> None:
+    """`compare runs/*` twice: the first one's output lies among the runs by default."""
+    for path in runs:
+        shutil.copytree(path, tmp_path / "runs" / path.name)
+    first = compare.compare_runs(sorted((tmp_path / "runs").iterdir()), resolve("cpu"))
+    assert first.output == str(tmp_path / "runs" / "comparison")
+    again = compare.compare_runs(sorted((tmp_path / "runs").iterdir()), resolve("cpu"))
+    assert [one.name for one in again.runs] == [one.name for one in first.runs]
+    assert again.notices[0].startswith(f"left out {first.output}, which an earlier 'fastpath compare' wrote")
+    assert str(again.pairs) == str(first.pairs)  # as text, where NaN is itself

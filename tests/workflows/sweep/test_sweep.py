@@ -16,8 +16,9 @@ import pytest
 
 from fastpath.cli import main as entry
 from fastpath.engine.loop import StepEvent
-from fastpath.errors import FastpathError, UsageError
+from fastpath.errors import ConfigError, FastpathError, UsageError
 from fastpath.ingest.split import read_split, write_split
+from fastpath.model import registry
 from fastpath.runs.run_data import open_run_data
 from fastpath.runs.score_views import score
 from fastpath.runs.trained import open_run
@@ -278,3 +279,20 @@ def test_the_command_prints_a_table_and_json(
     values = json.loads(told[1].out)
     assert values["status"] == "finished"
     assert values["pairs"][0]["verdict"] == "not distinguishable"
+
+
+def test_weights_that_cannot_be_had_are_told_once_and_no_run_begins(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def refuse(name: str) -> None:
+        asked.append(name)
+        raise ConfigError("model.pretrained", "no network", "give a file")
+
+    monkeypatch.setattr(registry.published_weights, "check", refuse)
+    wanted = make_plan(None, (GRID,), overrides=("model.name=resnet10t", "model.trainable=all"), repeats=3)
+    with pytest.raises(ConfigError, match="no network"):
+        sweep.sweep_settings(store, tmp_path / "sweep", wanted, device="cpu", num_threads=1)
+    assert asked == ["resnet10t"]
+    assert not (tmp_path / "sweep" / "runs").exists()

@@ -1,0 +1,92 @@
+"""Whether published weights can be had: looked at once and shortly, where the hub would try for a minute."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from functools import cache
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+import torch
+from huggingface_hub import constants, try_to_load_from_cache
+from timm.models import get_pretrained_cfg
+
+from fastpath.errors import ConfigError
+
+REACH_S = 5.0
+"""Seconds that the server of the weights is given to answer; a name server may take as long again."""
+
+_FILES = ("model.safetensors", "pytorch_model.bin")  # as timm asks for them
+_REMEDY = "give a file with --set model.weights=FILE, or start from random ones with --set model.pretrained=false"
+
+
+def in_cache(name: str) -> Path | None:
+    """Return the file that an earlier run has fetched of a network's published weights; None where there is none."""
+    known = get_pretrained_cfg(name)
+    if known is None or known.custom_load:  # these have a reader, and a format, of their own
+        return None
+    if known.hf_hub_id:
+        hub, _, revision = known.hf_hub_id.partition("@")
+        for file in (known.hf_hub_filename,) if known.hf_hub_filename else _FILES:
+            found = try_to_load_from_cache(hub, file, revision=revision or None)
+            if isinstance(found, str):
+                return Path(found)
+        return None
+    found = Path(torch.hub.get_dir()) / "checkpoints" / Path(known.url or "").name
+    return found if known.url and found.is_file() else None
+
+
+def check(name: str) -> None:
+    """Refuse a network whose published weights are neither here nor to be had.
+
+    Raises:
+        ConfigError: The server does not answer, or what it gives cannot be kept.
+    """
+    known = get_pretrained_cfg(name)
+    if known is None or not (known.hf_hub_id or known.url) or in_cache(name) is not None:
+        return
+    of_hub = bool(known.hf_hub_id)
+    if of_hub and constants.HF_HUB_OFFLINE:
+        raise _refused(name, "HF_HUB_OFFLINE is set, and they were never fetched here")
+    folder = Path(constants.HF_HUB_CACHE if of_hub else torch.hub.get_dir())
+    standing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not os.access(standing, os.W_OK | os.X_OK):
+        variable = "HF_HOME" if of_hub else "TORCH_HOME"
+        raise _refused(name, f"{folder} cannot be written to; {variable} names another place for them")
+    server = str(constants.ENDPOINT) if of_hub else str(known.url)
+    why = unreachable(server)
+    if why:
+        raise _refused(name, f"{server} {why}")
+
+
+@cache
+def unreachable(server: str) -> str:
+    """Return why a server gives no answer of any kind; empty where it does. A process asks once.
+
+    Proxies of the environment are used, as the hub uses them.
+    """
+    answers: SimpleQueue[str] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(urllib.request.Request(server, method="HEAD"), timeout=REACH_S).close()
+        except urllib.error.HTTPError:
+            answers.put("")  # an answer, though one that likes the question no better
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            answers.put(f"cannot be reached ({getattr(reason, 'strerror', None) or reason})")
+        else:
+            answers.put("")
+
+    Thread(target=ask, daemon=True).start()  # the system's resolver takes no time limit
+    try:
+        return answers.get(timeout=2 * REACH_S)
+    except Empty:
+        return f"gives no answer within {2 * REACH_S:.0f} s"
+
+
+def _refused(name: str, why: str) -> ConfigError:
+    return ConfigError("model.pretrained", f"the published weights of '{name}' cannot be fetched: {why}", _REMEDY)
