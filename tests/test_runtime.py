@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_up_cards import MadeUpCards
 
 from fastpath import runtime
 from fastpath.errors import UsageError
@@ -185,31 +186,26 @@ def test_on_the_cpu_there_are_no_streams() -> None:
 
 
 @pytest.fixture
-def two_cards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Two cards that are not there; what is made the current one."""
-    chosen = [0]
-    for name, value in (("is_available", True), ("device_count", 2), ("is_bf16_supported", True)):
-        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value, **__: value)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (9, 0))
-    monkeypatch.setattr(torch.cuda, "set_device", lambda number: chosen.append(number))
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: chosen[-1])
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "a card")
-    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_80", "sm_90"])
+def two_cards(monkeypatch: pytest.MonkeyPatch) -> MadeUpCards:
+    """Two cards that are not there."""
+    cards = MadeUpCards(["a card", "a card"], [(9, 0), (9, 0)], ["sm_80", "sm_90"])
+    monkeypatch.setattr(torch, "cuda", cards)
     monkeypatch.setattr(runtime.torch_settings, "use_tf32", lambda: None)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
-    return chosen
+    return cards
 
 
 @pytest.mark.parametrize(("device", "number"), [("auto", 0), ("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
-def test_a_card_is_named_by_its_number(two_cards: list[int], device: str, number: int) -> None:
+def test_a_card_is_named_by_its_number(two_cards: MadeUpCards, device: str, number: int) -> None:
     found = runtime.resolve(device)
     assert (found.device, found.dali_device_id) == (torch.device("cuda", number), number)
-    assert two_cards[-1] == number
+    assert two_cards.chosen[-1] == number
     assert found.describe().startswith("a card, float32 as TF32")
 
 
-@pytest.mark.usefixtures("two_cards")
-def test_a_card_that_is_not_there_or_is_not_this_ranks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_card_that_is_not_there_or_is_not_this_ranks_is_refused(
+    two_cards: MadeUpCards, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UsageError, match=r"--device cuda:2: found cuda:0, cuda:1; name one"):
         runtime.resolve("cuda:2")
     for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
@@ -219,17 +215,15 @@ def test_a_card_that_is_not_there_or_is_not_this_ranks_is_refused(monkeypatch: p
         assert runtime.resolve("cuda", ranked=True).device == torch.device("cuda", 1)
         with pytest.raises(UsageError, match="each process takes a card of its own"):
             runtime.resolve("cuda:0", ranked=True)
-        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        del two_cards.names[1]
         with pytest.raises(UsageError, match="found 1 CUDA devices for 2 processes"):
             runtime.resolve("cuda", ranked=True)
     finally:
         torch.set_num_threads(before)
 
 
-def test_a_card_that_torch_has_no_kernels_for_is_refused_or_left_alone(
-    two_cards: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda card: ((6, 0), (9, 0))[card])
+def test_a_card_that_torch_has_no_kernels_for_is_refused_or_left_alone(two_cards: MadeUpCards) -> None:
+    two_cards.capabilities = [(6, 0), (9, 0)]
     assert runtime.resolve("cuda:1").device == torch.device("cuda", 1)
     for device in ("cuda", "cuda:0"):
         with pytest.raises(
@@ -239,7 +233,7 @@ def test_a_card_that_torch_has_no_kernels_for_is_refused_or_left_alone(
     found = runtime.resolve("auto")
     assert found.device == torch.device("cpu")
     assert "no kernels for a card" in found.notice
-    assert two_cards == [0, 1]
+    assert two_cards.chosen == [0, 1]
 
 
 def test_blocks_that_torch_keeps_count_as_free(monkeypatch: pytest.MonkeyPatch) -> None:

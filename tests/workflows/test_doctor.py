@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from made_up_cards import MadeUpCards
 
 from fastpath.devices import cards
 from fastpath.workflows import doctor
@@ -107,11 +108,7 @@ def test_a_second_card_without_kernels_is_a_warning() -> None:
 
 
 def test_the_doctor_asks_torch_for_its_cards_and_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    monkeypatch.setattr("torch.cuda.get_device_name", lambda card: P100[0])
-    monkeypatch.setattr("torch.cuda.get_device_capability", lambda card: P100[1])
-    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: NEW_WHEEL)
+    monkeypatch.setattr("torch.cuda", MadeUpCards([P100[0]], [P100[1]], NEW_WHEEL))
     monkeypatch.setattr(doctor, "_cards", lambda: ([f"{P100[0]}, 16384 MiB"], "580.65.06"))
     monkeypatch.setattr(doctor, "_processor", list)
     monkeypatch.setattr(doctor, "_pipeline", list)

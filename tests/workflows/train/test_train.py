@@ -19,7 +19,7 @@ from fastpath.config import Config, parse
 from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.engine.loop import EpochEvent, StepEvent
 from fastpath.errors import CheckpointError, ConfigError, DataError, StoreError, UsageError
-from fastpath.ingest.split import write_split
+from fastpath.ingest.split import write_split, write_split_from_csv
 from fastpath.runs.run_data import RunData
 from fastpath.runtime import Runtime
 from fastpath.store.reader import open_store
@@ -32,6 +32,7 @@ ONE_THREAD = Runtime(torch.device("cpu"), num_threads=1)
 NUM_EPOCHS = 2
 NUM_STEPS = 4  # of 16 patches, as 4 of the 6 slides are trained on
 SETTINGS: dict[str, Any] = {
+    "optim": {},
     "data": {"image_size_px": 16, "batch_size": 16, "sampling": "weighted"},
     "model": {"name": "baseline_cnn", "pretrained": False, "trainable": "all"},
     "schedule": {"kind": "onecycle"},
@@ -246,25 +247,27 @@ def test_an_extension_that_dies_before_its_first_checkpoint_goes_on(store: Path,
     assert train.train_run(store, tmp_path / "run", longer, ONE_THREAD, resume=True).epochs == NUM_EPOCHS + 1
 
 
-def test_a_run_that_stopped_early_goes_on_where_that_is_lifted(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fastpath.engine.loop.metrics.roc_auc_or_nan", lambda *_: 0.8)
-    patient = config(train={"epochs": 4, "early_stop_epochs": 1})
-    assert train.train_run(store, tmp_path / "run", patient, ONE_THREAD).epochs == 2
-    patient = config(train={"epochs": 4, "early_stop_epochs": 0})
-    assert train.train_run(store, tmp_path / "run", patient, ONE_THREAD, resume=True).epochs == 4
+def unchanging(early_stop_epochs: int) -> Config:
+    """A run whose weights no step moves by a bit, so that no epoch after the first has a better AUC."""
+    still = {"lr_head": 1e-38, "lr_trunk": 1e-38, "weight_decay": 0.0}
+    stopping = {"epochs": 5, "early_stop_epochs": early_stop_epochs}
+    return config(model={"trainable": "head", "batchnorm": "frozen"}, optim=still, train=stopping)
 
 
-def test_early_stopping_counts_epochs_without_a_better_auc(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scores = iter([0.8, 0.7, 0.8, 0.9])
-    monkeypatch.setattr("fastpath.engine.loop.metrics.roc_auc_or_nan", lambda *_: next(scores))
-    patient = config(train={"epochs": 9, "early_stop_epochs": 2})
-    result = train.train_run(store, tmp_path / "run", patient, ONE_THREAD)
+def test_a_run_that_stopped_early_goes_on_where_that_is_lifted(store: Path, tmp_path: Path) -> None:
+    assert train.train_run(store, tmp_path / "run", unchanging(1), ONE_THREAD).epochs == 2
+    assert train.train_run(store, tmp_path / "run", unchanging(0), ONE_THREAD, resume=True).epochs == 5
+
+
+def test_early_stopping_counts_epochs_without_a_better_auc(store: Path, tmp_path: Path) -> None:
+    events: list[Any] = []
+    result = train.train_run(store, tmp_path / "run", unchanging(2), ONE_THREAD, on_event=events.append)
+    epochs = [event for event in events if isinstance(event, EpochEvent)]
+    assert [event.improved for event in epochs] == [True, False, False]
+    assert len({event.val_auc for event in epochs}) == 1
     assert (result.status, result.epochs, result.best_epoch) == ("stopped early", 3, 1)
-    assert train.train_run(store, tmp_path / "run", patient, ONE_THREAD, resume=True).status == "stopped early"
+    again = train.train_run(store, tmp_path / "run", unchanging(2), ONE_THREAD, resume=True)
+    assert again.status == "stopped early"
 
 
 def test_limits_draw_both_classes(store: Path, tmp_path: Path) -> None:
@@ -345,12 +348,16 @@ class TestRefusals:
             train.train_run(tmp_path / "store", tmp_path / "run", config(), ONE_THREAD)
         assert not (tmp_path / "run").exists()
 
-    def test_an_unlabelled_split(self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        opened = open_store(store)
-        opened.__dict__["labels_N"] = opened.labels_N * 0 - 1
-        monkeypatch.setattr("fastpath.runs.run_data.open_store", lambda _path: opened)
+    def test_an_unlabelled_split(self, kaggle_folder: Path, tmp_path: Path) -> None:
+        files = sorted((kaggle_folder / "train").iterdir())
+        rows = [f"{file},{number % 2 if number < 40 else ''}" for number, file in enumerate(files)]
+        (tmp_path / "patches.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+        pack.pack_source(tmp_path / "patches.csv", tmp_path / "store", workers=1)
+        parts = [f"{file.stem},{'val' if number < 20 else 'train'}" for number, file in enumerate(files)]
+        (tmp_path / "split.csv").write_text("\n".join(["id,split", *parts]) + "\n")
+        write_split_from_csv(open_store(tmp_path / "store"), tmp_path / "split.csv")
         with pytest.raises(DataError, match="unlabelled patches in the train split"):
-            train.train_run(store, tmp_path / "run", config(), ONE_THREAD)
+            train.train_run(tmp_path / "store", tmp_path / "run", config(), ONE_THREAD)
 
     def test_a_directory_in_use(self, store: Path, tmp_path: Path) -> None:
         from fastpath.runs.run_directory import claimed
