@@ -25,7 +25,7 @@ def file_system(url: str) -> tuple[Any, str]:
 
         system, root = url_to_fs(url)
     except (ImportError, ValueError) as error:
-        remedy = "run: pip install 'fastpath[remote]', and s3fs or gcsfs for s3:// or gs://"
+        remedy = "run: pip install 'fastpath[remote]', 'fastpath[s3]' for s3://, and gcsfs for gs://"
         raise UsageError(without_secrets(url), f"cannot be opened ({_one_line(error)})", remedy) from None
     except Exception as error:  # what a kind's own library raises where it finds no credentials, or no server
         raise _failure_of(without_secrets(url), error) from None

@@ -15,8 +15,8 @@ from typing import BinaryIO
 import xxhash
 
 from fastpath.errors import IntegrityError, StoreError, UsageError
+from fastpath.store import cache_limit, transfer
 from fastpath.store import format as fmt
-from fastpath.store import transfer
 from fastpath.store.split_document import BYTES_A_ROW, BYTES_MIN
 from fastpath.store.transfer import Absent, place_of, server_of
 from fastpath.system import files
@@ -75,6 +75,7 @@ class Remote:
         path, address = self.cache / name, place_of(self.url, name)
         if not anew and _is_whole(path, wanted_hash, wanted_bytes):
             return
+        cache_limit.make_room(self.cache.parent, wanted_bytes or 0)
         _check_room(self.cache, wanted_bytes or 0)
         try:
             with files.durably(path) as file:
@@ -158,7 +159,9 @@ def open_remote(url: str, *, anew: bool = False) -> Remote:
             raise StoreError(place_of(url, fmt.MANIFEST), problem, "do not trust this store")
     # The shards' names and sizes are part of what is kept, not only the content that the fingerprint names.
     content = xxhash.xxh3_128_hexdigest(text)
-    remote = Remote(url, _directory(f"stores/{content}"), manifest)
+    cache = _directory(f"stores/{content}")
+    _hold(cache)
+    remote = Remote(url, cache, manifest)
     files.write_durably(remote.cache / fmt.MANIFEST, text)
     remote.fetch_index(anew=anew)
     remote.fetch_split()
@@ -183,6 +186,7 @@ def open_known(place: str) -> Remote | None:
     try:
         if not _HASH.fullmatch(content):
             raise StoreError(note, "is no hash", "remove it")
+        _hold(cache)
         remote = Remote(without_secrets(place), cache, fmt.load_document(cache / fmt.MANIFEST, fmt.Manifest))
     except StoreError:
         return open_remote(without_secrets(place))
@@ -210,6 +214,13 @@ def _directory(name: str) -> Path:
     except OSError as error:
         raise files.as_failure(path, error, "cannot be made", f"set {CACHE_VARIABLE} to another directory") from None
     return path
+
+
+def _hold(cache: Path) -> None:
+    try:
+        cache_limit.hold(cache)
+    except OSError as error:
+        raise files.as_failure(cache, error, "cannot be made", f"set {CACHE_VARIABLE} to another directory") from None
 
 
 def _note(place: str) -> Path:
