@@ -16,14 +16,16 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from fastpath.errors import ConfigError, FastpathError, memory_exhausted
+from fastpath.model import published_weights
 from fastpath.model.freeze import LogitNetwork
+from fastpath.model.published_weights import HUB
 from fastpath.model.registry import quiet_downloads
 from fastpath.model.weights import load_local
 from fastpath.system.files import read_regular
 from fastpath.text import brief
 from fastpath.types import ChannelStats
 
-LOCAL, HUB = "local-dir:", "hf-hub:"
+LOCAL = "local-dir:"
 POOLED, TOKENS, MAP = (
     "as the network pools",
     "class token beside the mean of the patch tokens",
@@ -33,6 +35,7 @@ POOLED, TOKENS, MAP = (
 do; of those that emit a map, its mean."""
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _CONFIG_BYTES_MAX = 1 << 20
+_FETCH = "fetch it where there is a network, then give --weights FILE, or --model local-dir:FOLDER"
 _BATCH = 2  # images of the trial: with one, a network that loses the batch's dimension would look right
 
 
@@ -128,6 +131,9 @@ def _of_timm(name: str, *, published: bool) -> nn.Module:
     try:
         if not name.startswith(HUB) and (not timm.is_model(name) or get_pretrained_cfg(name) is None):
             raise RuntimeError("unknown model")
+        why = published_weights.missing(name) if published else ""
+        if why:
+            raise ConfigError("--model", f"'{name}' cannot be fetched: {why}", _FETCH)
         with quiet_downloads():
             made: nn.Module = timm.create_model(name, pretrained=published, num_classes=0)
     except Exception as error:  # timm, the hub and networks raise whatever they like
@@ -141,8 +147,7 @@ def _refused(name: str, error: Exception) -> Exception:
         return error
     if isinstance(error, OSError) or "connect" in str(error).lower():
         problem = f"'{name}' cannot be fetched ({type(error).__name__})"
-        remedy = "fetch it where there is a network, then give --weights FILE, or --model local-dir:FOLDER"
-        return ConfigError("--model", problem, remedy)
+        return ConfigError("--model", problem, _FETCH)
     if "No pretrained weights exist" in str(error):
         return ConfigError(
             "--model", f"timm has no published weights for '{name}'", "use one of its tags, or --weights"

@@ -19,6 +19,8 @@ from fastpath.errors import ConfigError
 REACH_S = 5.0
 """Seconds that the server of the weights is given to answer; a name server may take as long again."""
 
+HUB = "hf-hub:"
+"""What the name of a network begins with that timm takes from the hub by its owner and name."""
 _FILES = ("model.safetensors", "pytorch_model.bin")  # as timm asks for them
 _REMEDY = "give a file with --set model.weights=FILE, or start from random ones with --set model.pretrained=false"
 
@@ -45,21 +47,35 @@ def check(name: str) -> None:
     Raises:
         ConfigError: The server does not answer, or what it gives cannot be kept.
     """
-    known = get_pretrained_cfg(name)
-    if known is None or not (known.hf_hub_id or known.url) or in_cache(name) is not None:
-        return
-    of_hub = bool(known.hf_hub_id)
-    if of_hub and constants.HF_HUB_OFFLINE:
-        raise _refused(name, "HF_HUB_OFFLINE is set, and they were never fetched here")
-    folder = Path(constants.HF_HUB_CACHE if of_hub else torch.hub.get_dir())
+    why = missing(name)
+    if why:
+        problem = f"the published weights of '{name}' cannot be fetched: {why}"
+        raise ConfigError("model.pretrained", problem, _REMEDY)
+
+
+def missing(name: str) -> str:
+    """Return why the published weights of a network, of timm or `hf-hub:ORG/NAME`, cannot be had; empty where they can.
+
+    Those that an earlier run has fetched are here; else the server is looked at, once and shortly.
+    """
+    hub, url = "", ""
+    if name.startswith(HUB):
+        hub = name.removeprefix(HUB)
+        if isinstance(try_to_load_from_cache(hub.partition("@")[0], "config.json"), str):
+            return ""
+    elif (known := get_pretrained_cfg(name)) is not None:
+        hub, url = known.hf_hub_id or "", known.url or ""
+    if not (hub or url) or (not name.startswith(HUB) and in_cache(name) is not None):
+        return ""
+    if hub and constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set, and they were never fetched here"
+    folder = Path(constants.HF_HUB_CACHE if hub else torch.hub.get_dir())
     standing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     if not os.access(standing, os.W_OK | os.X_OK):
-        variable = "HF_HOME" if of_hub else "TORCH_HOME"
-        raise _refused(name, f"{folder} cannot be written to; {variable} names another place for them")
-    server = str(constants.ENDPOINT) if of_hub else str(known.url)
+        return f"{folder} cannot be written to; {'HF_HOME' if hub else 'TORCH_HOME'} names another place for them"
+    server = str(constants.ENDPOINT) if hub else url
     why = unreachable(server)
-    if why:
-        raise _refused(name, f"{server} {why}")
+    return f"{server} {why}" if why else ""
 
 
 @cache
@@ -86,7 +102,3 @@ def unreachable(server: str) -> str:
         return answers.get(timeout=2 * REACH_S)
     except Empty:
         return f"gives no answer within {2 * REACH_S:.0f} s"
-
-
-def _refused(name: str, why: str) -> ConfigError:
-    return ConfigError("model.pretrained", f"the published weights of '{name}' cannot be fetched: {why}", _REMEDY)

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from fastpath.config import ModelConfig
 from fastpath.errors import ConfigError
-from fastpath.model import published_weights, registry
+from fastpath.model import encoder, published_weights, registry
 from fastpath.system import files
 
 NAME = "test_efficientnet.r160_in1k"
@@ -114,3 +114,14 @@ def test_weights_that_were_fetched_before_are_loaded_with_no_network(
     built = registry.build(ModelConfig(name=NAME, trainable="all"), 160)
     own = built.trunk.state_dict()
     assert torch.equal(own["conv_stem.weight"], network.state_dict()["conv_stem.weight"])
+
+
+@pytest.mark.parametrize("name", [NAME, "hf-hub:someone/network"])
+def test_an_encoder_that_cannot_be_fetched_is_refused_as_soon(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    server = Server(urllib.error.URLError(socket.gaierror(-2, "Name or service not known")))
+    monkeypatch.setattr(urllib.request, "urlopen", server)
+    with pytest.raises(
+        ConfigError, match=r"--model: .* cannot be fetched: .*Name or service not known.*--weights FILE"
+    ):
+        encoder.load_encoder(name)
+    assert server.asked == 1
