@@ -29,7 +29,9 @@ class LazyGroup(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *others: Any, standalone_mode: bool = True, **named: Any) -> Any:  # noqa: ANN401 (as click's)
         """Run as click does, but leave Ctrl-C and a reader that has left to whoever asks for no `standalone_mode`."""
-        if standalone_mode or "_FASTPATH_COMPLETE" in os.environ:  # completion in a shell is click's
+        if "_FASTPATH_COMPLETE" in os.environ:  # completion in a shell is click's, by whatever name this was started
+            return super().main(args, "fastpath")
+        if standalone_mode:
             return super().main(args, *others, standalone_mode=standalone_mode, **named)  # type: ignore[call-overload]
         try:
             with self.make_context("fastpath", list(sys.argv[1:] if args is None else args)) as context:

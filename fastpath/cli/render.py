@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from fastpath.text import visible
+from fastpath.text import command_line, visible
 from fastpath.urls import redacted
 
 if TYPE_CHECKING:
@@ -85,6 +85,11 @@ def verdicts(items: Iterable[Verdict]) -> None:
 def say(value: object, style: str = "", *, on_stderr: bool = False) -> None:
     """Print one line, however long, on standard output or standard error."""
     (stderr if on_stderr else console()).print(text(value, style), soft_wrap=True)
+
+
+def next_step(*words: object) -> None:
+    """Say on standard error which command comes next, ready to be copied."""
+    stderr.print(Text.assemble(("next:", "cyan"), " ", shown(command_line(*words))), soft_wrap=True)
 
 
 def lies_in(location: object) -> None:

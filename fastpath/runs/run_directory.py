@@ -12,9 +12,12 @@ import contextlib
 import fcntl
 import json
 import os
+import platform
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,8 @@ from fastpath.engine.loop import EpochEvent
 from fastpath.errors import FastpathError, UsageError
 from fastpath.figures.training_curves import draw_curves
 from fastpath.system.files import as_failure, write_durably
-from fastpath.text import brief
+from fastpath.text import brief, command_line
+from fastpath.urls import redacted
 
 CONFIG, RUN, JOURNAL, TIMINGS, HISTORY = "config.json", "run.json", "journal.jsonl", "timings.jsonl", "history.csv"
 BEST, LAST, CURVES = "best.pt", "last.pt", "curves.png"
@@ -105,7 +109,25 @@ def begin(path: Path, origin: Provenance, facts: Mapping[str, Any]) -> None:
     values = asdict(origin)
     _write_json(path / CONFIG, values.pop("config"))
     versions = values.pop("software")
-    _write_json(path / RUN, {"status": "running", **facts, **values, "versions": versions})
+    sessions = [*sessions_of(path), _session()]
+    _write_json(path / RUN, {"status": "running", **facts, **values, "versions": versions, "sessions": sessions})
+
+
+def sessions_of(path: Path) -> list[dict[str, str]]:
+    """Return when, where and by which command the run in this directory has begun and gone on; empty where untold."""
+    found = _told(path).get("sessions")
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def _session() -> dict[str, str]:
+    """Return when and where this process began, and its command line, less secrets of URLs."""
+    program = Path(sys.argv[0]).stem
+    words = ("fastpath" if program in ("fastpath", "__main__") else program, *sys.argv[1:])
+    return {"began": _now(), "host": platform.node(), "command": redacted(command_line(*words))}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def check_config(path: Path, config: Mapping[str, Any], may_change: Sequence[str] = ()) -> None:
@@ -207,6 +229,8 @@ def finish(path: Path, result: Mapping[str, Any]) -> None:
     """Write down how the run ended."""
     facts = json.loads((path / RUN).read_text(encoding="utf-8"))
     plain = {key: value for key, value in result.items() if key != "run_dir"}
+    for session in facts.get("sessions", [])[-1:]:
+        session["ended"] = _now()
     _write_json(path / RUN, facts | plain)
 
 

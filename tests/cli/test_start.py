@@ -172,3 +172,28 @@ def test_help_is_what_no_command_gets(monkeypatch: pytest.MonkeyPatch, capsys: p
         entry.main()
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("Usage: fastpath")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_told_how_to_complete(shell: str) -> None:
+    page = (ROOT / "docs" / "installation.md").read_text(encoding="utf-8")
+    assert f"_FASTPATH_COMPLETE={shell}_source fastpath" in page
+    done = _shell("fastpath", _FASTPATH_COMPLETE=f"{shell}_source")
+    assert done.returncode == 0
+    assert f"_FASTPATH_COMPLETE={shell}_complete" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("fastpath tr", {"train"}),
+        ("fastpath train --residency d", {"device"}),
+        ("fastpath train store --config fast", {"fast", "fast_lite0"}),
+        ("fastpath sweep store --grid-file w", {"weight_decay"}),
+    ],
+)
+def test_words_are_completed(words: str, wanted: set[str]) -> None:
+    count = str(len(words.split()) - 1)
+    done = _shell("fastpath", _FASTPATH_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=count)
+    offered = {line.partition(",")[2] for line in done.stdout.splitlines() if line.startswith("plain,")}
+    assert offered == wanted

@@ -54,6 +54,9 @@ def test_trains_and_says_where(
     )
     assert status == 0
     assert out.splitlines()[-1] == f"→ {run_dir}"
+    assert f"next: fastpath evaluate {run_dir}" in error
+    (session,) = json.loads((run_dir / "run.json").read_text())["sessions"]
+    assert session["command"] == f"fastpath train {store} -o {run_dir} {' '.join(SMALL)} --epochs 2 --amp --seed 3"
     kept = json.loads((run_dir / "config.json").read_text())
     assert (kept["seed"], kept["train"]["epochs"], kept["data"]["image_size_px"]) == (3, 2, 16)
     told = json.loads((run_dir / "run.json").read_text())["precision"]

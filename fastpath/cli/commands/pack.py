@@ -156,6 +156,8 @@ def _report(packed: PackResult, output: Path, *, as_json: bool) -> None:
         "store": str(packed.store),
     }
     render.result(values, as_json=as_json, title=f"packed a {packed.kind} source", location=output)
+    if not as_json and packed.class_counts["0"] and packed.class_counts["1"]:
+        render.next_step("fastpath", "train", output, "-o", "runs/first", "--amp")
 
 
 def _part(text: str) -> tuple[int, int]:

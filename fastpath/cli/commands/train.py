@@ -181,6 +181,8 @@ def _tell(result: TrainResult, start: StartEvent | None, runtime: Runtime, again
         for text in result.notices:
             render.notice(text)
         render.result(document, as_json=as_json, title=f"Training {result.status}", location=result.run_dir)
+        if not interrupted and not as_json:
+            render.next_step("fastpath", "evaluate", result.run_dir)
         if interrupted:
             render.notice(f"stopped where it can go on: {again}")
     click.get_current_context().exit(INTERRUPTED if interrupted else 0)
