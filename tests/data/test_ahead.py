@@ -314,7 +314,7 @@ def test_a_chunk_has_room_where_the_share_of_a_short_last_step_is_larger(monkeyp
     rows, larger = np.zeros(31, np.int64), 0  # steps of 8, 8, 8 and 7 for 5 ranks
     for rank in range(5):
         recipe = Recipe(rows, rows.astype(np.int8), None, settings(), STATS, 96, rank, 5)
-        Ahead(recipe, Anywhere()).missed([rows[:1]])
+        Ahead(recipe, Anywhere()).missed({"rows": rows[:1]})
         larger += len(recipe.rank_positions(3)) > len(recipe.rank_positions(0))
         job, lengths = made[-1], [len(at_least_one_position(recipe.rank_positions(step))) for step in range(4)]
         assert job.ring.samples >= max(sum(lengths[at : at + job.steps]) for at in range(0, 4, job.steps))
@@ -332,8 +332,9 @@ def test_a_chunk_is_written_in_blocks_and_nothing_beyond_it(
         monkeypatch.setattr(ahead_process, "KEPT_BYTES", kept_bytes)
         into = {name: np.ones((41, *column.shape[1:]), column.dtype) for name, column in wanted.items()}
         ahead_process.Maker(Job(recipe, store, ring, 5, os.getpid()))(2 * 4 + 1, into)
-        for column, values in zip(into, wanted, strict=True):
-            assert column[:40].tobytes() == values.tobytes()
+        assert list(into) == list(wanted)
+        for name, column in into.items():
+            assert column[:40].tobytes() == wanted[name].tobytes()
             assert (column[40:] == 1).all()
 
 

@@ -79,7 +79,7 @@ def test_what_the_feed_raises_is_raised_where_the_batch_is_asked_for(stats: Chan
     def feed(step: int) -> step_inputs.StepInputs:
         if step == 5:
             raise OSError("gone")
-        return np.full((2, 96, 96, 3), step, np.uint8), np.arange(2)
+        return {"patches": np.full((2, 96, 96, 3), step, np.uint8), "rows": np.arange(2)}
 
     batches = enlarge.Enlargement(feed, 4, LAYOUT, stats, 2, runtime)
     images, rows = (filled.as_tensor() for filled in batches.run())
