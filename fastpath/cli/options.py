@@ -7,6 +7,7 @@ import functools
 import math
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -183,7 +184,12 @@ class Command(click.Command):
         absent = missing(ctx.params)
         if absent is not None:
             raise absent
-        return super().invoke(ctx)
+        began_s = time.monotonic()
+        try:
+            return super().invoke(ctx)
+        finally:
+            if (ctx.params.get("verbosity") or 0) > 0:
+                click.echo(f"{ctx.info_name}: {time.monotonic() - began_s:.1f} s", err=True)
 
 
 def _may_repeat(option: click.Option) -> bool:
@@ -226,8 +232,8 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--json`, `-v`, `-q` and `--debug`. Passes `as_json: bool` and `verbosity: int` to the command."""
     for option in (
         click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."),
-        click.option("-q", "--quiet", "verbosity", help="No progress, only results.", **_verbosity(-1)),
-        click.option("-v", "--verbose", "verbosity", help="Say more.", **_verbosity(1)),
+        click.option("-q", "--quiet", "verbosity", help="No progress bars.", **_verbosity(-1)),
+        click.option("-v", "--verbose", "verbosity", help="Tell the device and the time taken.", **_verbosity(1)),
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."),
     ):
         function = option(function)

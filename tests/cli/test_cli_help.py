@@ -97,3 +97,10 @@ def test_verbosity_is_a_number_whatever_is_given(arguments: list[str], verbosity
         click.echo(told["verbosity"])
 
     assert CliRunner().invoke(command, arguments).output == f"{verbosity}\n"
+
+
+@pytest.mark.parametrize(("more", "times"), [([], 0), (["-q"], 0), (["-v"], 1)])
+def test_verbose_tells_how_long_a_command_took(more: list[str], times: int) -> None:
+    done = CliRunner().invoke(app, ["config", "list", *more])
+    assert done.stderr.count("config: ") == times
+    assert "notebook" in done.stdout

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import machine, options, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
@@ -45,12 +45,9 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
-    from fastpath.runtime import resolve
     from fastpath.workflows import audit
 
-    runtime = resolve(device, precision=precision)
-    if runtime.notice:
-        render.notice(runtime.notice)
+    runtime = machine.choose(device, precision, verbosity)
     with render.progress_bar("embedding", verbosity) as advance:
         result = audit.audit_split(
             store, output, runtime, split_file=split_file, run_dir=run_dir, checkpoint=checkpoint, advance=advance

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import machine, options, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
@@ -53,14 +53,11 @@ def command(
 
     settings = config.load(config_path, overrides)  # told before seconds of imports
     from fastpath.runs import output_place
-    from fastpath.runtime import resolve
     from fastpath.workflows.bench import bench
 
     if plot is not None:
         output_place.check_file(plot, (store, config_path), "--plot")
-    runtime = resolve(device, precision=precision, num_threads=threads)
-    if runtime.notice:
-        render.notice(runtime.notice)
+    runtime = machine.choose(device, precision, verbosity, threads)
     with render.progress_bar(f"bench {kind}", verbosity) as advance:
         result = bench.run_benchmark(kind, store, settings, runtime, num_batches=batches, advance=advance)  # type: ignore[arg-type]
     if plot is not None:

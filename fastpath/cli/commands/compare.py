@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import machine, options, render
 from fastpath.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,12 +63,9 @@ def command(
     from dataclasses import asdict
 
     from fastpath.cli.train_folds import measure_leak
-    from fastpath.runtime import resolve
     from fastpath.workflows.compare import compare, compare_tables
 
-    runtime = resolve(device, precision=precision)
-    if runtime.notice:
-        render.notice(runtime.notice)
+    runtime = machine.choose(device, precision, verbosity)
     tables = compare_tables.are_tables(runs)
     if split_file is not None and (splits is not None or tables):
         problem = f"found {split_file} for {'tables' if tables else '--splits'}, wanted runs to compare"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import machine, options, render
 from fastpath.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,14 +96,11 @@ def command(
               fastpath evaluate folds
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from fastpath.runs import out_of_fold
-    from fastpath.runtime import resolve
     from fastpath.types import Split
     from fastpath.workflows.evaluate import evaluate
     from fastpath.workflows.evaluate.report_facts import EvaluateOptions
 
-    runtime = resolve(device, precision=precision)
-    if runtime.notice:
-        render.notice(runtime.notice)
+    runtime = machine.choose(device, precision, verbosity)
     asked = EvaluateOptions(method=choices.pop("calibration"), **choices)
     if out_of_fold.table_of(run) is not None:
         if split_file is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import machine, options, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
@@ -91,12 +91,9 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
-    from fastpath.runtime import resolve
     from fastpath.workflows.predict import predict, submission
 
-    runtime = resolve(device, precision=precision)
-    if runtime.notice:
-        render.notice(runtime.notice)
+    runtime = machine.choose(device, precision, verbosity)
     asked = predict.PredictOptions(ensemble=_MEANS[ensemble], calibrate=not raw, checkpoint=checkpoint, **how)  # type: ignore[arg-type]
     predict.check_runs(runs, checkpoint, output)  # a wrong run is told before a large folder is listed
     patches = predict.open_patches(store, source, follow)
