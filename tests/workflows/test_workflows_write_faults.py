@@ -47,7 +47,7 @@ CASES = faults.FULL | faults.READ_ONLY | faults.NO_PERMISSION
 
 # What takes long, and gives the same every time.
 SLOW = (
-    *((evaluate, name) for name in ("open_run", "judge", "score_views")),
+    *((evaluate, name) for name in ("open_run", "evaluate_scores", "score_views")),
     *((explain, name) for name in ("open_run", "all_logits", "explain_rows", "untrained_masses", "sheet")),
     *((inspect, name) for name in ("_pictures", "_stains", "_facts")),
     (inspect.eda, "survey"),
@@ -56,8 +56,13 @@ SLOW = (
     *((slide, name) for name in ("open_run", "portions")),
     (slide_files, "heatmap"),
     *((mine, name) for name in ("open_run", "score")),
-    *((audit, "_pairs"), (compare, "compare"), (compare.run_comparison, "draw"), (report_gallery, "make")),
-    *((report_pictures, "draw"), (show.patch_figures, "contact_sheet")),
+    *(
+        (audit, "_pairs"),
+        (compare, "compare_scores"),
+        (compare.run_comparison, "draw_comparison"),
+        (report_gallery, "make"),
+    ),
+    *((report_pictures, "draw_report"), (show.patch_figures, "contact_sheet")),
 )
 _FOUND: dict[str, Any] = {}
 _WRITTEN: dict[str, Path] = {}
