@@ -21,9 +21,9 @@ from fastpath.data.augment import colour, draw, geometry
 from fastpath.data.augment.draw import SAME_STAIN, Augmentation
 from fastpath.data.augment.stages import noise, ring_swap
 from fastpath.data.augment.stages.noise import NOISE_LEVELS
-from fastpath.data.residency import Patches, Pixels
+from fastpath.data.residency import Pixels
 from fastpath.runtime import Runtime
-from fastpath.types import Batch, ChannelStats
+from fastpath.types import Batch, ChannelStats, Patches
 
 STAND_IN = -1
 

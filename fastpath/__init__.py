@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from fastpath.data.loader import eval_loader as eval_loader
     from fastpath.data.loader import train_loader as train_loader
     from fastpath.errors import FastpathError as FastpathError
-    from fastpath.ingest.split import read_split as read_split
     from fastpath.model.registry import build as build_model
     from fastpath.runtime import Runtime as Runtime
     from fastpath.runtime import resolve as resolve_runtime
     from fastpath.store.reader import open_store as open_store
+    from fastpath.store.split_table import read_split as read_split
     from fastpath.types import Batch as Batch
     from fastpath.types import ChannelStats as ChannelStats
 
@@ -35,7 +35,7 @@ _EXPORTS = {
     "eval_loader": ("fastpath.data.loader", "eval_loader"),
     "load_config": ("fastpath.config", "load"),
     "open_store": ("fastpath.store.reader", "open_store"),
-    "read_split": ("fastpath.ingest.split", "read_split"),
+    "read_split": ("fastpath.store.split_table", "read_split"),
     "resolve_runtime": ("fastpath.runtime", "resolve"),
     "train_loader": ("fastpath.data.loader", "train_loader"),
 }

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import fastpath
 from fastpath.errors import FastpathError, StoreError
-from fastpath.ingest.split import read_split
+from fastpath.store.split_table import read_split
 from fastpath.text import command_line, from_cell, to_cell, to_csv, visible
 
 ROOT = Path(fastpath.__file__).parent

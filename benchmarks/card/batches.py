@@ -17,7 +17,7 @@ from fastpath.data.loader import train_loader
 from fastpath.data.residency import Residency, make_pixel_source
 from fastpath.runtime import Runtime, resolve
 from fastpath.store.reader import Store, open_store
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Samples
 
 STATS = ChannelStats((0.70, 0.54, 0.69), (0.22, 0.27, 0.20))
 RINGS = {"ring_blur_p": 0.5, "ring_stain_p": 0.5, "ring_swap_p": 0.5}
@@ -67,6 +67,6 @@ def images(
 ) -> NDArray[np.float32]:
     """Return the second epoch of these rows, float32 [N, H, W, 3]."""
     pixels = make_pixel_source(store, rows, residency, runtime)
-    with closing(train_loader(store, rows, STATS, settings, runtime, pixels)) as loader:
+    with closing(train_loader(Samples(store, rows, STATS), settings, runtime, pixels=pixels)) as loader:
         batches = [batch.images_NCHW.permute(0, 2, 3, 1).cpu().numpy().copy() for batch in loader.epoch(1)]
     return np.concatenate(batches)

@@ -28,7 +28,7 @@ def tell(check: Check) -> None:
     pixels = training.placed(config, data, runtime)
     on_card = runtime.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_card else [])]
-    with closing(train_loader(data.patches, data.train_rows_N, data.stats, config, runtime, pixels)) as loader:
+    with closing(train_loader(data.train, config, runtime, pixels=pixels)) as loader:
         events = training.steps(config, data, endless(loader), runtime)
         for _ in range(WARM):
             next(events)

@@ -42,7 +42,7 @@ def _one(check: Check, recipe: str, batch_size: int, data: RunData, pixels: Pixe
     count = 2 if check.tiny else int(np.clip(NUM_IMAGES // batch_size, 10, 60))
     alone = 2 if check.tiny else 20
     about = {"recipe": recipe, "batch": batch_size, "size_px": settings.data.image_size_px}
-    with closing(train_loader(data.patches, data.train_rows_N, data.stats, settings, runtime, pixels)) as loader:
+    with closing(train_loader(data.train, settings, runtime, pixels=pixels)) as loader:
         batches = endless(loader)
         both = training.steps(config, data, batches, runtime)
         network = training.steps(config, data, same(next(batches)), runtime)

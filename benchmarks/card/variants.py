@@ -71,7 +71,7 @@ def tell(check: Check) -> None:
 def _batch(check: Check, data: RunData, batch_size: int) -> Batch:
     """Return a batch of the notebook's, which does not depend on the precision."""
     config = check.config(*_sized(check, batch_size))
-    with closing(train_loader(data.patches, data.train_rows_N, data.stats, config, check.runtime())) as loader:
+    with closing(train_loader(data.train, config, check.runtime())) as loader:
         return next(same(next(endless(loader))))
 
 

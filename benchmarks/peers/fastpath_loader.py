@@ -9,7 +9,7 @@ from fastpath.config import Config, DataConfig
 from fastpath.data import loader
 from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Samples
 
 COLOUR = "colour as one affine map fitted to the jitter"
 GEOMETRY = "geometry as one warp of the stored pixels"
@@ -23,11 +23,11 @@ def load(task: Task) -> Batches:
     config = Config(data=DataConfig(image_size_px=task.image_size_px, batch_size=task.batch_size))
     runtime = resolve("cpu", num_threads=task.threads)
     if task.mode == "val":
-        validation = loader.eval_loader(store, rows, stats, config, runtime)
+        validation = loader.eval_loader(Samples(store, rows, stats), config, runtime)
         while True:
             for batch in validation:
                 yield batch.images_NCHW, batch.labels_N
-    training = loader.train_loader(store, rows, stats, config, runtime)
+    training = loader.train_loader(Samples(store, rows, stats), config, runtime)
     epoch = 0
     while True:
         for batch in training.epoch(epoch):

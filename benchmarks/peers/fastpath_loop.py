@@ -38,16 +38,16 @@ def _scored(config: Config, data: RunData, runtime: Runtime) -> Batches:
     runtime.seed(config.seed)
     model, pixels = build(config.model, config.data.image_size_px), training.placed(config, data, runtime)
     runtime.prepare(model)
-    rows = data.train_rows_N  # as many as are trained on; which they are changes no rate
-    with closing(loader.eval_loader(data.patches, rows, data.stats, config, runtime, pixels)) as validation:
+    samples = data.train  # as many as are trained on; which they are changes no rate
+    with closing(loader.eval_loader(samples, config, runtime, pixels=pixels)) as validation:
         while True:
             for batch, _ in infer(model, validation, runtime):
                 yield batch.images_NCHW, batch.labels_N
 
 
 def _trained(config: Config, data: RunData, runtime: Runtime) -> Batches:
-    pixels, rows = training.placed(config, data, runtime), data.train_rows_N
-    with closing(loader.train_loader(data.patches, rows, data.stats, config, runtime, pixels)) as feed:
+    pixels = training.placed(config, data, runtime)
+    with closing(loader.train_loader(data.train, config, runtime, pixels=pixels)) as feed:
         used: list[Batch] = []
 
         def batches() -> Iterator[Batch]:

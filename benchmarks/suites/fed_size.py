@@ -32,7 +32,7 @@ from fastpath.config import Config, DataConfig, ModelConfig
 from fastpath.data import loader
 from fastpath.model.registry import build
 from fastpath.runtime import Runtime, resolve
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Samples
 
 SIZE, BATCH, FOLDS = 224, 50, 5
 PENALTY = 0.01  # scikit-learn's C, set beforehand: about as many features as patches
@@ -62,7 +62,7 @@ def features(patches: MemoryPatches, stats: ChannelStats, model: nn.Module, runt
 def _images(patches: MemoryPatches, stats: ChannelStats, size_px: int, runtime: Runtime) -> Any:  # noqa: ANN401
     config = Config(data=DataConfig(image_size_px=size_px, batch_size=BATCH))
     rows_N = np.arange(len(patches.labels_N))
-    return (batch.images_NCHW for batch in loader.eval_loader(patches, rows_N, stats, config, runtime))
+    return (batch.images_NCHW for batch in loader.eval_loader(Samples(patches, rows_N, stats), config, runtime))
 
 
 def logits_out_of_fold(features_NF: NDArray[np.float64], labels_N: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ from fastpath.data.residency import StorePixels
 from fastpath.data.step_parameters import Recipe
 from fastpath.runtime import Runtime, resolve
 from fastpath.store.reader import Store, open_store
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Samples
 from fastpath.workflows import pack
 
 STATS = ChannelStats(MEAN, STD)
@@ -91,8 +91,10 @@ def measure(
     pixels, mapped = OnCard(store, batch_size, recipe.frame_px), StorePixels(store)
     steps = max(1, turn // batch_size)
     old = former.training_feed(store, rows, STATS, config, runtime, pixels)
-    alone = step_inputs.training_feed(store, rows, STATS, config, runtime, pixels)
-    with closing(step_inputs.training_feed(store, rows, STATS, config, runtime, pixels, ahead_of_time=True)) as feed:
+    alone = step_inputs.training_feed(Samples(store, rows, STATS), config, runtime, pixels)
+    with closing(
+        step_inputs.training_feed(Samples(store, rows, STATS), config, runtime, pixels, ahead_of_time=True)
+    ) as feed:
         turns = {name: Turns(steps, batch_size) for name in ("old", "alone", "ahead", "gather")}
         batches = _batches(store, rows, feed, config, runtime)
         order = recipe.order(0)

@@ -16,10 +16,10 @@ import torch
 from benchmarks import harness
 from fastpath.config import Config, DataConfig
 from fastpath.data import loader
-from fastpath.ingest.split import read_split
 from fastpath.runtime import Runtime, resolve
 from fastpath.store.reader import Store, open_store
-from fastpath.types import ChannelStats, Split
+from fastpath.store.split_table import read_split
+from fastpath.types import ChannelStats, Samples, Split
 from fastpath.workflows import pack
 
 
@@ -29,7 +29,7 @@ def channels(store: Store, runtime: Runtime, size: int) -> dict[str, list[float]
     rows, stats = split.rows(Split.TRAIN), ChannelStats(split.mean_3, split.std_3)
     config = Config(data=DataConfig(image_size_px=size, batch_size=64))
     sums, squares, count = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64), 0
-    for batch in loader.eval_loader(store, rows, stats, config, runtime):
+    for batch in loader.eval_loader(Samples(store, rows, stats), config, runtime):
         images = batch.images_NCHW.double()
         sums += images.sum(dim=(0, 2, 3))
         squares += images.square().sum(dim=(0, 2, 3))

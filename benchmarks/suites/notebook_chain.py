@@ -25,7 +25,7 @@ from fastpath.data import loader, reference
 from fastpath.data.augment import draw
 from fastpath.data.augment.draw import BRIGHTNESS, Augmentation
 from fastpath.runtime import Runtime, resolve
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Samples
 
 SIZE, BATCH = 224, 64
 STATS = ChannelStats(MEAN, STD)
@@ -94,7 +94,7 @@ def steps(images_NHWC: NDArray[np.uint8], policy: AugmentConfig, runtime: Runtim
     patches, rows = MemoryPatches(images_NHWC), np.arange(len(images_NHWC))
     data = DataConfig(image_size_px=SIZE, batch_size=BATCH, sampling="natural", augment=policy)
     config = Config(seed=42, data=data)
-    for step, batch in enumerate(loader.train_loader(patches, rows, STATS, config, runtime).epoch(0)):
+    for step, batch in enumerate(loader.train_loader(Samples(patches, rows, STATS), config, runtime).epoch(0)):
         first = step * BATCH
         drawn = draw.draw_augmentation(policy, SIZE, config.seed, 0, range(first, first + len(batch.indices_N)))
         sources = torch.from_numpy(patches.gather(batch.indices_N.numpy())).permute(0, 3, 1, 2)

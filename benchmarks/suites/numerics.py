@@ -20,7 +20,7 @@ from fastpath.data.augment import draw
 from fastpath.data.augment.stages import noise, ring_swap
 from fastpath.runtime import Runtime, resolve
 from fastpath.store.reader import Store, open_store
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Samples
 from fastpath.workflows import pack
 
 STATS = ChannelStats((0.6999, 0.5416, 0.6931), (0.2213, 0.2659, 0.1982))
@@ -62,7 +62,7 @@ def distances(store: Store, rows: NDArray[np.int64], size: int, case: str, runti
     field = noise.noise_field(42, store.patch_size_px)
     config = Config(seed=42, data=DataConfig(image_size_px=size, batch_size=64, sampling="natural", augment=policy))
     found = []
-    batches = loader.train_loader(store, rows, STATS, config, runtime)
+    batches = loader.train_loader(Samples(store, rows, STATS), config, runtime)
     for step, batch in enumerate(batches.epoch(0)):
         drawn = draw.draw_augmentation(policy, size, config.seed, 0, range(step * 64, step * 64 + len(batch.indices_N)))
         taken = batch.indices_N.numpy()

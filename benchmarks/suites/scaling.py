@@ -29,7 +29,7 @@ from fastpath.runtime import resolve
 from fastpath.store import format as fmt
 from fastpath.store.reader import open_store
 from fastpath.store.writer import Contents, write_index, write_manifest, write_shard
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Samples
 
 SIDE, BATCH, WARM = 96, 64, 6
 STATS = ChannelStats((0.70, 0.54, 0.69), (0.24, 0.28, 0.22))
@@ -83,7 +83,7 @@ def measured(store_path: Path, threads: int, batches: int, size: int) -> dict[st
     store, runtime = open_store(store_path), resolve("cpu", num_threads=threads)
     config = Config(data=DataConfig(batch_size=BATCH, image_size_px=size))
     rows = np.arange(len(store))
-    with closing(train_loader(store, rows, STATS, config, runtime)) as loader:
+    with closing(train_loader(Samples(store, rows, STATS), config, runtime)) as loader:
         endless = (batch for epoch in range(10**6) for batch in loader.epoch(epoch))
         next(endless)
         first_s = time.perf_counter() - began

@@ -26,7 +26,7 @@ from fastpath.data import loader
 from fastpath.data.dali import graph
 from fastpath.runtime import resolve
 from fastpath.store.reader import Store, open_store
-from fastpath.types import Batch, ChannelStats
+from fastpath.types import Batch, ChannelStats, Samples
 from fastpath.workflows import pack
 
 WARM_PATCHES, PATCHES = 512, 1536  # before each start of the clock, and on it
@@ -57,7 +57,9 @@ def batches_of(store: Store, settings: Settings, stack: ExitStack) -> Iterator[B
     asked = {"batch_size": settings.batch_size, "image_size_px": settings.image_size_px}
     config = parse({"data": asked | {"augment": {"border": settings.border}}})
     rows, runtime = np.arange(len(store)), resolve("cpu", num_threads=settings.threads)
-    made = stack.enter_context(closing(loader.train_loader(store, rows, ChannelStats(MEAN, STD), config, runtime)))
+    made = stack.enter_context(
+        closing(loader.train_loader(Samples(store, rows, ChannelStats(MEAN, STD)), config, runtime))
+    )
     endless = (batch for epoch in range(10**6) for batch in made.epoch(epoch))
     with mock.patch.object(graph, "PREFETCH", settings.prefetch):
         next(endless)

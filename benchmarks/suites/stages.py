@@ -26,7 +26,7 @@ from fastpath.data.augment.geometry import WarpLayout
 from fastpath.data.step_inputs import StepFeed
 from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Samples
 from fastpath.workflows import pack
 
 BATCH, WARM, BATCHES = 64, 4, 20
@@ -151,7 +151,7 @@ def main(folder: Path | None, size: int, rounds: int, threads: int) -> None:
         pack.pack_source(folder, Path(scratch) / "store")
         store = open_store(Path(scratch) / "store")
         rows, stats = np.arange(len(store) // BATCH * BATCH), ChannelStats(MEAN, STD)
-        feed = step_inputs.training_feed(store, rows, stats, config, runtime)
+        feed = step_inputs.training_feed(Samples(store, rows, stats), config, runtime)
         layout = step_inputs.training_layout(store.patch_size_px, config)
         steps = iter(range(10**9))
         runs = {"feed, no graph": functools.partial(rate, lambda: feed(next(steps)))}

@@ -23,11 +23,11 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import harness
-from fastpath.ingest.split import read_split
 from fastpath.runs.run_data import run_data_of
 from fastpath.runs.score_views import score
 from fastpath.runs.trained import open_run
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import pack
 

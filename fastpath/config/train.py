@@ -51,6 +51,10 @@ class DataConfig(StageDataConfig):
     extra: Path | None = None
     """A table of `fastpath mine`: patches to draw more often or not at all, with another label, or in addition."""
 
+    def num_steps(self, num_patches: int) -> int:
+        """Return the steps of an epoch of training on so many patches, over all ranks; the last may be short."""
+        return -(-num_patches // self.batch_size)
+
     @property
     def patches_evaluated_at_once(self) -> int:
         """Patches a step of validation and of all later use, over all ranks."""

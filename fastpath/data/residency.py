@@ -23,6 +23,7 @@ from torch import Tensor
 from fastpath.data.augment import colour
 from fastpath.errors import UsageError
 from fastpath.runtime import Runtime
+from fastpath.types import Patches
 
 Residency = Literal["device", "host"]
 ResidencyChoice = Literal["auto", "device", "host"]
@@ -30,21 +31,6 @@ ResidencyChoice = Literal["auto", "device", "host"]
 
 CHUNK = 4096  # patches read at once while a device is filled: 113 MB
 SLOTS = 3  # pinned buffers: one being filled, one being copied, one to spare
-
-
-class Patches(Protocol):
-    """What is needed of a packed store."""
-
-    @property
-    def labels_N(self) -> NDArray[np.int8]:
-        """Label of each row, -1 where unknown."""
-
-    @property
-    def patch_size_px(self) -> int:
-        """Side of a patch."""
-
-    def gather(self, indices_N: NDArray[np.int64], out_NHWC: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """Return the patches of these rows."""
 
 
 class Pixels(Protocol):
@@ -238,4 +224,9 @@ def make_pixel_source(
     """
     if residency == "device":
         return ResidentPixels(patches, np.unique(rows_M), runtime, frame_px)
+    return pixels_on_demand(patches, runtime)
+
+
+def pixels_on_demand(patches: Patches, runtime: Runtime) -> Pixels:
+    """Return the pixels of a store, each read when it is asked for."""
     return StagedPixels(patches, runtime) if runtime.device.type == "cuda" else StorePixels(patches)

@@ -15,10 +15,10 @@ from fastpath.data.ahead import Ahead
 from fastpath.data.augment import artefacts, geometry
 from fastpath.data.augment.artefacts import Columns
 from fastpath.data.augment.geometry import WarpLayout
-from fastpath.data.residency import Patches, Pixels, StorePixels
+from fastpath.data.residency import Pixels, pixels_on_demand
 from fastpath.data.step_parameters import COLOUR, PARTNER_ROWS, ROWS, WARP, Recipe, at_least_one_position
 from fastpath.runtime import Runtime
-from fastpath.types import ChannelStats
+from fastpath.types import Samples
 
 PLACEHOLDER_ROW = -1  # the row told of a sample that belongs to no rank, where a rank's share of a step is empty
 
@@ -37,16 +37,10 @@ def training_layout(patch_px: int, config: Config) -> WarpLayout:
     return geometry.training_warp_layout(config.data.augment, patch_px, config.data.image_size_px)
 
 
-def epoch_rows(
-    patches: Patches,
-    rows_M: NDArray[np.int64],
-    config: Config,
-    epoch: int,
-    weights_M: NDArray[np.float64] | None = None,
-) -> NDArray[np.int64]:
+def epoch_rows(samples: Samples, config: Config, epoch: int) -> NDArray[np.int64]:
     """Return the rows of an epoch in the order they are trained on, int64 [M]; see `training_feed`."""
-    order_M = order.epoch_order(patches.labels_N[rows_M], config.data.sampling, config.seed, epoch, weights_M)
-    return np.asarray(rows_M[order_M])
+    order_M = order.epoch_order(samples.labels_N, config.data.sampling, config.seed, epoch, samples.weights_N)
+    return np.asarray(samples.rows_N[order_M])
 
 
 class TrainingFeed:
@@ -104,41 +98,42 @@ class TrainingFeed:
 
 
 def training_feed(
-    patches: Patches,
-    rows_M: NDArray[np.int64],
-    stats: ChannelStats,
+    samples: Samples,
     config: Config,
     runtime: Runtime,
     pixels: Pixels | None = None,
-    weights_M: NDArray[np.float64] | None = None,
     *,
     ahead_of_time: bool = False,
 ) -> TrainingFeed:
     """Return the feed of training.
 
     Args:
-        patches: The store.
-        rows_M: int64 [M], rows of the training split.
-        stats: What to normalise with.
+        samples: What is trained on.
         config: Order, augmentation and batch size.
         runtime: Rank and world size.
         pixels: Where the patches are; None reads them from the store.
-        weights_M: How often each is drawn, relative to the others; None is equally often.
         ahead_of_time: Whether a process may make what is fed besides pixels, from when it is worth one until the feed
             is closed. It changes no bit.
     """
-    labels_M, patch_px = patches.labels_N[rows_M], patches.patch_size_px
-    recipe = Recipe(rows_M, labels_M, weights_M, config, stats, patch_px, runtime.rank, runtime.world_size)
-    helper = Ahead(recipe, patches) if ahead_of_time else None
-    return TrainingFeed(recipe, pixels or StorePixels(patches), helper)
+    recipe = Recipe(
+        samples.rows_N,
+        samples.labels_N,
+        samples.weights_N,
+        config,
+        samples.stats,
+        samples.patches.patch_size_px,
+        runtime.rank,
+        runtime.world_size,
+    )
+    helper = Ahead(recipe, samples.patches) if ahead_of_time else None
+    return TrainingFeed(recipe, pixels or pixels_on_demand(samples.patches, runtime), helper)
 
 
-def evaluation_feed(
-    patches: Patches, rows_M: NDArray[np.int64], batch_size: int, runtime: Runtime, pixels: Pixels | None = None
-) -> StepFeed:
+def evaluation_feed(samples: Samples, batch_size: int, runtime: Runtime, pixels: Pixels | None = None) -> StepFeed:
     """Return the function from a step to this rank's share of its batch, in the order given; passes follow on."""
+    rows_M = samples.rows_N
     steps = order.num_steps(len(rows_M), batch_size)
-    pixels = pixels or StorePixels(patches)
+    pixels = pixels or pixels_on_demand(samples.patches, runtime)
 
     def feed(step: int) -> StepInputs:
         rank_positions = order.step_positions(len(rows_M), batch_size, step % steps, runtime.rank, runtime.world_size)

@@ -65,7 +65,7 @@ class Recipe:
     @property
     def num_steps(self) -> int:
         """Steps an epoch."""
-        return order.num_steps(len(self.rows_M), self.config.data.batch_size)
+        return self.config.data.num_steps(len(self.rows_M))
 
     def rank_positions(self, step: int) -> range:
         """Return this rank's positions in a step of an epoch."""

@@ -40,7 +40,7 @@ def build_stages(config: Config, num_train: int) -> tuple[Stage, ...]:
         if stages:
             begin = stages[-1].end_epoch
             phase = stages[-1].phase + (_learning(settings) != _learning(stages[-1].config))
-        num_steps = -(-num_train // settings.data.batch_size)
+        num_steps = settings.data.num_steps(num_train)
         stages.append(Stage(settings, begin, begin + settings.train.epochs, num_steps, phase))
     return tuple(stages)
 

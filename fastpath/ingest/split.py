@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,80 +18,12 @@ from fastpath.store.split_document import (
     BYTES_A_ROW,
     BYTES_MIN,
     CODES,
-    LEFT_OUT,
-    NUMBERS,
-    TEST,
     SplitDocument,
     SplitKind,
-    in_digits,
-    read_document,
 )
-from fastpath.store.writer import channel_moments
+from fastpath.store.split_table import SplitTable, document_of_codes, document_of_folds, read_split, table_of
 from fastpath.system import files
-from fastpath.text import command_line
 from fastpath.types import Split
-
-
-@dataclass(frozen=True, slots=True)
-class SplitTable:
-    """A split, ready to use.
-
-    Attributes:
-        kind: `random`, `group`, `site`, `csv` or `official`.
-        seed: Seed of the deal.
-        fold: The fold that is validation.
-        num_folds: Folds dealt, 0 for a single division.
-        mean_3: Exact channel means over the training rows, units of 0 to 1.
-        std_3: Exact channel standard deviations over the training rows, units of 0 to 1.
-        codes_N: uint8, the ASCII codes of `SplitDocument.rows`.
-    """
-
-    kind: str
-    seed: int
-    fold: int
-    num_folds: int
-    mean_3: tuple[float, float, float]
-    std_3: tuple[float, float, float]
-    codes_N: np.ndarray
-
-    def rows(self, split: Split) -> np.ndarray:
-        """Return the store's rows of one part, int64, ascending."""
-        return np.flatnonzero(self.codes_N == ord(CODES[split])).astype(np.int64)
-
-
-def read_split(store: Store, fold: int | None = None) -> SplitTable:
-    """Read the split that a store was opened with.
-
-    Args:
-        store: The store.
-        fold: Which fold is validation; None takes the one the split was written with.
-
-    Raises:
-        StoreError: There is none, it is damaged, it belongs to another store, or it has no such fold.
-    """
-    document = read_document(store)
-    if fold is not None and fold != document.fold:
-        if not 0 <= fold < document.num_folds:
-            problem = f"found {document.num_folds} folds, wanted fold {fold}"
-            elsewhere = () if store.split_file is None else ("-o", store.split_file)
-            remedy = f"run: {command_line('fastpath', 'split', store.path, *elsewhere)} --folds K"
-            raise StoreError(store.split_path, problem, remedy)
-        folds_N = np.array([NUMBERS[digit] for digit in document.folds])
-        shares = {"val": document.val, "test": document.test}
-        document = _document(store, document.kind, document.seed, shares, fold=fold, folds_N=folds_N)
-    return _table(document)
-
-
-def _table(document: SplitDocument) -> SplitTable:
-    return SplitTable(
-        kind=document.kind,
-        seed=document.seed,
-        fold=document.fold,
-        num_folds=document.num_folds,
-        mean_3=document.mean_3,
-        std_3=document.std_3,
-        codes_N=np.frombuffer(document.rows.encode("ascii"), dtype=np.uint8),
-    )
 
 
 def write_split(
@@ -137,7 +66,7 @@ def deal(
     Raises:
         DataError: Patches are unlabelled, groups unknown or too few, or a class too small to divide.
     """
-    return _table(_dealt(store, kind, val=val, test=test, folds=folds, fold=fold, seed=seed))
+    return table_of(_dealt(store, kind, val=val, test=test, folds=folds, fold=fold, seed=seed))
 
 
 def _dealt(
@@ -160,7 +89,7 @@ def _dealt(
         problem = f"cannot be divided ({error})"
         raise DataError(store.path, problem, "use fewer folds, another --val or --test, or more patches") from None
     shares = {"val": val, "test": test}
-    return _document(store, chosen, seed, shares, fold=fold, folds_N=folds_N, single=not folds)
+    return document_of_folds(store, chosen, seed, shares, fold=fold, folds_N=folds_N, single=not folds)
 
 
 def _official(store: Store, folds: int, test: float) -> SplitDocument:
@@ -170,7 +99,7 @@ def _official(store: Store, folds: int, test: float) -> SplitDocument:
         wanted = "wanted PatchCamelyon's own training and validation patches"
         raise DataError(store.path, f"found {problem}, {wanted}", "use --kind group or random")
     codes_N = np.array([ord(CODES[part]) for part in parts], np.uint8)
-    return _from_codes(store, "official", codes_N, seed=0, val=0.0)
+    return document_of_codes(store, "official", codes_N, seed=0, val=0.0)
 
 
 def write_split_from_csv(store: Store, table: Path) -> SplitTable:
@@ -190,7 +119,7 @@ def write_split_from_csv(store: Store, table: Path) -> SplitTable:
         if codes_N[row_of[name]] != ord("-"):
             raise DataError(columns.location_of(row), f"found id {name!r} a second time", "keep one of the two")
         codes_N[row_of[name]] = ord(CODES[Split(part)])
-    return _keep(store, _from_codes(store, "csv", codes_N, seed=0, val=0.0))
+    return _keep(store, document_of_codes(store, "csv", codes_N, seed=0, val=0.0))
 
 
 def add_groups(store: Store, table: Path) -> Store:
@@ -253,56 +182,6 @@ def _num_shared(halves_N2: np.ndarray, some: np.ndarray, others: np.ndarray) -> 
     sides = [rows[np.isin(halves_N2[rows, 0], shared)] for rows in (some, others)]
     wholes = [set(map(tuple, halves_N2[rows].tolist())) for rows in sides]
     return len(wholes[0] & wholes[1])
-
-
-def _document(
-    store: Store,
-    kind: SplitKind,
-    seed: int,
-    shares: Mapping[str, float],
-    *,
-    fold: int,
-    folds_N: np.ndarray,
-    single: bool = False,
-) -> SplitDocument:
-    codes_N = np.where(folds_N == fold, ord("v"), ord("t")).astype(np.uint8)
-    codes_N[folds_N == LEFT_OUT], codes_N[folds_N == TEST] = ord("-"), ord(CODES[Split.TEST])
-    document = _from_codes(store, kind, codes_N, seed=seed, **shares)
-    if single:
-        return document
-    letters = {number: letter for letter, number in NUMBERS.items()}
-    digits = "".join(letters[number] for number in folds_N.tolist())
-    return document.model_copy(update={"fold": fold, "num_folds": int(folds_N.max()) + 1, "folds": digits})
-
-
-def _from_codes(
-    store: Store, kind: SplitKind, codes_N: np.ndarray, *, seed: int, val: float, test: float = 0.0
-) -> SplitDocument:
-    train_N = codes_N == ord("t")
-    pixels = store.manifest.patch_shape[0] * store.manifest.patch_shape[1]
-    mean_3, std_3 = channel_moments(store.sums_N3[train_N], store.squares_N3[train_N], pixels)
-    return SplitDocument(
-        store=store.fingerprint,
-        kind=kind,
-        seed=seed,
-        val=val,
-        test=test,
-        fold=0,
-        num_folds=0,
-        mean_3=mean_3,
-        std_3=std_3,
-        rows=codes_N.tobytes().decode("ascii"),
-        folds="",
-        **_groups_beside(store),
-    )
-
-
-def _groups_beside(store: Store) -> dict[str, Any]:
-    """Return the slides that the store's index does not name, as a split's file keeps them; else nothing."""
-    if store.manifest.num_groups or store.groups_N is None:
-        return {}
-    names, of_N = np.unique(store.groups_N.astype(str), return_inverse=True)
-    return {"groups": names.tolist(), "group_rows": in_digits(of_N.tolist(), len(names))}
 
 
 def _keep(store: Store, document: SplitDocument) -> SplitTable:

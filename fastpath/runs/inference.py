@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastpath.data.loader import eval_loader
-from fastpath.data.residency import Patches
 from fastpath.engine.step import infer
 from fastpath.errors import DataError
 from fastpath.runs.trained import TrainedRun
 from fastpath.runtime import Runtime
-from fastpath.types import Batch
+from fastpath.types import Batch, Patches, Samples
 
 PORTION, PORTION_S = 1 << 16, 1.0
 """Logits, and seconds of work, after which they are brought to the host: so much is lost when a pass is interrupted,
@@ -31,7 +30,7 @@ def batches(run: TrainedRun, patches: Patches, rows_N: NDArray[np.int64], runtim
         DataError: The patches have another size or stain normalisation than those trained on.
     """
     run.check_patches(patches)
-    with closing(eval_loader(patches, rows_N, run.stats, run.config, runtime)) as loader:
+    with closing(eval_loader(Samples(patches, rows_N, run.stats), run.config, runtime)) as loader:
         yield from loader
 
 

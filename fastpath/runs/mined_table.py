@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastpath.errors import DataError, UsageError
-from fastpath.ingest.split import SplitTable
+from fastpath.store.split_table import SplitTable
 from fastpath.system import tables
 from fastpath.system.files import write_durably
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from fastpath.config import Config
 from fastpath.errors import DataError, StoreError
-from fastpath.ingest.split import SplitTable
 from fastpath.runs import mined_table
 from fastpath.runs.mined_table import MinedTable
 from fastpath.runs.run_data import RunData
 from fastpath.store.joined import JoinedStore
 from fastpath.store.reader import Store
 from fastpath.store.recorded import open_recorded
+from fastpath.store.split_table import SplitTable
 from fastpath.types import Split
 
 _MINE_AGAIN = "mine again with 'fastpath mine', or drop those rows"

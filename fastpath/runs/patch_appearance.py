@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis.pixels import appearance
-from fastpath.data.residency import Patches
 from fastpath.errors import FastpathError
 from fastpath.ingest import stats
 from fastpath.runs.run_data import run_data_of
 from fastpath.runs.trained import TrainedRun
 from fastpath.store.reader import Store
+from fastpath.types import Patches
 
 Floats = NDArray[np.float64]
 

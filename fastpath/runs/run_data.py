@@ -13,11 +13,11 @@ from fastpath.data.order import stratified_subset
 from fastpath.data.step_inputs import epoch_rows
 from fastpath.engine.checkpoint import Provenance
 from fastpath.errors import ConfigError, DataError
-from fastpath.ingest.split import SplitTable, read_split
 from fastpath.store.joined import JoinedStore
 from fastpath.store.reader import Store, open_store
+from fastpath.store.split_table import SplitTable, read_split
 from fastpath.system.versions import versions
-from fastpath.types import ChannelStats, Split
+from fastpath.types import Samples, Split
 
 CLASSES = ("normal", "tumour")
 
@@ -55,13 +55,18 @@ class RunData:
         return self.joined or self.store
 
     @property
-    def stats(self) -> ChannelStats:
-        """What patches are normalised with: of the split's training part."""
-        return ChannelStats(self.split.mean_3, self.split.std_3)
+    def train(self) -> Samples:
+        """What is trained on."""
+        return Samples(self.patches, self.train_rows_N, self.split.stats, self.weights_N)
+
+    @property
+    def val(self) -> Samples:
+        """What is validated on."""
+        return Samples(self.patches, self.val_rows_N, self.split.stats)
 
     def order(self, config: Config, epoch: int) -> np.ndarray:
         """Return the rows of an epoch in the order they are trained on, int64."""
-        return epoch_rows(self.patches, self.train_rows_N, config, epoch, self.weights_N)
+        return epoch_rows(self.train, config, epoch)
 
 
 def open_run_data(

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.data.loader import eval_loader
-from fastpath.data.residency import Patches
 from fastpath.engine.tta import NUM_VIEWS, predict_views
 from fastpath.errors import DataError
 from fastpath.runs.precision import settle
 from fastpath.runs.trained import TrainedRun
 from fastpath.runtime import Runtime
+from fastpath.types import Patches, Samples
 
 Tta = Literal["none", "d4"]
 
@@ -59,7 +59,7 @@ def score_views(
     runtime = settle(runtime, run.config, training=False)
     model = runtime.prepare(run.network())
     report = (lambda done: advance(done, len(rows_N))) if advance else None
-    with closing(eval_loader(patches, rows_N, run.stats, run.config, runtime)) as batches:
+    with closing(eval_loader(Samples(patches, rows_N, run.stats), run.config, runtime)) as batches:
         result = predict_views(model, batches, runtime, len(rows_N), num_views=num_views, advance=report)
     assert np.array_equal(result.indices_N, rows_N), "the loader changed the order"
     broken = int((~np.isfinite(result.logits_NV)).any(axis=1).sum())

@@ -115,9 +115,7 @@ def train_stages(
             if state.average is not None:
                 state.average.follow(state.model)
             made = stage.phase
-        with closing(
-            train_loader(data.patches, data.train_rows_N, data.stats, stage.config, runtime, pixels, data.weights_N)
-        ) as train:
+        with closing(train_loader(data.train, stage.config, runtime, pixels=pixels)) as train:
             yield from fit(
                 state,
                 BatchSource(train.epoch, val_batches, train.num_steps),
@@ -133,9 +131,7 @@ def train_stages(
 def _first_images(count: int, data: RunData, stage: Stage, runtime: Runtime) -> Iterator[Tensor]:
     """Yield the images of a stage's first batches, whole ones on every rank, so that all see the same."""
     alone = replace(runtime, rank=0, world_size=1)
-    with closing(
-        train_loader(data.patches, data.train_rows_N, data.stats, stage.config, alone, weights_N=data.weights_N)
-    ) as train:
+    with closing(train_loader(data.train, stage.config, alone)) as train:
         for batch in islice(train.epoch(0), count):
             yield batch.images_NCHW
 

@@ -9,7 +9,6 @@ from typing import Literal
 
 from fastpath import config as configuration
 from fastpath.config import Config
-from fastpath.data.residency import Patches
 from fastpath.engine.checkpoint import Checkpoint, load_checkpoint
 from fastpath.errors import CheckpointError, DataError, UsageError
 from fastpath.model.freeze import LogitNetwork
@@ -18,7 +17,7 @@ from fastpath.runs import run_directory as directory
 from fastpath.runs.run_data import run_data_of
 from fastpath.store.reader import Store, open_store
 from fastpath.store.recorded import open_recorded
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Patches
 from fastpath.urls import behind_url
 
 Which = Literal["best", "last"]

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from fastpath.analysis import verdicts
 from fastpath.analysis.pixels.appearance import LOOKS
 from fastpath.analysis.verdicts import Outside, Verdict
-from fastpath.data.residency import Patches
 from fastpath.errors import FastpathError
 from fastpath.runs.patch_appearance import measure_pixels, training_rows
 from fastpath.runs.trained import TrainedRun
 from fastpath.store.reader import Store
 from fastpath.system.files import read_regular, write_durably
+from fastpath.types import Patches
 
 NAME = "appearance.json"
 SAMPLE = 2000

@@ -19,6 +19,8 @@ from fastpath.store.index import Index
 from fastpath.store.open_shards import OpenShards
 from fastpath.store.remote import Remote, open_remote
 from fastpath.store.split_document import read_document
+from fastpath.store.split_table import samples_of
+from fastpath.types import Patch, Samples, Split
 from fastpath.urls import behind_url, located
 
 if TYPE_CHECKING:
@@ -75,8 +77,41 @@ class Store:
         """Where the split in use lies, whether or not there is one."""
         return self.split_file or self.path / fmt.SPLIT
 
+    def split(self, part: Split | str, fold: int | None = None) -> Samples:
+        """Return one part of the split that the store was opened with.
+
+        Args:
+            part: `train`, `val` or `test`.
+            fold: Which fold is validation; None is the one the split was written with.
+
+        Raises:
+            UsageError: There is no such part.
+            StoreError: There is no split, it is damaged or of another store, or it has no such fold.
+        """
+        return samples_of(self, part, fold)
+
     def __len__(self) -> int:
         return self.manifest.num_patches
+
+    def __getitem__(self, row: int) -> Patch:
+        """Return one patch; negative rows count from the end. Many at once come cheaper from `gather`.
+
+        Raises:
+            IndexError: There is no such row.
+        """
+        at = row + len(self) if row < 0 else row
+        if not 0 <= at < len(self):
+            raise IndexError(f"row {row} of a store of {len(self)}")
+        label = int(self.labels_N[at])
+        group = None if self.groups_N is None else str(self.groups_N[at])
+        pixels = self.gather(np.array([at]))[0]
+        return Patch(pixels, None if label == fmt.UNLABELLED else label, str(self.ids_N[at]), group)
+
+    def __repr__(self) -> str:
+        """What it holds and where it lies; reads nothing but the manifest."""
+        about = f"{len(self):,} patches of {self.patch_size_px} px"
+        groups = f", {self.manifest.num_groups:,} slides" if self.manifest.num_groups else ""
+        return f"Store({str(self)!r}: {about}{groups}, fingerprint {self.fingerprint[:8]})"
 
     @property
     def local(self) -> bool:
@@ -300,7 +335,7 @@ def rows_of(store: Store) -> np.ndarray:
     return rows
 
 
-def open_store(path: Path, *, checked: bool = True, split_file: Path | None = None) -> Store:
+def open_store(path: Path | str, *, checked: bool = True, split_file: Path | str | None = None) -> Store:
     """Open a packed store: a directory, or a URL such as `s3://bucket/store`, whose shards are cached locally.
 
     Args:
@@ -312,7 +347,7 @@ def open_store(path: Path, *, checked: bool = True, split_file: Path | None = No
     Raises:
         StoreError: The directory is not a store, is damaged, or is of a newer format.
     """
-    path = located(path)
+    path, split_file = located(Path(path)), None if split_file is None else Path(split_file)
     url = behind_url(path)
     if url is not None:
         remote = open_remote(url)

@@ -14,12 +14,12 @@ from fastpath.engine.step import infer
 from fastpath.errors import DataError
 from fastpath.figures import patch_figures
 from fastpath.figures.patch_figures import Row
-from fastpath.ingest.split import read_split
 from fastpath.runs import inference, output_place
 from fastpath.runs.precision import settle
 from fastpath.runs.trained import TrainedRun, Which, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store, open_store
+from fastpath.store.split_table import read_split
 from fastpath.system import json_values
 from fastpath.text import to_csv
 from fastpath.types import Split

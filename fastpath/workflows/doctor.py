@@ -248,7 +248,7 @@ def _pipeline() -> list[Check]:
     from fastpath.data.loader import train_loader
     from fastpath.ingest import tissue
     from fastpath.runtime import resolve
-    from fastpath.types import ChannelStats
+    from fastpath.types import ChannelStats, Samples
 
     class Drawn:
         """Eight patches in memory, as a loader wants them."""
@@ -266,7 +266,7 @@ def _pipeline() -> list[Check]:
     runtime, config = resolve("auto"), Config()
     began = time.perf_counter()
     stats = ChannelStats((0.7, 0.55, 0.7), (0.24, 0.28, 0.22))
-    loader = train_loader(Drawn(), np.arange(8), stats, config, runtime)
+    loader = train_loader(Samples(Drawn(), np.arange(8), stats), config, runtime)
     images_NCHW = next(iter(loader.epoch(0))).images_NCHW
     finite, shape = bool(torch.isfinite(images_NCHW).all()), tuple(images_NCHW.shape)
     loader.close()

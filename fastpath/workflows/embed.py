@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fastpath.config import Config, DataConfig
 from fastpath.data.loader import eval_loader
 from fastpath.engine.step import infer
-from fastpath.ingest.split import SplitTable, leak_notice, read_split
+from fastpath.ingest.split import leak_notice
 from fastpath.model.encoder import Encoder, load_encoder
 from fastpath.runs import output_place
 from fastpath.runs.precision import newly_told, settle_encoder
@@ -24,9 +24,10 @@ from fastpath.runtime import Runtime
 from fastpath.store import features
 from fastpath.store.features import SHARD_ROWS, Division, Features, Floats, Origin, Unfinished
 from fastpath.store.reader import Store, open_store
+from fastpath.store.split_table import SplitTable, read_split
 from fastpath.system import tables
 from fastpath.system.versions import versions
-from fastpath.types import Split
+from fastpath.types import Samples, Split
 
 Advance = Callable[[int, int], None]
 
@@ -173,7 +174,7 @@ def shards(
     config = Config(data=DataConfig(image_size_px=encoder.image_size_px, batch_size=BATCH))
     room_ND = torch.empty((min(SHARD_ROWS, len(rows_N)), encoder.num_features), device=runtime.device)
     end, done, total = 0, len(store) - len(rows_N), len(store)
-    with closing(eval_loader(store, rows_N, encoder.stats, config, runtime)) as loader:
+    with closing(eval_loader(Samples(store, rows_N, encoder.stats), config, runtime)) as loader:
         for batch, features_ND in infer(network, loader, runtime):
             room_ND[end : end + len(features_ND)] = features_ND
             end, done = end + len(features_ND), done + len(features_ND)

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from fastpath.errors import FastpathError, UsageError
-from fastpath.ingest.split import SplitTable, add_groups, leak_notice, write_split, write_split_from_csv
+from fastpath.ingest.split import add_groups, leak_notice, write_split, write_split_from_csv
 from fastpath.runs import output_place
 from fastpath.store import format as fmt
 from fastpath.store.reader import Store, open_store
 from fastpath.store.split_document import SplitDocument, SplitKind
+from fastpath.store.split_table import SplitTable
 from fastpath.types import Split
 
 SHARE_TOLERANCE = 0.02  # a division may hold so much more or less validation than was asked for, unremarked

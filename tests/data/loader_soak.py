@@ -19,7 +19,7 @@ from fastpath import runtime
 from fastpath.config import Config, DataConfig
 from fastpath.data import loader, residency
 from fastpath.store.reader import open_store
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Samples
 
 STATS = ChannelStats((0.70, 0.54, 0.69), (0.22, 0.27, 0.20))
 
@@ -40,8 +40,8 @@ def soak(path: Path, num_epochs: int, residence: residency.Residency) -> tuple[l
     pixels = residency.make_pixel_source(store, rows, residence, here)
     memory, files = [], []
     with (
-        closing(loader.train_loader(store, rows, STATS, config, here, pixels)) as train,
-        closing(loader.eval_loader(store, rows[:20], STATS, config, here, pixels)) as val,
+        closing(loader.train_loader(Samples(store, rows, STATS), config, here, pixels=pixels)) as train,
+        closing(loader.eval_loader(Samples(store, rows[:20], STATS), config, here, pixels=pixels)) as val,
     ):
         for epoch in range(num_epochs):
             # Every tenth epoch is entered in its midst, as on resuming, which builds the pipeline anew.

@@ -25,13 +25,13 @@ from fastpath.data import ahead, ahead_process, step_inputs
 from fastpath.data.ahead import Ahead, Job, Ring
 from fastpath.data.augment.artefacts import Columns
 from fastpath.data.augment.stages import noise
-from fastpath.data.residency import Patches, StorePixels
+from fastpath.data.residency import StorePixels
 from fastpath.data.step_inputs import StepInputs, TrainingFeed
 from fastpath.data.step_parameters import Recipe, at_least_one_position
 from fastpath.runtime import Runtime
 from fastpath.store.joined import JoinedStore
 from fastpath.store.reader import Store, open_store
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Patches, Samples
 from fastpath.workflows import pack
 
 STATS = ChannelStats((0.70, 0.54, 0.69), (0.22, 0.27, 0.20))
@@ -96,7 +96,7 @@ def test_a_step_alone_and_many_at_once_are_what_a_step_was_fed_before(
     for rank in {0, world_size // 2, world_size - 1}:
         rank_runtime = dataclasses.replace(runtime, rank=rank, world_size=world_size)
         wanted = formerly(patches, config, rank_runtime, weights)
-        feed = step_inputs.training_feed(patches, ROWS, STATS, config, rank_runtime, weights_M=weights)
+        feed = step_inputs.training_feed(Samples(patches, ROWS, STATS, weights), config, rank_runtime)
         recipe = Recipe(ROWS, patches.labels_N[ROWS], weights, config, STATS, 96, rank, world_size)
         num_steps = recipe.num_steps
         epoch = num_steps - 1  # any
@@ -141,8 +141,10 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ahead, name, value)
 
 
-def helped(store: Patches, config: Config, runtime: Runtime, **others: Any) -> TrainingFeed:
-    return step_inputs.training_feed(store, ROWS, STATS, config, runtime, ahead_of_time=True, **others)
+def helped(
+    store: Patches, config: Config, runtime: Runtime, weights: NDArray[np.float64] | None = None
+) -> TrainingFeed:
+    return step_inputs.training_feed(Samples(store, ROWS, STATS, weights), config, runtime, ahead_of_time=True)
 
 
 def process_of(feed: TrainingFeed) -> subprocess.Popen[bytes]:
@@ -167,7 +169,7 @@ def test_what_the_process_makes_is_what_a_step_was_fed_before(
     config = settings(policy, 8, "systematic")
     rank_runtime = dataclasses.replace(runtime, rank=world_size - 1, world_size=world_size)
     wanted = formerly(store, config, rank_runtime, WEIGHTS)
-    with closing(helped(store, config, rank_runtime, weights_M=WEIGHTS)) as feed:
+    with closing(helped(store, config, rank_runtime, weights=WEIGHTS)) as feed:
         steps = feed._num_steps
         onward = [*range(steps - 4, steps + 4), *range(2 * steps - 2, 2 * steps + 2)]  # over borders of epochs
         jumps = [3, 2, 7 * steps + 5, 7 * steps + 6, 0]  # as on resuming, and on going back
@@ -266,7 +268,7 @@ def test_a_process_is_started_only_where_it_is_worth_one(
     others = {
         "in memory": helped(patches, settings(), runtime),  # cannot be reopened
         "elsewhere": helped(Elsewhere(store.path, store.manifest), settings(), runtime),
-        "not asked for": step_inputs.training_feed(store, ROWS, STATS, settings(), runtime),
+        "not asked for": step_inputs.training_feed(Samples(store, ROWS, STATS), settings(), runtime),
     }
     monkeypatch.setattr(ahead, "CHUNK", 100)
     others["small"] = helped(store, settings(), runtime)
@@ -348,12 +350,12 @@ from fastpath.config import Config, DataConfig
 from fastpath.data import ahead
 from fastpath.data.loader import train_loader
 from fastpath.store.reader import open_store
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Samples
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started with it ignored
 ahead.CHUNK, ahead.PATIENCE_STEPS, ahead.WINDOW = 24, 1, 4
 store = open_store(Path(sys.argv[1]))
 config = Config(data=DataConfig(batch_size=8, image_size_px=32))
-batches = train_loader(store, np.arange(len(store)), ChannelStats((0.7, 0.5, 0.7), (0.2, 0.3, 0.2)), config,
+batches = train_loader(Samples(store, np.arange(len(store)), ChannelStats((0.7, 0.5, 0.7), (0.2, 0.3, 0.2))), config,
                        runtime.resolve("cpu", num_threads=1))
 told = False
 for epoch in range(10**9):

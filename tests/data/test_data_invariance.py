@@ -15,9 +15,8 @@ from fastpath.config.augment import Policy
 from fastpath.data import loader, order, step_inputs
 from fastpath.data.augment.stages import noise
 from fastpath.data.dali import graph
-from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
-from fastpath.types import Batch, ChannelStats
+from fastpath.types import Batch, ChannelStats, Patches, Samples
 
 pytestmark = pytest.mark.dali
 
@@ -49,7 +48,7 @@ def window(
     """Return what one rank sees in each of the steps that hold positions `first` to `last`."""
     size = config.data.batch_size
     first_step, count = first // size, last // size - first // size + 1
-    with closing(loader.train_loader(patches, ROWS, stats, config, runtime)) as batches:
+    with closing(loader.train_loader(Samples(patches, ROWS, stats), config, runtime)) as batches:
         reading = batches.epoch(epoch, first_step)
         return [samples(next(reading)) for _ in range(count)]
 
@@ -110,7 +109,9 @@ def sampled(
     def feed(number: int) -> step_inputs.StepInputs:
         seed, epoch, position = mine[number % len(mine)]  # prefetched beyond the last
         config = Config(seed=seed, data=data)
-        return step_inputs.training_feed(patches, ROWS, stats, config, runtime)(epoch * steps + position // batch_size)
+        return step_inputs.training_feed(Samples(patches, ROWS, stats), config, runtime)(
+            epoch * steps + position // batch_size
+        )
 
     found: dict[Triple, Sample] = {}
     if mine:
@@ -158,12 +159,12 @@ def test_random_triples_do_not_depend_on_batch_size_threads_or_ranks(
 
 def test_reading_can_go_on_from_every_step_of_an_epoch(patches: Patches, stats: ChannelStats, runtime: Runtime) -> None:
     config = settings(8, 7)
-    with closing(loader.train_loader(patches, ROWS, stats, config, runtime)) as through:
+    with closing(loader.train_loader(Samples(patches, ROWS, stats), config, runtime)) as through:
         whole = [samples(batch) for batch in through.epoch(4)]
         onward = samples(next(through.epoch(5)))
     assert len(whole) == order.num_steps(NUM_ROWS, 7) == 43
     for step in range(len(whole)):
-        with closing(loader.train_loader(patches, ROWS, stats, config, runtime)) as resumed:
+        with closing(loader.train_loader(Samples(patches, ROWS, stats), config, runtime)) as resumed:
             reading = resumed.epoch(4, step)
             assert samples(next(reading)) == whole[step]
             if step >= len(whole) - 3:  # and on into the next epoch, across the short last batch
@@ -179,7 +180,7 @@ def test_a_rank_without_a_sample_in_a_step_still_takes_that_step(
     ranks = [dataclasses.replace(runtime, rank=rank, world_size=4) for rank in range(4)]
     shares = []
     for rank in ranks:
-        with closing(loader.train_loader(patches, rows, stats, config, rank)) as batches:
+        with closing(loader.train_loader(Samples(patches, rows, stats), config, rank)) as batches:
             *_, last = batches.epoch(0)
         assert last.images_NCHW.shape == (len(last.labels_N), 3, SIZE_PX, SIZE_PX)
         shares.append(len(last.indices_N))

@@ -20,9 +20,8 @@ from fastpath.config.augment import POLICIES
 from fastpath.data import loader, order, reference
 from fastpath.data.augment import draw
 from fastpath.data.augment.stages import noise, ring_swap
-from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Patches, Samples
 
 pytestmark = pytest.mark.dali
 
@@ -103,7 +102,7 @@ def distances(
     policy = AugmentConfig(**(STILL | settings))
     config = Config(data=DataConfig(image_size_px=size, batch_size=64, sampling="natural", augment=policy))
     rows = np.arange(len(patches.labels_N))
-    batch = next(loader.train_loader(patches, rows, stats, config, runtime).epoch(1))
+    batch = next(loader.train_loader(Samples(patches, rows, stats), config, runtime).epoch(1))
     order_M = rows[order.epoch_order(patches.labels_N, "natural", config.seed, 1)][:64]
     np.testing.assert_array_equal(batch.indices_N.numpy(), order_M)
     drawn = draw.draw_augmentation(policy, size, config.seed, 1, range(64))
@@ -156,7 +155,7 @@ def test_evaluation_images_are_within_one_grey_level_of_torchvision(
 ) -> None:
     config = Config(data=DataConfig(image_size_px=size, batch_size=64))
     rows = np.arange(64)
-    batch = next(iter(loader.eval_loader(real_patches, rows, stats, config, runtime)))
+    batch = next(iter(loader.eval_loader(Samples(real_patches, rows, stats), config, runtime)))
     wanted = reference.evaluation_images(torch.from_numpy(real_patches.gather(rows)).permute(0, 3, 1, 2), size, stats)
     assert np.abs(_grey_levels(batch.images_NCHW - wanted, stats)).max() < 1
 
@@ -166,7 +165,7 @@ def test_shrunk_images_are_within_one_grey_level_of_torchvision_away_from_the_ed
 ) -> None:
     config = Config(data=DataConfig(image_size_px=48, batch_size=64))
     rows = np.arange(64)
-    batch = next(iter(loader.eval_loader(real_patches, rows, stats, config, runtime)))
+    batch = next(iter(loader.eval_loader(Samples(real_patches, rows, stats), config, runtime)))
     sources = torch.from_numpy(real_patches.gather(rows)).permute(0, 3, 1, 2)
     found = _grey_levels(batch.images_NCHW - reference.evaluation_images(sources, 48, stats), stats)
     # At the edge DALI repeats the outermost pixel under its antialiasing filter; torchvision leaves it out.
@@ -209,7 +208,7 @@ def test_a_normalised_epoch_has_mean_zero_and_deviation_one(real_patches: Patche
     pixels = real_patches.gather(np.arange(len(real_patches.labels_N))).reshape(-1, 3) / 255
     stats = ChannelStats(tuple(pixels.mean(axis=0)), tuple(pixels.std(axis=0)))
     config = Config(data=DataConfig(image_size_px=96, batch_size=125))
-    batches = loader.eval_loader(real_patches, np.arange(len(real_patches.labels_N)), stats, config, runtime)
+    batches = loader.eval_loader(Samples(real_patches, np.arange(len(real_patches.labels_N)), stats), config, runtime)
     images = torch.cat([batch.images_NCHW for batch in batches])
     np.testing.assert_allclose(images.mean(dim=(0, 2, 3)).numpy(), 0, atol=1e-3)
     np.testing.assert_allclose(images.std(dim=(0, 2, 3)).numpy(), 1, atol=1e-3)

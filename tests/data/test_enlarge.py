@@ -16,9 +16,8 @@ from fastpath.config import Config, DataConfig
 from fastpath.data import enlarge, loader, step_inputs
 from fastpath.data.augment import geometry
 from fastpath.data.dali import graph
-from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Patches, Samples
 
 ROWS = np.arange(4, 61, dtype=np.int64)
 LAYOUT = geometry.warp_layout(96, 128, framed=False)
@@ -51,11 +50,11 @@ def joined(batches: list[Any]) -> tuple[list[int], bytes]:
 def test_batches_are_the_same_whatever_their_size_the_threads_and_the_ranks(
     patches: Patches, stats: ChannelStats, runtime: Runtime
 ) -> None:
-    whole = joined(list(loader.eval_loader(patches, ROWS, stats, config(16), runtime)))
+    whole = joined(list(loader.eval_loader(Samples(patches, ROWS, stats), config(16), runtime)))
     assert whole[0] == ROWS.tolist()
     for batch_size, threads, world_size in ((57, 3, 1), (8, 1, 3), (7, 5, 2), (2, 2, 3)):
         places = [Runtime(torch.device("cpu"), "float32", threads, rank, world_size) for rank in range(world_size)]
-        ranks = [list(loader.eval_loader(patches, ROWS, stats, config(batch_size), place)) for place in places]
+        ranks = [list(loader.eval_loader(Samples(patches, ROWS, stats), config(batch_size), place)) for place in places]
         assert joined([batch for step in zip(*ranks, strict=True) for batch in step]) == whole
 
 
@@ -63,7 +62,7 @@ def test_batches_are_the_same_whatever_their_size_the_threads_and_the_ranks(
 def test_passes_repeat_and_batches_stay_valid_while_later_ones_are_made(
     patches: Patches, stats: ChannelStats, runtime: Runtime
 ) -> None:
-    batches = loader.eval_loader(patches, ROWS, stats, config(8), runtime)
+    batches = loader.eval_loader(Samples(patches, ROWS, stats), config(8), runtime)
     first = list(batches)
     assert first[0].images_NCHW.is_contiguous(memory_format=torch.channels_last)
     copies = [batch.images_NCHW.clone() for batch in first]
@@ -108,7 +107,7 @@ def test_images_are_the_evaluation_graphs_to_a_hundredth_of_a_grey_level(
 ) -> None:
     pytest.importorskip("cv2")
     layout, alone = geometry.warp_layout(96, size, framed=False), dataclasses.replace(runtime, num_threads=1)
-    feed = step_inputs.evaluation_feed(patches, ROWS, 16, runtime)
+    feed = step_inputs.evaluation_feed(Samples(patches, ROWS, stats), 16, runtime)
     here = enlarge.Enlargement(feed, 1, layout, stats, 16, runtime).run()
     there = graph.evaluation_graph(feed, 1, layout, stats, 16, alone).run()
     (images, rows), (wanted, wanted_rows) = (

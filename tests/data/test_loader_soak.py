@@ -29,11 +29,11 @@ from fastpath import runtime
 from fastpath.config import Config, DataConfig
 from fastpath.data.loader import train_loader
 from fastpath.store.reader import open_store
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Samples
 store = open_store(Path(sys.argv[1]))
 stats = ChannelStats((0.7, 0.5, 0.7), (0.2, 0.3, 0.2))
 runtime = runtime.resolve("cpu", num_threads=2)
-batches = train_loader(store, np.arange(len(store)), stats, Config(data=DataConfig(batch_size=8)), runtime)
+batches = train_loader(Samples(store, np.arange(len(store)), stats), Config(data=DataConfig(batch_size=8)), runtime)
 for epoch in range(10**9):
     for batch in batches.epoch(epoch):
         if epoch == 1:

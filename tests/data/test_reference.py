@@ -14,8 +14,7 @@ from torchvision.transforms import InterpolationMode
 from fastpath.config import AugmentConfig
 from fastpath.data import reference
 from fastpath.data.augment import draw as augment
-from fastpath.data.residency import Patches
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Patches
 
 SIZE, COUNT = 224, 8
 

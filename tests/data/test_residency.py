@@ -13,10 +13,10 @@ import torch
 from fastpath.config import AugmentConfig, Config, DataConfig
 from fastpath.data import loader, residency
 from fastpath.data.augment import colour
-from fastpath.data.residency import Patches, Pixels, ResidentPixels, StagedPixels, StorePixels
+from fastpath.data.residency import Pixels, ResidentPixels, StagedPixels, StorePixels
 from fastpath.errors import UsageError
 from fastpath.runtime import Runtime
-from fastpath.types import Batch, ChannelStats
+from fastpath.types import Batch, ChannelStats, Patches, Samples
 
 ROWS = np.arange(4, 60, dtype=np.int64)[::-1].copy()
 PLACES: dict[str, Callable[[Patches, Runtime], Pixels]] = {
@@ -46,8 +46,8 @@ def test_batches_are_the_same_bytes_in_every_residency(
         (loader.eval_loader, list),
     ):
         with (
-            closing(make(patches, ROWS, stats, config, runtime)) as usual,
-            closing(make(patches, ROWS, stats, config, runtime, pixels)) as placed,
+            closing(make(Samples(patches, ROWS, stats), config, runtime)) as usual,
+            closing(make(Samples(patches, ROWS, stats), config, runtime, pixels=pixels)) as placed,
         ):
             assert batches_of(read(placed)) == batches_of(read(usual))
 

@@ -18,11 +18,12 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from fastpath.cli.main import app
 from fastpath.config import Config, parse
 from fastpath.errors import CheckpointError, DataError, FastpathError, UsageError
-from fastpath.ingest.split import read_split, write_split, write_split_from_csv
+from fastpath.ingest.split import write_split, write_split_from_csv
 from fastpath.runs import calibration_file
 from fastpath.runtime import resolve
 from fastpath.store.format import hash_file
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import pack
 from fastpath.workflows.evaluate import evaluate

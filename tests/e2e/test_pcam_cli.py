@@ -16,8 +16,8 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from fastpath.cli.main import app
 from fastpath.ingest import tissue
 from fastpath.ingest.sources.pcam import STEM
-from fastpath.ingest.split import read_split
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]

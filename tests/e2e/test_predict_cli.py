@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 from fastpath.cli.main import app
 from fastpath.config import parse
 from fastpath.errors import DataError, FastpathError, UsageError
-from fastpath.ingest.split import read_split
 from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import pack
 from fastpath.workflows.evaluate import evaluate

@@ -51,7 +51,7 @@ def _epoch(store: Path, epoch: int) -> tuple[np.ndarray, np.ndarray, ChannelStat
     """Every batch of an epoch, from its beginning: normalised images and their rows."""
     data = open_run_data(store, CONFIG)
     stats = ChannelStats(data.split.mean_3, data.split.std_3)
-    with closing(train_loader(data.store, data.train_rows_N, stats, CONFIG, resolve("cpu"))) as loader:
+    with closing(train_loader(data.train, CONFIG, resolve("cpu"))) as loader:
         batches = [
             (batch.images_NCHW.numpy().transpose(0, 2, 3, 1).copy(), batch.indices_N.numpy().copy())
             for batch in loader.epoch(epoch)

@@ -17,11 +17,11 @@ from click.testing import CliRunner
 
 from fastpath.cli.main import app
 from fastpath.errors import CheckpointError, DataError, StoreError, UsageError
-from fastpath.ingest.split import read_split
 from fastpath.runs.trained import open_run
 from fastpath.runtime import resolve
 from fastpath.store.format import hash_file
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import pack, split
 from fastpath.workflows.evaluate import evaluate

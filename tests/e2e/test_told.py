@@ -21,8 +21,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from fastpath.cli.main import app
-from fastpath.ingest.split import read_split, write_split
+from fastpath.ingest.split import write_split
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]

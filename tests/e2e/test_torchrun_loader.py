@@ -22,7 +22,7 @@ from fastpath import runtime
 from fastpath.config import parse
 from fastpath.data.loader import eval_loader, train_loader
 from fastpath.store.reader import open_store
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Samples
 
 store_path, target, first, last = sys.argv[1:]
 where = runtime.resolve("cpu", num_threads=1, ranked=True)
@@ -37,7 +37,7 @@ def digests(batch):
     return [f"{row}:{digest}" for row, digest in zip(batch.indices_N.tolist(), hashes, strict=True)]
 
 with where.group():
-    train, val = (make(store, rows, stats, config, where) for make in (train_loader, eval_loader))
+    train, val = (make(Samples(store, rows, stats), config, where) for make in (train_loader, eval_loader))
     found = {}
     for step in range(int(first), int(last)):
         batch = next(train.epoch(*divmod(step, train.num_steps)))

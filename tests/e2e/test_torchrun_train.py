@@ -21,11 +21,11 @@ from fastpath.config import load
 from fastpath.data.loader import eval_loader
 from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.engine.step import LogitTable, infer
-from fastpath.ingest.split import read_split
 from fastpath.model.registry import build
 from fastpath.runtime import Runtime
 from fastpath.store.reader import open_store
-from fastpath.types import ChannelStats, Split
+from fastpath.store.split_table import read_split
+from fastpath.types import ChannelStats, Samples, Split
 from fastpath.workflows import pack
 from fastpath.workflows.train import train
 
@@ -117,7 +117,7 @@ def test_two_ranks_make_the_run_of_one(store: Path, tmp_path: Path, changes: dic
     model = build(config.model, 64)
     model.load_state_dict(checkpoint.model)
     split = read_split(packed)
-    loader = eval_loader(packed, split.rows(Split.VAL), ChannelStats(split.mean_3, split.std_3), config, ALONE)
+    loader = eval_loader(Samples(packed, split.rows(Split.VAL), ChannelStats(split.mean_3, split.std_3)), config, ALONE)
     table = LogitTable(ALONE)
     for batch, logits_N in infer(model, loader, ALONE):
         table.add(batch, logits_N)

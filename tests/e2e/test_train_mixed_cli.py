@@ -23,7 +23,7 @@ from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.engine.loop import StepEvent
 from fastpath.runs.run_data import open_run_data
 from fastpath.runtime import Runtime
-from fastpath.types import Batch, ChannelStats
+from fastpath.types import Batch
 from fastpath.workflows import pack
 from fastpath.workflows.train import train
 
@@ -124,10 +124,9 @@ def test_what_a_run_trains_on_is_mixed_and_labelled_by_what_it_shows(
     monkeypatch.setattr(loop, "make_step", spied)
     train.train_run(store, tmp_path / "run", config, CPU)
     data = open_run_data(store, config)
-    stats = ChannelStats(data.split.mean_3, data.split.std_3)
     unmixed = config.model_copy(update={"data": config.data.model_copy(update={"mix": MixConfig()})})
     ways = set()
-    with closing(train_loader(data.store, data.train_rows_N, stats, unmixed, CPU)) as loader:
+    with closing(train_loader(data.train, unmixed, CPU)) as loader:
         plain = [batch for epoch in range(3) for batch in loader.epoch(epoch)]
     for number, (found, own) in enumerate(zip(seen, plain, strict=True)):
         epoch, step = divmod(number, 4)

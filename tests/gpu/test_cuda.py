@@ -18,7 +18,7 @@ from fastpath.engine.step import train_step
 from fastpath.model.freeze import parameter_groups
 from fastpath.model.registry import build
 from fastpath.store.reader import Store, open_store
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Samples
 from fastpath.workflows import pack
 
 pytestmark = pytest.mark.gpu
@@ -55,7 +55,7 @@ def test_cuda_batches_equal_cpu_batches_of_the_same_plan(
 ) -> None:
     config, rows = settings(size, policy), np.arange(len(store))
     on_cpu, on_cuda = (
-        train_loader(store, rows, STATS, config, runtime_) for runtime_ in (runtime.resolve("cpu"), cuda)
+        train_loader(Samples(store, rows, STATS), config, runtime_) for runtime_ in (runtime.resolve("cpu"), cuda)
     )
     with closing(on_cpu), closing(on_cuda):
         for ours, theirs in zip(on_cpu.epoch(1), on_cuda.epoch(1), strict=True):
@@ -71,14 +71,14 @@ def test_cuda_batches_equal_cpu_batches_of_the_same_plan(
 
 def test_evaluation_batches_equal_the_cpus(store: Store, cuda: runtime.Runtime) -> None:
     config, rows = settings(224, "notebook"), np.arange(len(store))
-    on_cpu = eval_loader(store, rows, STATS, config, runtime.resolve("cpu"))
-    on_cuda = eval_loader(store, rows, STATS, config, cuda)
+    on_cpu = eval_loader(Samples(store, rows, STATS), config, runtime.resolve("cpu"))
+    on_cuda = eval_loader(Samples(store, rows, STATS), config, cuda)
     for ours, theirs in zip(on_cpu, on_cuda, strict=True):
         torch.testing.assert_close(theirs.images_NCHW.cpu(), ours.images_NCHW, atol=5e-3, rtol=0)
 
 
 def test_batches_stay_valid_while_later_ones_are_made(store: Store, cuda: runtime.Runtime) -> None:
-    with closing(train_loader(store, np.arange(len(store)), STATS, settings(96, "notebook"), cuda)) as loader:
+    with closing(train_loader(Samples(store, np.arange(len(store)), STATS), settings(96, "notebook"), cuda)) as loader:
         kept = list(loader.epoch(0))
         copies = [batch.images_NCHW.clone() for batch in kept]
         list(loader.epoch(1))
@@ -94,7 +94,7 @@ def test_a_mixed_precision_step_learns(store: Store, cuda: runtime.Runtime) -> N
     model = build(config.model, 96)
     cuda.prepare(model).train()
     optimizer, scaler = make_optimizer(*parameter_groups(model), config.optim), cuda.grad_scaler()
-    with closing(train_loader(store, np.arange(len(store)), STATS, config, cuda)) as loader:
+    with closing(train_loader(Samples(store, np.arange(len(store)), STATS), config, cuda)) as loader:
         batch = next(loader.epoch(0))
         losses = [float(train_step(model, batch, optimizer, scaler, cuda)) for _ in range(20)]
     assert cuda.precision in {"bfloat16", "float16"}

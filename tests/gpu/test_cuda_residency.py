@@ -16,7 +16,7 @@ from fastpath.config import parse
 from fastpath.data import residency
 from fastpath.data.loader import eval_loader, train_loader
 from fastpath.store.reader import Store, open_store
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Samples
 from fastpath.workflows import pack
 
 pytestmark = pytest.mark.gpu
@@ -41,12 +41,12 @@ def test_batches_are_the_same_in_every_residency_while_the_device_is_busy(
     for kind in KINDS:
         pixels = residency.make_pixel_source(store, rows, kind, cuda)
         kept = []
-        with closing(train_loader(store, rows, STATS, config, cuda, pixels)) as loader:
+        with closing(train_loader(Samples(store, rows, STATS), config, cuda, pixels=pixels)) as loader:
             for epoch in range(4):
                 for batch in loader.epoch(epoch):
                     load = torch.tanh(load @ load)  # queued on the training stream, ahead of what reads the batch
                     kept.append((batch.images_NCHW.sum((1, 2, 3)), batch.images_NCHW[:, :, ::7, ::7].clone()))
-        with closing(eval_loader(store, rows, STATS, config, cuda, pixels)) as loader:
+        with closing(eval_loader(Samples(store, rows, STATS), config, cuda, pixels=pixels)) as loader:
             kept += [(batch.images_NCHW.sum((1, 2, 3)), batch.images_NCHW[:, :, ::7, ::7].clone()) for batch in loader]
         seen[kind] = kept
     for ours, theirs in zip(*seen.values(), strict=True):

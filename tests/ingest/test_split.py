@@ -15,10 +15,11 @@ from sklearn.model_selection import train_test_split
 
 from fastpath.errors import DataError, StoreError
 from fastpath.ingest.check_split import wrong_in_split
-from fastpath.ingest.split import leak_notice, read_split, write_split, write_split_from_csv
+from fastpath.ingest.split import leak_notice, write_split, write_split_from_csv
 from fastpath.ingest.stratified import stratified_draw
 from fastpath.store import format as fmt
 from fastpath.store.reader import Store, open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import pack, split
 

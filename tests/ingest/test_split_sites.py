@@ -11,8 +11,9 @@ import pytest
 
 from fastpath.errors import DataError
 from fastpath.ingest.check_split import wrong_in_split
-from fastpath.ingest.split import leak_notice, read_split, write_split
+from fastpath.ingest.split import leak_notice, write_split
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import merge, pack
 from fastpath.workflows.verify import verify

@@ -13,7 +13,7 @@ from fastpath.config import parse
 from fastpath.data.loader import eval_loader
 from fastpath.model.deploy import Deployed, resize_matrix
 from fastpath.runtime import Runtime
-from fastpath.types import ChannelStats
+from fastpath.types import ChannelStats, Samples
 
 STATS = ChannelStats((0.70, 0.54, 0.69), (0.22, 0.27, 0.20))
 
@@ -51,7 +51,7 @@ def test_images_are_those_of_the_evaluation_graph(patches_NHWC: np.ndarray, size
     Deployed(network, STATS, 24, size)(torch.from_numpy(patches_NHWC))
     config = parse({"data": {"image_size_px": size, "batch_size": 5}})
     runtime = Runtime(torch.device("cpu"), num_threads=1)
-    with closing(eval_loader(_Memory(patches_NHWC), np.arange(5), STATS, config, runtime)) as loader:
+    with closing(eval_loader(Samples(_Memory(patches_NHWC), np.arange(5), STATS), config, runtime)) as loader:
         (batch,) = loader
         np.testing.assert_allclose(network.images_NCHW.numpy(), batch.images_NCHW.numpy(), atol=2e-4)
 

@@ -13,12 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fastpath.data.residency import Patches
 from fastpath.errors import DataError
 from fastpath.runs import inference
 from fastpath.runs.trained import TrainedRun
 from fastpath.runtime import Runtime
-from fastpath.types import Batch
+from fastpath.types import Batch, Patches
 
 CPU = Runtime(torch.device("cpu"))
 NUM, SIZE = 22, 4

@@ -14,12 +14,13 @@ from PIL import Image
 
 from fastpath.config import Config, parse
 from fastpath.errors import DataError, StoreError
-from fastpath.ingest.split import read_split, write_split, write_split_from_csv
+from fastpath.ingest.split import write_split, write_split_from_csv
 from fastpath.runs import mined_table, mined_training
 from fastpath.runs.mined_table import MinedKind
 from fastpath.runs.run_data import RunData, open_run_data
 from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import pack
 from fastpath.workflows.show import show_samples

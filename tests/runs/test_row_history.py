@@ -13,13 +13,14 @@ import pytest
 
 from fastpath.config import parse
 from fastpath.ingest.loose_patches import open_source
-from fastpath.ingest.split import read_split, write_split, write_split_from_csv
+from fastpath.ingest.split import write_split, write_split_from_csv
 from fastpath.runs import row_history
 from fastpath.runs.row_history import RowHistory, history_of
 from fastpath.runs.run_data import run_data_of
 from fastpath.runs.trained import TrainedRun, open_run
 from fastpath.runtime import resolve
 from fastpath.store.reader import Store, open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import pack
 from fastpath.workflows.train import train

@@ -24,7 +24,6 @@ from fastpath.model.registry import build
 from fastpath.runs import train_stages
 from fastpath.runs.run_data import open_run_data
 from fastpath.runtime import Runtime
-from fastpath.types import ChannelStats
 from fastpath.workflows import pack
 from fastpath.workflows.train import train
 
@@ -160,7 +159,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_batch(store: Path, tmp_
     settings = configuration.load(run_dir / "failure.toml")
     assert settings == diverging
     data = open_run_data(store, settings)
-    loader = train_loader(data.store, data.train_rows_N, ChannelStats((0.5,) * 3, (0.2,) * 3), settings, ONE_THREAD)
+    loader = train_loader(data.train, settings, ONE_THREAD)
     batch = next(iter(loader.epoch(told["epoch"], told["step"])))
     loader.close()
     assert batch.indices_N.tolist() == [sample["row"] for sample in told["samples"]]
@@ -211,8 +210,7 @@ def test_statistics_are_taken_anew_once_and_a_resumed_run_keeps_them(store: Path
     }
     assert torch.count_nonzero(means[0]) == 0  # as the fresh network has them
     data = open_run_data(store, config)
-    stats = ChannelStats(data.split.mean_3, data.split.std_3)
-    with closing(train_loader(data.patches, data.train_rows_N, stats, config, ONE_THREAD)) as loader:
+    with closing(train_loader(data.train, config, ONE_THREAD)) as loader:
         batches = [batch.images_NCHW.clone() for batch in loader.epoch(0)]
     first = build(config.model, 48)
     first.load_state_dict(models[4])

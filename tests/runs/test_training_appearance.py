@@ -13,10 +13,10 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from fastpath.ingest import tissue
-from fastpath.ingest.split import read_split
 from fastpath.runs import training_appearance
 from fastpath.runs.trained import open_run
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]

@@ -14,12 +14,13 @@ import torch
 
 from fastpath.config import parse
 from fastpath.errors import DataError, FastpathError, IntegrityError, StoreError, UsageError
-from fastpath.ingest.split import read_split, write_split
+from fastpath.ingest.split import write_split
 from fastpath.runs.trained import open_run
 from fastpath.runtime import Runtime
 from fastpath.store import format as fmt
 from fastpath.store import remote, transfer
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import pack
 from fastpath.workflows.train import train

@@ -23,9 +23,9 @@ import pytest
 import xxhash
 
 from fastpath.errors import FastpathError
-from fastpath.ingest.split import read_split
 from fastpath.store import format as fmt
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.workflows import merge, pack, repair
 from fastpath.workflows.inspect import inspect
 from fastpath.workflows.verify import verify

@@ -15,12 +15,12 @@ from click.testing import CliRunner, Result
 from fastpath.cli.main import app
 from fastpath.errors import DataError, FastpathError, StoreError, UsageError
 from fastpath.ingest.loose_patches import open_source
-from fastpath.ingest.split import read_split
 from fastpath.runs.trained import open_run
 from fastpath.store import format as fmt
 from fastpath.store import remote, transfer
 from fastpath.store.reader import open_store
 from fastpath.store.recorded import open_recorded
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.urls import without_secrets
 from fastpath.workflows import merge, pack, repair

@@ -19,8 +19,8 @@ from benchmarks.card import batches, epochs, facts, loops, patches, profiled, re
 from benchmarks.card.check import Check
 from benchmarks.card.driver import end_tree
 from benchmarks.card.table import table
-from fastpath.ingest.split import read_split
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 
 pytestmark = pytest.mark.dali

@@ -12,9 +12,10 @@ from PIL import Image
 
 from fastpath.config import Config
 from fastpath.errors import DataError
-from fastpath.ingest.split import read_split, write_split, write_split_from_csv
+from fastpath.ingest.split import write_split, write_split_from_csv
 from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.workflows import pack
 from fastpath.workflows.compare import compare_tables
 from fastpath.workflows.inspect import inspect

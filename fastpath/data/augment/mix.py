@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastpath.config import Config, MixConfig
-from fastpath.data.order import MIX_STREAM, generator, num_steps, step_positions
+from fastpath.data.order import MIX_STREAM, generator, step_positions
 from fastpath.runtime import Runtime
 from fastpath.types import CENTRE, Batch
 
@@ -49,7 +49,7 @@ def mixer(config: Config, size: int, runtime: Runtime) -> Callable[[int, Batch],
     data = config.data
     if data.mix.mixup_p == data.mix.cutmix_p == 0:
         return None
-    steps = num_steps(size, data.batch_size)
+    steps = data.num_steps(size)
 
     def mix(global_step: int, batch: Batch) -> Batch:
         epoch, step = divmod(global_step, steps)

@@ -135,7 +135,7 @@ def _measure(
     """Return the rates that belong to a kind of measurement, by their names in `BenchResult`."""
     tick = _ticker(advance, {"loader": 1, "train": 1, "ceiling": 3}[kind] * (num_batches + WARM_BATCHES))
     rates: dict[str, float | None] = {}
-    with closing(train_loader(data.store, data.train_rows_N, data.stats, config, runtime, pixels)) as loader:
+    with closing(train_loader(data.train, config, runtime, pixels=pixels)) as loader:
         batches = _endless(loader)
         if kind != "train":
             rates["loader_images_per_s"], *_ = _rate(batches, lambda _batch: None, num_batches, runtime, tick)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastpath.engine import journal
 from fastpath.errors import CheckpointError, DataError, UsageError
 from fastpath.figures import run_comparison
-from fastpath.ingest.split import leak_notice, read_split
+from fastpath.ingest.split import leak_notice
 from fastpath.runs import best_epoch, output_place
 from fastpath.runs import run_directory as directory
 from fastpath.runs.row_history import history_of
@@ -22,6 +22,7 @@ from fastpath.runs.score_views import score
 from fastpath.runs.trained import TrainedRun, Which, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store
+from fastpath.store.split_table import read_split
 from fastpath.system import json_values
 from fastpath.types import Split
 from fastpath.workflows.compare.comparison import (

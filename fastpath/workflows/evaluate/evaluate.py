@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.errors import CheckpointError, DataError, FastpathError, UsageError
-from fastpath.ingest.split import SplitTable, leak_notice, read_split
+from fastpath.ingest.split import leak_notice
 from fastpath.runs import calibration_file, out_of_fold, output_place, report_table
 from fastpath.runs.precision import newly_told, settle
 from fastpath.runs.report_table import ScoredTable
@@ -22,6 +22,7 @@ from fastpath.runs.score_views import score_views
 from fastpath.runs.trained import TrainedRun, Which, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store, locate, open_store
+from fastpath.store.split_table import SplitTable, read_split
 from fastpath.text import command_line
 from fastpath.types import Split
 from fastpath.workflows.evaluate import external, frozen, report_files, report_gallery, subgroup_facts

@@ -22,7 +22,6 @@ from fastpath.analysis.operating_points import MISS_COST
 from fastpath.analysis.pixels import drift
 from fastpath.analysis.pixels.appearance import MEASURES
 from fastpath.errors import DataError, UsageError
-from fastpath.ingest.split import read_split
 from fastpath.runs import report_table
 from fastpath.runs.patch_appearance import measure, training_rows
 from fastpath.runs.precision import newly_told, settle
@@ -33,6 +32,7 @@ from fastpath.runs.trained import TrainedRun, Which
 from fastpath.runtime import Runtime
 from fastpath.store.format import UNLABELLED
 from fastpath.store.reader import Store
+from fastpath.store.split_table import read_split
 from fastpath.system.json_values import plain
 from fastpath.types import Split
 from fastpath.workflows.evaluate import frozen, report_files, report_gallery, subgroup_facts

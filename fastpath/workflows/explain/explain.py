@@ -18,7 +18,6 @@ from fastpath.analysis.verdicts import Sampled, Verdict
 from fastpath.errors import DataError, FastpathError, UsageError
 from fastpath.figures import png
 from fastpath.figures.explain_sheet import sheet
-from fastpath.ingest.split import read_split
 from fastpath.model import attribution
 from fastpath.model.attribution import METHODS, Method
 from fastpath.runs import output_place
@@ -28,6 +27,7 @@ from fastpath.runs.trained import Which, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.patch_ids import rows_by_id
 from fastpath.store.reader import Store
+from fastpath.store.split_table import read_split
 from fastpath.system import files, json_values
 from fastpath.text import from_cell, to_csv
 from fastpath.types import CENTRE, Split

@@ -13,11 +13,10 @@ from torch import nn
 
 from fastpath.analysis import metrics, paired
 from fastpath.analysis.intervals import units_of
-from fastpath.data.residency import Patches
 from fastpath.runs.inference import all_logits
 from fastpath.runs.trained import TrainedRun
 from fastpath.runtime import Runtime
-from fastpath.types import CENTRE, ChannelStats
+from fastpath.types import CENTRE, ChannelStats, Patches
 
 Part = Literal["ring", "centre"]
 

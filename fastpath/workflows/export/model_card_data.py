@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.errors import FastpathError
-from fastpath.ingest.split import leak_notice, read_split
+from fastpath.ingest.split import leak_notice
 from fastpath.runs import run_choices
 from fastpath.runs.run_data import run_data_of
 from fastpath.runs.trained import TrainedRun
 from fastpath.store.format import UNLABELLED
 from fastpath.store.reader import Store
+from fastpath.store.split_table import read_split
 from fastpath.types import CENTRE, Split
 
 CENTRE_LABEL = (

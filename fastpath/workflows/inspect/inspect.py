@@ -14,9 +14,9 @@ from fastpath.analysis.pixels import eda
 from fastpath.analysis.pixels.eda import CLASS_NAMES, CLASS_WORDS
 from fastpath.figures import page, patch_figures
 from fastpath.figures.patch_figures import Row
-from fastpath.ingest.split import SplitTable, read_split
 from fastpath.runs import output_place
 from fastpath.store.reader import Store, open_store
+from fastpath.store.split_table import SplitTable, read_split
 from fastpath.workflows.inspect import inspect_facts
 from fastpath.workflows.inspect.inspect_facts import Facts
 

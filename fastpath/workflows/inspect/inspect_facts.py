@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from fastpath.analysis.pixels import eda
 from fastpath.analysis.pixels.eda import CLASS_NAMES
 from fastpath.ingest import quality
-from fastpath.ingest.split import SplitTable, leak_notice
+from fastpath.ingest.split import leak_notice
 from fastpath.store.reader import Store
 from fastpath.store.split_document import SplitKind
+from fastpath.store.split_table import SplitTable
 from fastpath.store.writer import channel_moments
 from fastpath.types import Split
 

@@ -14,7 +14,6 @@ from fastpath.analysis import label_errors, metrics
 from fastpath.analysis.calibration import Calibrator
 from fastpath.analysis.verdicts import Verdict
 from fastpath.errors import StoreError
-from fastpath.ingest.split import SplitTable, read_split
 from fastpath.runs import mined_table, out_of_fold, output_place
 from fastpath.runs.mined_table import WEIGHTS, MinedKind
 from fastpath.runs.mined_training import held_out_twins
@@ -23,6 +22,7 @@ from fastpath.runs.score_views import score
 from fastpath.runs.trained import TrainedRun, Which, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store, open_store
+from fastpath.store.split_table import SplitTable, read_split
 from fastpath.workflows.mine import pseudo_labels
 
 Advance = Callable[[int, int], None]

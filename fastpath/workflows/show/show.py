@@ -17,11 +17,11 @@ from fastpath.errors import FastpathError, UsageError
 from fastpath.figures import patch_figures, png
 from fastpath.figures.patch_figures import Row
 from fastpath.ingest import quality
-from fastpath.ingest.split import read_split
 from fastpath.runs import output_place
 from fastpath.store import format as fmt
 from fastpath.store.patch_ids import rows_by_id
 from fastpath.store.reader import Store, open_store
+from fastpath.store.split_table import read_split
 from fastpath.system.files import read_regular
 from fastpath.workflows.inspect.inspect_facts import part_names
 

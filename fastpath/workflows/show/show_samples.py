@@ -20,12 +20,12 @@ from fastpath.data.step_inputs import training_layout
 from fastpath.errors import UsageError
 from fastpath.figures import patch_figures, png
 from fastpath.figures.patch_figures import Row
-from fastpath.ingest.split import read_split
 from fastpath.runs import output_place
 from fastpath.runs.mined_training import with_extra
 from fastpath.runs.run_data import RunData, run_data_of
 from fastpath.runtime import Runtime
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import CENTRE, ChannelStats
 from fastpath.workflows.show.show import FACTS, OVERVIEW, ShowResult, index_facts, write
 
@@ -121,9 +121,7 @@ def _seen(
 ) -> NDArray[np.uint8]:
     """Read these positions from the training loader and undo the normalisation, uint8 [N, H, W, 3]."""
     first, last = places.start // config.data.batch_size, (places.stop - 1) // config.data.batch_size
-    with closing(
-        train_loader(data.patches, data.train_rows_N, data.stats, config, runtime, weights_N=data.weights_N)
-    ) as loader:
+    with closing(train_loader(data.train, config, runtime)) as loader:
         # Copied, because a batch may be a view of memory that the next one is written to.
         batches = [
             (batch.images_NCHW.permute(0, 2, 3, 1).cpu().numpy().copy(), batch.indices_N.cpu().numpy().copy())
@@ -133,7 +131,7 @@ def _seen(
     images_NHWC = np.concatenate([images for images, _ in batches])[start : start + len(places)]
     indices_N = np.concatenate([indices for _, indices in batches])[start : start + len(places)]
     assert np.array_equal(indices_N, rows_N), "the loader and the plan disagree"
-    return denormalise(images_NHWC, data.stats)
+    return denormalise(images_NHWC, data.split.stats)
 
 
 def denormalise(images_NHWC: NDArray[np.float32], stats: ChannelStats) -> NDArray[np.uint8]:

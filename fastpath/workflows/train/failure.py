@@ -14,8 +14,8 @@ from fastpath.data.augment import draw
 from fastpath.engine.guard import NonFiniteLossError
 from fastpath.engine.stages import Stage, stage_at
 from fastpath.errors import FastpathError, StoreError
-from fastpath.ingest.split import read_split
 from fastpath.runs.run_data import RunData, run_data_of
+from fastpath.store.split_table import read_split
 from fastpath.system.files import write_durably
 from fastpath.text import command_line
 

@@ -17,7 +17,7 @@ from fastpath.config import Config
 from fastpath.data.residency import ResidencyChoice
 from fastpath.engine.checkpoint import MAY_CHANGE
 from fastpath.errors import ConfigError, StoreError, UsageError
-from fastpath.ingest.split import SplitTable, leak_notice, read_split
+from fastpath.ingest.split import leak_notice
 from fastpath.runs import best_epoch, out_of_fold, output_place, row_history
 from fastpath.runs import run_directory as directory
 from fastpath.runs.mined_training import with_extra
@@ -27,6 +27,7 @@ from fastpath.runs.score_views import score
 from fastpath.runs.trained import open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store, open_store
+from fastpath.store.split_table import SplitTable, read_split
 from fastpath.system import json_values
 from fastpath.system.files import write_durably
 from fastpath.text import command_line

@@ -22,7 +22,7 @@ from fastpath.engine.loop import EpochEvent, Event, Timing, TrainState
 from fastpath.engine.schedule_lint import EpochRates, lint, planned_rates
 from fastpath.engine.stages import Stage, build_stages, stage_at
 from fastpath.errors import CheckpointError
-from fastpath.ingest.split import SplitTable, leak_notice
+from fastpath.ingest.split import leak_notice
 from fastpath.runs import best_epoch, output_place, training_appearance
 from fastpath.runs import run_directory as directory
 from fastpath.runs.mined_training import with_extra
@@ -31,6 +31,7 @@ from fastpath.runs.run_data import RunData, check_classes, open_run_data, origin
 from fastpath.runs.train_stages import make_state, train_stages
 from fastpath.runtime import Runtime
 from fastpath.store.format import hash_file
+from fastpath.store.split_table import SplitTable
 from fastpath.system.interrupts import interruptible
 from fastpath.workflows.train import failure
 from fastpath.workflows.train.ranks import asked_to_stop, together
@@ -161,9 +162,7 @@ def train_run(
         leaks = "" if split is not None else leak_notice(data.store, data.split)  # who gives a split tells it once
         emit(_start(state, data, course, config, memory, runtime.notice, [leaks, _stretched(checkpoint, config)]))
         pixels = make_pixel_source(data.patches, rows_N, memory.residency, runtime, frame_px)
-        val = stack.enter_context(
-            closing(eval_loader(data.patches, data.val_rows_N, data.stats, config, runtime, pixels))
-        )
+        val = stack.enter_context(closing(eval_loader(data.val, config, runtime, pixels=pixels)))
         try:
             with closing(train_stages(state, course, data, val, runtime, pixels)) as events:
                 saver = _saver(run_dir, lambda: snapshot(state, origin), config, runtime, clock)

@@ -18,9 +18,8 @@ from fastpath.config.augment import STAGES
 from fastpath.data import loader
 from fastpath.data.augment import artefacts, colour, draw, stages
 from fastpath.data.augment.stages import noise
-from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
-from fastpath.types import CENTRE, ChannelStats
+from fastpath.types import CENTRE, ChannelStats, Patches, Samples
 
 ROWS = np.arange(60, dtype=np.int64)
 RING = {"ring_blur_p": 0.5, "ring_stain_p": 0.5, "ring_swap_p": 0.5}
@@ -33,7 +32,7 @@ def images(
 ) -> NDArray[np.float32]:
     policy = AugmentConfig.model_validate({"policy": "none"} | values)
     config = Config(data=DataConfig(image_size_px=size, batch_size=batch_size, sampling="natural", augment=policy))
-    batches = list(loader.train_loader(patches, ROWS, stats, config, runtime).epoch(1))
+    batches = list(loader.train_loader(Samples(patches, ROWS, stats), config, runtime).epoch(1))
     return torch.cat([batch.images_NCHW for batch in batches]).numpy()
 
 

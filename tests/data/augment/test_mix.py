@@ -15,9 +15,8 @@ from fastpath.config import Config, DataConfig, MixConfig
 from fastpath.config.augment import AugmentConfig
 from fastpath.data import loader
 from fastpath.data.augment import mix
-from fastpath.data.step_inputs import Patches
 from fastpath.runtime import Runtime
-from fastpath.types import Batch, ChannelStats
+from fastpath.types import Batch, ChannelStats, Patches, Samples
 
 CPU = Runtime(torch.device("cpu"))
 BOTH = MixConfig(mixup_p=0.4, mixup_alpha=0.4, cutmix_p=0.4)
@@ -99,7 +98,7 @@ def epoch(
     mixing: MixConfig = BOTH,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     data = DataConfig(batch_size=batch_size, image_size_px=32, augment=AugmentConfig(policy="d4"), mix=mixing)
-    batches = list(loader.train_loader(patches, ROWS, stats, Config(data=data), runtime).epoch(2, first_step))
+    batches = list(loader.train_loader(Samples(patches, ROWS, stats), Config(data=data), runtime).epoch(2, first_step))
     return torch.cat([b.images_NCHW for b in batches]), torch.cat([b.labels_N for b in batches])
 
 

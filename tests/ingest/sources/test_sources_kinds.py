@@ -18,8 +18,8 @@ from fastpath.ingest.readers import open_place, open_reader
 from fastpath.ingest.sources import KINDS, detect, list_source, source_of
 from fastpath.ingest.sources.listing import Listing, Read, Source, Stamp
 from fastpath.ingest.sources.pcam import official_parts
-from fastpath.ingest.split import read_split
 from fastpath.store.reader import Store, open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import merge, pack, split
 from fastpath.workflows.verify import verify

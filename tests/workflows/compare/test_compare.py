@@ -18,10 +18,11 @@ from fastpath.analysis.metrics import roc_auc
 from fastpath.cli import main as entry
 from fastpath.config import Config, parse
 from fastpath.errors import CheckpointError, UsageError
-from fastpath.ingest.split import read_split, write_split
+from fastpath.ingest.split import write_split
 from fastpath.runs.trained import open_run
 from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import pack
 from fastpath.workflows.compare import compare, comparison

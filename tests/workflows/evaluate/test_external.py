@@ -20,11 +20,11 @@ from sklearn.metrics import recall_score, roc_auc_score
 from fastpath.analysis import calibration
 from fastpath.cli.main import app
 from fastpath.errors import DataError, StoreError, UsageError
-from fastpath.ingest.split import read_split
 from fastpath.ingest.synth import write_kaggle_folder
 from fastpath.runs import calibration_file
 from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import pack
 from fastpath.workflows.evaluate import evaluate

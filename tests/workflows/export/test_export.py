@@ -21,7 +21,6 @@ from click.testing import CliRunner, Result
 from fastpath.cli.main import app
 from fastpath.config import parse
 from fastpath.errors import FastpathError, IntegrityError, UsageError
-from fastpath.ingest.split import read_split
 from fastpath.ingest.synth import write_kaggle_folder
 from fastpath.model import export_formats
 from fastpath.runs import inference
@@ -30,6 +29,7 @@ from fastpath.runs.trained import open_run
 from fastpath.runtime import resolve
 from fastpath.store.format import hash_file
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import pack
 from fastpath.workflows.evaluate import evaluate

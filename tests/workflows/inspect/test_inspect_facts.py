@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fastpath.ingest.split import SplitKind, read_split, write_split
+from fastpath.ingest.split import SplitKind, write_split
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.workflows import pack
 from fastpath.workflows.inspect import inspect_facts as facts
 

@@ -13,13 +13,14 @@ import torch
 from fastpath.config import Config, parse
 from fastpath.engine.checkpoint import load_checkpoint
 from fastpath.errors import CheckpointError, DataError, StoreError, UsageError
-from fastpath.ingest.split import read_split, write_split
+from fastpath.ingest.split import write_split
 from fastpath.runs import calibration_file, mined_table, mined_training, out_of_fold
 from fastpath.runs.run_data import open_run_data
 from fastpath.runs.score_views import score
 from fastpath.runs.trained import open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import pack
 from fastpath.workflows.mine import mine

@@ -11,10 +11,11 @@ import pytest
 
 from fastpath import config
 from fastpath.config import Config
-from fastpath.ingest.split import read_split, write_split
+from fastpath.ingest.split import write_split
 from fastpath.ingest.synth import write_kaggle_folder
 from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import pack
 from fastpath.workflows.mine import mine

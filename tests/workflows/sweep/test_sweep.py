@@ -17,13 +17,14 @@ import pytest
 from fastpath.cli import main as entry
 from fastpath.engine.loop import StepEvent
 from fastpath.errors import ConfigError, FastpathError, UsageError
-from fastpath.ingest.split import read_split, write_split
+from fastpath.ingest.split import write_split
 from fastpath.model import registry
 from fastpath.runs.run_data import open_run_data
 from fastpath.runs.score_views import score
 from fastpath.runs.trained import open_run
 from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.workflows import pack
 from fastpath.workflows.compare import comparison
 from fastpath.workflows.sweep import sweep

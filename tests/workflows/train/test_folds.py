@@ -26,13 +26,14 @@ from fastpath.cli.main import app
 from fastpath.config import Config, parse
 from fastpath.engine.loop import StepEvent
 from fastpath.errors import CheckpointError, ConfigError, DataError, FastpathError, StoreError, UsageError
-from fastpath.ingest.split import read_split, write_split
+from fastpath.ingest.split import write_split
 from fastpath.runs import out_of_fold
 from fastpath.runs.run_directory import claimed
 from fastpath.runs.score_views import score
 from fastpath.runs.trained import open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import open_store
+from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import pack
 from fastpath.workflows.compare import leak
