@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fastpath.analysis.evaluation import EvaluationResult as EvaluationResult
+    from fastpath.analysis.evaluation import evaluate as evaluate
     from fastpath.config import Config as Config
     from fastpath.config import load as load_config
     from fastpath.data.loader import eval_loader as eval_loader
@@ -24,11 +26,17 @@ if TYPE_CHECKING:
     from fastpath.store.split_table import read_split as read_split
     from fastpath.types import Batch as Batch
     from fastpath.types import ChannelStats as ChannelStats
+    from fastpath.types import Patch as Patch
+    from fastpath.types import Samples as Samples
 
 _EXPORTS = {
     "Batch": ("fastpath.types", "Batch"),
     "ChannelStats": ("fastpath.types", "ChannelStats"),
     "Config": ("fastpath.config", "Config"),
+    "EvaluationResult": ("fastpath.analysis.evaluation", "EvaluationResult"),
+    "evaluate": ("fastpath.analysis.evaluation", "evaluate"),
+    "Patch": ("fastpath.types", "Patch"),
+    "Samples": ("fastpath.types", "Samples"),
     "FastpathError": ("fastpath.errors", "FastpathError"),
     "Runtime": ("fastpath.runtime", "Runtime"),
     "build_model": ("fastpath.model.registry", "build"),
@@ -44,16 +52,24 @@ __all__ = [
     "Batch",
     "ChannelStats",
     "Config",
+    "EvaluationResult",
     "FastpathError",
+    "Patch",
     "Runtime",
+    "Samples",
     "build_model",
     "eval_loader",
+    "evaluate",
     "load_config",
     "open_store",
     "read_split",
     "resolve_runtime",
     "train_loader",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 (any public name)

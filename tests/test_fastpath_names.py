@@ -15,10 +15,14 @@ def test_the_public_names() -> None:
         "Batch",
         "ChannelStats",
         "Config",
+        "EvaluationResult",
         "FastpathError",
+        "Patch",
         "Runtime",
+        "Samples",
         "build_model",
         "eval_loader",
+        "evaluate",
         "load_config",
         "open_store",
         "read_split",
@@ -26,6 +30,7 @@ def test_the_public_names() -> None:
         "train_loader",
     ]
     assert all(callable(getattr(fastpath, name)) for name in fastpath.__all__)
+    assert set(fastpath.__all__) <= set(dir(fastpath))
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from fastpath.config.section import Section
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -20,12 +22,6 @@ Alpha = Annotated[float, Field(ge=1e-3, le=1e3)]
 """Of a Beta distribution: beyond these all of it lies at the ends or in the middle."""
 Quality = Annotated[int, Field(ge=1, le=100)]
 Policy = Literal["notebook", "none", "d4", "strong", "ring"]
-
-
-class Section(BaseModel):
-    """Base of every table of the configuration: frozen, and a key it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 _D4 = {"hflip": 0.5, "quarter_turns": True, "rotation_deg": 0.0, "crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from fastpath.config.augment import Section
+from fastpath.config.section import Section, explain
 from fastpath.config.train import (
     DataConfig,
     ModelConfig,
@@ -20,9 +19,6 @@ from fastpath.config.train import (
     TrainConfig,
     fill_stages,
 )
-from fastpath.errors import ConfigError
-
-_SHOWN = 100  # characters of a key or value that an error shows
 
 
 class Config(Section):
@@ -78,7 +74,7 @@ def parse(values: Mapping[str, Any], location: object = "configuration") -> Conf
     try:
         return Config.model_validate(dict(values))
     except ValidationError as error:
-        raise _explain(error, location) from None
+        raise explain(error, location, keys()) from None
 
 
 def keys(section: type[Section] = Config, prefix: str = "") -> dict[str, str]:
@@ -91,30 +87,3 @@ def keys(section: type[Section] = Config, prefix: str = "") -> dict[str, str]:
         else:
             fields[prefix + name] = " ".join((field.description or "").split())
     return fields
-
-
-def _shown(value: object) -> str:
-    """Return a value as Python writes it, cut where it would fill more than a line."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # a number of more digits than Python writes
-        return f"a {type(value).__name__}"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"
-
-
-def _explain(error: ValidationError, location: object) -> ConfigError:
-    """Turn the first of pydantic's complaints into one line."""
-    first = error.errors()[0]
-    dotted = ".".join(str(part) for part in first["loc"])[:_SHOWN]
-    if first["type"] == "extra_forbidden":
-        known = list(keys()) + list({key.split(".")[0] for key in keys()})
-        longer = [key for key in known if key.startswith(dotted) or key.endswith(f".{dotted}")]
-        near = longer[:2] or difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "'fastpath config keys' explains them all"
-        return ConfigError(location, f"unknown key '{dotted}'", hint)
-    problem = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "missing":
-        return ConfigError(location, f"'{dotted}' is missing", "give it a value")
-    # What concerns several tables names its keys itself.
-    problem = f"{dotted}: found {_shown(first['input'])}; {problem}" if dotted else problem
-    return ConfigError(location, problem, "correct that value")

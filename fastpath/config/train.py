@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from fastpath.config.augment import AugmentConfig, Fraction, MixConfig, Section
+from fastpath.config.augment import AugmentConfig, Fraction, MixConfig
+from fastpath.config.section import Section
 
 Batch = Annotated[int, Field(ge=1, le=2**20)]
 """A step's patches: of a million, 224 pixels wide, the images alone fill 560 GiB."""

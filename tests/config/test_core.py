@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpath import config
+from fastpath.config import Config, DataConfig
 from fastpath.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,3 +134,18 @@ def test_a_wrong_stage_is_named(changes: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config.parse(HEAD_THEN_LAYER4 | changes)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "wanted"),
+    [
+        (lambda: Config(seed=-1), "Config: seed: found -1; Input should be greater than or equal to 0"),
+        (lambda: Config(data={"batch_size": 0}), "Config: data.batch_size: found 0; "),
+        (lambda: Config(dta=DataConfig()), "Config: unknown key 'dta'; did you mean 'data'?"),
+        (lambda: DataConfig(batch_size=0), "DataConfig: batch_size: found 0; "),
+        (lambda: DataConfig(batchsize=8), "DataConfig: unknown key 'batchsize'; did you mean 'batch_size'?"),
+    ],
+)
+def test_a_table_made_by_name_raises_the_houses_error(make: Callable[[], object], wanted: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(wanted)):
+        make()
