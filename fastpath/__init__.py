@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fastpath.analysis.evaluation import EvaluationResult as EvaluationResult
-    from fastpath.analysis.evaluation import evaluate as evaluate
+    from fastpath.analysis.measures import EvaluationResult as EvaluationResult
+    from fastpath.analysis.measures import evaluate as evaluate
     from fastpath.config import Config as Config
     from fastpath.config import load as load_config
     from fastpath.data.loader import eval_loader as eval_loader
@@ -33,8 +33,8 @@ _EXPORTS = {
     "Batch": ("fastpath.types", "Batch"),
     "ChannelStats": ("fastpath.types", "ChannelStats"),
     "Config": ("fastpath.config", "Config"),
-    "EvaluationResult": ("fastpath.analysis.evaluation", "EvaluationResult"),
-    "evaluate": ("fastpath.analysis.evaluation", "evaluate"),
+    "EvaluationResult": ("fastpath.analysis.measures", "EvaluationResult"),
+    "evaluate": ("fastpath.analysis.measures", "evaluate"),
     "Patch": ("fastpath.types", "Patch"),
     "Samples": ("fastpath.types", "Samples"),
     "FastpathError": ("fastpath.errors", "FastpathError"),
