@@ -48,6 +48,7 @@ CALLS = {
     "models": "resnet18",
     "pack": "{patches} -o {new} --workers 1",
     "predict": "{run} --store {store} -o {new}",
+    "probe": "{features} -o {new}",
     "repair": "{store} --source {patches} --workers 1",
     "show": "{store} --ids {id} -o {new}",
     "slide": "{run} {slide} -o {new} --mpp 0.97",
@@ -143,6 +144,13 @@ PAIRS = (
     "predict {run} --store {store} --source {patches} -o {new}",
     "predict {run} --store {store} -o {folder}",
     "predict {run} {run2} --weights 1 --store {store} -o {new}",
+    "probe {store} -o {new}",
+    "probe {features} -o {features}/features-00000.npy",
+    "probe {features} -o {store}",
+    "probe {features} -o {new} --store {store2}",
+    "probe {features} -o {new} --split test",
+    "probe {features} -o {new} --slides --store {store}",
+    "probe {features} -o {new} --slide-labels {garbage}.csv",
     "repair {store}",
     "show {store} -o {new}",
     "show {store} --ids {id} --epoch 0 --position 0 -o {new}",
@@ -290,7 +298,7 @@ def things(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
         from fastpath.config import parse
         from fastpath.ingest.synth import write_kaggle_folder
         from fastpath.runtime import resolve
-        from fastpath.workflows import pack
+        from fastpath.workflows import embed, pack
         from fastpath.workflows.train import train
 
         for number in ("", "2"):
@@ -299,7 +307,8 @@ def things(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
             pack.pack_source(patches, folder / f"store{number}", workers=1)
         train.train_run(folder / "store", folder / "run", parse(TINY), resolve("cpu"))
         shutil.copytree(folder / "run", folder / "run2")
-        tiny_encoder.write_encoder(folder / "vit")
+        name = tiny_encoder.write_encoder(folder / "vit")
+        embed.embed_store(folder / "store", folder / "features", name, resolve("cpu"))
         Image.fromarray(np.full((512, 512, 3), 200, np.uint8)).save(folder / "slide.tif")
         _odd(folder)
 
@@ -345,6 +354,8 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "fastpath.workflows.inspect.inspect.eda.survey",
         "fastpath.workflows.sweep.sweep._train_all",
         "fastpath.system.process_pool.local_engine",
+        "fastpath.workflows.probe.probe.fit_head",
+        "fastpath.workflows.probe.slide_labels.fit_attention",
         "fastpath.workflows.doctor.examine_machine",
     ):
         monkeypatch.setattr(target, _legal)

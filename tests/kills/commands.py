@@ -15,6 +15,7 @@ TRAIN = (
     *("--device", "cpu", "--threads", "1", "--epochs", "2"),
     *(argument for setting in SMALL for argument in ("--set", setting)),
 )
+EMBED = ("embed", "given/store", "-o", "work/features", "--model", "local-dir:given/vit", "--device", "cpu")
 Steps = tuple[tuple[str, ...], ...]
 
 GIVEN: dict[str, Steps] = {
@@ -26,6 +27,7 @@ GIVEN: dict[str, Steps] = {
     "timm's run": (("train", "given/store", "-o", "given/small", *TRAIN, "--set", "model.name=test_resnet"),),
     "slide": (("!slide", "given/slide.png"),),
     "encoder": (("!encoder", "given/vit"),),
+    "features": ((*EMBED[:3], "given/features", *EMBED[4:]),),
     "other slide": (("!slide", "given/other.png"),),
 }
 
@@ -187,10 +189,20 @@ COMMANDS: dict[str, Command] = {
         slow=True,
     ),
     "embed": Command(
-        ("embed", "given/store", "-o", "work/features", "--model", "local-dir:given/vit", "--device", "cpu"),
+        EMBED,
         ("patches", "store", "encoder"),
         files=tuple(f"work/features/{name}" for name in ("features-00000.npy", "rows.parquet", "features.json")),
         closing="work/features/features.json",
+        slow=True,
+    ),
+    "probe": Command(
+        ("probe", "given/features", "-o", "work/out", "--device", "cpu"),
+        ("patches", "store", "encoder", "features"),
+        files=tuple(
+            f"work/out/{name}"
+            for name in ("predictions.parquet", "report.html", "head.safetensors", "probe.json", "metrics.json")
+        ),
+        closing="work/out/metrics.json",
         slow=True,
     ),
     "show": Command(

@@ -27,9 +27,10 @@ from PIL import Image
 
 from fastpath.cli.main import app
 from fastpath.errors import FastpathError
+from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
 from fastpath.system.files import as_failure
-from fastpath.workflows import audit
+from fastpath.workflows import audit, embed
 from fastpath.workflows.compare import compare
 from fastpath.workflows.evaluate import evaluate, report_gallery, report_pictures
 from fastpath.workflows.explain import explain
@@ -104,8 +105,11 @@ def given(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         '{"tile_px": 96, "stride_px": 32, "calibration": "none", "scores": {"max": 1, "mean": 1, "top_k": 1},'
         ' "lesions": {"num_lesions": 1, "lesion_scores": [0.9], "false_alarms": []}}'
     )
-    tiny_encoder.write_encoder(folder / "vit")
-    paths = {name: str(folder / name) for name in ("a.csv", "b.csv", "slide.png", "other.png", "scored", "vit")}
+    encoder = tiny_encoder.write_encoder(folder / "vit")
+    embed.embed_store(store, folder / "features", encoder, resolve("cpu"))
+    paths = {
+        name: str(folder / name) for name in ("a.csv", "b.csv", "slide.png", "other.png", "scored", "vit", "features")
+    }
     # Copies: other tests evaluate the run that they share, and a calibration left in it would be read here.
     for name in ("run", "judged"):
         shutil.copytree(learned, folder / name)
@@ -124,6 +128,7 @@ COMMANDS: dict[str, Sequence[str]] = {  # names of `given` in braces; {out} is a
     "inspect": ("{store}", "-o", "{out}"),
     "mine": ("{run}", "-o", "{out}/mined.parquet"),
     "predict": ("{run}", "--store", "{store}", "-o", "{out}/a.csv", "--table", "{out}/b.parquet"),
+    "probe": ("{features}", "-o", "{out}"),
     "show": ("{store}", "--ids", "{id}", "-o", "{out}"),
     "slide": ("{run}", "{slide.png}", "--mpp", "0.5", "-o", "{out}"),
     "split": ("{store}", "-o", "{out}/mine.json"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,15 +44,22 @@ class EvaluateResult:
 
 
 def write(
-    output: Path, *, scored: ScoredTable, evaluation: Evaluation, about: dict[str, Any], cards: list[Card]
+    output: Path,
+    *,
+    scored: ScoredTable,
+    evaluation: Evaluation,
+    about: dict[str, Any],
+    cards: list[Card],
+    more: Mapping[str, bytes] | None = None,
 ) -> EvaluateResult:
-    """Write the files as a set: metrics.json means that all are there, and of this evaluation."""
+    """Write the files as a set, `more` of them too: metrics.json means that all are there, and of this evaluation."""
     facts = plain({**about, **evaluation.facts})
     pictures = report_pictures.draw_report(scored, evaluation)
     page = report_html.render(
         facts, pictures, "evaluate.html", cards=report_pictures.embed(cards), tiles=measures.TILES
     )
-    content = {PREDICTIONS: report_table.to_parquet(scored, evaluation.calibrated_N), REPORT: page.encode()}
+    content = {**(more or {}), PREDICTIONS: report_table.to_parquet(scored, evaluation.calibrated_N)}
+    content[REPORT] = page.encode()
     if cards:
         content[GALLERY] = report_gallery.to_csv(cards)
     content[METRICS] = (json.dumps(facts, indent=2) + "\n").encode()

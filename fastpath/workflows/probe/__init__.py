@@ -1,0 +1,1 @@
+"""`fastpath probe`: heads on features."""
