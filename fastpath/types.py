@@ -154,6 +154,12 @@ class Samples:
         """Label of each sample, int8 [N], -1 where unknown."""
         return self.patches.labels_N[self.rows_N]
 
+    @property
+    def groups_N(self) -> NDArray[Any] | None:
+        """Slide of each sample; None where slides are unknown."""
+        groups_N = getattr(self.patches, "groups_N", None)
+        return None if groups_N is None else np.asarray(groups_N[self.rows_N])
+
     def __repr__(self) -> str:
         counts = ", ".join(f"{int((self.labels_N == label).sum()):,} of label {label}" for label in (0, 1))
         return f"Samples({len(self):,} patches of {self.patches.patch_size_px} px: {counts})"

@@ -17,11 +17,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.dali
-def test_the_program_of_the_page_runs_as_printed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("slides", [True, False], ids=["slides", "no slides"])
+def test_the_program_of_the_page_runs_as_printed(tmp_path: Path, slides: bool) -> None:
     synth.write_kaggle_folder(tmp_path / "files", num_train=48, num_test=0, num_slides=8)
+    if not slides:
+        (tmp_path / "files" / "groups.csv").unlink()
     pack_source(tmp_path / "files", tmp_path / "store", workers=1)
     programs = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.M | re.S)
     assert len(programs) == 1
+    assert programs[0] in (ROOT / "README.md").read_text(encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", programs[0]],
         cwd=tmp_path,

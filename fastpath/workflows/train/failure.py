@@ -39,7 +39,11 @@ def record(run_dir: Path, error: NonFiniteLossError, course: Sequence[Stage], da
     rows_N = data.order(config, error.epoch)[positions.start : positions.stop]
     ids_N = data.patches.ids_N
     drawn = draw.draw_augmentation(config.data.augment, config.data.image_size_px, config.seed, error.epoch, positions)
-    shown = draw.shown(config.data.augment, drawn)
+    # Named as arrays are: the file is for whoever debugs the code.
+    shown = {
+        f"{name}_N{''.join(map(str, values_N.shape[1:]))}": values_N
+        for name, values_N in draw.shown(config.data.augment, drawn).items()
+    }
     samples = [
         {
             "position": position,
