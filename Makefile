@@ -49,7 +49,7 @@ docs: $(VENV)/.installed-dev
 	$(BIN)/python tools/render_cli.py
 	rm -rf .site-source
 	mkdir -p .site-source/benchmarks
-	ln -s ../docs ../README.md ../CONTRIBUTING.md ../SECURITY.md ../CHANGELOG.md .site-source/
+	ln -s ../docs ../README.md ../CONTRIBUTING.md ../SECURITY.md ../CHANGELOG.md ../examples .site-source/
 	ln -s ../../benchmarks/records .site-source/benchmarks/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from fastpath.data.loader import eval_loader as eval_loader
     from fastpath.data.loader import train_loader as train_loader
     from fastpath.errors import FastpathError as FastpathError
+    from fastpath.library import Run as Run
+    from fastpath.library import open_run as open_run
+    from fastpath.library import pack as pack
+    from fastpath.library import train as train
     from fastpath.model.registry import build as build_model
     from fastpath.runtime import Runtime as Runtime
     from fastpath.runtime import resolve as resolve_runtime
@@ -39,6 +43,10 @@ _EXPORTS = {
     "Samples": ("fastpath.types", "Samples"),
     "FastpathError": ("fastpath.errors", "FastpathError"),
     "Runtime": ("fastpath.runtime", "Runtime"),
+    "Run": ("fastpath.library", "Run"),
+    "open_run": ("fastpath.library", "open_run"),
+    "pack": ("fastpath.library", "pack"),
+    "train": ("fastpath.library", "train"),
     "build_model": ("fastpath.model.registry", "build"),
     "eval_loader": ("fastpath.data.loader", "eval_loader"),
     "load_config": ("fastpath.config", "load"),
@@ -55,15 +63,19 @@ __all__ = [
     "EvaluationResult",
     "FastpathError",
     "Patch",
+    "Run",
     "Runtime",
     "Samples",
     "build_model",
     "eval_loader",
     "evaluate",
     "load_config",
+    "open_run",
     "open_store",
+    "pack",
     "read_split",
     "resolve_runtime",
+    "train",
     "train_loader",
 ]
 
