@@ -12,7 +12,7 @@ import torch
 import fastpath
 
 
-class Classifier(lightning.LightningModule):
+class Classifier(lightning.LightningModule):  # type: ignore[misc]
     """A ResNet-18 with one logit."""
 
     def __init__(self) -> None:

@@ -60,6 +60,6 @@ def fit_attention(bags: Sequence[Tensor], labels: Sequence[int], seed: int) -> G
                 bag_KD = bag_KD[torch.randperm(len(bag_KD), generator=generator)[:BAG_MAX].to(bag_KD.device)]
             loss = nn.functional.binary_cross_entropy_with_logits(network(bag_KD)[0], targets[slide])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     return network.eval()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastpath.analysis import metrics
 from fastpath.errors import DataError
-from fastpath.ingest.split import leak_notice, read_split
+from fastpath.ingest.split import leak_notice
 from fastpath.runs import output_place, report_table
 from fastpath.runs.report_table import ScoredTable
 from fastpath.runs.row_history import HELD_OUT, SLIDE
@@ -20,6 +20,7 @@ from fastpath.runs.row_words import of_words
 from fastpath.runtime import Runtime
 from fastpath.store.features import Features, open_features
 from fastpath.store.reader import Store, locate, open_store
+from fastpath.store.split_table import read_split
 from fastpath.system.json_values import plain
 from fastpath.types import Split
 from fastpath.workflows.evaluate import report_files, report_gallery
