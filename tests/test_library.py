@@ -113,3 +113,19 @@ def test_the_example_of_patches_in_memory(tmp_path: Path) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("lightning") is None, reason="lightning is not installed")
 def test_the_example_of_lightning(run: fastpath.Run) -> None:
     example("lightning_loop.py", run.open_store().path)
+
+
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cells, one after the other, without Jupyter."""
+    import matplotlib as mpl
+
+    notebook = json.loads((ROOT / "examples" / "first_steps.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert sum(bool(cell.get("outputs")) for cell in notebook["cells"]) >= len(cells) - 1  # it was run
+    monkeypatch.chdir(tmp_path)
+    mpl.use("agg")
+    values: dict[str, object] = {}
+    for cell in cells:
+        exec(compile(cell, "first_steps.ipynb", "exec"), values)
+    assert "AUC" in str(fastpath.evaluate(values["val"].labels_N, values["logits"]))  # type: ignore[attr-defined]
+    assert (tmp_path / "first-steps" / "run" / "best.pt").is_file()
