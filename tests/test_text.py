@@ -82,12 +82,14 @@ def test_a_shell_runs_nothing_of_a_word(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_suggested_command_is_quoted() -> None:
-    store: Any = SimpleNamespace(path=Path("/data/it's $(touch ran) [/b]"), remote=None)
+def test_a_suggested_command_is_quoted(tmp_path: Path) -> None:
+    path = tmp_path / "it's $(touch ran) [" / "b]"
+    path.mkdir(parents=True)
+    store: Any = SimpleNamespace(path=path, address=path, remote=None, split_file=None, split_path=path / "split.json")
     with pytest.raises(StoreError) as refused:
         read_split(store)
     _, _, pasted = str(refused.value).partition("run: ")
-    assert shlex.split(pasted) == ["fastpath", "split", str(store.path)]
+    assert shlex.split(pasted) == ["fastpath", "split", str(path)]
 
 
 def test_no_command_is_put_together_by_hand() -> None:

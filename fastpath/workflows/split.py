@@ -105,6 +105,7 @@ def split_store(
     if groups is not None:
         store = add_groups(store, groups)
     if output is not None:
+        output_place.make_parent(output)
         known_N, store = store.groups_N, store.with_split(output)
         store = store if known_N is None else store.with_groups(known_N)  # else those of an older file of that name
     if table is not None:

@@ -194,6 +194,7 @@ def test_a_table_that_cannot_be_judged_is_one_line(tmp_path: Path, change: Any, 
 
 def test_the_calibration_is_kept_for_these_weights_only(own: tuple[Path, Path]) -> None:
     run_dir = own[0]
+    (run_dir / "calibration-d4.json").unlink(missing_ok=True)  # another test's
     evaluate.evaluate_run(run_dir, resolve("cpu"))
     found = calibration_file.load(run_dir / "best.pt", "none", "logits")
     assert (found.calibrator.method, found.missing) == ("platt", "")

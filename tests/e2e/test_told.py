@@ -50,6 +50,7 @@ HONEST = "fastpath split --test 0.1"
 # Commands that measure no network on labelled patches: what they tell is of pixels, files or speed.
 SILENT = {
     "config",
+    "embed",
     "models",
     "audit",
     "bench",
@@ -62,8 +63,8 @@ SILENT = {
     "split",
     "verify",
 }
-# Told elsewhere: demo is an evaluation (tests/e2e/test_demo_cli.py).
-ELSEWHERE = {"demo"}
+# Told elsewhere: demo is an evaluation (tests/e2e/test_demo_cli.py), and so is a probe (tests/workflows/probe).
+ELSEWHERE = {"demo", "probe"}
 
 
 STORE, FOLDED, RECIPE_FILE = "@store", "@folded", "@recipe.toml"
@@ -153,7 +154,7 @@ def test_every_output_says_what_its_patches_are(cases: dict[str, Case], kaggle_f
     _check_test_split(tmp_path)
     _check_words(tmp_path)
     assert not (tmp_path / "final" / "calibration.json").exists()
-    card = json.loads((tmp_path / "model.onnx.card.json").read_text())
+    card = json.loads((tmp_path / "model.ts.card.json").read_text())
     assert card["evaluations"] == []
     assert "the validation split was trained on too (train.include_val)" in card["selection"]["told"]
 

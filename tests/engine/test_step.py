@@ -143,7 +143,7 @@ def test_the_shares_of_ranks_add_up_to_the_whole_batch(monkeypatch: pytest.Monke
         model.load_state_dict(models[0].state_dict())
     given, bounds = batch(6), [(0, 6), (0, 1), (1, 1), (1, 6)]
     told: list[Tensor] = []
-    monkeypatch.setattr(Runtime, "total", lambda _, values: told.append(values.clone()) or values.clone())
+    monkeypatch.setattr(Runtime, "all_reduce_sum", lambda _, values: told.append(values.clone()) or values.clone())
     for model, (first, last) in zip(models, bounds, strict=True):
         share = Batch(given.images_NCHW[first:last], given.labels_N[first:last], given.indices_N[first:last], 6)
         runtime = CPU if model is models[0] else Runtime(torch.device("cpu"), world_size=3)
@@ -161,7 +161,7 @@ def test_a_step_without_samples_leaves_batchnorm_as_it_was() -> None:
     none = Batch(torch.zeros(0, 3, 8, 8), torch.zeros(0), torch.zeros(0, dtype=torch.int64), 2)
     runtime = Runtime(torch.device("cpu"), world_size=2)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Runtime, "total", lambda _, values: values)
+        patched.setattr(Runtime, "all_reduce_sum", lambda _, values: values)
         loss = train_step(model, none, torch.optim.SGD(model.parameters(), lr=1.0), CPU.grad_scaler(), runtime)
     assert loss == 0
     assert all(module.training for module in model.modules())

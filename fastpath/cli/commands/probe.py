@@ -43,11 +43,12 @@ def command(
     as_json: bool,
     verbosity: int,
 ) -> None:
-    """Train a logistic head on features and judge it as 'fastpath evaluate' judges a run.
+    """Train a logistic head on features, and judge it.
 
-    FEATURES is what 'fastpath embed' wrote. The head learns from the training split; its regularisation is chosen by
-    inner folds of that split, of whole slides where they are known. With --slides, slides are told apart by gated
-    attention (Ilse et al. 2018), beside the mean of their features and the surest patches of such a head.
+    The report is that of 'fastpath evaluate'. FEATURES is what 'fastpath embed' wrote. The head learns from the
+    training split; its regularisation is chosen by inner folds of that split, of whole slides where they are known.
+    With --slides, slides are told apart by gated attention (Ilse et al. 2018), beside the mean of their features
+    and the surest patches of such a head.
 
     \b
     Example:  fastpath probe features -o probe

@@ -15,6 +15,7 @@ from fastpath.config import Config, DataConfig, MixConfig
 from fastpath.config.augment import AugmentConfig
 from fastpath.data import loader
 from fastpath.data.augment import mix
+from fastpath.errors import ConfigError
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats, Patches, Samples
 
@@ -134,5 +135,5 @@ def test_any_batch_size_trains_on_some_mixed_samples_and_one_on_none(
 
 
 def test_more_than_certainty_is_refused() -> None:
-    with pytest.raises(ValueError, match="wanted at most 1"):
+    with pytest.raises(ConfigError, match="wanted at most 1"):
         MixConfig(mixup_p=0.7, cutmix_p=0.5)

@@ -84,7 +84,7 @@ def test_patches_are_named_one_after_the_other(learned: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--ids", "nobody"], "found no patch 'nobody'"),
+        (["--ids", "nobody"], "the first 'nobody'"),
         (["--errors", "2", "--sample", "3"], "wanted one of them"),
         (["astray"], "write --ids before ids"),
     ],

@@ -27,7 +27,7 @@ def test_alone_a_run_stops_at_once() -> None:
 
 def test_ranks_stop_where_they_meet_if_any_was_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
     heard_elsewhere = torch.ones(())
-    monkeypatch.setattr(Runtime, "total", lambda _, values: values + heard_elsewhere)
+    monkeypatch.setattr(Runtime, "all_reduce_sum", lambda _, values: values + heard_elsewhere)
     epoch = EpochEvent(1, 0.0, 0.0, 0.5, {}, True, Timing())
     assert asked_to_stop(False, step(MEETING_STEPS), RANKED)
     assert asked_to_stop(False, epoch, RANKED)

@@ -371,9 +371,9 @@ class TestRefusals:
         """Between the check and the claim another process trains a whole run: it is not begun anew."""
         run_dir, usual = tmp_path / "run", train.open_run_data
 
-        def meanwhile(*told: Any) -> RunData:
+        def meanwhile(*told: Any, **named: Any) -> RunData:
             shutil.copytree(whole, run_dir, dirs_exist_ok=True, copy_function=shutil.copy)
-            return usual(*told)
+            return usual(*told, **named)
 
         for resume in (False, True):
             before = sorted(path.name for path in run_dir.iterdir()) if run_dir.exists() else []
