@@ -51,7 +51,7 @@ docs: $(VENV)/.installed-dev
 	mkdir -p .site-source/benchmarks
 	ln -s ../docs ../README.md ../CONTRIBUTING.md ../SECURITY.md ../CHANGELOG.md ../examples .site-source/
 	ln -s ../../benchmarks/records .site-source/benchmarks/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 $(OLDEST)/.installed-dev: pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)
