@@ -16,8 +16,10 @@ from torch import nn
 
 from fastpath.analysis import metrics
 from fastpath.analysis.calibration import Calibrator
+from fastpath.analysis.combine import combine
 from fastpath.config import Config
 from fastpath.errors import DataError
+from fastpath.ingest.stain import Normalise, normaliser
 from fastpath.runs import calibration_file, trained
 from fastpath.runs.score_views import Tta, score_views
 from fastpath.runs.trained import TrainedRun, Which
@@ -139,7 +141,7 @@ class Run:
             DataError: Another patch size or stain than was trained on, or a logit is not finite.
         """
         views_NV = score_views(self.trained, samples.patches, samples.rows_N, runtime or resolve(device), tta)
-        return np.asarray(views_NV.mean(axis=1), np.float32)
+        return combine(views_NV).astype(np.float32)
 
     def predict(
         self, images_NHWC: NDArray[np.uint8], *, runtime: Runtime | None = None, device: str = "auto"
@@ -147,14 +149,16 @@ class Run:
         """Return the probability of tumour of each image, float64 [N], calibrated where the run is.
 
         Args:
-            images_NHWC: uint8 [N, P, P, 3], RGB, of the size and magnification of the patches trained on.
+            images_NHWC: uint8 [N, P, P, 3], RGB, of the size and magnification of the patches trained on; their stains
+                are normalised where those were.
             runtime: Device and precision; None decides by `device`.
             device: As in `train`.
 
         Raises:
             DataError: Other than such images, or of another size.
         """
-        patches = _Images(_checked(images_NHWC))
+        normalise = normaliser(self.trained.checkpoint.stain, self.trained.path)
+        patches = _Images(_checked(images_NHWC), normalise)
         samples = Samples(patches, np.arange(len(patches.images_NHWC)), self.trained.stats)
         logits_N = self.score(samples, runtime=runtime, device=device)
         return metrics.probabilities(self.calibration.apply(logits_N))
@@ -162,9 +166,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Images:
-    """Images in memory, as patches."""
+    """Images in memory, as patches; their stains normalised as those of the network's patches were."""
 
     images_NHWC: NDArray[np.uint8]
+    normalise: Normalise
 
     @property
     def labels_N(self) -> NDArray[np.int8]:
@@ -175,10 +180,10 @@ class _Images:
         return int(self.images_NHWC.shape[1])
 
     def gather(self, indices_N: NDArray[np.int64], out_NHWC: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        found_NHWC = self.images_NHWC[indices_N]
         if out_NHWC is None:
-            return found_NHWC
-        out_NHWC[...] = found_NHWC
+            out_NHWC = np.empty((len(indices_N), *self.images_NHWC.shape[1:]), np.uint8)
+        for place, index in enumerate(indices_N):
+            out_NHWC[place] = self.normalise(self.images_NHWC[index])
         return out_NHWC
 
 

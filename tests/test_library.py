@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import fastpath
 from fastpath.analysis import metrics
 from fastpath.config import parse
 from fastpath.errors import DataError, UsageError
+from fastpath.ingest.stain import macenko
 from fastpath.workflows.evaluate import evaluate
 
 pytestmark = pytest.mark.dali
@@ -54,6 +56,16 @@ def test_scores_are_those_of_evaluate(run: fastpath.Run) -> None:
     images_NHWC = val.patches.gather(val.rows_N)
     wanted_N = metrics.probabilities(run.calibration.apply(logits_N))
     np.testing.assert_allclose(run.predict(images_NHWC, device="cpu"), wanted_N, atol=1e-5)
+
+
+def test_images_are_normalised_as_the_patches_of_the_run_were(run: fastpath.Run) -> None:
+    store = run.open_store()
+    images_NHWC = store.gather(store.split("val").rows_N[:6])
+    checkpoint = replace(run.trained.checkpoint, stain="macenko")
+    stained = fastpath.Run(replace(run.trained, checkpoint=checkpoint))
+    wanted_N = run.predict(np.stack([macenko(image) for image in images_NHWC]), device="cpu")
+    assert not np.allclose(wanted_N, run.predict(images_NHWC, device="cpu"), atol=1e-6)
+    np.testing.assert_allclose(stained.predict(images_NHWC, device="cpu"), wanted_N, atol=1e-6)
 
 
 def test_eight_views_do_not_know_which_way_a_patch_lies(run: fastpath.Run) -> None:
