@@ -1,4 +1,4 @@
-"""Score patches that lie in no store, masked ones or tiles of a slide: one network, any number of passes."""
+"""What a network makes of patches of a store or of none, masked ones or tiles of a slide: logits and features."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fastpath.data.loader import eval_loader
 from fastpath.engine.step import infer
 from fastpath.errors import DataError
+from fastpath.runs.precision import settle
 from fastpath.runs.trained import TrainedRun
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, Patches, Samples
@@ -123,3 +124,45 @@ def all_logits(
             advance(done)
 
     return np.concatenate(list(portions(run, model, patches, rows_N, runtime, passed)))
+
+
+def trunk_features(
+    run: TrainedRun,
+    patches: Patches,
+    rows_N: NDArray[np.int64],
+    runtime: Runtime,
+    advance: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Return what a run's head is given for each patch, float32 [N, D].
+
+    Args:
+        run: The network.
+        patches: Where the patches lie.
+        rows_N: int64 [N], at least one.
+        runtime: Device and precision.
+        advance: Called with patches done and in all.
+
+    Raises:
+        DataError: The patches have another size or stain normalisation than those trained on.
+    """
+    run.check_patches(patches)
+    runtime = settle(runtime, run.config, training=False)
+    network, parts = run.network(), list[NDArray[np.float32]]()
+    model, heads = runtime.prepare(network), network.heads
+    given: dict[nn.Module, NDArray[np.float32]] = {}
+
+    def keep(head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        given[head] = inputs[0].detach().flatten(1).float().cpu().numpy().copy()
+
+    handles = [head.register_forward_pre_hook(keep) for head in heads]
+    try:
+        done = 0
+        for batch, _ in infer(model, batches(run, patches, rows_N, runtime), runtime):
+            done += len(batch.indices_N)
+            parts.append(np.concatenate([given[head] for head in heads], axis=1))
+            if advance is not None:
+                advance(done, len(rows_N))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return np.concatenate(parts)

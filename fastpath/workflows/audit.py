@@ -7,16 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor, nn
 
 from fastpath.analysis.pixels import neighbours
-from fastpath.engine.step import infer
 from fastpath.errors import DataError
 from fastpath.figures import patch_figures
 from fastpath.figures.patch_figures import Row
-from fastpath.runs import inference, output_place
-from fastpath.runs.precision import settle
-from fastpath.runs.trained import TrainedRun, Which, open_run
+from fastpath.runs import output_place
+from fastpath.runs.inference import trunk_features
+from fastpath.runs.trained import Which, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store, open_store
 from fastpath.store.split_table import read_split
@@ -112,7 +110,7 @@ def audit_split(
     if run_dir is None:
         features_ND = neighbours.hash_features(store.column("phash")[both_N])
     else:
-        features_ND = embed(open_run(run_dir, checkpoint), store, both_N, runtime, advance)
+        features_ND = trunk_features(open_run(run_dir, checkpoint), store, both_N, runtime, advance)
     pairs = _pairs(store, val_N, train_N, features_ND)
     hashes_N, labels_N, groups_N = store.column("hash"), store.labels_N, store.groups_N
     suspicious_N = pairs.correlation_N >= SUSPICIOUS
@@ -132,37 +130,6 @@ def audit_split(
     )
     _write(output, store, pairs, result)
     return result
-
-
-def embed(
-    run: TrainedRun, store: Store, rows_N: np.ndarray, runtime: Runtime, advance: Advance | None = None
-) -> np.ndarray:
-    """Return what a run's head is given for each patch, float32 [N, D].
-
-    Raises:
-        DataError: The store's patches have another size or stain normalisation than those trained on.
-    """
-    run.check_patches(store)
-    runtime = settle(runtime, run.config, training=False)
-    network, parts = run.network(), []
-    model, heads = runtime.prepare(network), network.heads
-    given: dict[nn.Module, np.ndarray] = {}
-
-    def keep(head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        given[head] = inputs[0].detach().flatten(1).float().cpu().numpy().copy()
-
-    handles = [head.register_forward_pre_hook(keep) for head in heads]
-    try:
-        done = 0
-        for batch, _ in infer(model, inference.batches(run, store, rows_N, runtime), runtime):
-            done += len(batch.indices_N)
-            parts.append(np.concatenate([given[head] for head in heads], axis=1))
-            if advance is not None:
-                advance(done, len(rows_N))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return np.concatenate(parts)
 
 
 def _pairs(store: Store, val_N: np.ndarray, train_N: np.ndarray, features_ND: np.ndarray) -> _Pairs:

@@ -23,7 +23,7 @@ from fastpath.runs.score_views import score
 from fastpath.runs.trained import TrainedRun, open_run
 from fastpath.runtime import resolve
 from fastpath.store.reader import Store, open_store
-from fastpath.workflows import audit, merge, pack, repair
+from fastpath.workflows import merge, pack, repair
 from fastpath.workflows.export import export
 from fastpath.workflows.slide.slide_grid import Tiles
 from fastpath.workflows.train import train
@@ -141,7 +141,7 @@ Score = Callable[[TrainedRun, Store], object]
 WAYS: dict[str, Score] = {
     "score": lambda run, store: score(run, store, np.arange(4), resolve("cpu")),
     "portions": lambda run, store: inference.all_logits(run, run.network(), store, np.arange(4), resolve("cpu")),
-    "embed": lambda run, store: audit.embed(run, store, np.arange(4), resolve("cpu")),
+    "embed": lambda run, store: inference.trunk_features(run, store, np.arange(4), resolve("cpu")),
 }
 
 

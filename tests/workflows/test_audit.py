@@ -14,6 +14,7 @@ import torch
 from fastpath.config import parse
 from fastpath.errors import StoreError
 from fastpath.ingest.split import write_split_from_csv
+from fastpath.runs.inference import trunk_features
 from fastpath.runs.score_views import score
 from fastpath.runs.trained import open_run
 from fastpath.runtime import Runtime
@@ -73,7 +74,7 @@ def test_an_exact_copy_is_found_by_hash(store: Path, tmp_path: Path) -> None:
 def test_a_run_gives_its_features(store: Path, tmp_path: Path) -> None:
     train.train_run(store, tmp_path / "run", CONFIG, ONE_THREAD)
     trained, opened, rows_N = open_run(tmp_path / "run"), open_store(store), np.arange(20)
-    features_ND = audit.embed(trained, opened, rows_N, ONE_THREAD)
+    features_ND = trunk_features(trained, opened, rows_N, ONE_THREAD)
     assert features_ND.shape == (20, 256)
     weights = trained.checkpoint.weights
     head = {name.rsplit(".", 1)[1]: value for name, value in weights.items() if "classifier" in name}
