@@ -248,7 +248,7 @@ def _call_with(name: str, call: tuple[str, ...], parameter: click.Parameter, val
         return (*_without(call, parameter), *(more or "").split(), parameter.opts[-1], value)
     command = COMMANDS[name]
     assert command is not None
-    at = [one for one in command.params if isinstance(one, click.Argument)].index(parameter)
+    at = [argument for argument in command.params if isinstance(argument, click.Argument)].index(parameter)
     places = [number for number, word in enumerate(call) if not word.startswith("-") and _is_argument(call, number)]
     safe = ("--", value) if value.startswith("-") else (value,)
     if at >= len(places):
@@ -393,29 +393,29 @@ def test_bad_input_is_one_line(
             status = 0
         except SystemExit as ended:
             status = ended.code
-    told = capfd.readouterr().err
+    stderr = capfd.readouterr().err
     assert _state(things) == before, "wrote where its inputs are"
     if status == 0:
         assert not case.refused, "was taken"
         return
-    assert status in (1, 2), told
-    lines = [line for line in told.splitlines() if not line.startswith(("note: ", "damaged: "))]
+    assert status in (1, 2), stderr
+    lines = [line for line in stderr.splitlines() if not line.startswith(("note: ", "damaged: "))]
     if status == 1 and not lines:  # what was verified is damaged
-        assert told.startswith("damaged: ")
+        assert stderr.startswith("damaged: ")
         return
-    assert len(lines) == 1, told
-    assert lines[0].startswith("fastpath: "), told
-    assert lines[0].isprintable(), told
-    assert "run again with --debug" not in told, told
-    assert re.fullmatch(r"fastpath: .+: .+; .+|fastpath: .+ See 'fastpath.*--help'\.", lines[0]), told
+    assert len(lines) == 1, stderr
+    assert lines[0].startswith("fastpath: "), stderr
+    assert lines[0].isprintable(), stderr
+    assert "run again with --debug" not in stderr, stderr
+    assert re.fullmatch(r"fastpath: .+: .+; .+|fastpath: .+ See 'fastpath.*--help'\.", lines[0]), stderr
 
 
 def _filled(word: str, things: Path, tmp_path: Path, command: str) -> str:
     """Return a word with the paths that it stands for."""
     from fastpath.store.reader import open_store
 
-    def place(found: re.Match[str]) -> str:
-        name = found[1]
+    def place(match: re.Match[str]) -> str:
+        name = match[1]
         if name == "id":
             return str(open_store(things / "store").ids_N[0])
         if name in ("new", "nowhere", "socket"):
@@ -438,11 +438,11 @@ def _made(folder: Path) -> Path:
 
 
 def _state(folder: Path) -> dict[str, tuple[int, int]]:
-    found = {}
+    states = {}
     for path in folder.rglob("*"):
         facts = path.lstat()
-        found[str(path)] = (facts.st_size, facts.st_mtime_ns)
-    return found
+        states[str(path)] = (facts.st_size, facts.st_mtime_ns)
+    return states
 
 
 def test_the_matrix_is_whole() -> None:

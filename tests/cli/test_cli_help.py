@@ -93,8 +93,8 @@ def test_the_generated_pages_are_up_to_date() -> None:
 def test_verbosity_is_a_number_whatever_is_given(arguments: list[str], verbosity: int) -> None:
     @click.command()
     @options.common
-    def command(**told: object) -> None:
-        click.echo(told["verbosity"])
+    def command(**parameters: object) -> None:
+        click.echo(parameters["verbosity"])
 
     assert CliRunner().invoke(command, arguments).output == f"{verbosity}\n"
 

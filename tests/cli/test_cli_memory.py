@@ -33,24 +33,24 @@ NUMPY = "Unable to allocate 9.31 GiB for an array with shape (100000, 100000)"
     ],
 )
 def test_it_is_one_line_that_says_what_to_change(error: BaseException, location: str, wanted: str, say: Say) -> None:
-    status, told = say(error)
+    status, message = say(error)
     assert status == 1
-    assert told.startswith(f"fastpath: {location}: ran out of memory")
-    assert told.count("\n") == 1
-    assert f"wanted {wanted} more" in told if wanted else "wanted" not in told
-    assert all(name in told for name in ("data.batch_size", "train.accumulate", "--residency host"))
+    assert message.startswith(f"fastpath: {location}: ran out of memory")
+    assert message.count("\n") == 1
+    assert f"wanted {wanted} more" in message if wanted else "wanted" not in message
+    assert all(name in message for name in ("data.batch_size", "train.accumulate", "--residency host"))
 
 
 def test_torch_says_what_is_looked_for(say: Say) -> None:
     with pytest.raises(RuntimeError) as refused:
         torch.empty(1 << 60)
-    status, told = say(refused.value)
+    status, message = say(refused.value)
     assert status == 1
-    assert "this machine: ran out of memory" in told
+    assert "this machine: ran out of memory" in message
 
 
 def test_other_failures_are_told_as_they_are(say: Say) -> None:
-    status, told = say(RuntimeError("CUDA error: device-side assert triggered"))
+    status, message = say(RuntimeError("CUDA error: device-side assert triggered"))
     assert status == 1
-    assert told.startswith("fastpath: RuntimeError: CUDA error: device-side assert")
-    assert "--debug" in told
+    assert message.startswith("fastpath: RuntimeError: CUDA error: device-side assert")
+    assert "--debug" in message

@@ -13,17 +13,17 @@ from fastpath.cli.options import COUNT_MAX, Count, Number
 
 def numbers() -> list[tuple[str, click.Parameter]]:
     context = click.Context(app)
-    found = []
+    numeric_parameters = []
     for name in app.list_commands(context):
         command = app.get_command(context, name)
         assert command is not None
-        found += [
+        numeric_parameters += [
             (f"{name} {parameter.name}", parameter)
             for parameter in command.params
             if isinstance(parameter.type, click.types.FloatParamType | click.types.IntParamType)
             and parameter.name != "verbosity"  # flags
         ]
-    return found
+    return numeric_parameters
 
 
 @pytest.mark.parametrize(("name", "parameter"), numbers(), ids=[name for name, _ in numbers()])

@@ -61,11 +61,11 @@ def made(kind: Any, name: str, field: str = "") -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         hints = get_type_hints(kind)
-        return kind(**{one.name: made(hints[one.name], name, one.name) for one in fields(kind)})
+        return kind(**{part.name: made(hints[part.name], name, part.name) for part in fields(kind)})
     if origin in (Union, UnionType):
-        return made(next(one for one in inner if one is not NoneType), name, field)
+        return made(next(part for part in inner if part is not NoneType), name, field)
     if origin in (list, tuple):
-        return origin(made(one, name, field) for one in inner if one is not Ellipsis)
+        return origin(made(part, name, field) for part in inner if part is not Ellipsis)
     if origin in (dict, Mapping):
         return given(name).get(field) or {made(inner[0], name): made(inner[1], name)}
     if origin is Literal:
@@ -109,7 +109,9 @@ def _types() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-@pytest.mark.parametrize(("arguments", "target"), COMMANDS, ids=lambda one: one if isinstance(one, str) else "")
+@pytest.mark.parametrize(
+    ("arguments", "target"), COMMANDS, ids=lambda argument: argument if isinstance(argument, str) else ""
+)
 def test_a_command_shows_names_as_they_are(
     arguments: list[str], target: str, name: str, stand_in: Callable[[str, str], Any]
 ) -> None:
@@ -126,7 +128,9 @@ def test_a_command_shows_names_as_they_are(
         assert visible(name) in done.output
 
 
-@pytest.mark.parametrize(("arguments", "target"), COMMANDS, ids=lambda one: one if isinstance(one, str) else "")
+@pytest.mark.parametrize(
+    ("arguments", "target"), COMMANDS, ids=lambda argument: argument if isinstance(argument, str) else ""
+)
 def test_as_json_names_are_as_they_are(arguments: list[str], target: str, stand_in: Callable[[str, str], Any]) -> None:
     name = "a[/b]\x1b[31m\n"
     stand_in(target, name)

@@ -61,9 +61,9 @@ def test_a_signal_is_one_line(number: signal.Signals, while_it: str) -> None:
         assert process.stderr is not None
         assert process.stdout.readline() == "waiting\n"
         process.send_signal(number)
-        told = process.stderr.read()
+        stderr = process.stderr.read()
     assert process.returncode == STATUS[number]
-    assert told == "fastpath: interrupted\n"
+    assert stderr == "fastpath: interrupted\n"
 
 
 def test_what_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,8 +81,8 @@ def test_what_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     line = command.replace("fastpath", f"{sys.executable} -m fastpath")
-    told = {**os.environ, **environment}
-    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, env=told, timeout=120)
+    variables = {**os.environ, **environment}
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, env=variables, timeout=120)
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:
@@ -141,7 +141,7 @@ def test_terminals_that_can_do_little(environment: dict[str, str], tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("error", "told", "status"),
+    ("error", "message", "status"),
     [
         (KeyboardInterrupt(), "interrupted", 130),
         (start.StoppedError(signal.SIGTERM), "interrupted", 143),
@@ -156,13 +156,13 @@ def test_terminals_that_can_do_little(environment: dict[str, str], tmp_path: Pat
 )
 def test_what_nobody_foresaw_is_one_line(
     error: BaseException,
-    told: str,
+    message: str,
     status: int,
     say: Callable[[BaseException], tuple[object, str]],
 ) -> None:
     code, shown = say(error)
     assert code == status
-    assert shown.startswith(f"fastpath: {told}")
+    assert shown.startswith(f"fastpath: {message}")
     assert shown.count("\n") == 1
 
 

@@ -54,14 +54,15 @@ def full(code: int, room: int = 0) -> Fault:
         plain_open, plain_fdopen = io.open, os.fdopen
 
         def opened(file: Any, mode: str = "r", *rest: Any, **named: Any) -> Any:
-            found = plain_open(file, mode, *rest, **named)
+            opened_file = plain_open(file, mode, *rest, **named)
             writes = set(mode) & set("wxa+") and _is_below(file, below)
-            return _Full(found, code, room) if writes else found
+            return _Full(opened_file, code, room) if writes else opened_file
 
         def fdopened(descriptor: int, mode: str = "r", *rest: Any, **named: Any) -> Any:
             place = Path(f"/proc/self/fd/{descriptor}").readlink()
-            found = plain_fdopen(descriptor, mode, *rest, **named)
-            return _Full(found, code, room) if set(mode) & set("wxa+") and _is_below(place, below) else found
+            opened_file = plain_fdopen(descriptor, mode, *rest, **named)
+            writes = set(mode) & set("wxa+") and _is_below(place, below)
+            return _Full(opened_file, code, room) if writes else opened_file
 
         with monkeypatch.context() as patch:
             patch.setattr(io, "open", opened)

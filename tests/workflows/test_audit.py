@@ -59,16 +59,16 @@ def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_an_exact_copy_is_found_by_hash(store: Path, tmp_path: Path) -> None:
-    found = audit.audit_split(store, tmp_path / "out", ONE_THREAD)
+    audited = audit.audit_split(store, tmp_path / "out", ONE_THREAD)
     rows = list(csv.DictReader((tmp_path / "out" / "neighbours.csv").read_text().splitlines()))
-    assert len(rows) == found.num_val == found.num_val
+    assert len(rows) == audited.num_val == audited.num_val
     assert rows[0]["id"] == "copy"
     assert float(rows[0]["pixel_correlation"]) == pytest.approx(1, abs=1e-3)
-    assert (found.identical, found.features, found.same_slide) == (1, "perceptual hash", None)
+    assert (audited.identical, audited.features, audited.same_slide) == (1, "perceptual hash", None)
     correlations = [float(row["pixel_correlation"]) for row in rows]
     assert correlations == sorted(correlations, reverse=True)
     assert (tmp_path / "out" / "neighbours.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads((tmp_path / "out" / "audit.json").read_text())["suspicious"] == found.suspicious >= 1
+    assert json.loads((tmp_path / "out" / "audit.json").read_text())["suspicious"] == audited.suspicious >= 1
 
 
 def test_a_run_gives_its_features(store: Path, tmp_path: Path) -> None:
@@ -80,11 +80,11 @@ def test_a_run_gives_its_features(store: Path, tmp_path: Path) -> None:
     head = {name.rsplit(".", 1)[1]: value for name, value in weights.items() if "classifier" in name}
     logits_N = features_ND @ head["weight"].numpy()[0] + head["bias"].numpy()[0]
     np.testing.assert_allclose(logits_N, score(trained, opened, rows_N, ONE_THREAD), atol=1e-4)
-    found = audit.audit_split(store, tmp_path / "out", ONE_THREAD, run_dir=tmp_path / "run")
+    audited = audit.audit_split(store, tmp_path / "out", ONE_THREAD, run_dir=tmp_path / "run")
     rows = list(csv.DictReader((tmp_path / "out" / "neighbours.csv").read_text().splitlines()))
     assert rows[0]["id"] == "copy"
-    assert found.identical == 1
-    assert found.features.startswith("trunk of")
+    assert audited.identical == 1
+    assert audited.features.startswith("trunk of")
 
 
 def test_no_split_is_one_line(kaggle_folder: Path, tmp_path: Path) -> None:

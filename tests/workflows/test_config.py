@@ -52,9 +52,9 @@ def test_json_shows_every_setting() -> None:
     [("optim", "optim.lr_head"), ("*.lr_*", "optim.lr_trunk"), ("seed", "seed"), (None, "train.epochs")],
 )
 def test_keys_are_explained_by_pattern(pattern: str | None, wanted: str) -> None:
-    found = {key["key"]: key for key in workflow.keys(pattern)}
-    assert found[wanted]["meaning"] == config.keys()[wanted]
-    assert pattern is None or len(found) < len(config.keys())
+    key_by_name = {key["key"]: key for key in workflow.keys(pattern)}
+    assert key_by_name[wanted]["meaning"] == config.keys()[wanted]
+    assert pattern is None or len(key_by_name) < len(config.keys())
 
 
 def test_a_wrong_key_is_told_with_the_nearest() -> None:

@@ -114,8 +114,8 @@ def test_the_doctor_asks_torch_for_its_cards_and_its_kernels(monkeypatch: pytest
     monkeypatch.setattr(doctor, "_pipeline", list)
     result = doctor.examine_machine()
     assert not result.healthy
-    (found,) = (check for check in result.checks if check.name == "GPU kernels")
-    assert found.found == f"torch has none for {P100[0]} (sm_60), only for {' '.join(NEW_WHEEL)}"
+    (kernel_check,) = (check for check in result.checks if check.name == "GPU kernels")
+    assert kernel_check.found == f"torch has none for {P100[0]} (sm_60), only for {' '.join(NEW_WHEEL)}"
 
 
 def test_a_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

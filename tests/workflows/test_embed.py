@@ -52,21 +52,21 @@ def embedded(made: Path, output: Path, **how: Any) -> embed.EmbedResult:
 
 def test_features_are_those_of_the_encoder_on_its_own_inputs(made: Path, tmp_path: Path) -> None:
     result, store = embedded(made, tmp_path / "out"), open_store(made / "store")
-    found = features.open_features(tmp_path / "out")
+    embeddings = features.open_features(tmp_path / "out")
     # What timm's own preprocessing does, less its crop: to 0..1, its mean and deviation, the encoder's size.
     pixels = torch.from_numpy(store.gather(np.arange(len(store)))).permute(0, 3, 1, 2).float() / 255
     small = torch.nn.functional.interpolate(pixels, size=(32, 32), mode="bilinear", antialias=True)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (tiny_encoder.MEAN, tiny_encoder.STD))
     with torch.inference_mode():
         wanted = tiny_encoder.make()((small - mean) / std).numpy()
-    assert np.abs(found.read() - wanted).max() < 0.02
-    assert np.abs(found.read() - wanted[::-1]).max() > 0.1
+    assert np.abs(embeddings.read() - wanted).max() < 0.02
+    assert np.abs(embeddings.read() - wanted[::-1]).max() > 0.1
     assert result.embedded == result.num_patches == len(store)
-    assert found.rows["id"].tolist() == store.ids_N.tolist()
-    assert found.rows["group"].tolist() == store.groups_N.tolist()
-    assert found.rows["label"].tolist() == store.labels_N.tolist()
-    assert set(found.rows["part"]) == {"train", "val", "test"}
-    assert found.manifest.origin.store_fingerprint == store.fingerprint
+    assert embeddings.rows["id"].tolist() == store.ids_N.tolist()
+    assert embeddings.rows["group"].tolist() == store.groups_N.tolist()
+    assert embeddings.rows["label"].tolist() == store.labels_N.tolist()
+    assert set(embeddings.rows["part"]) == {"train", "val", "test"}
+    assert embeddings.manifest.origin.store_fingerprint == store.fingerprint
 
 
 def test_embedding_again_asks_the_encoder_for_nothing(
@@ -94,10 +94,10 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         embedded(made, tmp_path / "out", advance=stop)
     assert sorted(path.name for path in (tmp_path / "out").glob("*.npy")) == [features.shard_name(at) for at in (0, 1)]
-    told: list[tuple[int, int]] = []
-    result = embedded(made, tmp_path / "out", advance=lambda done, total: told.append((done, total)))
+    progress: list[tuple[int, int]] = []
+    result = embedded(made, tmp_path / "out", advance=lambda done, total: progress.append((done, total)))
     assert result.embedded == 200 - 2 * embed.BATCH
-    assert told[0] == (3 * embed.BATCH, 200)
+    assert progress[0] == (3 * embed.BATCH, 200)
     trees = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "out")]
     assert trees[0] == trees[1]
 
@@ -117,11 +117,11 @@ def test_a_store_without_labels_slides_or_split_is_embedded(made: Path, tmp_path
     write_kaggle_folder(tmp_path / "patches", num_train=4, num_test=20, num_slides=2, seed=1)
     pack.pack_source(tmp_path / "patches" / "test", tmp_path / "store", workers=1)
     embed.embed_store(tmp_path / "store", tmp_path / "out", f"local-dir:{made / 'vit'}", resolve("cpu"))
-    found = features.open_features(tmp_path / "out")
-    assert found.manifest.split is None
-    assert set(found.rows["label"]) == {-1}
-    assert found.rows["part"].isna().all()
-    assert found.rows["group"].isna().all()
+    embeddings = features.open_features(tmp_path / "out")
+    assert embeddings.manifest.split is None
+    assert set(embeddings.rows["label"]) == {-1}
+    assert embeddings.rows["part"].isna().all()
+    assert embeddings.rows["group"].isna().all()
 
 
 def test_precision_is_decided_by_the_encoders_own_passes(
@@ -140,12 +140,12 @@ def test_precision_is_decided_by_the_encoders_own_passes(
 
 def test_the_command_tells_the_licence(made: Path, tmp_path: Path) -> None:
     tiny_encoder.write_encoder(tmp_path / "bare", licence=None)
-    for encoder, told in ((made / "vit", "'apache-2.0'"), (tmp_path / "bare", "states no licence")):
+    for encoder, licence in ((made / "vit", "'apache-2.0'"), (tmp_path / "bare", "states no licence")):
         output, name = str(tmp_path / f"out-{encoder.name}"), f"local-dir:{encoder}"
         outcome = CliRunner().invoke(app, ["embed", str(made / "store"), "-o", output, "--model", name, "--json"])
         assert outcome.exit_code == 0, outcome.output
-        assert any(told in notice for notice in json.loads(outcome.stdout)["notices"])
-        assert told in outcome.stderr
+        assert any(licence in notice for notice in json.loads(outcome.stdout)["notices"])
+        assert licence in outcome.stderr
     assert str(made) not in (tmp_path / "out-vit" / "features.json").read_text()
 
 

@@ -14,12 +14,12 @@ from fastpath.workflows import models
 
 
 def test_a_word_finds_names_that_hold_it_and_counts_their_parameters() -> None:
-    found = {model.name: model for model in models.find("resnet18.")}
-    assert {"resnet18.tv_in1k", "resnet18.a1_in1k"} <= set(found)
+    model_by_name = {model.name: model for model in models.find("resnet18.")}
+    assert {"resnet18.tv_in1k", "resnet18.a1_in1k"} <= set(model_by_name)
     wanted = sum(parameter.numel() for parameter in timm.create_model("resnet18", num_classes=1).parameters())
-    assert found["resnet18.tv_in1k"].million_parameters == pytest.approx(wanted / 1e6)
-    assert found["resnet18.tv_in1k"].pretrained
-    assert found["resnet18.tv_in1k"].input_px == 224
+    assert model_by_name["resnet18.tv_in1k"].million_parameters == pytest.approx(wanted / 1e6)
+    assert model_by_name["resnet18.tv_in1k"].pretrained
+    assert model_by_name["resnet18.tv_in1k"].input_px == 224
 
 
 def test_of_many_networks_no_parameters_are_counted() -> None:

@@ -41,7 +41,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def divide(store: Path, part: str, label: int, table: Path) -> None:
     """Give one part of the division patches of one label alone, and the other patches of both."""
     packed = open_store(store)
-    own = [name for name, one in zip(packed.ids_N, packed.labels_N, strict=True) if one == label][:6]
+    own = [name for name, patch_label in zip(packed.ids_N, packed.labels_N, strict=True) if patch_label == label][:6]
     other = "val" if part == "train" else "train"
     with table.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -92,7 +92,7 @@ def test_patchcamelyon_is_inspected_by_part_and_as_a_whole(tmp_path: Path, parts
             file["y"] = np.arange(12, dtype=np.uint8).reshape(-1, 1, 1, 1) % (2 if labels == "both" else 1)
     packed = pack.pack_source(tmp_path / "source", tmp_path / "store", workers=1)
     assert (packed.split == "official") == (parts == "all")
-    found = inspect.inspect_store(tmp_path / "store", tmp_path / "inspection", per_class=4)
-    assert found.patches == 12 * len(PARTS[parts])
+    inspection = inspect.inspect_store(tmp_path / "store", tmp_path / "inspection", per_class=4)
+    assert inspection.patches == 12 * len(PARTS[parts])
     page = (tmp_path / "inspection" / "report.html").read_text()
     assert ("as PatchCamelyon is" in page) == (parts == "all")

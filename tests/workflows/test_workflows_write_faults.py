@@ -65,24 +65,24 @@ SLOW = (
     ),
     *((report_pictures, "draw_report"), (show.patch_figures, "contact_sheet")),
 )
-_FOUND: dict[str, Any] = {}
+_COMPUTED: dict[str, Any] = {}
 _WRITTEN: dict[str, Path] = {}
 
 
 @pytest.fixture
 def computed_once(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Let each of `SLOW` compute once for each command."""
-    told = getattr(request.node, "callspec", None)
-    command = told.params["command"] if told else request.node.name
+    callspec = getattr(request.node, "callspec", None)
+    command = callspec.params["command"] if callspec else request.node.name
 
     def remembering(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
-        def found(*arguments: Any, **named: Any) -> Any:
-            if name not in _FOUND:
+        def remembered(*arguments: Any, **named: Any) -> Any:
+            if name not in _COMPUTED:
                 result = plain(*arguments, **named)
-                _FOUND[name] = list(result) if isinstance(result, Iterator) else result
-            return _FOUND[name]
+                _COMPUTED[name] = list(result) if isinstance(result, Iterator) else result
+            return _COMPUTED[name]
 
-        return found
+        return remembered
 
     for module, name in SLOW:
         monkeypatch.setattr(module, name, remembering(f"{command} {module.__name__}.{name}", getattr(module, name)))
@@ -113,8 +113,8 @@ def given(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     # Copies: other tests evaluate the run that they share, and a calibration left in it would be read here.
     for name in ("run", "judged"):
         shutil.copytree(learned, folder / name)
-    told = {"run": str(folder / "run"), "store": str(store), "id": str(open_store(store).ids_N[0]), **paths}
-    return told | {"judged": str(folder / "judged")}
+    replacements = {"run": str(folder / "run"), "store": str(store), "id": str(open_store(store).ids_N[0]), **paths}
+    return replacements | {"judged": str(folder / "judged")}
 
 
 COMMANDS: dict[str, Sequence[str]] = {  # names of `given` in braces; {out} is a directory
@@ -172,8 +172,8 @@ def _written(command: str, given: dict[str, str], factory: pytest.TempPathFactor
 
 def _tree(out: Path) -> dict[str, bytes]:
     """What lies there, but for what a slide's scoring goes on from."""
-    found = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    return {name: content for name, content in found.items() if name != slide_progress.NAME}
+    contents = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    return {name: content for name, content in contents.items() if name != slide_progress.NAME}
 
 
 def _check_refusal(error: BaseException | None, out: Path, code: int) -> None:
@@ -189,12 +189,12 @@ def _check_refusal(error: BaseException | None, out: Path, code: int) -> None:
 
 def _pairs() -> list[ParameterSet]:
     """Every command with every fault; beside a full disk, a third of them in the fast suite."""
-    told = []
+    pairs = []
     for row, command in enumerate(name for name in COMMANDS if name not in CACHED):
         for column, fault in enumerate(CASES):
             fast = fault == "ENOSPC at the first byte" or (row + column) % 3 == 0
-            told.append(pytest.param(command, fault, marks=() if fast else pytest.mark.slow))
-    return told
+            pairs.append(pytest.param(command, fault, marks=() if fast else pytest.mark.slow))
+    return pairs
 
 
 @pytest.mark.usefixtures("computed_once")

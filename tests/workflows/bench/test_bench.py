@@ -33,8 +33,8 @@ CUDA_AMP = Runtime(torch.device("cuda", 0), "bfloat16")
 def test_the_verdict_names_what_limits_training(
     model: float | None, train: float | None, loader: float | None, runtime: Runtime, says: str
 ) -> None:
-    found = bench.verdict(model, train, loader, runtime)
-    assert found.startswith(says) or says in found
+    verdict = bench.verdict(model, train, loader, runtime)
+    assert verdict.startswith(says) or says in verdict
 
 
 def test_a_store_that_reads_slowly_is_named_and_the_bound_is_told() -> None:
@@ -59,9 +59,9 @@ def small() -> Config:
 def test_every_kind_measures_its_parts(kaggle_folder: Path, tmp_path: Path, small: Config) -> None:
     store = tmp_path / "store"
     pack.pack_source(kaggle_folder, store)
-    told: list[tuple[int, int]] = []
-    found = {
-        kind: bench.run_benchmark(kind, store, small, CPU, num_batches=2, advance=lambda *at: told.append(at))
+    progress: list[tuple[int, int]] = []
+    benchmarks = {
+        kind: bench.run_benchmark(kind, store, small, CPU, num_batches=2, advance=lambda *at: progress.append(at))
         for kind in ("loader", "train", "ceiling")
     }
     measured = {
@@ -70,20 +70,20 @@ def test_every_kind_measures_its_parts(kaggle_folder: Path, tmp_path: Path, smal
             result.model_images_per_s is not None,
             result.train_images_per_s is not None,
         ]
-        for kind, result in found.items()
+        for kind, result in benchmarks.items()
     }
     assert measured == {"loader": [True, False, False], "train": [False, False, True], "ceiling": [True] * 3}
-    ceiling = found["ceiling"]
+    ceiling = benchmarks["ceiling"]
     assert ceiling.bound_images_per_s is not None
     assert ceiling.model_images_per_s is not None
     assert ceiling.bound_images_per_s > ceiling.model_images_per_s
     assert ceiling.published_images_per_s is None
-    assert told[-1][0] == told[-1][1] == 3 * (2 + bench.WARM_BATCHES)
-    stall = found["ceiling"].stall_share
+    assert progress[-1][0] == progress[-1][1] == 3 * (2 + bench.WARM_BATCHES)
+    stall = benchmarks["ceiling"].stall_share
     assert stall is not None
     assert 0 <= stall <= 1
-    assert (found["ceiling"].host_ms or 0) > 0
-    bench.draw_benchmark(found["ceiling"], tmp_path / "bench.png")
+    assert (benchmarks["ceiling"].host_ms or 0) > 0
+    bench.draw_benchmark(benchmarks["ceiling"], tmp_path / "bench.png")
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
 
 

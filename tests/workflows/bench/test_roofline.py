@@ -30,13 +30,13 @@ def test_a_resnet50_step_costs_what_performance_md_says() -> None:
 
     model = timm.create_model("resnet50", num_classes=1).eval()
     with torch.no_grad():
-        found = roofline.step_flop(lambda: model(torch.rand(1, 3, 224, 224)))
-    assert found == pytest.approx(roofline.RESNET50_FORWARD_FLOP, rel=0.01)
+        flop = roofline.step_flop(lambda: model(torch.rand(1, 3, 224, 224)))
+    assert flop == pytest.approx(roofline.RESNET50_FORWARD_FLOP, rel=0.01)
 
 
 def test_the_peak_is_a_rate_that_a_product_reaches() -> None:
-    found = roofline.peak_flop_per_s(Runtime(torch.device("cpu"), num_threads=1), side=128, rounds=2)
-    assert found > 1e7
+    flop_per_s = roofline.peak_flop_per_s(Runtime(torch.device("cpu"), num_threads=1), side=128, rounds=2)
+    assert flop_per_s > 1e7
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
@@ -67,13 +67,13 @@ def test_published_rates_are_found_by_the_name_of_the_card(device: str, patches_
 def documented() -> dict[tuple[str, bool], list[str]]:
     """Return the rows of the roofline's table: by card and precision, rates, bound and ratio as written."""
     text = (Path(__file__).resolve().parents[3] / "docs" / "performance.md").read_text(encoding="utf-8")
-    found = {}
+    cells_of_card = {}
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         card, _, precision = cells[0].partition(", ")
         if precision in ("float32", "mixed precision") and len(cells) == 6:
-            found[card, precision == "mixed precision"] = cells[1:5]
-    return found
+            cells_of_card[card, precision == "mixed precision"] = cells[1:5]
+    return cells_of_card
 
 
 def written(pair: tuple[float, ...] | None, digits: int = 0) -> str:

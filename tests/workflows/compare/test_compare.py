@@ -76,15 +76,15 @@ def test_the_command_measures_all_runs_on_the_same_patches(
     opened = open_store(store)
     rows_N = read_split(opened).rows(Split.VAL)
     assert table.id.tolist() == list(opened.ids_N[rows_N])  # the whole split, though one run validated on a draw of it
-    for one in values["runs"]:
-        assert one["auc"] == pytest.approx(roc_auc(table.label, table[one["name"]]))
+    for run in values["runs"]:
+        assert run["auc"] == pytest.approx(roc_auc(table.label, table[run["name"]]))
     (pair,) = values["pairs"]
     exact = delong.paired_test(table.label, table[pair["first"]].to_numpy(), table[pair["second"]].to_numpy())
     assert pair["difference"] == pytest.approx(exact.difference)
     assert pair["verdict"] == "too few slides"  # they are two
     assert [pair[name] for name in ("delong_p", "p_value", "p_corrected", "low", "high")] == [None] * 5
     assert (values["num_groups"], values["decided_by"]) == (0, "nothing")
-    assert [one["standard_error"] for one in values["runs"]] == [None, None]
+    assert [run["standard_error"] for run in values["runs"]] == [None, None]
     assert "found patches of 2 slides, wanted at least 5" in noted
     assert (tmp_path / "compared" / "comparison.png").read_bytes().startswith(b"\x89PNG")
     assert values.pop("output") == str(tmp_path / "compared")
@@ -97,8 +97,10 @@ def test_a_run_of_another_split_is_refused_with_both_sides(store: Path, runs: li
     write_split(open_store(other), "random", seed=5)
     stranger = tmp_path / "stranger"
     train.train_run(other, stranger, settings(), resolve("cpu", num_threads=1))
-    found = open_run(stranger).checkpoint.split_fingerprint
-    with pytest.raises(CheckpointError, match=rf"stranger.*another split .*: found {found}, wanted [0-9a-f]{{16}}"):
+    fingerprint = open_run(stranger).checkpoint.split_fingerprint
+    with pytest.raises(
+        CheckpointError, match=rf"stranger.*another split .*: found {fingerprint}, wanted [0-9a-f]{{16}}"
+    ):
         compare.compare_runs([runs[0], stranger], resolve("cpu"), output=tmp_path / "compared")
     assert not (tmp_path / "compared").exists()
     twin = tmp_path / "twin"
@@ -140,11 +142,11 @@ def made_up(aucs_noise: list[float], groups_N: np.ndarray | None) -> comparison.
 
 
 def test_a_clear_difference_is_called_better_and_a_small_one_not() -> None:
-    found = made_up([0.5, 0.52, 2.0], None)
-    assert found.optimistic  # slides are unknown
-    assert "optimistic" in found.notices[-1]
-    assert {one.name for one in found.runs[:2]} == {"noise 0.5", "noise 0.52"}
-    verdicts = {frozenset((pair.first, pair.second)): pair for pair in found.pairs}
+    compared = made_up([0.5, 0.52, 2.0], None)
+    assert compared.optimistic  # slides are unknown
+    assert "optimistic" in compared.notices[-1]
+    assert {run.name for run in compared.runs[:2]} == {"noise 0.5", "noise 0.52"}
+    verdicts = {frozenset((pair.first, pair.second)): pair for pair in compared.pairs}
     assert verdicts[frozenset(("noise 0.5", "noise 0.52"))].verdict == "not distinguishable"
     for other in ("noise 0.5", "noise 0.52"):
         pair = verdicts[frozenset((other, "noise 2.0"))]
@@ -156,12 +158,12 @@ def test_a_clear_difference_is_called_better_and_a_small_one_not() -> None:
 
 def test_slides_decide_where_there_are_enough() -> None:
     groups_N = np.array([f"slide {at % 10}" for at in range(400)], dtype=object)
-    found = made_up([0.5, 2.0], groups_N)
-    assert (found.num_groups, found.decided_by) == (10, "paired jackknife of slides")
-    assert found.pairs[0].p_corrected == found.pairs[0].p_value
-    assert not found.optimistic
-    assert not found.notices
-    assert np.isnan(found.pairs[0].delong_p)  # patches of known slides are not independent
+    compared = made_up([0.5, 2.0], groups_N)
+    assert (compared.num_groups, compared.decided_by) == (10, "paired jackknife of slides")
+    assert compared.pairs[0].p_corrected == compared.pairs[0].p_value
+    assert not compared.optimistic
+    assert not compared.notices
+    assert np.isnan(compared.pairs[0].delong_p)  # patches of known slides are not independent
 
 
 def test_fewer_than_five_slides_give_no_verdict_however_far_scores_are_apart() -> None:
@@ -174,14 +176,14 @@ def test_fewer_than_five_slides_give_no_verdict_however_far_scores_are_apart() -
     assert delong.paired_test(labels_N, *logits_2N).p_value < 1e-4
     groups_N = np.array([f"slide {number}" for number in of_N], object)
     models = [("", 0)] * 2
-    found = comparison.compare_scores(
+    compared = comparison.compare_scores(
         models, ["a", "b"], labels_N, logits_2N, groups_N, store="s", kind="group", output=Path()
     )
-    pair = found.pairs[0]
-    assert (pair.verdict, found.decided_by) == ("too few slides", "nothing")
+    pair = compared.pairs[0]
+    assert (pair.verdict, compared.decided_by) == ("too few slides", "nothing")
     assert np.isnan([pair.low, pair.high, pair.p_value, pair.p_corrected, pair.delong_p]).all()
-    assert np.isnan([one.standard_error for one in found.runs]).all()
-    assert "4 slides, wanted at least 5" in found.notices[0]
+    assert np.isnan([run.standard_error for run in compared.runs]).all()
+    assert "4 slides, wanted at least 5" in compared.notices[0]
 
 
 def test_a_standard_error_is_of_slides() -> None:
@@ -191,7 +193,7 @@ def test_a_standard_error_is_of_slides() -> None:
     logits_RN = labels_N + rng.normal(size=(2, 10))
     errors = []
     for copies in (1, 40):
-        found = comparison.compare_scores(
+        compared = comparison.compare_scores(
             [("", 0)] * 2,
             ["a", "b"],
             np.repeat(labels_N, copies).astype(np.int8),
@@ -201,7 +203,7 @@ def test_a_standard_error_is_of_slides() -> None:
             kind="group",
             output=Path(),
         )
-        errors.append([one.standard_error for one in found.runs])
+        errors.append([run.standard_error for run in compared.runs])
     assert errors[0] == pytest.approx(errors[1])
 
 
@@ -217,6 +219,6 @@ def test_what_an_earlier_comparison_left_is_no_run(store: Path, runs: list[Path]
     first = compare.compare_runs(sorted((tmp_path / "runs").iterdir()), resolve("cpu"))
     assert first.output == str(tmp_path / "runs" / "comparison")
     again = compare.compare_runs(sorted((tmp_path / "runs").iterdir()), resolve("cpu"))
-    assert [one.name for one in again.runs] == [one.name for one in first.runs]
+    assert [run.name for run in again.runs] == [run.name for run in first.runs]
     assert again.notices[0].startswith(f"left out {first.output}, which an earlier 'fastpath compare' wrote")
     assert str(again.pairs) == str(first.pairs)  # as text, where NaN is itself

@@ -36,12 +36,12 @@ def tables(tmp_path: Path) -> list[Path]:
 
 def test_two_recipes_are_told_apart(tables: list[Path], tmp_path: Path) -> None:
     assert compare_tables.are_tables(tables)
-    found = compare_tables.compare_tables(tables)
-    assert [entry.name for entry in found.runs] == ["good", "poor"]
-    for path, entry in zip(tables, found.runs, strict=True):
+    comparison = compare_tables.compare_tables(tables)
+    assert [entry.name for entry in comparison.runs] == ["good", "poor"]
+    for path, entry in zip(tables, comparison.runs, strict=True):
         frame = pd.read_parquet(path / "out_of_fold.parquet")
         assert entry.auc == pytest.approx(roc_auc_score(frame["label"], frame["logit"]))
-    assert (found.pairs[0].verdict, found.num_groups) == ("better", 12)
+    assert (comparison.pairs[0].verdict, comparison.num_groups) == ("better", 12)
     assert {path.name for path in (tmp_path / "comparison").iterdir()} == {
         "comparison.json",
         "comparison.png",

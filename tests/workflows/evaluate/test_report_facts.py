@@ -69,9 +69,9 @@ def test_each_slide_is_counted_by_itself(table: ScoredTable, facts: dict[str, An
 def test_predictive_values_follow_bayes_at_the_prevalence_asked(facts: dict[str, Any]) -> None:
     assert facts["prevalence"]["asked"] == 0.02
     for point in facts["operating_points"]:
-        found, passed = point["sensitivity"]["value"], point["specificity"]["value"]
-        called, spared = 0.02 * found + 0.98 * (1 - passed), 0.98 * passed + 0.02 * (1 - found)
-        assert point["ppv_at_prevalence"] == (pytest.approx(0.02 * found / called) if called else None)
+        sensitivity, passed = point["sensitivity"]["value"], point["specificity"]["value"]
+        called, spared = 0.02 * sensitivity + 0.98 * (1 - passed), 0.98 * passed + 0.02 * (1 - sensitivity)
+        assert point["ppv_at_prevalence"] == (pytest.approx(0.02 * sensitivity / called) if called else None)
         assert point["npv_at_prevalence"] == (pytest.approx(0.98 * passed / spared) if spared else None)
 
 
@@ -92,8 +92,8 @@ def test_neither_calibration_nor_threshold_knows_the_held_half(table: ScoredTabl
     assert other["auc"] != facts["auc"]
     for ours, theirs in zip(facts["operating_points"], other["operating_points"], strict=True):
         assert (ours["name"], ours["probability"]) == (theirs["name"], theirs["probability"])
-    for name, one in facts["calibration"]["methods"].items():
-        assert one["map"] == other["calibration"]["methods"][name]["map"], name
+    for name, method in facts["calibration"]["methods"].items():
+        assert method["map"] == other["calibration"]["methods"][name]["map"], name
 
 
 def test_delongs_interval_and_the_bootstraps_tell_of_the_same_auc(table: ScoredTable, facts: dict[str, Any]) -> None:
@@ -114,15 +114,15 @@ def test_delongs_interval_and_the_bootstraps_tell_of_the_same_auc(table: ScoredT
 def test_eight_views_are_set_against_one_and_their_spread_against_errors(
     table: ScoredTable, facts: dict[str, Any]
 ) -> None:
-    told = facts["tta"]
-    assert told["plain_auc"] == pytest.approx(roc_auc_score(table.labels_N, table.plain_N))
-    assert told["auc_gain"]["difference"] == pytest.approx(facts["auc"] - told["plain_auc"])
+    tta = facts["tta"]
+    assert tta["plain_auc"] == pytest.approx(roc_auc_score(table.labels_N, table.plain_N))
+    assert tta["auc_gain"]["difference"] == pytest.approx(facts["auc"] - tta["plain_auc"])
     wrong_N = (table.logits_N >= 0) != (table.labels_N == 1)
-    assert told["error_rate"] == wrong_N.mean()
+    assert tta["error_rate"] == wrong_N.mean()
     for name, doubt_N in (("D4 spread", table.spread_N), ("nearness to 0.5", -np.abs(table.logits_N))):
         assert doubt_N is not None
         errors_of_surest = [wrong_N[doubt_N <= level].mean() for level in doubt_N]
-        assert told["risk_area"][name] == pytest.approx(np.mean(errors_of_surest)), name
+        assert tta["risk_area"][name] == pytest.approx(np.mean(errors_of_surest)), name
 
 
 def test_every_stop_of_the_slider_is_a_count_of_the_held_half(table: ScoredTable, facts: dict[str, Any]) -> None:
@@ -182,17 +182,17 @@ def test_tumour_in_few_slides_is_told_where_it_makes_intervals_too_narrow() -> N
     assert not evaluate_scores(table, CHOICES).facts["resampling"]["too_narrow"]
     labels_N = np.where(np.isin(table.groups_N, ["s0", "s1", "s2", "s3"]), table.labels_N, 0).astype(np.int8)
     few = report_table.divide(replace(table, labels_N=labels_N, is_calibration_N=None), CHOICES.seed)[0]
-    told = evaluate_scores(few, CHOICES).facts["resampling"]["too_narrow"]
-    assert told.startswith("the tumour patches lie in what is worth ")
-    assert "Brier score" in told
+    warning = evaluate_scores(few, CHOICES).facts["resampling"]["too_narrow"]
+    assert warning.startswith("the tumour patches lie in what is worth ")
+    assert "Brier score" in warning
 
 
 def test_a_threshold_is_promised_where_positives_are_worth_enough_and_else_it_is_said() -> None:
     """By slide the calibration half of 8 slides promises nothing; many independent patches do."""
     many = replace(_table(num=1600, num_slides=8), groups_N=None)
     facts = evaluate_scores(many, CHOICES).facts
-    assert [one["name"] for one in facts["operating_points"]][-1] == "95% sensitivity, assured"
+    assert [point["name"] for point in facts["operating_points"]][-1] == "95% sensitivity, assured"
     assert "95% confidence, taking patches as independent" in facts["guarantee"]
     few = evaluate_scores(_table(num=60, num_slides=60), CHOICES).facts
-    assert "assured" not in str([one["name"] for one in few["operating_points"]])
+    assert "assured" not in str([point["name"] for point in few["operating_points"]])
     assert few["guarantee"].startswith("no threshold can be promised")

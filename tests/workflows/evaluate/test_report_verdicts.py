@@ -16,14 +16,14 @@ def _facts(auc: tuple[float | None, ...], points: list[tuple[str, tuple[float, f
         "num_slides": 12,
         "parts": {"held": {"num_slides": 6}},
         "operating_points": [
-            {"name": name, **{key: dict(zip(ends, found, strict=True)) for key in ("sensitivity", "specificity")}}
-            for name, found in points
+            {"name": name, **{key: dict(zip(ends, bounds, strict=True)) for key in ("sensitivity", "specificity")}}
+            for name, bounds in points
         ],
     }
 
 
 @pytest.mark.parametrize(
-    ("missed", "alarms", "told"),
+    ("missed", "alarms", "phrases"),
     [
         (
             (26, 100, 0.66, 0.81),
@@ -39,7 +39,7 @@ def _facts(auc: tuple[float | None, ...], points: list[tuple[str, tuple[float, f
     ],
 )
 def test_the_first_sentence_counts_patches(
-    missed: tuple[int, int, Any, Any], alarms: tuple[int, int, Any, Any], told: tuple[str, str]
+    missed: tuple[int, int, Any, Any], alarms: tuple[int, int, Any, Any], phrases: tuple[str, str]
 ) -> None:
     point = {
         "probability": 0.5,
@@ -50,7 +50,7 @@ def test_the_first_sentence_counts_patches(
     held = {"name": "held half", "num_positive": missed[1], "num_patches": missed[1] + alarms[1]}
     num = missed[1] + alarms[1]
     assert report_verdicts.summary({"operating_points": [point], "parts": {"held": held}}) == (
-        f"At a calibrated probability of 0.5 it misses {told[0]} and calls {told[1]} tumour; "
+        f"At a calibrated probability of 0.5 it misses {phrases[0]} and calls {phrases[1]} tumour; "
         f"held half, {num:,} patches, 95% intervals in brackets"
     )
 
@@ -67,4 +67,4 @@ def test_the_first_sentence_counts_patches(
 def test_ranking_and_aims_are_told(
     auc: tuple[float | None, ...], points: list[tuple[str, tuple[float, float, float]]], findings: list[str]
 ) -> None:
-    assert [one.finding for one in report_verdicts.of_report(_facts(auc, points))] == findings
+    assert [verdict.finding for verdict in report_verdicts.of_report(_facts(auc, points))] == findings

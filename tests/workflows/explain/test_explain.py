@@ -34,15 +34,15 @@ def _refusal(result: Result, kind: type[FastpathError]) -> str:
 def test_evidence_is_found_in_the_centre_and_nowhere_else(learned: Path, tmp_path: Path) -> None:
     outcome = _invoke(learned, "--sample", 24, "-o", tmp_path, "--json")
     assert outcome.exit_code == 0, outcome.output
-    found = json.loads(outcome.stdout)
-    assert found["centre_area"] == pytest.approx(1 / 9)
+    facts = json.loads(outcome.stdout)
+    assert facts["centre_area"] == pytest.approx(1 / 9)
     for method in ("hirescam", "integrated_gradients"):  # the baseline flattens its features: see attribution.py
-        assert found["centre_mass"][method]["mean"] > 2.5 / 9, method
-    assert found["centre_mass"]["gradcam"]["mean"] > 1.2 / 9
-    for method, untrained in found["centre_mass_untrained"].items():  # what its build gives, and no more
+        assert facts["centre_mass"][method]["mean"] > 2.5 / 9, method
+    assert facts["centre_mass"]["gradcam"]["mean"] > 1.2 / 9
+    for method, untrained in facts["centre_mass_untrained"].items():  # what its build gives, and no more
         assert 0.5 / 9 < untrained["mean"] < 2 / 9, method
-        assert untrained["mean"] < found["centre_mass"][method]["mean"], method
-    audit = found["audit"]
+        assert untrained["mean"] < facts["centre_mass"][method]["mean"], method
+    audit = facts["audit"]
     assert audit["auc"] > 0.95
     assert audit["auc_ring_masked"] > 0.9
     # Three standard errors of a ranking that knows nothing; the band given is two.
@@ -50,17 +50,18 @@ def test_evidence_is_found_in_the_centre_and_nowhere_else(learned: Path, tmp_pat
     assert audit["num_patches"] == 256
 
     table = pd.read_csv(tmp_path / "attributions.csv")
-    assert len(table) == found["num_patches"] == 24
-    assert table.centre_hirescam.mean() == pytest.approx(found["centre_mass"]["hirescam"]["mean"], abs=1e-6)
+    assert len(table) == facts["num_patches"] == 24
+    assert table.centre_hirescam.mean() == pytest.approx(facts["centre_mass"]["hirescam"]["mean"], abs=1e-6)
     assert ((table.probability >= 0.5) == (table.label == 1)).mean() > 0.8
     with Image.open(tmp_path / "patches" / f"{table.id[0]}.png") as strip:
         assert strip.size == (4 * 96 * 4, 96 * 4)
     with Image.open(tmp_path / "explain.png") as picture:
         assert picture.height > picture.width
-    assert found["audit"]["centre_over_ring"] == pytest.approx(audit["auc_ring_masked"] - audit["auc_centre_masked"])
-    assert [(one["finding"], one["caution"]) for one in found["verdicts"]] == [("undecided", True)]  # two slides
+    assert facts["audit"]["centre_over_ring"] == pytest.approx(audit["auc_ring_masked"] - audit["auc_centre_masked"])
+    verdicts = [(verdict["finding"], verdict["caution"]) for verdict in facts["verdicts"]]
+    assert verdicts == [("undecided", True)]  # two slides
     assert "caution: where the network looks: " in outcome.stderr
-    assert found | {"output": 0} == json.loads((tmp_path / "explain.json").read_text()) | {"output": 0}
+    assert facts | {"output": 0} == json.loads((tmp_path / "explain.json").read_text()) | {"output": 0}
 
 
 def test_the_worst_errors_are_explained_in_turn(learned: Path, tmp_path: Path) -> None:

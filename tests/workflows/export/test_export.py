@@ -76,9 +76,9 @@ def _refusal(result: Result, kind: type[FastpathError]) -> str:
 def test_a_file_computes_what_the_run_does(run_dir: Path, tmp_path: Path, name: str, tta: str) -> None:
     outcome = _invoke(run_dir, "-o", tmp_path / name, "--tta", tta, "--json")
     assert outcome.exit_code == 0, outcome.output
-    found = json.loads(outcome.stdout)
-    assert found["max_difference"] < 1e-4
-    assert found["num_checked"] == 96
+    exported = json.loads(outcome.stdout)
+    assert exported["max_difference"] < 1e-4
+    assert exported["num_checked"] == 96
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name}.card.json", f"{name}.card.md"])
 
 
@@ -101,10 +101,10 @@ def test_onnx_is_used_without_fastpath(run_dir: Path, tmp_path: Path) -> None:
 def test_onnx_says_of_itself_what_it_is(run_dir: Path, tmp_path: Path) -> None:
     assert _invoke(run_dir, "-o", tmp_path / "model.onnx").exit_code == 0
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
-    told, trained = session.get_modelmeta(), open_run(run_dir)
-    assert (told.producer_name, told.version) == ("fastpath", trained.checkpoint.epoch)
-    assert told.description == model_card.INTENDED_USE
-    facts = told.custom_metadata_map
+    metadata, trained = session.get_modelmeta(), open_run(run_dir)
+    assert (metadata.producer_name, metadata.version) == ("fastpath", trained.checkpoint.epoch)
+    assert metadata.description == model_card.INTENDED_USE
+    facts = metadata.custom_metadata_map
     assert json.loads(facts["classes"]) == list(trained.checkpoint.classes)
     assert json.loads(facts["mean"]) == list(trained.stats.mean_3)
     assert json.loads(facts["std"]) == list(trained.stats.std_3)
@@ -146,10 +146,10 @@ def test_a_calibration_travels_with_the_model(run_dir: Path, tmp_path: Path, cal
     shutil.copytree(run_dir, tmp_path / "run")
     calibration |= {"weights": hash_file(tmp_path / "run" / "best.pt"), "tta": "none"}
     (tmp_path / "run" / "calibration.json").write_text(json.dumps(calibration))
-    for flag, told in (("--calibrated", calibration["method"]), ("--raw", "none")):
+    for flag, method in (("--calibrated", calibration["method"]), ("--raw", "none")):
         outcome = _invoke(tmp_path / "run", "-o", tmp_path / "model.ts", flag, "--json")
         assert outcome.exit_code == 0, outcome.output
-        assert json.loads(outcome.stdout)["calibration"] == told
+        assert json.loads(outcome.stdout)["calibration"] == method
     # One of other weights, or of other views, would be wrong here.
     for stranger, why in (({"weights": "0" * 16}, "belongs to other weights"), ({"tta": "d4"}, "fitted with --tta d4")):
         (tmp_path / "run" / "calibration.json").write_text(json.dumps(calibration | stranger))
@@ -177,8 +177,8 @@ def test_a_torch_that_cannot_convert_is_told_in_one_line(
         raise RuntimeError("no decomposition\nfor this operator")
 
     monkeypatch.setattr(torch.onnx, "export", unable)
-    told = _refusal(_invoke(run_dir, "-o", tmp_path / "model.onnx"), FastpathError)
-    assert "cannot convert this network (no decomposition for this operator)" in told
+    message = _refusal(_invoke(run_dir, "-o", tmp_path / "model.onnx"), FastpathError)
+    assert "cannot convert this network (no decomposition for this operator)" in message
     assert not list(tmp_path.iterdir())
 
 
@@ -215,9 +215,9 @@ def test_the_card_tells_population_selection_thresholds_failures_and_what_is_not
 ) -> None:
     shutil.copytree(run_dir, tmp_path / "run")
     evaluated = evaluate.evaluate_run(tmp_path / "run", resolve("cpu"), store_path=run_dir.parent / "store").facts
-    large = [one for one in evaluated["subgroups"]["groups"] if one["auc"]["value"] is not None][:2]
-    for one in large:  # as on a set of some size
-        one["warnings"] = []
+    large = [subgroup for subgroup in evaluated["subgroups"]["groups"] if subgroup["auc"]["value"] is not None][:2]
+    for subgroup in large:  # as on a set of some size
+        subgroup["warnings"] = []
     (tmp_path / "run" / "evaluation-val" / "metrics.json").write_text(json.dumps(evaluated))
     assert _invoke(tmp_path / "run", "-o", tmp_path / "model.ts", "--check", 0).exit_code == 0
     card = json.loads((tmp_path / "model.ts.card.json").read_text())
@@ -231,14 +231,16 @@ def test_the_card_tells_population_selection_thresholds_failures_and_what_is_not
     }
     assert "the middle 32 by 32 of 96 by 96 pixels" in card["label_definition"]
     assert card["selection"]["told"][0] == "no epoch was chosen"  # of one
-    (told,) = card["evaluations"]
-    assert [(one["name"], one["probability"]) for one in told["thresholds"]] == [
-        (one["name"], one["probability"]) for one in evaluated["operating_points"]
+    (evaluation,) = card["evaluations"]
+    assert [(threshold["name"], threshold["probability"]) for threshold in evaluation["thresholds"]] == [
+        (point["name"], point["probability"]) for point in evaluated["operating_points"]
     ]
-    assert told["failures"]["false_negative"] == evaluated["confusion"]["false_negative"]
-    assert told["failures"]["num_tumour"] == evaluated["num_positive"]
-    assert told["failures"]["gallery"]
-    assert [one["auc"]["value"] for one in told["subgroups"]] == [one["auc"]["value"] for one in large]
+    assert evaluation["failures"]["false_negative"] == evaluated["confusion"]["false_negative"]
+    assert evaluation["failures"]["num_tumour"] == evaluated["num_positive"]
+    assert evaluation["failures"]["gallery"]
+    assert [subgroup["auc"]["value"] for subgroup in evaluation["subgroups"]] == [
+        subgroup["auc"]["value"] for subgroup in large
+    ]
     reported = {item["topic"]: item["reported"] for item in card["reporting"]}
     for topic in ("ethical approval", "funding", "who labelled, how qualified, with what tools"):
         assert reported[topic] == model_card_items.NOT_REPORTED
@@ -265,8 +267,8 @@ def test_the_card_holds_evaluations_of_other_stores_too(run_dir: Path, tmp_path:
     write_kaggle_folder(tmp_path / "kaggle", num_train=48, num_test=0, num_slides=6, seed=23)
     pack.pack_source(tmp_path / "kaggle", other, workers=1)
     evaluate.evaluate_run(tmp_path / "run", resolve("cpu"), store_path=other)
-    found, _ = model_card.evaluations(tmp_path / "run")
-    assert [one["from"] for one in found if one.get("external")] == ["external-other"]
+    evaluations, _ = model_card.evaluations(tmp_path / "run")
+    assert [evaluation["from"] for evaluation in evaluations if evaluation.get("external")] == ["external-other"]
 
 
 def test_files_of_one_stem_have_a_card_each(run_dir: Path, tmp_path: Path) -> None:
@@ -295,8 +297,8 @@ def test_an_evaluation_of_the_weights_of_another_epoch_is_left_out(tmp_path: Pat
         (tmp_path / name).mkdir()
         facts = {"auc": 0.9, "tta_views": "none"} | ({} if epoch is None else {"epoch": epoch})
         (tmp_path / name / "metrics.json").write_text(json.dumps(facts))
-    found, words = model_card.evaluations(tmp_path, 2)
-    assert [one["from"] for one in found] == ["evaluation-old", "evaluation-val"]
+    evaluations, words = model_card.evaluations(tmp_path, 2)
+    assert [evaluation["from"] for evaluation in evaluations] == ["evaluation-old", "evaluation-val"]
     assert words == "the card leaves out evaluation-val-last, of the weights of another epoch"
 
 
@@ -316,9 +318,9 @@ def test_an_evaluation_that_is_not_whole_is_left_out_of_the_card_and_told(
     folder.mkdir()
     if content is not None:
         (folder / "metrics.json").write_text(content)
-    found, told = model_card.evaluations(tmp_path)
-    assert found == []
-    assert "leaves out evaluation-val" in told
+    evaluations, notices = model_card.evaluations(tmp_path)
+    assert evaluations == []
+    assert "leaves out evaluation-val" in notices
 
 
 @pytest.mark.parametrize("name", [pytest.param("model.onnx", marks=converts), "model.pt2", "model.ts"])
@@ -351,7 +353,7 @@ def test_real_patches_and_a_timm_network_agree_within_a_thousandth(sample_folder
     config = _config("resnet10t", 64)
     short = config.model_copy(update={"data": config.data.model_copy(update={"limit": 64, "val_limit": 32})})  # type: ignore[attr-defined]
     train.train_run(tmp_path / "store", tmp_path / "run", short, resolve("cpu"))
-    found = export.export_run(tmp_path / "run", tmp_path / "model.onnx", resolve("cpu"))
-    assert found.num_checked == 1000
-    assert found.max_difference is not None
-    assert found.max_difference <= 1e-3
+    exported = export.export_run(tmp_path / "run", tmp_path / "model.onnx", resolve("cpu"))
+    assert exported.num_checked == 1000
+    assert exported.max_difference is not None
+    assert exported.max_difference <= 1e-3

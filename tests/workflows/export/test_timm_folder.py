@@ -61,15 +61,15 @@ def export(*arguments: object) -> Result:
 def exported(*arguments: object) -> dict[str, object]:
     outcome = export(*arguments)
     assert outcome.exit_code == 0, outcome.exception
-    found: dict[str, object] = json.loads(outcome.stdout)
-    return found
+    document: dict[str, object] = json.loads(outcome.stdout)
+    return document
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
 def test_timm_loads_the_folder_and_scores_pictures_as_the_run_does(place: Path, tmp_path: Path, name: str) -> None:
-    found = exported(place / name, "-o", tmp_path / "model", "--format", "timm")
-    assert found["max_difference"] < 1e-4  # type: ignore[operator]
-    assert found["num_checked"] == 96
+    document = exported(place / name, "-o", tmp_path / "model", "--format", "timm")
+    assert document["max_difference"] < 1e-4  # type: ignore[operator]
+    assert document["num_checked"] == 96
     assert {path.name for path in (tmp_path / "model").iterdir()} == {
         *("config.json", "model.safetensors", "README.md", "card.json")
     }
@@ -101,8 +101,8 @@ def test_the_folder_says_what_it_is(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "test_resnet", run)
     kept = {"method": "platt", "slope": 0.5, "intercept": -0.25, "kept": True, "tta": "none"}
     (run / "calibration.json").write_text(json.dumps(kept | {"weights": hash_file(run / "best.pt")}))
-    found = exported(run, "-o", tmp_path / "model", "--format", "timm", "--store", place / "store")
-    assert found["calibration"] == "none"  # the logits are the network's own
+    document = exported(run, "-o", tmp_path / "model", "--format", "timm", "--store", place / "store")
+    assert document["calibration"] == "none"  # the logits are the network's own
     values = json.loads((tmp_path / "model" / "config.json").read_text())
     trained = open_run(run)
     assert values["pretrained_cfg"]["mean"] == list(trained.stats.mean_3)
@@ -123,24 +123,24 @@ def test_the_folder_says_what_it_is(place: Path, tmp_path: Path) -> None:
 def test_a_file_of_weights_is_small_names_its_network_and_is_accepted_as_weights(
     place: Path, tmp_path: Path, name: str
 ) -> None:
-    found = exported(place / name, "-o", tmp_path / "model.safetensors")
-    assert found["max_difference"] < 1e-4  # type: ignore[operator]
+    document = exported(place / name, "-o", tmp_path / "model.safetensors")
+    assert document["max_difference"] < 1e-4  # type: ignore[operator]
     trained = open_run(place / name)
     own = trained.network().trunk.state_dict()
     size = sum(value.numel() * value.element_size() for value in own.values())
-    assert size < found["size_bytes"] < size + 20_000  # type: ignore[operator]
-    assert found["size_bytes"] < (place / name / "best.pt").stat().st_size / 2  # type: ignore[operator]
+    assert size < document["size_bytes"] < size + 20_000  # type: ignore[operator]
+    assert document["size_bytes"] < (place / name / "best.pt").stat().st_size / 2  # type: ignore[operator]
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
-        told = file.metadata()
-    assert (told["format"], told["architecture"]) == ("pt", name)
-    assert json.loads(told["classes"]) == list(trained.checkpoint.classes)
+        metadata = file.metadata()
+    assert (metadata["format"], metadata["architecture"]) == ("pt", name)
+    assert json.loads(metadata["classes"]) == list(trained.checkpoint.classes)
     config = ModelConfig(name=name, weights=tmp_path / "model.safetensors", trainable="all")
     started = build(config, NETWORKS[name])
     assert all(torch.equal(value, own[key]) for key, value in started.trunk.state_dict().items())
 
 
 @pytest.mark.parametrize(
-    ("run", "output", "more", "told"),
+    ("run", "output", "more", "message"),
     [
         ("baseline_cnn", "model", ["--format", "timm"], "is of baseline_cnn, which timm does not know"),
         ("test_resnet", "model", ["--format", "timm", "--tta", "d4"], "'timm' holds weights, and no views"),
@@ -151,13 +151,13 @@ def test_a_file_of_weights_is_small_names_its_network_and_is_accepted_as_weights
     ],
 )
 def test_what_weights_cannot_hold_or_would_overwrite_is_refused(
-    place: Path, tmp_path: Path, run: str, output: str, more: list[str], told: str
+    place: Path, tmp_path: Path, run: str, output: str, more: list[str], message: str
 ) -> None:
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "README.md").write_text("a project's own")
     outcome = export(place / run, "-o", tmp_path / output, *more)
     assert isinstance(outcome.exception, UsageError)
-    assert told in str(outcome.exception)
+    assert message in str(outcome.exception)
     assert [path.name for path in tmp_path.rglob("*")] == ["project", "README.md"]
     assert (tmp_path / "project" / "README.md").read_text() == "a project's own"
 

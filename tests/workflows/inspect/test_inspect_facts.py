@@ -35,28 +35,33 @@ def test_an_index_without_a_column_has_nothing_to_tell_of_it() -> None:
     assert facts.flags(_bare()) is None
     assert facts.duplicates(_bare(), parts_N) is None
     assert facts.slides(_bare(), parts_N) is None
-    told = facts.flags(_bare(flags=[0, 16, 16 + 4, 1 << 20]))  # a flag of a newer version counts, and has no name
-    assert told is not None
-    assert told["flagged"] == 3
-    assert told["by_flag"]["white"]["ids"] == ["b", "c"]
-    assert told["by_flag"]["constant"]["positive"] == 1
+    flagged = facts.flags(_bare(flags=[0, 16, 16 + 4, 1 << 20]))  # a flag of a newer version counts, and has no name
+    assert flagged is not None
+    assert flagged["flagged"] == 3
+    assert flagged["by_flag"]["white"]["ids"] == ["b", "c"]
+    assert flagged["by_flag"]["constant"]["positive"] == 1
 
 
 def test_sets_of_duplicates_that_harm_come_first() -> None:
     store = _bare(hash=[b"x", b"y", b"y", b"x"])
-    told = facts.duplicates(store, np.array(["train", "train", "val", "train"], dtype=object))
-    assert told is not None
-    assert (told["sets"], told["patches"], told["straddling_sets"], told["conflicting_sets"]) == (2, 4, 1, 0)
-    assert [one["ids"] for one in told["listed"]] == [["b", "c"], ["a", "d"]]
+    duplicates = facts.duplicates(store, np.array(["train", "train", "val", "train"], dtype=object))
+    assert duplicates is not None
+    assert (
+        duplicates["sets"],
+        duplicates["patches"],
+        duplicates["straddling_sets"],
+        duplicates["conflicting_sets"],
+    ) == (2, 4, 1, 0)
+    assert [duplicate_set["ids"] for duplicate_set in duplicates["listed"]] == [["b", "c"], ["a", "d"]]
 
 
 def test_statistics_of_a_class_are_exact(store_path: Path) -> None:
     store = open_store(store_path)
-    told = facts.channels(store, read_split(store))
+    channels = facts.channels(store, read_split(store))
     positive = store.gather(np.flatnonzero(store.labels_N == 1)).reshape(-1, 3) / 255
-    np.testing.assert_allclose(told["positive"]["mean"], positive.mean(axis=0), atol=1e-12)
-    np.testing.assert_allclose(told["positive"]["std"], positive.std(axis=0), atol=1e-9)
-    assert list(told) == ["all", "train", "negative", "positive", "notebook"]
+    np.testing.assert_allclose(channels["positive"]["mean"], positive.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(channels["positive"]["std"], positive.std(axis=0), atol=1e-9)
+    assert list(channels) == ["all", "train", "negative", "positive", "notebook"]
 
 
 def test_a_random_split_leaks_and_one_by_slide_does_not(store_path: Path) -> None:
@@ -73,10 +78,10 @@ def test_stains_of_blank_patches_are_none_and_others_are_summarised() -> None:
     assert facts.stains(np.full((3, 2, 3), np.nan)) is None
     some = np.full((3, 2, 3), np.nan)
     some[1] = [[0.6, 0.7, 0.4], [0.1, 0.9, 0.4]]
-    told = facts.stains(some)
-    assert told is not None
-    assert (told["sampled"], told["estimated"]) == (3, 1)
-    assert told["haematoxylin"]["median"] == [0.6, 0.7, 0.4]
+    stains = facts.stains(some)
+    assert stains is not None
+    assert (stains["sampled"], stains["estimated"]) == (3, 1)
+    assert stains["haematoxylin"]["median"] == [0.6, 0.7, 0.4]
 
 
 def test_every_kind_of_division_has_words() -> None:

@@ -74,16 +74,20 @@ def predictions(store: Path) -> Path:
 
 
 def test_hard_patches_are_the_training_patches_of_highest_loss(store: Path, run_dir: Path, tmp_path: Path) -> None:
-    rule = mine.MineOptions(hard_share=0.25, errors=0)
-    told: list[tuple[int, int]] = []
-    found = mine.mine_patches(
-        run_dir, tmp_path / "t.parquet", ONE_THREAD, options=rule, advance=lambda *progress: told.append(progress)
+    options = mine.MineOptions(hard_share=0.25, errors=0)
+    progress_calls: list[tuple[int, int]] = []
+    mined = mine.mine_patches(
+        run_dir,
+        tmp_path / "t.parquet",
+        ONE_THREAD,
+        options=options,
+        advance=lambda *progress: progress_calls.append(progress),
     )
     frame = mined_table.read(tmp_path / "t.parquet").frame
     opened, rows_N = open_store(store), read_split(open_store(store)).rows(Split.TRAIN)
     logits_N = score(open_run(run_dir), opened, rows_N, ONE_THREAD)
-    assert (found.evidence, found.label_errors, told[-1]) == ("training", 0, (len(rows_N), len(rows_N)))
-    assert any("train --folds" in notice for notice in found.notices)
+    assert (mined.evidence, mined.label_errors, progress_calls[-1]) == ("training", 0, (len(rows_N), len(rows_N)))
+    assert any("train --folds" in notice for notice in mined.notices)
     for label, kind, sign in ((0, "hard_negative", 1), (1, "hard_positive", -1)):
         of_class = rows_N[opened.labels_N[rows_N] == label]
         wanted = of_class[np.argsort(-sign * logits_N[opened.labels_N[rows_N] == label], kind="stable")]
@@ -99,22 +103,22 @@ def test_hard_patches_are_the_training_patches_of_highest_loss(store: Path, run_
 def test_label_errors_are_told_by_predictions_that_did_not_see_the_label(
     store: Path, run_dir: Path, predictions: Path, tmp_path: Path
 ) -> None:
-    found = mine.mine_patches(run_dir, tmp_path / "t.csv", ONE_THREAD, predictions=predictions)
+    mined = mine.mine_patches(run_dir, tmp_path / "t.csv", ONE_THREAD, predictions=predictions)
     frame = mined_table.read(tmp_path / "t.csv").frame
     wrong = frame[frame["kind"] == "label_error"]
     opened = open_store(store)
     assert set(wrong["id"]) == set(opened.ids_N[read_split(opened).rows(Split.TRAIN)[:3]])
     assert wrong["loss"].is_monotonic_decreasing
     assert (wrong["weight"] == 0).all()
-    assert (found.evidence, found.label_errors, found.notices) == ("out of fold", 3, [mined_table.SEEN_BY_FOLDS])
+    assert (mined.evidence, mined.label_errors, mined.notices) == ("out of fold", 3, [mined_table.SEEN_BY_FOLDS])
     assert set(frame["evidence"]) == {"out of fold"}
     data = open_run_data(store, config())
     assert (
         mined_training.with_extra(data, config(extra=str(tmp_path / "t.csv"))).extra_notice == mined_table.SEEN_BY_FOLDS
     )
-    assert found.estimated_errors == pytest.approx(3, abs=1.5)
-    assert [one.caution for one in found.verdicts] == [3 / found.num_labelled > 0.033]
-    assert f"3 of {found.num_labelled} labels" in found.verdicts[0].text
+    assert mined.estimated_errors == pytest.approx(3, abs=1.5)
+    assert [verdict.caution for verdict in mined.verdicts] == [3 / mined.num_labelled > 0.033]
+    assert f"3 of {mined.num_labelled} labels" in mined.verdicts[0].text
     assert not set(wrong["id"]) & set(frame[frame["kind"] != "label_error"]["id"])
 
 
@@ -132,12 +136,12 @@ def test_nothing_held_out_is_listed(store: Path, run_dir: Path, predictions: Pat
 def test_unlabelled_patches_get_the_label_the_network_is_sure_of(
     store: Path, run_dir: Path, unlabelled: Path, tmp_path: Path
 ) -> None:
-    rule = mine.MineOptions(confidence=0.5)
-    found = mine.mine_patches(run_dir, tmp_path / "all.csv", ONE_THREAD, stores=[unlabelled], options=rule)
+    options = mine.MineOptions(confidence=0.5)
+    mined = mine.mine_patches(run_dir, tmp_path / "all.csv", ONE_THREAD, stores=[unlabelled], options=options)
     frame = mined_table.read(tmp_path / "all.csv").frame
-    assert found.num_unlabelled == len(frame) == found.pseudo_negatives + found.pseudo_positives == 8
-    assert (found.num_labelled, found.calibration) == (0, "none")
-    assert any("raw probability" in notice for notice in found.notices)
+    assert mined.num_unlabelled == len(frame) == mined.pseudo_negatives + mined.pseudo_positives == 8
+    assert (mined.num_labelled, mined.calibration) == (0, "none")
+    assert any("raw probability" in notice for notice in mined.notices)
     assert ((frame["probability"] > 0.5) == (frame["label"] == 1)).all()
     sure_N = np.maximum(frame["probability"], 1 - frame["probability"])
     assert (np.diff(sure_N) <= 1e-9).all()
@@ -162,31 +166,33 @@ def test_calibration_decides_who_is_sure(
     )
     cold = Calibrator("temperature", slope=100.0)
     monkeypatch.setattr(calibration_file, "load", lambda _path, _tta, _mean: calibration_file.Kept(cold))
-    found = mine.mine_patches(
+    mined = mine.mine_patches(
         run_dir, tmp_path / "t.csv", ONE_THREAD, stores=[unlabelled], options=mine.MineOptions(confidence=0.5)
     )
     raw, frame = (mined_table.read(tmp_path / name).frame.set_index("id") for name in ("raw.csv", "t.csv"))
     logit = np.log(raw["probability"] / (1 - raw["probability"])) * 100
     np.testing.assert_allclose(frame["probability"], 1 / (1 + np.exp(-logit[frame.index])), atol=1e-4)
-    assert (found.calibration, found.notices) == ("temperature", [])
+    assert (mined.calibration, mined.notices) == ("temperature", [])
     monkeypatch.undo()
-    told = mine.mine_patches(run_dir, tmp_path / "o.csv", ONE_THREAD, stores=[unlabelled], predictions=predictions)
-    assert told.calibration == "platt"  # fitted on out-of-fold predictions, for want of one of the run
+    mined_by_folds = mine.mine_patches(
+        run_dir, tmp_path / "o.csv", ONE_THREAD, stores=[unlabelled], predictions=predictions
+    )
+    assert mined_by_folds.calibration == "platt"  # fitted on out-of-fold predictions, for want of one of the run
 
 
 def test_training_takes_the_table_and_resumes_with_no_other(
     store: Path, run_dir: Path, unlabelled: Path, predictions: Path, tmp_path: Path
 ) -> None:
     table = tmp_path / "t.csv"
-    rule = mine.MineOptions(hard_share=0.2, confidence=0.5)
-    found = mine.mine_patches(
-        run_dir, table, ONE_THREAD, stores=[store, unlabelled], predictions=predictions, options=rule
+    options = mine.MineOptions(hard_share=0.2, confidence=0.5)
+    mined = mine.mine_patches(
+        run_dir, table, ONE_THREAD, stores=[store, unlabelled], predictions=predictions, options=options
     )
     events: list[Any] = []
     again = tmp_path / "again"
     train.train_run(store, again, config(extra=str(table)), ONE_THREAD, on_event=events.append)
     num_train = len(read_split(open_store(store)).rows(Split.TRAIN))
-    assert events[0].num_train == num_train - 3 + 8 == num_train - found.label_errors + found.num_unlabelled
+    assert events[0].num_train == num_train - 3 + 8 == num_train - mined.label_errors + mined.num_unlabelled
     assert load_checkpoint(again / "last.pt").extra_fingerprint == mined_table.read(table).fingerprint
     longer = config(extra=str(table)).model_copy(update={"train": config().train.model_copy(update={"epochs": 1})})
     assert train.train_run(store, again, longer, ONE_THREAD, resume=True).status == "finished"

@@ -60,9 +60,9 @@ def test_mining_finds_labels_that_were_flipped(tmp_path: Path) -> None:
     assert len(listed) == 2 * len(wrong)
     assert len(listed & wrong) >= 0.8 * len(wrong)
 
-    found = mine.mine_patches(tmp_path / "folds", tmp_path / "own.csv", resolve("cpu"))
+    mined = mine.mine_patches(tmp_path / "folds", tmp_path / "own.csv", resolve("cpu"))
     frame = pd.read_csv(tmp_path / "own.csv")
     suspected = set(frame[frame["kind"] == "label_error"]["id"])
     assert len(suspected) <= 2 * len(wrong)
     assert len(suspected & wrong) >= 0.8 * len(wrong)
-    assert found.estimated_errors == pytest.approx(len(wrong), rel=0.3)
+    assert mined.estimated_errors == pytest.approx(len(wrong), rel=0.3)

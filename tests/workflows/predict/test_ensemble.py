@@ -27,7 +27,7 @@ def _labels_and_scores(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def _kept(folder: Path, labels_N: np.ndarray, logits_NR: np.ndarray, shift: int = 0) -> list[Kept]:
     """Each run's calibration with the table that it was fitted on; `shift` rows on for each run."""
-    found = []
+    kept_runs = []
     for number in range(logits_NR.shape[1]):
         rows_N = (np.arange(NUM // 2) + shift * number) % NUM
         fits_N, path = np.arange(len(rows_N)) % 2 == 0, folder / f"{number}.parquet"
@@ -36,8 +36,8 @@ def _kept(folder: Path, labels_N: np.ndarray, logits_NR: np.ndarray, shift: int 
         columns |= {"part": np.where(fits_N, *names), "logit": logits_NR[rows_N, number]}
         pd.DataFrame(columns).to_parquet(path)
         own = calibration.fit("platt", labels_N[rows_N[fits_N]], logits_NR[rows_N[fits_N], number])
-        found.append(Kept(own, predictions=path, predictions_hash=hash_file(path)))
-    return found
+        kept_runs.append(Kept(own, predictions=path, predictions_hash=hash_file(path)))
+    return kept_runs
 
 
 @pytest.mark.parametrize("mean", ["logits", "probabilities"])
@@ -47,7 +47,7 @@ def test_the_mean_of_runs_is_calibrated_and_no_longer_unsure(tmp_path: Path, mea
     pooled = ensemble.pool(logits_NR[new_N], kept, mean)
     assert pooled.methods == ["platt"]
     assert "1,000 patches that calibrated every run" in pooled.notices[0]
-    each_NR = np.stack([one.calibrator.apply(logits_NR[new_N, at]) for at, one in enumerate(kept)], axis=1)
+    each_NR = np.stack([run.calibrator.apply(logits_NR[new_N, at]) for at, run in enumerate(kept)], axis=1)
     apart = metrics.log_loss(labels_N[new_N], combine.combine(each_NR, mean))
     assert metrics.log_loss(labels_N[new_N], pooled.logits_N) < apart - 0.02
     assert calibration.fit("platt", labels_N[new_N], pooled.logits_N).slope == pytest.approx(1.0, abs=0.25)
@@ -59,7 +59,7 @@ def test_runs_without_common_patches_are_calibrated_each_and_that_is_said(tmp_pa
     pooled = ensemble.pool(logits_NR[:, :2], kept, "logits")
     assert pooled.methods == ["platt", "platt"]
     assert "found 0 tumour and 0 normal patches that calibrated every run" in pooled.notices[0]
-    own_NR = np.stack([one.calibrator.apply(logits_NR[:, at]) for at, one in enumerate(kept)], axis=1)
+    own_NR = np.stack([run.calibrator.apply(logits_NR[:, at]) for at, run in enumerate(kept)], axis=1)
     np.testing.assert_array_equal(pooled.logits_N, combine.combine(own_NR))
 
 

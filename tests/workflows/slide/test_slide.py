@@ -74,22 +74,22 @@ def test_planted_tumour_is_found(learned: Path, planted: Path, tmp_path: Path) -
     lesions = _lesions(tmp_path / "lesions.csv")
     outcome = _invoke(learned, planted, "--stride", SIDE, "--lesions", lesions, "-o", tmp_path / "out", "--json")
     assert outcome.exit_code == 0, outcome.output
-    found = json.loads(outcome.stdout)
-    assert found["mpp"] == pytest.approx(0.97, rel=1e-4)
-    assert found["num_cells"] == ROWS * COLUMNS
-    assert 0.95 * ROWS * (COLUMNS - 3) < found["num_tiles"] <= ROWS * (COLUMNS - 3)  # glass is left out
+    facts = json.loads(outcome.stdout)
+    assert facts["mpp"] == pytest.approx(0.97, rel=1e-4)
+    assert facts["num_cells"] == ROWS * COLUMNS
+    assert 0.95 * ROWS * (COLUMNS - 3) < facts["num_tiles"] <= ROWS * (COLUMNS - 3)  # glass is left out
     table = pd.read_parquet(tmp_path / "out" / "tiles.parquet")
     np.testing.assert_allclose(table.x, table.column * SIDE, atol=1)
     np.testing.assert_allclose(table.y, table.row * SIDE, atol=1)
     inside = table.row.between(3, 7) & table.column.between(9, 13)
     assert roc_auc_score(inside, table.probability) >= 0.95
-    assert found["lesions"]["tile_auc"] == pytest.approx(roc_auc_score(inside, table.logit))
-    assert found["lesions"]["num_lesions"] == 1
-    assert found["lesions"]["froc_score"] > 0.5
-    assert found["scores"]["max"] == pytest.approx(table.probability.max())
-    assert found["scores"]["mean"] == pytest.approx(table.probability.mean())
-    assert [one["finding"] for one in found["verdicts"]] == ["alike"]
-    assert {one["name"] for one in found["appearance"]} == set(LOOKS)
+    assert facts["lesions"]["tile_auc"] == pytest.approx(roc_auc_score(inside, table.logit))
+    assert facts["lesions"]["num_lesions"] == 1
+    assert facts["lesions"]["froc_score"] > 0.5
+    assert facts["scores"]["max"] == pytest.approx(table.probability.max())
+    assert facts["scores"]["mean"] == pytest.approx(table.probability.mean())
+    assert [entry["finding"] for entry in facts["verdicts"]] == ["alike"]
+    assert {entry["name"] for entry in facts["appearance"]} == set(LOOKS)
     assert "verdict: whether the tissue looks like that trained on: nothing says otherwise" in outcome.stderr
     with Image.open(tmp_path / "out" / "heatmap.png") as picture:
         assert picture.width > 1000
@@ -134,14 +134,14 @@ def test_an_outline_with_a_hole_is_the_mask_with_one(learned: Path, planted: Pat
     for low, high, value in ((1, 9, 255), (3, 7, 0), (4, 6, 255)):
         mask[low * SIDE : high * SIDE, low * SIDE : high * SIDE] = value
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    told = {}
+    documents = {}
     for name in ("lesions.geojson", "mask.png"):
         arguments = ("--stride", SIDE, "--lesions", tmp_path / name, "-o", tmp_path / name[0], "--json")
         outcome = _invoke(learned, planted, *arguments)
         assert outcome.exit_code == 0, outcome.output
-        told[name] = json.loads(outcome.stdout)
-    assert told["lesions.geojson"]["lesions"] == told["mask.png"]["lesions"]
-    assert "left out: 1 annotations of class 'Stroma'" in told["lesions.geojson"]["notice"]
+        documents[name] = json.loads(outcome.stdout)
+    assert documents["lesions.geojson"]["lesions"] == documents["mask.png"]["lesions"]
+    assert "left out: 1 annotations of class 'Stroma'" in documents["lesions.geojson"]["notice"]
 
 
 def _square(low: int, high: int) -> list[list[int]]:
@@ -151,9 +151,9 @@ def _square(low: int, high: int) -> list[list[int]]:
 
 def _pooled(folder: Path, name: str, **changes: Any) -> None:
     """Write what a scored slide leaves, as far as pooling reads it."""
-    told = {"tile_px": 96, "stride_px": 32, "calibration": "none", "scores": {"max": 0.9, "mean": 0.2, "top_k": 0.6}}
+    facts = {"tile_px": 96, "stride_px": 32, "calibration": "none", "scores": {"max": 0.9, "mean": 0.2, "top_k": 0.6}}
     (folder / name).mkdir(parents=True)
-    (folder / name / "slide.json").write_text(json.dumps(told | changes))
+    (folder / name / "slide.json").write_text(json.dumps(facts | changes))
 
 
 def test_the_slides_of_a_set_are_judged_together(tmp_path: Path) -> None:
@@ -164,13 +164,13 @@ def test_the_slides_of_a_set_are_judged_together(tmp_path: Path) -> None:
     _pooled(tmp_path / "scored", "normal", lesions=none, scores=scores)
     outcome = _invoke("--pool", tmp_path / "scored", "-o", tmp_path / "all", "--json")
     assert outcome.exit_code == 0, outcome.output
-    found = json.loads(outcome.stdout)
-    assert (found["num_slides"], found["num_normal"], found["num_lesions"]) == (2, 1, 2)
+    pooled = json.loads(outcome.stdout)
+    assert (pooled["num_slides"], pooled["num_normal"], pooled["num_lesions"]) == (2, 1, 2)
     # One lesion is missed; the other is found from half a false alarm a slide on.
-    assert found["sensitivity_at"] == {"0.25": 0.0, "0.5": 0.5, "1.0": 0.5, "2.0": 0.5, "4.0": 0.5, "8.0": 0.5}
-    assert found["froc_score"] == pytest.approx(2.5 / 6)
-    assert (found["froc_low"], found["auc_ends"]["max"]) == (None, [None, None])  # two slides say nothing of others
-    assert found["auc"] == {"max": 1.0, "mean": 0.0, "top_k": 1.0}
+    assert pooled["sensitivity_at"] == {"0.25": 0.0, "0.5": 0.5, "1.0": 0.5, "2.0": 0.5, "4.0": 0.5, "8.0": 0.5}
+    assert pooled["froc_score"] == pytest.approx(2.5 / 6)
+    assert (pooled["froc_low"], pooled["auc_ends"]["max"]) == (None, [None, None])  # two slides say nothing of others
+    assert pooled["auc"] == {"max": 1.0, "mean": 0.0, "top_k": 1.0}
     curve = pd.read_csv(tmp_path / "all" / "froc.csv")
     assert curve.false_alarms_per_slide.tolist() == [0.0, 0.5, 0.5, 1.0, 1.5, 2.0]
     assert curve.sensitivity.tolist() == [0.0, 0.0, 0.5, 0.5, 0.5, 0.5]
@@ -201,14 +201,19 @@ def test_a_slide_known_to_be_normal_has_false_alarms_only(learned: Path, planted
         arguments = ("--stride", SIDE, "--lesions", known, "-o", tmp_path / "scored" / name, "--json")
         outcome = _invoke(learned, planted, *arguments)
         assert outcome.exit_code == 0, outcome.output
-    told = json.loads(outcome.stdout)["lesions"]
-    assert (told["tile_auc"], told["num_lesions"], told["froc_score"], told["lesion_scores"]) == (None, 0, None, [])
-    assert told["false_alarms"] == sorted(told["false_alarms"], reverse=True)
+    scored = json.loads(outcome.stdout)["lesions"]
+    assert (scored["tile_auc"], scored["num_lesions"], scored["froc_score"], scored["lesion_scores"]) == (
+        None,
+        0,
+        None,
+        [],
+    )
+    assert scored["false_alarms"] == sorted(scored["false_alarms"], reverse=True)
     outcome = _invoke("--pool", tmp_path / "scored", "-o", tmp_path / "all", "--json")
     assert outcome.exit_code == 0, outcome.output
-    found = json.loads(outcome.stdout)
-    assert (found["num_slides"], found["num_normal"], found["num_lesions"]) == (2, 1, 1)
-    assert found["auc"] == {"max": 0.5, "mean": 0.5, "top_k": 0.5}  # the same slide twice
+    pooled = json.loads(outcome.stdout)
+    assert (pooled["num_slides"], pooled["num_normal"], pooled["num_lesions"]) == (2, 1, 1)
+    assert pooled["auc"] == {"max": 0.5, "mean": 0.5, "top_k": 0.5}  # the same slide twice
 
 
 def test_tiles_are_the_patches_of_a_store(learned: Path, planted: Path, tmp_path: Path) -> None:
@@ -310,18 +315,18 @@ def test_a_table_is_aggregated_by_slide(tmp_path: Path) -> None:
     frame.to_parquet(tmp_path / "predictions.parquet")
     outcome = _invoke("--table", tmp_path / "predictions.parquet", "-o", tmp_path / "out", "--json")
     assert outcome.exit_code == 0, outcome.output
-    found = json.loads(outcome.stdout)
+    aggregated = json.loads(outcome.stdout)
     table = pd.read_csv(tmp_path / "out" / "slides.csv").set_index("slide")
     by_slide = frame.groupby("group")
     np.testing.assert_allclose(table["max"], by_slide.probability.max())
     np.testing.assert_allclose(table["mean"], by_slide.probability.mean())
     assert table.label.tolist() == by_slide.label.max().tolist()
-    assert (found["num_slides"], found["num_positive"], found["num_patches"]) == (9, 4, 90)
-    assert found["auc"]["mean"] == pytest.approx(roc_auc_score(table.label, table["mean"]))
-    low, high = found["auc_ends"]["mean"]
-    assert 0 < low < found["auc"]["mean"] < high < 1
+    assert (aggregated["num_slides"], aggregated["num_positive"], aggregated["num_patches"]) == (9, 4, 90)
+    assert aggregated["auc"]["mean"] == pytest.approx(roc_auc_score(table.label, table["mean"]))
+    low, high = aggregated["auc_ends"]["mean"]
+    assert 0 < low < aggregated["auc"]["mean"] < high < 1
     shown = _invoke("--table", tmp_path / "predictions.parquet", "-o", tmp_path / "out").stdout
-    assert f"{found['auc']['mean']:.4f}  ({low:.4f} to {high:.4f})" in shown
+    assert f"{aggregated['auc']['mean']:.4f}  ({low:.4f} to {high:.4f})" in shown
 
 
 def test_a_table_of_one_kind_of_slides_says_why_it_has_no_auc(tmp_path: Path) -> None:
@@ -369,10 +374,10 @@ def test_a_real_slide_takes_less_than_a_minute(learned: Path, tmp_path: Path) ->
     outcome = _invoke(learned, path, "-o", tmp_path, "--json")
     assert outcome.exit_code == 0, outcome.output
     assert time.process_time() - began < 120  # of two cores
-    found = json.loads(outcome.stdout)
-    assert (found["width_px"], found["height_px"]) == (2220, 2967)
-    assert 0.4 < found["mpp"] < 0.6
-    assert found["num_tiles"] > 500
+    facts = json.loads(outcome.stdout)
+    assert (facts["width_px"], facts["height_px"]) == (2220, 2967)
+    assert 0.4 < facts["mpp"] < 0.6
+    assert facts["num_tiles"] > 500
 
 
 def test_a_slide_of_any_name_is_scored_and_nothing_is_lost_before_all_is_written(
@@ -394,9 +399,9 @@ def test_a_slide_of_any_name_is_scored_and_nothing_is_lost_before_all_is_written
         patch.setattr(slide, "portions", lambda *_: pytest.fail("scored again"))
         assert _invoke(*arguments).exit_code == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN
-    told = (tmp_path / "out" / "slide.json").read_text()
-    assert json.loads(told)["image"] == "$x_$.tif"
-    assert str(tmp_path) not in told
+    text = (tmp_path / "out" / "slide.json").read_text()
+    assert json.loads(text)["image"] == "$x_$.tif"
+    assert str(tmp_path) not in text
 
 
 def test_a_slide_whose_scoring_was_cut_short_is_not_left_out_of_a_pool(tmp_path: Path) -> None:
@@ -405,6 +410,6 @@ def test_a_slide_whose_scoring_was_cut_short_is_not_left_out_of_a_pool(tmp_path:
     for name in (slide_progress.NAME, "tiles.parquet"):
         (tmp_path / "scored" / "b").mkdir()
         (tmp_path / "scored" / "b" / name).touch()
-        told = _refusal(_invoke("--pool", tmp_path / "scored", "-o", tmp_path / "all"), DataError)
-        assert "b: lacks slide.json" in told
+        message = _refusal(_invoke("--pool", tmp_path / "scored", "-o", tmp_path / "all"), DataError)
+        assert "b: lacks slide.json" in message
         shutil.rmtree(tmp_path / "scored" / "b")

@@ -39,11 +39,11 @@ def _invoke(run: Path, images: list[Path], *more: object) -> Result:
 def test_one_bad_slide_does_not_end_the_others(learned: Path, images: list[Path], tmp_path: Path) -> None:
     outcome = _invoke(learned, images, "-o", tmp_path / "out", "--json")
     assert outcome.exit_code == 1, outcome.output
-    found = json.loads(outcome.stdout)
-    assert (found["num_slides"], found["num_failed"]) == (3, 1)
-    assert [row["status"] for row in found["slides"]] == ["scored", "failed", "scored"]
+    summary = json.loads(outcome.stdout)
+    assert (summary["num_slides"], summary["num_failed"]) == (3, 1)
+    assert [row["status"] for row in summary["slides"]] == ["scored", "failed", "scored"]
     assert "bad.svs has no score" in outcome.stderr
-    assert "is not an image that OpenSlide reads" in found["slides"][1]["problem"]
+    assert "is not an image that OpenSlide reads" in summary["slides"][1]["problem"]
     table = pd.read_csv(tmp_path / "out" / "scored.csv").set_index("slide")
     assert table.status.tolist() == ["scored", "failed", "scored"]
     for name in ("first", "last"):

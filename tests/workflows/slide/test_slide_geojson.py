@@ -98,9 +98,11 @@ def test_tiles_and_areas_are_what_qupath_reads() -> None:
     tiles = slide_geojson.of_tiles(grid, *_scored(map_HW), 0.5)
     areas = slide_geojson.of_areas(grid, slide_geojson.called_areas(grid, map_HW, 0.5))
     for content, kinds in ((tiles, {"tile"}), (areas, {"annotation"})):
-        found = FeatureCollection.model_validate_json(content)
-        assert {each.properties.objectType for each in found.features} == kinds
-        corners = np.array([corner for each in found.features for ring in each.geometry.coordinates for corner in ring])
+        collection = FeatureCollection.model_validate_json(content)
+        assert {each.properties.objectType for each in collection.features} == kinds
+        corners = np.array(
+            [corner for each in collection.features for ring in each.geometry.coordinates for corner in ring]
+        )
         assert (corners >= 0).all()
         assert (corners <= grid.slide.size_px).all()
     with pytest.raises(ValueError, match="color"):
@@ -110,11 +112,11 @@ def test_tiles_and_areas_are_what_qupath_reads() -> None:
 def test_every_tile_has_its_score_its_class_and_its_place() -> None:
     grid = _grid()
     places_N2, probability_N = _scored(_map(grid))
-    found = json.loads(slide_geojson.of_tiles(grid, places_N2, probability_N, 0.5))["features"]
-    assert [each["properties"]["measurements"] for each in found] == [{"probability": p} for p in probability_N]
+    features = json.loads(slide_geojson.of_tiles(grid, places_N2, probability_N, 0.5))["features"]
+    assert [each["properties"]["measurements"] for each in features] == [{"probability": p} for p in probability_N]
     names = ["Tumor" if value >= 0.5 else "Normal" for value in probability_N]
-    assert [each["properties"]["classification"]["name"] for each in found] == names
-    for each, (row, column) in zip(found, places_N2, strict=True):
+    assert [each["properties"]["classification"]["name"] for each in features] == names
+    for each, (row, column) in zip(features, places_N2, strict=True):
         corners = np.array(each["geometry"]["coordinates"][0])
         assert corners.min(axis=0).tolist() == [column * 128, row * 128]
         assert (
@@ -127,9 +129,9 @@ def test_areas_are_named_from_the_surest_and_told_in_numbers() -> None:
     grid = _grid((3, 6))
     map_HW = np.full(grid.shape, 0.1)
     map_HW[0, 0], map_HW[2, 3:5] = 0.7, (0.9, 0.6)
-    found = json.loads(slide_geojson.of_areas(grid, slide_geojson.called_areas(grid, map_HW, 0.6)))["features"]
-    told = [(each["properties"]["name"], each["properties"]["measurements"]) for each in found]
-    assert told == [
+    features = json.loads(slide_geojson.of_areas(grid, slide_geojson.called_areas(grid, map_HW, 0.6)))["features"]
+    names_and_measurements = [(each["properties"]["name"], each["properties"]["measurements"]) for each in features]
+    assert names_and_measurements == [
         ("fastpath 1", {"highest probability": 0.9, "mean probability": 0.75, "tiles": 2}),
         ("fastpath 2", {"highest probability": 0.7, "mean probability": 0.7, "tiles": 1}),
     ]

@@ -104,7 +104,7 @@ def test_what_other_patches_would_do_is_by_slide_and_a_leak_is_told(
     write_split(open_store(random), "random", val=0.5)
     result = swept(random, tmp_path / "sweep", repeats=1)
     data = open_run_data(random, plan(1).settings[0].config)
-    best = next(one for one in plan(1).settings if one.name == result.settings[0].name)
+    best = next(setting for setting in plan(1).settings if setting.name == result.settings[0].name)
     trained = open_run(sweep.run_path(tmp_path / "sweep", best.slug, 42))
     logits_N = score(trained, data.store, data.val_rows_N, resolve("cpu", num_threads=1))
     assert data.store.groups_N is not None
@@ -113,7 +113,7 @@ def test_what_other_patches_would_do_is_by_slide_and_a_leak_is_told(
     compared = comparison.compare_scores(
         [("", 1)] * 2, ["a", "b"], labels_N, np.stack([logits_N, -logits_N]), groups_N, **twice
     )
-    wanted = next(one.standard_error for one in compared.runs if one.name == "a")
+    wanted = next(run.standard_error for run in compared.runs if run.name == "a")
     assert (result.chance_over, result.chance) == ("slide", pytest.approx(wanted))
     assert any("by 6 slides" in text for text in result.notices)
     assert any(text.startswith("this split leaks: 6 of 6 groups") for text in result.notices)
@@ -123,13 +123,13 @@ def test_training_on_a_split_that_leaks_says_so_once(store: Path, tmp_path: Path
     random = tmp_path / "store"
     shutil.copytree(store, random)
     write_split(open_store(random), "random")
-    config, told = plan(1).settings[0].config, []
+    config, starts = plan(1).settings[0].config, []
     for number, split in enumerate((None, read_split(open_store(random)))):  # who gives a split tells of it
-        tell = lambda event: told.append(event) if isinstance(event, train.StartEvent) else None  # noqa: E731
+        tell = lambda event: starts.append(event) if isinstance(event, train.StartEvent) else None  # noqa: E731
         train.train_run(
             random, tmp_path / str(number), config, resolve("cpu", num_threads=1), split=split, on_event=tell
         )
-    leaks = [any("this split leaks" in text for text in start.warnings) for start in told]
+    leaks = [any("this split leaks" in text for text in start.warnings) for start in starts]
     assert leaks == [True, False]
 
 
@@ -195,11 +195,11 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(
         return usual(store, run_dir, *args, **more)
 
     monkeypatch.setattr(train, "train_run", fail)
-    found = swept(store, tmp_path / "sweep", repeats=1)
-    assert found.status == "failed"
-    assert [row.verdict for row in found.settings] == ["best", "incomplete"]
-    assert found.pairs == []
-    assert said in found.failures[0]
+    result = swept(store, tmp_path / "sweep", repeats=1)
+    assert result.status == "failed"
+    assert [row.verdict for row in result.settings] == ["best", "incomplete"]
+    assert result.pairs == []
+    assert said in result.failures[0]
 
 
 def test_a_killed_process_is_told_by_the_option_that_began_it(
@@ -220,16 +220,16 @@ def test_a_shipped_sweep_runs_in_form(path: Path, store: Path, tmp_path: Path) -
     """On a network and patches of another size: settings, seeds, schedule and verdicts are the file's own."""
     small = (*TINY[:-1], "data.limit=32", "data.val_limit=16")
     shipped = make_plan(None, grid_file=path, overrides=small)
-    found = sweep.sweep_settings(store, tmp_path / "sweep", shipped, device="cpu", num_threads=1)
-    assert (found.status, found.failures, found.seeds) == ("finished", [], (42, 43, 44))
-    assert sorted(row.name for row in found.settings) == sorted(setting.name for setting in shipped.settings)
-    assert found.settings[0].verdict == "best"
-    assert {row.verdict for row in found.settings[1:]} <= {"worse", "not distinguishable"}
+    result = sweep.sweep_settings(store, tmp_path / "sweep", shipped, device="cpu", num_threads=1)
+    assert (result.status, result.failures, result.seeds) == ("finished", [], (42, 43, 44))
+    assert sorted(row.name for row in result.settings) == sorted(setting.name for setting in shipped.settings)
+    assert result.settings[0].verdict == "best"
+    assert {row.verdict for row in result.settings[1:]} <= {"worse", "not distinguishable"}
     num_settings = len(shipped.settings)
-    assert len(found.pairs) == num_settings * (num_settings - 1) // 2
-    assert {pair["verdict"] for pair in found.pairs} <= {"better", "not distinguishable"}
+    assert len(result.pairs) == num_settings * (num_settings - 1) // 2
+    assert {pair["verdict"] for pair in result.pairs} <= {"better", "not distinguishable"}
     for setting in shipped.settings:
-        for seed in found.seeds:
+        for seed in result.seeds:
             run_dir = sweep.run_path(tmp_path / "sweep", setting.slug, seed)
             rates = [json.loads(line)["lr_head"] for line in (run_dir / "journal.jsonl").read_text().splitlines()]
             assert rates == pytest.approx([1e-4 * share for share in SHARES[setting.config.schedule.kind, path.stem]])
@@ -267,17 +267,17 @@ def test_the_command_prints_a_table_and_json(
         "1",
         *changes,
     ]
-    told = []
+    printed = []
     for more in ([], ["--json"]):
         monkeypatch.setattr(sys, "argv", ["fastpath", "sweep", *arguments, *more])
         with pytest.raises(SystemExit) as ended:
             entry.main()
         assert not ended.value.code
-        told.append(capsys.readouterr())
-    assert "optim.lr_head=1e-5" in told[0].out
-    assert told[0].out.splitlines()[-1] == f"→ {tmp_path / 'sweep'}"
-    assert "1 seed cannot tell settings apart" in " ".join(told[0].err.split())
-    values = json.loads(told[1].out)
+        printed.append(capsys.readouterr())
+    assert "optim.lr_head=1e-5" in printed[0].out
+    assert printed[0].out.splitlines()[-1] == f"→ {tmp_path / 'sweep'}"
+    assert "1 seed cannot tell settings apart" in " ".join(printed[0].err.split())
+    values = json.loads(printed[1].out)
     assert values["status"] == "finished"
     assert values["pairs"][0]["verdict"] == "not distinguishable"
 

@@ -163,8 +163,8 @@ def test_trackers_and_residency_reach_every_fold(store: Path, tmp_path: Path, mo
 
     monkeypatch.setitem(trackers.TRACKERS, "tensorboard", Kind())
     how: dict[str, Any] = {"trackers": ("tensorboard",), "residency": "device"}
-    found = folds.train_folds(store, tmp_path / "run", config(), ONE_THREAD, 3, **how)
-    assert heard == [(f"fold-{fold}", 1, pytest.approx(auc)) for fold, auc in enumerate(found.aucs)]
+    trained = folds.train_folds(store, tmp_path / "run", config(), ONE_THREAD, 3, **how)
+    assert heard == [(f"fold-{fold}", 1, pytest.approx(auc)) for fold, auc in enumerate(trained.aucs)]
     for fold in range(3):
         facts = json.loads((tmp_path / "run" / f"fold-{fold}" / "run.json").read_text())
         assert facts["memory"]["residency"] == "device"
@@ -177,19 +177,19 @@ def test_a_fold_that_fails_names_what_shows_its_own_samples(store: Path, tmp_pat
     run = tmp_path / "run $(touch ran)"
     with pytest.raises(FastpathError, match=r"fastpath show .* --fold 0 --config") as failed:
         folds.train_folds(store, run, diverging, ONE_THREAD, 3)
-    told = json.loads((run / "fold-0" / "failure.json").read_text())
-    assert str(failed.value).endswith(f"run: {told['show']}")
-    _, name, *words = shlex.split(told["show"])  # as a shell reads what is pasted
+    failure = json.loads((run / "fold-0" / "failure.json").read_text())
+    assert str(failed.value).endswith(f"run: {failure['show']}")
+    _, name, *words = shlex.split(failure["show"])  # as a shell reads what is pasted
     command = app.get_command(click.Context(app), name)
     assert command is not None
-    found = command.make_context(name, words).params
-    assert (found["store"], found["output"]) == (store, run / "fold-0" / "failure")
-    settings = configuration.load(found["config_path"])
-    place = told["samples"][0]["position"]
+    parameters = command.make_context(name, words).params
+    assert (parameters["store"], parameters["output"]) == (store, run / "fold-0" / "failure")
+    settings = configuration.load(parameters["config_path"])
+    place = failure["samples"][0]["position"]
     shown = show_samples.show_samples(
-        store, tmp_path / "shown", settings, ONE_THREAD, epoch=told["epoch"], position=place, count=16, fold=0
+        store, tmp_path / "shown", settings, ONE_THREAD, epoch=failure["epoch"], position=place, count=16, fold=0
     )
-    assert [one["id"] for one in shown.shown] == [sample["id"] for sample in told["samples"]]
+    assert [patch["id"] for patch in shown.shown] == [sample["id"] for sample in failure["samples"]]
     # Of a division that the store does not keep, the patches are named instead.
     with pytest.raises(FastpathError, match=r"fastpath show \S+ --ids "):
         leak.measure_leak(store, tmp_path / "leak", diverging, ONE_THREAD)
@@ -200,14 +200,14 @@ def test_folds_are_mined_with_the_network_that_did_not_see_the_stores_validation
     whole: folds.FoldsResult, kaggle_folder: Path, tmp_path: Path
 ) -> None:
     pack.pack_source(kaggle_folder / "test", tmp_path / "unlabelled", workers=1)
-    found = mine.mine_patches(
+    mined = mine.mine_patches(
         whole.run_dir,
         tmp_path / "t.csv",
         ONE_THREAD,
         stores=[whole.run_dir.parent / "store", tmp_path / "unlabelled"],
         options=mine.MineOptions(confidence=0.5),
     )
-    assert (found.evidence, found.calibration, found.num_unlabelled) == ("out of fold", "platt", 8)
+    assert (mined.evidence, mined.calibration, mined.num_unlabelled) == ("out of fold", "platt", 8)
     frame = pd.read_csv(tmp_path / "t.csv").set_index("id")
     opened = open_store(tmp_path / "unlabelled")
     logits_N = score(open_run(whole.run_dir / "fold-1"), opened, np.arange(8), ONE_THREAD)
@@ -278,24 +278,24 @@ def test_the_leak_meter_sees_slides_that_tell_the_label(tmp_path: Path) -> None:
     write_stained(tmp_path / "source", num_slides=24, per_slide=16, telling=0.95, seed=3)
     pack.pack_source(tmp_path / "source", tmp_path / "store", workers=1)
     before = (tmp_path / "store" / "split.json").read_bytes()
-    found = leak.measure_leak(
+    meter = leak.measure_leak(
         tmp_path / "store", tmp_path / "out", config(train={"epochs": 12}), ONE_THREAD, num_folds=2
     )
-    assert found.random_auc > 0.8
-    assert found.group_auc < 0.7
-    assert found.difference == pytest.approx(found.random_auc - found.group_auc)
-    assert found.difference_low > 0
-    assert "flatters" in found.verdict
+    assert meter.random_auc > 0.8
+    assert meter.group_auc < 0.7
+    assert meter.difference == pytest.approx(meter.random_auc - meter.group_auc)
+    assert meter.difference_low > 0
+    assert "flatters" in meter.verdict
     frame = pd.read_parquet(tmp_path / "out" / "random" / "out_of_fold.parquet")
-    by_fold = [roc_auc_score(one.label, one.logit) for _, one in frame.groupby("fold")]
-    assert found.random_fold_auc == pytest.approx(np.mean(by_fold))
-    assert f"by {found.random_fold_auc - found.group_fold_auc:+.3f}" in found.verdict
-    assert found.interval_over == "slide"
+    by_fold = [roc_auc_score(fold_rows.label, fold_rows.logit) for _, fold_rows in frame.groupby("fold")]
+    assert meter.random_fold_auc == pytest.approx(np.mean(by_fold))
+    assert f"by {meter.random_fold_auc - meter.group_fold_auc:+.3f}" in meter.verdict
+    assert meter.interval_over == "slide"
     assert (tmp_path / "store" / "split.json").read_bytes() == before
     again = leak.measure_leak(
         tmp_path / "store", tmp_path / "out", config(train={"epochs": 12}), ONE_THREAD, num_folds=2
     )
-    assert again == found
+    assert again == meter
 
 
 def test_no_leak_is_seen_where_there_is_none() -> None:

@@ -41,8 +41,8 @@ def test_ranks_stop_where_they_meet_if_any_was_asked_to(monkeypatch: pytest.Monk
 def test_a_lost_rank_is_told_from_other_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Runtime, "group", lambda _: nullcontext())
     lost = "[gloo/transport/tcp/pair.cc:545] Connection closed by peer [127.0.0.1]:27846"
-    told = r"rank 1 of 2: lost contact .* goes on from its last checkpoint"
-    with pytest.raises(LostRankError, match=told) as caught, together(RANKED, Path("run")):
+    pattern = r"rank 1 of 2: lost contact .* goes on from its last checkpoint"
+    with pytest.raises(LostRankError, match=pattern) as caught, together(RANKED, Path("run")):
         raise RuntimeError(lost)
     assert caught.value.exit_status == 1
     for runtime, message in ((ALONE, lost), (RANKED, "mat1 and mat2 shapes cannot be multiplied")):

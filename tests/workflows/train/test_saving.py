@@ -83,8 +83,8 @@ def saver(training: Training, tmp_path: Path) -> Callable[..., Saver]:
 
 
 def kept(path: Path) -> tuple[int, int, float]:
-    found = load_checkpoint(path / "last.pt")
-    return found.epoch, found.step, float(found.model["weight"][0])
+    checkpoint = load_checkpoint(path / "last.pt")
+    return checkpoint.epoch, checkpoint.step, float(checkpoint.model["weight"][0])
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def event(epoch: int, auc: float = 0.5) -> EpochEvent:
     return EpochEvent(epoch, 0.3, 0.7, auc, {"head": 1e-3}, True, Timing(100, 2.0, 0.5, 1.0))
 
 
-def told(run_dir: Path, names: tuple[str, ...], epochs: list[EpochEvent]) -> None:
+def track(run_dir: Path, names: tuple[str, ...], epochs: list[EpochEvent]) -> None:
     trackers.require(names)
     with trackers.listening(names, run_dir, Config()) as listen:
         listen(start(epochs[0].epoch - 1))
@@ -47,8 +47,8 @@ def test_values_are_the_numbers_worth_a_curve() -> None:
 
 def test_tensorboard_reads_back_what_it_was_told_and_a_resumed_run_supersedes(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    told(tmp_path, ("tensorboard",), [event(1, 0.6), event(2, 0.7), event(3, 0.1)])
-    told(tmp_path, ("tensorboard",), [event(3, 0.8)])
+    track(tmp_path, ("tensorboard",), [event(1, 0.6), event(2, 0.7), event(3, 0.1)])
+    track(tmp_path, ("tensorboard",), [event(3, 0.8)])
     read = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     read.Reload()
     points = {point.step: point.value for point in read.Scalars("val/auc")}

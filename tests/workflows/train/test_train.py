@@ -82,14 +82,14 @@ def config(**changes: dict[str, Any]) -> Config:
     return parse({key: value | changes.get(key, {}) for key, value in SETTINGS.items()})
 
 
-def assert_same_run(found: Path, wanted: Path) -> None:
+def assert_same_run(run_dir: Path, wanted: Path) -> None:
     """Equal weights, bit for bit, and equal journals, byte for byte."""
     for name in ("best.pt", "last.pt"):
-        ours, theirs = load_checkpoint(found / name), load_checkpoint(wanted / name)
+        ours, theirs = load_checkpoint(run_dir / name), load_checkpoint(wanted / name)
         assert all(torch.equal(value, theirs.model[key]) for key, value in ours.model.items())
         assert (ours.epoch, ours.step, ours.best_auc) == (theirs.epoch, theirs.step, theirs.best_auc)
     for name in ("journal.jsonl", "history.csv", "config.json"):
-        assert (found / name).read_bytes() == (wanted / name).read_bytes()
+        assert (run_dir / name).read_bytes() == (wanted / name).read_bytes()
 
 
 def interrupt_after(steps: int) -> Callable[[object], None]:
@@ -110,16 +110,16 @@ def test_a_run_leaves_all_it_should(whole: Path, store: Path) -> None:
         *("config.json", "run.json", "journal.jsonl", "timings.jsonl", "history.csv"),
         *("best.pt", "last.pt", "curves.png", "appearance.json"),
     }
-    told = json.loads((whole / "run.json").read_text())
-    assert told["status"] == "finished"
-    assert told["store"] == str(store.resolve())
-    assert told["store_fingerprint"] == open_store(store).fingerprint
-    assert told["versions"]["torch"] == torch.__version__.split("+")[0]
+    document = json.loads((whole / "run.json").read_text())
+    assert document["status"] == "finished"
+    assert document["store"] == str(store.resolve())
+    assert document["store_fingerprint"] == open_store(store).fingerprint
+    assert document["versions"]["torch"] == torch.__version__.split("+")[0]
     assert parse(json.loads((whole / "config.json").read_text())) == config()
     rows = list(csv.DictReader((whole / "history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     best = max(rows, key=lambda row: float(row["val_auc"]))
-    assert load_checkpoint(whole / "best.pt").best_auc == float(best["val_auc"]) == told["best_auc"]
+    assert load_checkpoint(whole / "best.pt").best_auc == float(best["val_auc"]) == document["best_auc"]
     assert (whole / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -142,8 +142,8 @@ def test_validation_in_larger_batches_is_the_same_up_to_rounding(store: Path, wh
     ours, theirs = (load_checkpoint(path / "last.pt").model for path in (run_dir, whole))
     assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
     epochs = [map(json.loads, (path / "journal.jsonl").read_text().splitlines()) for path in (run_dir, whole)]
-    for found, wanted in zip(*epochs, strict=True):
-        assert found == wanted | {key: pytest.approx(wanted[key], abs=1e-5) for key in ("val_loss", "val_auc")}
+    for epoch, wanted in zip(*epochs, strict=True):
+        assert epoch == wanted | {key: pytest.approx(wanted[key], abs=1e-5) for key in ("val_loss", "val_auc")}
     with pytest.raises(CheckpointError, match=r"data.eval_batch_size: found 21, wanted 0"):
         train.train_run(store, run_dir, config(), ONE_THREAD, resume=True)
 
@@ -228,10 +228,10 @@ def test_a_run_is_extended_along_the_schedule_of_its_new_length(
     events: list[Any] = []
     done = train.train_run(store, tmp_path / "run", long, ONE_THREAD, resume=True, on_event=events.append)
     assert (done.status, done.epochs) == ("finished", NUM_EPOCHS + 1)
-    told = " ".join(events[0].warnings)
-    assert f"the run goes on to {NUM_EPOCHS + 1} epochs, in place of {NUM_EPOCHS}" in told
+    warnings = " ".join(events[0].warnings)
+    assert f"the run goes on to {NUM_EPOCHS + 1} epochs, in place of {NUM_EPOCHS}" in warnings
     spans_the_run = schedule in ("onecycle", "warmup_cosine", "cosine")
-    assert (f"the {kind} schedule is that of {NUM_EPOCHS + 1} epochs" in told) == spans_the_run
+    assert (f"the {kind} schedule is that of {NUM_EPOCHS + 1} epochs" in warnings) == spans_the_run
     assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["epochs"] == NUM_EPOCHS + 1
     if spans_the_run:
         assert _rates(tmp_path / "run")[-1] == _rates(tmp_path / "at_once")[-1]
@@ -371,9 +371,9 @@ class TestRefusals:
         """Between the check and the claim another process trains a whole run: it is not begun anew."""
         run_dir, usual = tmp_path / "run", train.open_run_data
 
-        def meanwhile(*told: Any, **named: Any) -> RunData:
+        def meanwhile(*arguments: Any, **named: Any) -> RunData:
             shutil.copytree(whole, run_dir, dirs_exist_ok=True, copy_function=shutil.copy)
-            return usual(*told, **named)
+            return usual(*arguments, **named)
 
         for resume in (False, True):
             before = sorted(path.name for path in run_dir.iterdir()) if run_dir.exists() else []

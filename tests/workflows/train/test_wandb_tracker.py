@@ -27,9 +27,9 @@ def test_a_run_and_its_resumption_are_one_run_of_wandb(tmp_path: Path) -> None:
     wandb_tracker.Wandb.check()
     run_dir = tmp_path / "first"
     run_dir.mkdir()
-    for first, epochs, told in ((1, 2, {1: 0.6, 2: 0.7}), (2, 3, {2: 0.65, 3: 0.8})):
+    for first, epochs, auc_of_epoch in ((1, 2, {1: 0.6, 2: 0.7}), (2, 3, {2: 0.65, 3: 0.8})):
         tracker = wandb_tracker.Wandb.open(run_dir, parse({"train": {"epochs": epochs}}, "test"), first)
-        for epoch, auc in told.items():
+        for epoch, auc in auc_of_epoch.items():
             tracker.tell(epoch, {"val_auc": auc, "images_per_s": 9.0})
         tracker.close(failed=first == 1)
     note = json.loads((run_dir / "wandb.json").read_text())
@@ -77,7 +77,7 @@ def records(path: Path) -> list[Any]:
     """
     from wandb.proto import wandb_internal_pb2
 
-    content, at, whole, found = path.read_bytes(), 7, b"", []
+    content, at, whole, parsed_records = path.read_bytes(), 7, b"", []
     while at + 7 <= len(content):
         if 32768 - at % 32768 < 7:
             at += 32768 - at % 32768
@@ -88,6 +88,6 @@ def records(path: Path) -> list[Any]:
         if kind in (1, 4):
             record = wandb_internal_pb2.Record()
             record.ParseFromString(whole)
-            found.append(record)
+            parsed_records.append(record)
             whole = b""
-    return found
+    return parsed_records
