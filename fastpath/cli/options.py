@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import math
 import os
 import re
@@ -209,6 +208,7 @@ def command(name: str, section: Section = "use") -> Callable[[Callable[..., Any]
 
 PATH, OUTPUT = UserPath(urls=True), UserPath(urls=False)
 RECIPE, GRID = Recipe(), Recipe("sweeps")
+_AMP = f"{__name__}.amp"  # in a context's meta
 PRECISIONS = ("auto", "bfloat16", "float16", "float32")  # of runtime.PrecisionChoice, which help must not import
 
 
@@ -256,29 +256,31 @@ def device() -> Decorator:
 
 
 def precision(default: str | None = "float32", text: str = "no-amp") -> Decorator:
-    """Add `--precision` and, for short, `--amp/--no-amp`. Passes `precision: str | None` to the command.
+    """Add `--precision` and, for short, `--amp/--no-amp`: `precision: str | None`.
 
     Args:
         default: What is passed where neither is given.
         text: How help tells it, in terms of `--amp`.
     """
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def command(*arguments: Any, amp: bool | None, precision: str | None, **named: Any) -> Any:  # noqa: ANN401
-            if amp is not None and precision is not None:
-                raise click.UsageError("--amp and --precision were both given; give one of them.")
-            short = default if amp is None else "auto" if amp else "float32"
-            return function(*arguments, precision=precision or short, **named)
+    def keep(context: click.Context, _parameter: click.Parameter, amp: bool | None) -> None:
+        context.meta[_AMP] = amp
 
-        for option in (
-            click.option("--precision", type=click.Choice(PRECISIONS), help="What products are computed in."),
-            click.option(
-                "--amp/--no-amp", default=None, help=f"Short for --precision auto|float32.  [default: {text}]"
-            ),
-        ):
-            command = option(command)
-        return command
+    def decide(context: click.Context, _parameter: click.Parameter, precision: str | None) -> str | None:
+        amp: bool | None = context.meta[_AMP]
+        if amp is not None and precision is not None:
+            raise click.UsageError("--amp and --precision were both given; give one of them.")
+        return precision or (default if amp is None else "auto" if amp else "float32")
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        kinds, short = click.Choice(PRECISIONS), f"Short for --precision auto|float32.  [default: {text}]"
+        function = click.option("--precision", type=kinds, callback=decide, help="What products are computed in.")(
+            function
+        )
+        # Eager: read before --precision, into which it goes.
+        return click.option(
+            "--amp/--no-amp", default=None, is_eager=True, expose_value=False, callback=keep, help=short
+        )(function)
 
     return decorate
 

@@ -1,11 +1,14 @@
-"""Every number that a command takes is finite and within bounds, whatever is typed."""
+"""Every number that a command takes is finite and within bounds, and every option has a name that mypy sees."""
 
 from __future__ import annotations
+
+import inspect
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from fastpath.cli import options
 from fastpath.cli.commands.predict import _weights
 from fastpath.cli.main import app
 from fastpath.cli.options import COUNT_MAX, Count, Number
@@ -38,6 +41,41 @@ def test_every_number_is_finite_and_bounded(name: str, parameter: click.Paramete
     for text in ("nan", "inf", "-inf", "-1", "1e400", "9" * 30, "1e", ""):
         with pytest.raises(click.BadParameter):
             kind.convert(text, parameter, None)
+
+
+@pytest.mark.parametrize("name", app.list_commands(click.Context(app)))
+def test_a_command_names_each_of_its_options(name: str) -> None:
+    command = app.get_command(click.Context(app), name)
+    assert command is not None
+    assert command.callback is not None
+    parameters = inspect.signature(command.callback).parameters.values()
+    assert {parameter.kind for parameter in parameters} <= {inspect.Parameter.POSITIONAL_OR_KEYWORD}  # no **rest
+    assert {parameter.name for parameter in parameters} - {"context"} == {
+        option.name for option in command.params if option.expose_value
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "default", "precision"),
+    [
+        ("", "float32", "float32"),
+        ("", None, None),
+        ("--amp", None, "auto"),
+        ("--no-amp", "auto", "float32"),
+        ("--precision float16", "float32", "float16"),
+        ("--amp --precision float16", "float32", "both given"),
+        ("--precision float32 --no-amp", "float32", "both given"),
+    ],
+)
+def test_amp_is_short_for_a_precision(words: str, default: str | None, precision: str | None) -> None:
+    @click.command()
+    @options.precision(default)
+    def command(precision: str | None) -> None:
+        click.echo(str(precision))
+
+    result = CliRunner().invoke(command, words.split())
+    assert str(precision) in result.output
+    assert result.exit_code == (2 if precision == "both given" else 0)
 
 
 def test_a_count_ends_where_32_bits_do() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import machine, options, render
 from fastpath.text import command_line
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ def command(
     from fastpath.cli.main import INTERRUPTED
     from fastpath.cli.train_view import TrainView
     from fastpath.errors import FastpathError
-    from fastpath.runtime import resolve
     from fastpath.workflows import demo
 
     @contextmanager
@@ -65,11 +64,7 @@ def command(
         with TrainView(verbosity, runtime) as view:
             yield view.show
 
-    runtime = resolve(device, precision=precision)
-    if verbosity >= 0:
-        render.say(runtime.describe(), on_stderr=True)
-    if runtime.notice:
-        render.notice(runtime.notice)
+    runtime = machine.choose(device, precision, verbosity, describe_from=0)
     result = demo.run_demo(
         output,
         runtime,

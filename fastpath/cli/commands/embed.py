@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import machine, options, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
@@ -53,14 +53,11 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
-    from fastpath import runtime
     from fastpath.workflows import embed
 
-    machine = runtime.resolve(device, precision=precision)
-    if machine.notice:
-        render.notice(machine.notice)
+    runtime = machine.choose(device, precision, verbosity)
     with render.progress_bar("embedding", verbosity) as advance:
-        result = embed.embed_store(store, output, model, machine, weights=weights_path, advance=advance)
+        result = embed.embed_store(store, output, model, runtime, weights=weights_path, advance=advance)
     for text in result.notices:
         render.notice(text)
     render.result(asdict(result), as_json=as_json, title=f"features of {store}", location=output)

@@ -11,6 +11,9 @@ from fastpath.cli import machine, options, render
 from fastpath.errors import UsageError
 
 if TYPE_CHECKING:
+    from fastpath.analysis.calibration import Method
+    from fastpath.analysis.combine import Mean
+    from fastpath.runs.score_views import Tta
     from fastpath.runtime import PrecisionChoice
     from fastpath.workflows.evaluate.report_files import EvaluateResult
 
@@ -77,7 +80,13 @@ def command(
     precision: PrecisionChoice,
     as_json: bool,
     verbosity: int,
-    **choices: Any,  # noqa: ANN401 (calibration, prevalence, miss_cost, seed, tta, mean, by)
+    tta: Tta,
+    mean: Mean,
+    calibration: Method,
+    prevalence: float | None,
+    miss_cost: float,
+    by: tuple[str, ...],
+    seed: int,
 ) -> None:
     """Judge a run: its measures with intervals, calibration and errors.
 
@@ -101,7 +110,9 @@ def command(
     from fastpath.workflows.evaluate.report_facts import EvaluateOptions
 
     runtime = machine.choose(device, precision, verbosity)
-    asked = EvaluateOptions(method=choices.pop("calibration"), **choices)
+    asked = EvaluateOptions(
+        method=calibration, prevalence=prevalence, miss_cost=miss_cost, seed=seed, tta=tta, mean=mean, by=by
+    )
     if out_of_fold.table_of(run) is not None:
         if split_file is not None:
             raise UsageError(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import machine, options, render
 
-METHODS: tuple[Any, ...] = ("gradcam", "hirescam", "integrated_gradients")
+if TYPE_CHECKING:
+    from fastpath.model.attribution import Method
+    from fastpath.workflows.explain.explain import ExplainOptions
+
+METHODS: tuple[Method, ...] = ("gradcam", "hirescam", "integrated_gradients")
 
 
 @options.command("explain", "judge")
@@ -39,11 +43,18 @@ def command(
     run: Path,
     more_ids: tuple[str, ...],
     first_ids: tuple[str, ...],
+    errors: int | None,
+    sample: int | None,
+    store: Path | None,
+    split_file: Path | None,
+    split: str,
+    methods: tuple[Method, ...],
+    with_audit: bool,
+    output: Path,
     checkpoint: Literal["best", "last"],
     device: str,
     as_json: bool,
     verbosity: int,
-    **rest: Any,  # noqa: ANN401 (the options above, handed on)
 ) -> None:
     """Show where in a patch a run finds its calls.
 
@@ -60,23 +71,22 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
-    from fastpath.runtime import resolve
     from fastpath.types import Split
     from fastpath.workflows.explain import explain
 
-    choice = _choice(first_ids, more_ids, rest["errors"], rest["sample"])
-    runtime = resolve(device)
+    chosen = _chosen(first_ids, more_ids, errors, sample)
+    runtime = machine.choose(device, "float32", verbosity)
     with render.progress_bar("explaining", verbosity) as advance:
         result = explain.explain_run(
             run,
-            rest["output"],
+            output,
             runtime,
-            options=explain.ExplainOptions(**choice),
-            store_path=rest["store"],
-            split_file=rest["split_file"],
-            split=Split(rest["split"]),
-            methods=rest["methods"] or METHODS,
-            with_audit=rest["with_audit"],
+            options=chosen,
+            store_path=store,
+            split_file=split_file,
+            split=Split(split),
+            methods=methods or METHODS,
+            with_audit=with_audit,
             checkpoint=checkpoint,
             advance=advance,
         )
@@ -93,17 +103,16 @@ def command(
     render.result(values, as_json=as_json, title=f"{result.num_patches} patches explained", location=result.output)
 
 
-def _choice(
+def _chosen(
     first_ids: tuple[str, ...], more_ids: tuple[str, ...], errors: int | None, sample: int | None
-) -> dict[str, Any]:
-    """Return what was chosen; at most one way is."""
+) -> ExplainOptions:
+    """Return which patches were chosen; at most one way is."""
     from fastpath.errors import UsageError
+    from fastpath.workflows.explain.explain import SAMPLE, ExplainOptions
 
     if more_ids and not first_ids:
         raise UsageError("arguments", f"found '{more_ids[0]}' after RUN, wanted one RUN", "write --ids before ids")
-    chosen = {"ids": first_ids + more_ids, "errors": errors, "sample": sample}
-    given = {name: value for name, value in chosen.items() if value}
+    given = [name for name, value in (("--ids", first_ids), ("--errors", errors), ("--sample", sample)) if value]
     if len(given) > 1:
-        text = " and ".join(f"--{name}" for name in given)
-        raise UsageError(text, "found together, wanted one of them", "explain one choice at a time")
-    return given
+        raise UsageError(" and ".join(given), "found together, wanted one of them", "explain one choice at a time")
+    return ExplainOptions(ids=first_ids + more_ids, errors=errors or 0, sample=sample or SAMPLE)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import machine, options, render
 
 
 @options.command("export")
@@ -61,10 +61,9 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
-    from fastpath.runtime import resolve
     from fastpath.workflows.export import export
 
-    runtime = resolve("cpu")
+    runtime = machine.choose("cpu", "float32", verbosity)
     with render.progress_bar("comparing", verbosity) as advance:
         result = export.export_run(
             run,

@@ -63,7 +63,9 @@ def command(
     precision: PrecisionChoice,
     as_json: bool,
     verbosity: int,
-    **rule: float,
+    hard: float,
+    errors: int | None,
+    confidence: float,
 ) -> None:
     """Find hard patches, likely label errors, and new labels.
 
@@ -81,8 +83,6 @@ def command(
     from fastpath.workflows.mine import mine
 
     runtime = machine.choose(device, precision, verbosity)
-    errors = rule["errors"]
-    chosen = mine.MineOptions(rule["hard"], None if errors is None else int(errors), rule["confidence"])
     with render.progress_bar("mining", verbosity) as advance:
         result = mine.mine_patches(
             run,
@@ -91,7 +91,7 @@ def command(
             stores=stores,
             predictions=predictions,
             split_file=split_file,
-            options=chosen,
+            options=mine.MineOptions(hard_share=hard, errors=errors, confidence=confidence),
             checkpoint=checkpoint,
             advance=advance,
         )

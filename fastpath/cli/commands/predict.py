@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from fastpath.cli import machine, options, render
 
 if TYPE_CHECKING:
+    from fastpath.analysis.combine import Mean
+    from fastpath.runs.score_views import Tta
     from fastpath.runtime import PrecisionChoice
 
-_MEANS = {"mean": "logits", "probabilities": "probabilities", "rank": "ranks"}
+_MEANS: dict[str, Mean] = {"mean": "logits", "probabilities": "probabilities", "rank": "ranks"}
 
 
 def _weights(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
@@ -74,10 +76,12 @@ def command(
     precision: PrecisionChoice,
     as_json: bool,
     verbosity: int,
+    tta: Tta,
+    mean: Mean,
     ensemble: str,
+    weights: tuple[float, ...] | None,
     raw: bool,
     table: Path | None,
-    **how: Any,  # noqa: ANN401 (tta, mean, weights)
 ) -> None:
     """Predict tumour for patches, as a submission table.
 
@@ -94,7 +98,9 @@ def command(
     from fastpath.workflows.predict import predict, submission
 
     runtime = machine.choose(device, precision, verbosity)
-    asked = predict.PredictOptions(ensemble=_MEANS[ensemble], calibrate=not raw, checkpoint=checkpoint, **how)  # type: ignore[arg-type]
+    asked = predict.PredictOptions(
+        tta=tta, mean=mean, ensemble=_MEANS[ensemble], weights=weights, calibrate=not raw, checkpoint=checkpoint
+    )
     predict.check_runs(runs, checkpoint, output)  # a wrong run is told before a large folder is listed
     patches = predict.open_patches(store, source, follow)
     sample = sample or (None if source is None else submission.sample_beside(source))

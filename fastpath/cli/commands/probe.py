@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import machine, options, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import Runtime
@@ -55,22 +55,22 @@ def command(
               fastpath probe features -o probe --store store
               fastpath probe features -o slides --slides
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
-    from fastpath import runtime
     from fastpath.errors import UsageError
 
-    machine = runtime.resolve(device)
+    runtime = machine.choose(device, "float32", verbosity)
     if slides or slide_labels is not None:
         for name, value in (("--store", store), ("--split-file", split_file), ("--split", split)):
             if value is not None:
                 raise UsageError(name, "found it beside --slides, which judges by folds of slides", "leave it out")
-        _aggregate(features, output, machine, slide_labels, seed, as_json=as_json, verbosity=verbosity)
+        _aggregate(features, output, runtime, slide_labels, seed, as_json=as_json, verbosity=verbosity)
         return
     from fastpath.types import Split
     from fastpath.workflows.probe import probe
 
     part = None if split is None else Split(split)
-    options_given: dict[str, Any] = {"store_path": store, "split_file": split_file, "split": part, "seed": seed}
-    result = probe.probe_features(features, output, machine, **options_given)
+    result = probe.probe_features(
+        features, output, runtime, store_path=store, split_file=split_file, split=part, seed=seed
+    )
     for text in result.notices:
         render.notice(text)
     render.verdicts(result.verdicts)
@@ -83,7 +83,7 @@ def command(
 
 
 def _aggregate(
-    features: Path, output: Path, machine: Runtime, labels: Path | None, seed: int, *, as_json: bool, verbosity: int
+    features: Path, output: Path, runtime: Runtime, labels: Path | None, seed: int, *, as_json: bool, verbosity: int
 ) -> None:
     from dataclasses import asdict
 
@@ -91,7 +91,7 @@ def _aggregate(
 
     with render.progress_bar("folds", verbosity) as advance:
         result = slide_labels.aggregate_slides(
-            features, output, machine, labels_path=labels, seed=seed, advance=advance
+            features, output, runtime, labels_path=labels, seed=seed, advance=advance
         )
     for text in result.notices:
         render.notice(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import machine, options, render
 from fastpath.errors import UsageError
 
 
@@ -65,11 +65,10 @@ def command(
         result = show.patches(store, output, [*ids, *more_ids], split_file=split_file)
     else:
         from fastpath import config
-        from fastpath.runtime import resolve
         from fastpath.workflows.show import show_samples
 
         settings = config.load(config_path, [*overrides, *([] if seed is None else [f"seed={seed}"])])
-        runtime = resolve("cpu")  # a handful of samples, on whatever machine is at hand
+        runtime = machine.choose("cpu", "float32", verbosity)  # a handful of samples, on whatever machine is at hand
         result = show_samples.show_samples(
             store,
             output,

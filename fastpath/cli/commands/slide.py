@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import machine, options, render
+from fastpath.errors import UsageError
 
 if TYPE_CHECKING:
-    from fastpath.runtime import Runtime
-    from fastpath.workflows.slide.slide import SlideOptions
+    from fastpath.runtime import PrecisionChoice, Runtime
+    from fastpath.workflows.slide.slide import SlideOptions, SlideResult
+    from fastpath.workflows.slide.slide_batch import BatchResult
+    from fastpath.workflows.slide.slide_pool import PoolResult
+    from fastpath.workflows.slide.slide_table import TableResult
 
 
 @options.command("slide")
@@ -68,11 +74,19 @@ def command(
     images: tuple[Path, ...],
     table: Path | None,
     pool: Path | None,
+    lesions: Path | None,
+    mpp: float | None,
+    tile_mpp: float,
+    stride: int | None,
+    min_tissue: float,
+    top_k: int,
+    threshold: float,
     output: Path,
     checkpoint: Literal["best", "last"],
+    device: str,
+    precision: PrecisionChoice,
     verbosity: int,
     as_json: bool,
-    **rest: Any,  # noqa: ANN401 (the options above, handed on)
 ) -> None:
     """Score whole slides: heatmaps, outlines for QuPath, slide scores.
 
@@ -96,49 +110,47 @@ def command(
               fastpath slide --pool scored -o all
               fastpath slide --table runs/first/evaluation-val/predictions.parquet -o slides
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
-    from fastpath.errors import UsageError
+    if table is not None:
+        _check_alone("--table", {"--pool": pool, "RUN": run, "--lesions": lesions})
+        from fastpath.workflows.slide import slide_table
 
-    if table is not None or pool is not None:
-        given = ["--pool"] * (table is not None and pool is not None) + ["RUN"] * (run is not None)
-        given += ["--lesions"] * (rest["lesions"] is not None)
-        if given:
-            name = "--table" if table is not None else "--pool"
-            problem = f"found {given[0]} beside it, wanted it alone: nothing is scored anew"
-            raise UsageError(name, problem, "give a table, a pool, or RUN and IMAGE")
-        if table is not None:
-            _aggregate(table, output, rest["top_k"], as_json)
-        elif pool is not None:
-            _pool(pool, output, as_json)
+        _show_together(slide_table.aggregate_table(table, output, top_k=top_k), as_json=as_json)
+        return
+    if pool is not None:
+        _check_alone("--pool", {"RUN": run, "--lesions": lesions})
+        from fastpath.workflows.slide import slide_pool
+
+        _show_together(slide_pool.pool_slides(pool, output), as_json=as_json)
         return
     if run is None or not images:
         raise UsageError("slide", "found no RUN and IMAGE, no --table, no --pool", "see 'fastpath slide --help'")
-    runtime, chosen = _resolved(rest)
-    if len(images) == 1:
-        _score(run, images[0], output, checkpoint, runtime, chosen, verbosity, as_json)
-    else:
-        _score_all(run, images, output, checkpoint, runtime, chosen, verbosity, as_json)
+    from fastpath.workflows.slide.slide import SlideOptions
+
+    runtime = machine.choose(device, precision, verbosity)
+    cut = SlideOptions(
+        mpp=mpp,
+        tile_mpp=tile_mpp,
+        stride_px=stride,
+        min_tissue=min_tissue,
+        top_k=top_k,
+        threshold=threshold,
+        lesions=lesions,
+    )
+    _score(run, images, output, runtime, cut, checkpoint, verbosity, as_json=as_json)
 
 
-def _aggregate(table: Path, output: Path, top_k: int, as_json: bool) -> None:
+def _check_alone(name: str, others: Mapping[str, Path | None]) -> None:
+    """Refuse what asks for scores beside an option that reads those there are."""
+    for other, path in others.items():
+        if path is not None:
+            problem = f"found {other} beside it, wanted it alone: nothing is scored anew"
+            raise UsageError(name, problem, "give a table, a pool, or RUN and IMAGE")
+
+
+def _show_together(result: TableResult | PoolResult, *, as_json: bool) -> None:
+    """Print what slides come to that were scored before."""
     from dataclasses import asdict
 
-    from fastpath.workflows.slide import slide_table
-
-    result = slide_table.aggregate_table(table, output, top_k=top_k)
-    for text in result.notices:
-        render.notice(text)
-    values = asdict(result)
-    if not as_json:
-        values |= _aucs(values.pop("auc"), values.pop("auc_ends"))
-    render.result(values, as_json=as_json, title=f"{result.num_slides} slides", location=result.output)
-
-
-def _pool(folder: Path, output: Path, as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from fastpath.workflows.slide import slide_pool
-
-    result = slide_pool.pool_slides(folder, output)
     for text in result.notices:
         render.notice(text)
     values = asdict(result)
@@ -156,35 +168,37 @@ def _aucs(aucs: dict[str, float] | None, ends: dict[str, tuple[float, float]] | 
     return values
 
 
-def _resolved(rest: dict[str, Any]) -> tuple[Runtime, SlideOptions]:
-    """Return the device and how slides are cut, as the options have it."""
-    from fastpath.runtime import resolve
-    from fastpath.workflows.slide import slide
-
-    resolved = resolve(rest["device"], precision=rest["precision"])
-    if resolved.notice:
-        render.notice(resolved.notice)
-    names = ("mpp", "tile_mpp", "min_tissue", "top_k", "threshold", "lesions")
-    return resolved, slide.SlideOptions(stride_px=rest["stride"], **{name: rest[name] for name in names})
-
-
 def _score(
     run: Path,
-    image: Path,
+    images: tuple[Path, ...],
     output: Path,
-    checkpoint: Literal["best", "last"],
     runtime: Runtime,
-    chosen: SlideOptions,
+    cut: SlideOptions,
+    checkpoint: Literal["best", "last"],
     verbosity: int,
+    *,
     as_json: bool,
 ) -> None:
-    """Score one slide into the directory itself."""
+    """Score one slide into the directory itself, or each of several into a folder of its own there."""
+    from fastpath.workflows.slide import slide, slide_batch
+
+    if len(images) > 1:
+
+        def watch(name: str) -> AbstractContextManager[render.Advance]:
+            return render.progress_bar(name, verbosity)
+
+        slides = slide_batch.score_slides(run, images, output, runtime, options=cut, checkpoint=checkpoint, watch=watch)
+        _show_slides(slides, as_json=as_json)
+        return
+    with render.progress_bar("scoring", verbosity) as advance:
+        scored = slide.score_slide(run, images[0], output, runtime, options=cut, checkpoint=checkpoint, advance=advance)
+    _show_slide(scored, as_json=as_json)
+
+
+def _show_slide(result: SlideResult, *, as_json: bool) -> None:
+    """Print what one slide comes to."""
     from dataclasses import asdict
 
-    from fastpath.workflows.slide import slide
-
-    with render.progress_bar("scoring", verbosity) as advance:
-        result = slide.score_slide(run, image, output, runtime, options=chosen, checkpoint=checkpoint, advance=advance)
     if result.notice:
         render.notice(result.notice)
     render.verdicts(result.verdicts)
@@ -193,33 +207,13 @@ def _score(
         values |= {f"score_{name}": value for name, value in values.pop("scores").items()}
         values |= values.pop("lesions") or {}
         del values["fingerprint"]
-    render.result(values, as_json=as_json, title=image.name, location=result.output)
+    render.result(values, as_json=as_json, title=result.image, location=result.output)
 
 
-def _score_all(
-    run: Path,
-    images: tuple[Path, ...],
-    output: Path,
-    checkpoint: Literal["best", "last"],
-    runtime: Runtime,
-    chosen: SlideOptions,
-    verbosity: int,
-    as_json: bool,
-) -> None:
-    """Score each slide into a folder of its own; exit 1 where one has no score."""
+def _show_slides(result: BatchResult, *, as_json: bool) -> None:
+    """Print what each slide comes to; exit 1 where one has no score."""
     from dataclasses import asdict
 
-    from fastpath.workflows.slide import slide_batch
-
-    result = slide_batch.score_slides(
-        run,
-        images,
-        output,
-        runtime,
-        options=chosen,
-        checkpoint=checkpoint,
-        watch=lambda name: render.progress_bar(name, verbosity),
-    )
     for row in result.slides:
         if row["problem"]:
             render.notice(f"{row['slide']} has no score: {row['problem']}")

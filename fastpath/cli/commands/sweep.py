@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import machine, options, render
 
 if TYPE_CHECKING:
+    from fastpath.runtime import PrecisionChoice
     from fastpath.workflows.sweep.sweep_result import SweepResult
 
 
@@ -42,10 +43,13 @@ def command(
     grid_file: Path | None,
     repeats: int | None,
     overrides: tuple[str, ...],
+    jobs: int,
+    split_file: Path | None,
+    precision: PrecisionChoice,
+    device: str,
     threads: int | None,
     as_json: bool,
     verbosity: int,
-    **machine_options: str | bool | int | Path | None,
 ) -> None:
     """Train a grid of settings with several seeds; say which is better.
 
@@ -69,7 +73,18 @@ def command(
     from fastpath.workflows.sweep import sweep
 
     with render.progress_bar("runs", verbosity) as advance:
-        result = sweep.sweep_settings(store, output, plan, num_threads=threads, advance=advance, **machine_options)  # type: ignore[arg-type]
+        result = sweep.sweep_settings(
+            store,
+            output,
+            plan,
+            split_file=split_file,
+            device=device,
+            precision=precision,
+            num_threads=threads,
+            jobs=jobs,
+            on_runtime=lambda runtime: machine.tell(runtime, verbosity),
+            advance=advance,
+        )
     for text in (*result.failures, *result.notices):
         render.notice(text)
     if as_json:

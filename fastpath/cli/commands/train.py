@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import machine, options, render
 from fastpath.text import command_line
 
 if TYPE_CHECKING:
@@ -59,7 +59,10 @@ def command(
     verbosity: int,
     overrides: tuple[str, ...],
     trackers: tuple[str, ...],
-    **shorts: int | None,
+    epochs: int | None,
+    limit: int | None,
+    val_limit: int | None,
+    seed: int | None,
 ) -> None:
     """Train a network on a packed store.
 
@@ -77,7 +80,9 @@ def command(
         fastpath train store/ -o runs/folds --folds 5
         torchrun --nproc-per-node 4 -m fastpath train store/ -o runs/first --amp
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
-    settings = _settings(output, config_path, overrides, shorts, resume=resume)  # told before seconds of imports
+    shorts = {"train.epochs": epochs, "data.limit": limit, "data.val_limit": val_limit, "seed": seed}
+    changes = [*overrides, *(f"{key}={value}" for key, value in shorts.items() if value is not None)]
+    settings = _settings(output, config_path, changes, resume=resume)  # told before seconds of imports
     from fastpath.cli.train_folds import train_folds
     from fastpath.cli.train_view import TrainView
     from fastpath.runs import run_directory
@@ -86,9 +91,9 @@ def command(
     from fastpath.workflows.train.trackers import listening, require
 
     if not resume and attempt() > 0 and (output / run_directory.CONFIG).exists():
-        resume, settings = True, _settings(output, config_path, overrides, shorts, resume=True)
+        resume, settings = True, _settings(output, config_path, changes, resume=True)
     began = run_directory.precision_of(output) if resume else ""
-    runtime = _runtime(device, threads, precision, began, quiet=verbosity < 0)
+    runtime = _runtime(device, threads, precision, began, verbosity)
     if resume:
         _tell_threads(run_directory.threads_of(output), runtime)
         trackers = _with_views(trackers, run_directory.views_of(output), runtime)
@@ -110,44 +115,32 @@ def command(
         )
         return
     require(heard)
-    how: dict[str, Any] = {"resume": resume, "split_file": split_file, "residency": residency}
     with TrainView(verbosity, runtime) as view, listening(heard, output, settings, view.show, render.notice) as tell:
-        result = train.train_run(store, output, settings, runtime, on_event=tell, **how)
+        result = train.train_run(
+            store, output, settings, runtime, resume=resume, split_file=split_file, residency=residency, on_event=tell
+        )
     again = command_line("fastpath", "train", store, "-o", output, "--resume")
     _tell(result, view.start, runtime, again, as_json=as_json)
 
 
-def _settings(
-    output: Path,
-    config_path: Path | None,
-    overrides: tuple[str, ...],
-    shorts: Mapping[str, int | None],
-    *,
-    resume: bool,
-) -> Config:
+def _settings(output: Path, config_path: Path | None, changes: Sequence[str], *, resume: bool) -> Config:
     """Return what is asked for; of a run that is resumed, its own settings with what is asked for in their place."""
     from fastpath import config
     from fastpath.config.sources import RUN_CONFIG
 
-    keys = {"epochs": "train.epochs", "limit": "data.limit", "val_limit": "data.val_limit", "seed": "seed"}
-    changes = [*overrides, *(f"{keys[name]}={value}" for name, value in shorts.items() if value is not None)]
     if resume and config_path is None and (output / RUN_CONFIG).exists():
         config_path = output / RUN_CONFIG
     return config.load(config_path, changes)
 
 
 def _runtime(
-    device: str, threads: int | None, precision: PrecisionChoice | None, began: str, *, quiet: bool
+    device: str, threads: int | None, precision: PrecisionChoice | None, began: str, verbosity: int
 ) -> Runtime:
     """Decide where to compute, in the precision that the run began in where none is asked for, and tell it."""
-    from fastpath.runtime import resolve, resumed
+    from fastpath.runtime import resumed
 
     asked = precision or (resumed(began, device) if began else "float32")
-    runtime = resolve(device, precision=asked, num_threads=threads, ranked=True)
-    if runtime.rank == 0 and not quiet:
-        render.say(runtime.describe(), on_stderr=True)
-    if runtime.notice:
-        render.notice(runtime.notice)
+    runtime = machine.choose(device, asked, verbosity, threads, ranked=True, describe_from=0)
     if began and began != runtime.precision and not runtime.tentative:
         render.notice(f"the run began in {began} and goes on in {runtime.precision}: its end will differ a little")
     return runtime

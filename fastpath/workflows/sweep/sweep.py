@@ -58,6 +58,7 @@ def sweep_settings(
     precision: PrecisionChoice = "float32",
     num_threads: int | None = None,
     jobs: int = 1,
+    on_runtime: Callable[[runtimes.Runtime], None] | None = None,
     advance: Callable[[int, int], None] | None = None,
 ) -> SweepResult:
     """Train what is not trained yet, and compare. Called again, it goes on: finished runs are kept, others resumed.
@@ -71,6 +72,7 @@ def sweep_settings(
         precision: What to compute in, as `resolve` takes it.
         num_threads: CPU threads of each run; None shares the cores among the jobs.
         jobs: Runs at the same time, each a process of its own when more than one.
+        on_runtime: Called with where it computes, once that is decided.
         advance: Called with runs done and in all.
 
     Raises:
@@ -84,6 +86,8 @@ def sweep_settings(
     for setting in plan.settings:  # said once, and not by each run
         check_published(setting.config.model)
     runtime = runtimes.resolve(device, precision=precision, num_threads=num_threads)
+    if on_runtime is not None:
+        on_runtime(runtime)
     with directory.claimed(output):
         _claim(output, plan, {"store_fingerprint": data.store.fingerprint, "precision": runtime.precision})
         if num_threads is None and jobs > 1:
