@@ -69,9 +69,11 @@ def test_temperature_keeps_apart_float32_logits_that_differ_by_the_last_bit() ->
 def test_temperature_is_the_minimum_that_another_search_finds(seed: int) -> None:
     labels_N, logits_N = _drawn(seed)
     targets_N = calibration.smoothed_targets(labels_N)
-    found = minimize(lambda t: metrics.cross_entropies(targets_N, logits_N / np.exp(t[0])).mean(), [0.0], method="BFGS")
+    minimum = minimize(
+        lambda t: metrics.cross_entropies(targets_N, logits_N / np.exp(t[0])).mean(), [0.0], method="BFGS"
+    )
     fitted = calibration.fit("temperature", labels_N, logits_N)
-    assert 1 / fitted.slope == pytest.approx(np.exp(found.x[0]), rel=1e-3)
+    assert 1 / fitted.slope == pytest.approx(np.exp(minimum.x[0]), rel=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -188,10 +190,10 @@ def test_calibration_error_is_brute_forces_and_reliability_is_scikit_learns(case
     labels_N, logits_N = case
     probability_N = metrics.probabilities(logits_N)
     share_K, mean_K = calibration_curve(labels_N, probability_N, n_bins=metrics.NUM_BINS)
-    found = calibration.reliability(labels_N, logits_N)
-    np.testing.assert_allclose(found.share_K, share_K)
-    np.testing.assert_allclose(found.probability_K, mean_K)
-    error = float((np.abs(share_K - mean_K) * found.count_K).sum() / len(labels_N))
+    curve = calibration.reliability(labels_N, logits_N)
+    np.testing.assert_allclose(curve.share_K, share_K)
+    np.testing.assert_allclose(curve.probability_K, mean_K)
+    error = float((np.abs(share_K - mean_K) * curve.count_K).sum() / len(labels_N))
     assert metrics.expected_calibration_error(labels_N, logits_N) == pytest.approx(error)
     by_hand = 0.0
     for number in range(metrics.NUM_BINS):

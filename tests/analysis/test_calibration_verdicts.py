@@ -31,9 +31,9 @@ PLATT, LEFT_OUT = Calibrator("platt", 0.8, 0.1), Calibrator("platt", kept=False)
 def test_a_calibration_helped_only_where_the_interval_says_so(
     used: Calibrator, change: tuple[float, float, float], slides: int, finding: str, caution: bool, says: str
 ) -> None:
-    found = verdicts.gain(used, Interval(*change), 750, Sampled(slides))
-    assert (found.finding, found.caution) == (finding, caution)
-    assert says in found.text
+    verdict = verdicts.gain(used, Interval(*change), 750, Sampled(slides))
+    assert (verdict.finding, verdict.caution) == (finding, caution)
+    assert says in verdict.text
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_probabilities_are_right_on_the_whole_unless_the_interval_leaves_out_one
     caution: bool,
     says: str,
 ) -> None:
-    found = verdicts.in_the_large(Interval(*before), None if after is None else Interval(*after), Sampled(slides))
-    assert (found.finding, found.caution) == (finding, caution)
-    assert says in found.text
+    verdict = verdicts.in_the_large(Interval(*before), None if after is None else Interval(*after), Sampled(slides))
+    assert (verdict.finding, verdict.caution) == (finding, caution)
+    assert says in verdict.text
     if after is None:
-        assert "before calibration" not in found.text
+        assert "before calibration" not in verdict.text

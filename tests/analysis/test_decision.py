@@ -36,15 +36,15 @@ def test_net_benefit_is_its_definition(seed: int, size: int) -> None:
 def test_risk_is_the_share_of_errors_among_the_most_certain(seed: int, size: int) -> None:
     rng = np.random.default_rng(seed)
     wrong_N, uncertainty_N = rng.random(size) < 0.3, rng.integers(0, 8, size)
-    found = decision.risk_coverage(wrong_N, uncertainty_N)
+    curve = decision.risk_coverage(wrong_N, uncertainty_N)
     by_hand = [
         (float((uncertainty_N <= level).mean()), float(wrong_N[uncertainty_N <= level].mean()))
         for level in np.unique(uncertainty_N)
     ]
-    np.testing.assert_allclose(np.stack([found.coverage_T, found.risk_T], axis=1), by_hand)
-    assert found.coverage_T[-1] == 1
-    assert found.risk_T[-1] == pytest.approx(wrong_N.mean())
-    assert found.area == pytest.approx(
+    np.testing.assert_allclose(np.stack([curve.coverage_T, curve.risk_T], axis=1), by_hand)
+    assert curve.coverage_T[-1] == 1
+    assert curve.risk_T[-1] == pytest.approx(wrong_N.mean())
+    assert curve.area == pytest.approx(
         float(np.mean([wrong_N[uncertainty_N <= level].mean() for level in uncertainty_N]))
     )
 
@@ -68,8 +68,8 @@ def test_each_mean_is_its_definition() -> None:
 @pytest.mark.parametrize("mean", ["logits", "probabilities", "ranks"])
 def test_opinions_that_agree_rank_as_each_does(mean: combine.Mean) -> None:
     logits_N1 = _opinions(num=1)
-    found = combine.combine(np.repeat(logits_N1, 4, axis=1), mean)
-    np.testing.assert_array_equal(rankdata(found), rankdata(logits_N1[:, 0]))
+    combined_N = combine.combine(np.repeat(logits_N1, 4, axis=1), mean)
+    np.testing.assert_array_equal(rankdata(combined_N), rankdata(logits_N1[:, 0]))
 
 
 def test_one_opinion_is_itself_to_the_last_bit() -> None:
@@ -97,8 +97,8 @@ def test_net_benefits_have_intervals_by_slide_and_gains_over_the_better_default(
     curve = decision.decision_curve(labels_N, logits_N, np.array(decision.TOLD))
     by_slide = decision.net_benefits(labels_N, logits_N, intervals.units_of(of_N, 600, labels_N))
     by_patch = decision.net_benefits(labels_N, logits_N, intervals.units_of(None, 600))
-    for at, (one, other) in enumerate(zip(by_slide, by_patch, strict=True)):
-        assert one.model.value == pytest.approx(curve.model_T[at])
-        assert one.gain.value == pytest.approx(curve.model_T[at] - max(curve.all_T[at], 0))
-        assert one.model.low < one.model.value < one.model.high
-        assert one.model.high - one.model.low > other.model.high - other.model.low
+    for at, (of_slides, other) in enumerate(zip(by_slide, by_patch, strict=True)):
+        assert of_slides.model.value == pytest.approx(curve.model_T[at])
+        assert of_slides.gain.value == pytest.approx(curve.model_T[at] - max(curve.all_T[at], 0))
+        assert of_slides.model.low < of_slides.model.value < of_slides.model.high
+        assert of_slides.model.high - of_slides.model.low > other.model.high - other.model.low

@@ -24,12 +24,12 @@ def by_definition(labels_N: np.ndarray, scores: list[np.ndarray]) -> np.ndarray:
     v10 = [[sum(psi(score, i, j) for j in negatives) / k for i in positives] for score in scores]
     v01 = [[sum(psi(score, i, j) for i in positives) / m for j in negatives] for score in scores]
     auc = [sum(row) / m for row in v10]
-    found = np.empty((len(scores), len(scores)))
+    covariance = np.empty((len(scores), len(scores)))
     for a, b in itertools.product(range(len(scores)), repeat=2):
         s10 = sum((v10[a][i] - auc[a]) * (v10[b][i] - auc[b]) for i in range(m)) / (m - 1)
         s01 = sum((v01[a][j] - auc[a]) * (v01[b][j] - auc[b]) for j in range(k)) / (k - 1)
-        found[a, b] = s10 / m + s01 / k
-    return found
+        covariance[a, b] = s10 / m + s01 / k
+    return covariance
 
 
 @settings(deadline=None, max_examples=60)
@@ -59,8 +59,8 @@ def test_a_score_is_not_better_than_itself_or_a_monotone_map_of_it() -> None:
     rng = np.random.default_rng(0)
     labels_N, logits_N = rng.integers(0, 2, 50), rng.normal(size=50)
     for other_N in (logits_N, np.exp(logits_N), 3 * logits_N - 1):
-        found = delong.paired_test(labels_N, logits_N, other_N)
-        assert (found.difference, found.standard_error, found.p_value) == (0.0, 0.0, 1.0)
+        test = delong.paired_test(labels_N, logits_N, other_N)
+        assert (test.difference, test.standard_error, test.p_value) == (0.0, 0.0, 1.0)
 
 
 def test_swapping_the_two_changes_the_sign_only() -> None:
@@ -73,9 +73,9 @@ def test_swapping_the_two_changes_the_sign_only() -> None:
 
 
 def test_one_patch_of_a_class_says_nothing() -> None:
-    found = delong.paired_test(np.array([1, 0, 0]), np.array([1.0, 0.0, 2.0]), np.array([1.0, 0.0, 0.5]))
-    assert math.isnan(found.p_value)
-    assert math.isnan(found.standard_error)
+    test = delong.paired_test(np.array([1, 0, 0]), np.array([1.0, 0.0, 2.0]), np.array([1.0, 0.0, 0.5]))
+    assert math.isnan(test.p_value)
+    assert math.isnan(test.standard_error)
 
 
 def test_chance_is_called_a_difference_one_time_in_twenty() -> None:

@@ -14,11 +14,11 @@ from fastpath.errors import DataError
 def _published(slides: list[froc.Hits]) -> tuple[list[float], list[float], float]:
     """The challenge's computeFROC: a missed lesion has score 0, and thresholds are all scores but the lowest."""
     alarms = [score for hits in slides for score in hits.false_alarms_F]
-    found = [max(score, 0.0) for hits in slides for score in hits.lesions_L]
+    lesion_scores = [max(score, 0.0) for hits in slides for score in hits.lesions_L]
     rates, sensitivity = [], []
-    for threshold in sorted(set(alarms + found))[1:]:
+    for threshold in sorted(set(alarms + lesion_scores))[1:]:
         rates.append(sum(score >= threshold for score in alarms) / len(slides))
-        sensitivity.append(sum(score >= threshold for score in found) / len(found))
+        sensitivity.append(sum(score >= threshold for score in lesion_scores) / len(lesion_scores))
     rates.append(0.0)
     sensitivity.append(0.0)
     return rates, sensitivity, float(np.mean(np.interp(froc.RATES, rates[::-1], sensitivity[::-1])))
@@ -34,12 +34,12 @@ def test_it_equals_the_published_procedure(drawn: list[tuple[list[float], list[f
     # One lesion is always missed: where none is, the published code drops the laxest threshold by its [1:].
     hits = [froc.Hits(np.array([*lesions]), np.array(alarms)) for lesions, alarms in drawn]
     hits.append(froc.Hits(np.array([-np.inf]), np.empty(0)))
-    found = froc.froc(hits)
+    curve = froc.froc(hits)
     rates, sensitivity, score = _published(hits)
-    np.testing.assert_allclose(found.rates_T, rates[::-1])
-    np.testing.assert_allclose(found.sensitivity_T, sensitivity[::-1])
-    assert found.score == pytest.approx(score)
-    assert found.num_slides == len(hits)
+    np.testing.assert_allclose(curve.rates_T, rates[::-1])
+    np.testing.assert_allclose(curve.sensitivity_T, sensitivity[::-1])
+    assert curve.score == pytest.approx(score)
+    assert curve.num_slides == len(hits)
 
 
 @settings(max_examples=50, deadline=None)
@@ -48,9 +48,9 @@ def test_matching_equals_a_loop_over_detections(seed: int) -> None:
     rng = np.random.default_rng(seed)
     label_HW = rng.integers(0, 5, (6, 7)).astype(np.int32)
     label_HW.flat[:5] = range(5)
-    found = froc.Lesions(label_HW, frozenset({2}), 10.0)
+    lesions = froc.Lesions(label_HW, frozenset({2}), 10.0)
     places_D2, scores_D = rng.integers(-2, 9, (40, 2)), rng.random(40)
-    hits = froc.match(found, places_D2, scores_D)
+    hits = froc.match(lesions, places_D2, scores_D)
     best, alarms = dict.fromkeys((1, 3, 4), -np.inf), []
     for (row, column), score in zip(places_D2.tolist(), scores_D, strict=True):
         number = label_HW[row, column] if 0 <= row < 6 and 0 <= column < 7 else 0
@@ -60,7 +60,7 @@ def test_matching_equals_a_loop_over_detections(seed: int) -> None:
             best[number] = max(best[number], score)
     assert hits.lesions_L.tolist() == list(best.values())
     assert hits.false_alarms_F.tolist() == alarms
-    assert found.num_lesions == 3
+    assert lesions.num_lesions == 3
 
 
 def test_a_perfect_reader_scores_one_and_a_blind_one_nothing() -> None:
@@ -78,11 +78,11 @@ def test_lesions_are_joined_filled_and_told_from_isolated_cells() -> None:
     mask_HW[10:50, 54:90] = True  # 4 pixels of 10 µm away: joined
     mask_HW[80:84, 150:154] = True  # 4 pixels across: isolated cells
     mask_HW[60:95, 10:60] = True  # far from the first: another
-    found = froc.lesions(mask_HW, 10.0)
-    assert found.label_HW.max() == 3
-    assert found.label_HW[25, 25] == found.label_HW[20, 80] > 0
-    assert found.isolated == {found.label_HW[82, 152]}
-    assert found.num_lesions == 2
+    lesions = froc.lesions(mask_HW, 10.0)
+    assert lesions.label_HW.max() == 3
+    assert lesions.label_HW[25, 25] == lesions.label_HW[20, 80] > 0
+    assert lesions.isolated == {lesions.label_HW[82, 152]}
+    assert lesions.num_lesions == 2
 
 
 def test_the_major_axis_is_that_of_an_ellipse() -> None:
@@ -101,14 +101,14 @@ def test_the_score_has_an_interval_over_slides() -> None:
     rng = np.random.default_rng(2)
 
     def scored(num: int) -> list[froc.Hits]:
-        found = [rng.random(3) * rng.integers(0, 2, 3) for _ in range(num)]
-        return [froc.Hits(np.where(best > 0, best, -np.inf), rng.random(4) * 0.9) for best in found]
+        scores_of_slides = [rng.random(3) * rng.integers(0, 2, 3) for _ in range(num)]
+        return [froc.Hits(np.where(best > 0, best, -np.inf), rng.random(4) * 0.9) for best in scores_of_slides]
 
     few, many = scored(8), scored(120)
     ends = [froc.score_interval(slides) for slides in (few, many)]
-    for slides, one in zip((few, many), ends, strict=True):
-        assert one.value == froc.froc(slides).score
-        assert 0 <= one.low < one.value < one.high <= 1
+    for slides, interval in zip((few, many), ends, strict=True):
+        assert interval.value == froc.froc(slides).score
+        assert 0 <= interval.low < interval.value < interval.high <= 1
     assert ends[0].high - ends[0].low > 2 * (ends[1].high - ends[1].low)
     assert np.isnan(froc.score_interval(few[:4]).low)  # fewer than five slides
     lone = [few[0], *(froc.Hits(np.empty(0), np.array([0.5])) for _ in range(6))]

@@ -25,9 +25,9 @@ def test_each_category_holds_what_it_says(seed: int, size: int, num: int) -> Non
         margins = sorted(np.abs(probability_N[wrong_N] - 0.5), reverse=True)[:num]
         assert [abs(pick.margin) for pick in by[name]] == margins
     assert all(called_N[pick.position] == (labels_N[pick.position] == 1) for pick in by["correct"])
-    for name, found in by.items():
-        assert len(found) <= num
-        assert [pick.rank for pick in found] == list(range(1, len(found) + 1)), name
+    for name, chosen in by.items():
+        assert len(chosen) <= num
+        assert [pick.rank for pick in chosen] == list(range(1, len(chosen) + 1)), name
     for label in (0, 1):
         assert sum(labels_N[pick.position] == label for pick in by["borderline"]) <= num // 2
         assert sum(labels_N[pick.position] == label for pick in by["correct"]) <= num // 2

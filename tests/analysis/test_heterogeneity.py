@@ -34,24 +34,24 @@ def test_a_known_meta_analysis_gives_its_published_numbers() -> None:
     sick, well, sick_other, well_other = BCG_K4.T
     ratio_K = np.log(sick / (sick + well) / (sick_other / (sick_other + well_other)))
     variance_K = 1 / sick - 1 / (sick + well) + 1 / sick_other - 1 / (sick_other + well_other)
-    found = heterogeneity.summarise(ratio_K, np.sqrt(variance_K))
-    assert found is not None
-    assert found.q == pytest.approx(152.2330, abs=1e-3)
-    assert found.p_value < 1e-20
-    assert found.tau.value**2 == pytest.approx(0.3088, abs=1e-4)  # method = "DL"
-    assert found.i_squared.value == pytest.approx(0.9212, abs=1e-4)
-    assert (found.tau.low**2, found.tau.high**2) == pytest.approx((0.1197, 1.1115), abs=1e-4)  # confint()
-    assert found.mean.value == pytest.approx(-0.7141, abs=1e-4)
-    assert found.next_low < found.mean.low < found.mean.high < found.next_high
+    summary = heterogeneity.summarise(ratio_K, np.sqrt(variance_K))
+    assert summary is not None
+    assert summary.q == pytest.approx(152.2330, abs=1e-3)
+    assert summary.p_value < 1e-20
+    assert summary.tau.value**2 == pytest.approx(0.3088, abs=1e-4)  # method = "DL"
+    assert summary.i_squared.value == pytest.approx(0.9212, abs=1e-4)
+    assert (summary.tau.low**2, summary.tau.high**2) == pytest.approx((0.1197, 1.1115), abs=1e-4)  # confint()
+    assert summary.mean.value == pytest.approx(-0.7141, abs=1e-4)
+    assert summary.next_low < summary.mean.low < summary.mean.high < summary.next_high
 
 
 def test_sites_that_are_alike_differ_by_chance_alone() -> None:
     rng, inside = np.random.default_rng(1), []
     for _ in range(400):
         errors_K = rng.uniform(0.1, 0.4, 6)
-        found = heterogeneity.summarise(2 + errors_K * rng.normal(size=6), errors_K)
-        assert found is not None
-        inside.append([found.p_value > 0.05, found.tau.low == 0, found.mean.low < 2 < found.mean.high])
+        summary = heterogeneity.summarise(2 + errors_K * rng.normal(size=6), errors_K)
+        assert summary is not None
+        inside.append([summary.p_value > 0.05, summary.tau.low == 0, summary.mean.low < 2 < summary.mean.high])
     by_chance, none, covered = np.mean(inside, axis=0)
     assert by_chance == pytest.approx(0.95, abs=0.03)
     assert none == pytest.approx(0.975, abs=0.03)
@@ -63,9 +63,9 @@ def test_a_spread_between_sites_is_found_and_the_next_site_lies_within_it() -> N
     for _ in range(400):
         errors_K = rng.uniform(0.1, 0.3, 8)
         truth_K = rng.normal(2, 0.5, 9)
-        found = heterogeneity.summarise(truth_K[:8] + errors_K * rng.normal(size=8), errors_K)
-        assert found is not None
-        inside.append([found.tau.low < 0.5 < found.tau.high, found.next_low < truth_K[8] < found.next_high])
+        summary = heterogeneity.summarise(truth_K[:8] + errors_K * rng.normal(size=8), errors_K)
+        assert summary is not None
+        inside.append([summary.tau.low < 0.5 < summary.tau.high, summary.next_low < truth_K[8] < summary.next_high])
     assert np.mean(inside, axis=0) == pytest.approx([0.95, 0.95], abs=0.03)
 
 

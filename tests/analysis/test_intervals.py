@@ -22,12 +22,12 @@ def _mean_of(values_N: np.ndarray[Any, Any]) -> intervals.Statistic:
 
 def test_the_interval_of_a_mean_is_students() -> None:
     values_N = np.random.default_rng(1).normal(size=80)
-    found = intervals.bootstrap(_mean_of(values_N), intervals.units_of(None, 80), ["plain"], replicates=20_000)[0]
+    interval = intervals.bootstrap(_mean_of(values_N), intervals.units_of(None, 80), ["plain"], replicates=20_000)[0]
     wanted = stats.ttest_1samp(values_N, 0).confidence_interval(0.95)
     width = wanted.high - wanted.low
-    assert found.value == pytest.approx(values_N.mean())
-    assert found.low == pytest.approx(wanted.low, abs=0.03 * width)
-    assert found.high == pytest.approx(wanted.high, abs=0.03 * width)
+    assert interval.value == pytest.approx(values_N.mean())
+    assert interval.low == pytest.approx(wanted.low, abs=0.03 * width)
+    assert interval.high == pytest.approx(wanted.high, abs=0.03 * width)
 
 
 def test_the_spread_of_resamples_is_scipys() -> None:
@@ -71,22 +71,22 @@ def test_patches_that_come_in_copies_widen_the_interval() -> None:
 def test_a_share_of_patches_has_wilsons_interval(hits: int, more: int) -> None:
     size = hits + more
     hits_N = np.arange(size) < hits
-    found = proportion(hits_N, np.ones(size, bool), intervals.units_of(None, size))
+    interval = proportion(hits_N, np.ones(size, bool), intervals.units_of(None, size))
     wanted = stats.binomtest(hits, size).proportion_ci(method="wilson")
-    assert found.value == hits / size
-    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=1e-12)
+    assert interval.value == hits / size
+    assert (interval.low, interval.high) == pytest.approx((wanted.low, wanted.high), abs=1e-12)
 
 
 def test_a_share_of_nothing_is_undefined() -> None:
-    found = proportion(np.ones(3, bool), np.zeros(3, bool), intervals.units_of(None, 3))
-    assert np.isnan([found.value, found.low, found.high]).all()
+    interval = proportion(np.ones(3, bool), np.zeros(3, bool), intervals.units_of(None, 3))
+    assert np.isnan([interval.value, interval.low, interval.high]).all()
 
 
 @pytest.mark.parametrize(("value", "scale"), [(np.nan, "plain"), (1.0, "logit"), (0.5, "logit")])
 def test_what_is_undefined_perfect_or_never_varies_has_no_ends(value: float, scale: intervals.Scale) -> None:
     units = intervals.units_of(None, 9)
-    found = intervals.bootstrap(lambda weights_BN: np.full((len(weights_BN), 1), value), units, [scale])[0]
-    assert np.isnan([found.low, found.high]).all()
+    interval = intervals.bootstrap(lambda weights_BN: np.full((len(weights_BN), 1), value), units, [scale])[0]
+    assert np.isnan([interval.low, interval.high]).all()
 
 
 def _auc_of(units: intervals.Units, noise_N: np.ndarray[Any, Any]) -> intervals.Statistic:
@@ -119,17 +119,17 @@ def test_the_interval_of_slide_means_is_students() -> None:
     """Slides of equal size and no classes: the textbook's, with CR3's 1 in place of (slides - 1) / slides."""
     means_U = np.random.default_rng(3).normal(size=9)
     units = intervals.units_of(np.repeat(np.arange(9), 5), 45)
-    found = intervals.bootstrap(_mean_of(np.repeat(means_U, 5)), units, ["plain"])[0]
+    interval = intervals.bootstrap(_mean_of(np.repeat(means_U, 5)), units, ["plain"])[0]
     wanted = stats.ttest_1samp(means_U, 0).confidence_interval(0.95)
-    assert found.high - found.low == pytest.approx((wanted.high - wanted.low) * (9 / 8) ** 0.5)
-    assert found.high + found.low == pytest.approx(wanted.high + wanted.low)
+    assert interval.high - interval.low == pytest.approx((wanted.high - wanted.low) * (9 / 8) ** 0.5)
+    assert interval.high + interval.low == pytest.approx(wanted.high + wanted.low)
 
 
 def test_a_measure_that_hangs_on_one_slide_has_no_interval() -> None:
     units = _by_class(6, 1)
-    found = intervals.bootstrap(_auc_of(units, np.random.default_rng(0).normal(size=240)), units, ["logit"])[0]
-    assert 0 < found.value < 1
-    assert np.isnan([found.low, found.high]).all()
+    interval = intervals.bootstrap(_auc_of(units, np.random.default_rng(0).normal(size=240)), units, ["logit"])[0]
+    assert 0 < interval.value < 1
+    assert np.isnan([interval.low, interval.high]).all()
 
 
 def test_one_slide_with_all_the_errors_does_not_make_an_auc_sure() -> None:
@@ -137,14 +137,14 @@ def test_one_slide_with_all_the_errors_does_not_make_an_auc_sure() -> None:
     units = _by_class(8, 8)
     assert units.positive_N is not None
     noise_N = np.arange(320) / 1e4 - np.where(units.of_N == 0, 3.0 * units.positive_N, 0.0)
-    found = intervals.bootstrap(_auc_of(units, noise_N), units, ["logit"])[0]
-    assert found.high - found.low > 0.3
+    interval = intervals.bootstrap(_auc_of(units, noise_N), units, ["logit"])[0]
+    assert interval.high - interval.low > 0.3
 
 
 def test_a_share_of_slides_of_unequal_size_is_worth_few_slides() -> None:
     of_N = np.repeat(np.arange(6), [500, 5, 5, 5, 5, 5])
-    found = proportion(np.ones(525, bool), np.ones(525, bool), intervals.units_of(of_N, 525))
-    assert found.low < 0.3  # one slide has nearly all
+    interval = proportion(np.ones(525, bool), np.ones(525, bool), intervals.units_of(of_N, 525))
+    assert interval.low < 0.3  # one slide has nearly all
     assert intervals.effective_number(np.array([500, 5, 5, 5, 5, 5])) == pytest.approx(1.1, abs=0.01)
     assert intervals.effective_number(np.full(7, 3)) == pytest.approx(7)
 
@@ -189,16 +189,16 @@ def _coverage(num_studies: int, *, slides: int, replicates: int = 400, num: int 
         def statistic(weights_BN: np.ndarray[Any, Any], scores: weighted.Scores = scores) -> np.ndarray[Any, Any]:
             return measures.table(scores, weights_BN)
 
-        found = dict(
+        intervals_by_name = dict(
             zip(
                 measures.NAMES,
                 intervals.bootstrap(statistic, units, measures.SCALES, replicates=replicates, seed=study),
                 strict=True,
             )
         )
-        found["sensitivity"] = proportion(logits_N >= 0, labels_N == 1, units)
-        found["ppv"] = proportion(labels_N == 1, logits_N >= 0, units)
-        for name, interval in found.items():
+        intervals_by_name["sensitivity"] = proportion(logits_N >= 0, labels_N == 1, units)
+        intervals_by_name["ppv"] = proportion(labels_N == 1, logits_N >= 0, units)
+        for name, interval in intervals_by_name.items():
             covered[name] += interval.low <= truth[name] <= interval.high
     return {name: count / num_studies for name, count in covered.items()}
 

@@ -35,22 +35,22 @@ def test_suspects_are_those_of_cleanlab(seed: int, size: int, share: float, stre
     _, labels_N, logits_N, _ = study(seed, size, share, strength, lean)
     probability_N = metrics.probabilities(logits_N)
     both_N2 = np.stack([1 - probability_N, probability_N], axis=1)
-    found = label_errors.find(labels_N, logits_N)
+    errors = label_errors.find(labels_N, logits_N)
     wanted_22 = cleanlab_count.compute_confident_joint(labels_N, both_N2)
     # cleanlab rounds to whole patches, keeping the sums of rows.
-    np.testing.assert_allclose(found.joint_22, wanted_22, atol=1.0)
+    np.testing.assert_allclose(errors.joint_22, wanted_22, atol=1.0)
     wanted_N = cleanlab_filter.find_label_issues(
         labels_N, both_N2, confident_joint=wanted_22, min_examples_per_class=1, n_jobs=1
     )
-    assert (found.suspected_N != wanted_N).sum() <= 2  # half a patch may round either way, in each class
+    assert (errors.suspected_N != wanted_N).sum() <= 2  # half a patch may round either way, in each class
 
 
 def test_most_flipped_labels_are_found_and_hardly_any_other() -> None:
     _, labels_N, logits_N, flipped_N = study(3, 5000, 0.1, 4.0, 0.5)
-    found = label_errors.find(labels_N, logits_N)
-    assert (found.suspected_N & flipped_N).sum() >= 0.9 * flipped_N.sum()
-    assert (found.suspected_N & flipped_N).sum() >= 0.9 * found.suspected_N.sum()
-    assert found.estimated_errors == pytest.approx(flipped_N.sum(), rel=0.15)
+    errors = label_errors.find(labels_N, logits_N)
+    assert (errors.suspected_N & flipped_N).sum() >= 0.9 * flipped_N.sum()
+    assert (errors.suspected_N & flipped_N).sum() >= 0.9 * errors.suspected_N.sum()
+    assert errors.estimated_errors == pytest.approx(flipped_N.sum(), rel=0.15)
 
 
 def test_the_estimate_keeps_the_labels_given() -> None:
@@ -62,8 +62,8 @@ def test_the_estimate_keeps_the_labels_given() -> None:
 
 def test_clean_labels_that_are_told_apart_are_not_suspected() -> None:
     labels_N = np.arange(100) % 2
-    found = label_errors.find(labels_N, np.where(labels_N == 1, 5.0, -5.0))
-    assert not found.suspected_N.any()
+    errors = label_errors.find(labels_N, np.where(labels_N == 1, 5.0, -5.0))
+    assert not errors.suspected_N.any()
 
 
 def test_losses_are_the_terms_of_the_log_loss() -> None:
@@ -84,6 +84,6 @@ def test_classes_that_overlap_are_suspected_though_every_label_is_right(distance
     labels_N = (rng.random(6000) < 0.4).astype(np.int64)
     logits_N = distance * rng.normal(distance * (labels_N - 0.5), 1.0) + np.log(0.4 / 0.6)
     assert metrics.roc_auc(labels_N, logits_N) == pytest.approx(auc, abs=0.02)
-    found, expected = label_errors.find(labels_N, logits_N), label_errors.overlap(labels_N, logits_N)
-    assert found.suspected_N.mean() > 0.03
-    assert expected.low - 0.01 < found.suspected_N.mean() < expected.high + 0.01
+    errors, expected = label_errors.find(labels_N, logits_N), label_errors.overlap(labels_N, logits_N)
+    assert errors.suspected_N.mean() > 0.03
+    assert expected.low - 0.01 < errors.suspected_N.mean() < expected.high + 0.01

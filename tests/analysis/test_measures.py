@@ -37,11 +37,11 @@ def test_a_weight_is_how_often_a_patch_counts(
     case: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]],
 ) -> None:
     labels_N, logits_N, weights_N = case
-    found = measures.table(weighted.prepare(labels_N, logits_N), np.stack([weights_N, np.ones_like(weights_N)]))
+    measures_BM = measures.table(weighted.prepare(labels_N, logits_N), np.stack([weights_N, np.ones_like(weights_N)]))
     for row, counts_N in enumerate((weights_N, np.ones_like(weights_N))):
         repeated = np.repeat(labels_N, counts_N), np.repeat(logits_N, counts_N)
         for name, plain in PLAIN.items():
-            assert found[row, measures.NAMES.index(name)] == pytest.approx(plain(*repeated), abs=1e-12), name
+            assert measures_BM[row, measures.NAMES.index(name)] == pytest.approx(plain(*repeated), abs=1e-12), name
 
 
 def test_a_weighting_without_one_class_is_undefined_and_disturbs_no_other() -> None:
@@ -75,12 +75,14 @@ def test_measures_with_intervals_are_those_of_the_table_by_name() -> None:
     rng = np.random.default_rng(4)
     labels_N = rng.integers(0, 2, 60)
     logits_N = labels_N + rng.normal(size=60)
-    told = measures.with_intervals(labels_N, logits_N, intervals.units_of(None, 60, labels_N), 0, replicates=50)
+    interval_by_name = measures.with_intervals(
+        labels_N, logits_N, intervals.units_of(None, 60, labels_N), 0, replicates=50
+    )
     once_1N = np.ones((1, 60))
-    assert [one.value for one in told.values()] == measures.table(weighted.prepare(labels_N, logits_N), once_1N)[
-        0
-    ].tolist()
-    assert list(told) == list(measures.NAMES)
+    assert [interval.value for interval in interval_by_name.values()] == measures.table(
+        weighted.prepare(labels_N, logits_N), once_1N
+    )[0].tolist()
+    assert list(interval_by_name) == list(measures.NAMES)
     assert len(set(measures.NAMES)) == len(measures.NAMES)
-    for one in told.values():
-        assert one.low < one.value < one.high
+    for interval in interval_by_name.values():
+        assert interval.low < interval.value < interval.high

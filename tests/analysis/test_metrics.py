@@ -23,7 +23,7 @@ from fastpath.errors import DataError
 def scored(draw: st.DrawFn) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Both classes, and few enough distinct scores that ties are common."""
     labels = draw(
-        st.lists(st.integers(0, 1), min_size=2, max_size=40).filter(lambda found: 0 < sum(found) < len(found))
+        st.lists(st.integers(0, 1), min_size=2, max_size=40).filter(lambda labels: 0 < sum(labels) < len(labels))
     )
     scores = draw(st.lists(st.integers(-6, 6), min_size=len(labels), max_size=len(labels)))
     return np.array(labels, np.int8), np.array(scores, np.float64) / 2

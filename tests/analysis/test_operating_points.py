@@ -53,17 +53,19 @@ def test_points_are_the_best_of_all_thresholds(case: Case, miss_cost: float) -> 
     def cost(counts: tuple[int, int, int, int]) -> float:
         return counts[1] + miss_cost * counts[3]
 
-    youden = max(sensitivity(one) + specificity(one) for one in every)
+    youden = max(sensitivity(threshold) + specificity(threshold) for threshold in every)
     assert sensitivity(points["Youden"]) + specificity(points["Youden"]) == pytest.approx(youden)
     assert f1(points["best F1"]) == pytest.approx(max(map(f1, every)))
     assert cost(points["least cost"]) == pytest.approx(min(map(cost, every)))
     strict = points["specificity 95%"]
     assert specificity(strict) >= 0.95
-    assert sensitivity(strict) == max(sensitivity(one) for one in every if specificity(one) >= 0.95)
+    assert sensitivity(strict) == max(sensitivity(threshold) for threshold in every if specificity(threshold) >= 0.95)
     for target in (0.95, 0.98, 0.99):
         lax = points[f"sensitivity {target:.0%}"]
         assert sensitivity(lax) >= target
-        assert specificity(lax) == max(specificity(one) for one in every if sensitivity(one) >= target)
+        assert specificity(lax) == max(
+            specificity(threshold) for threshold in every if sensitivity(threshold) >= target
+        )
 
 
 @settings(deadline=None, max_examples=60)
@@ -90,8 +92,8 @@ def test_a_threshold_is_applied_unchanged(chosen_on: Case, applied_to: Case) -> 
 @settings(deadline=None, max_examples=60)
 @given(scored(), st.lists(st.floats(-4, 4), min_size=1, max_size=10))
 def test_the_steps_of_a_slider_are_counts(case: Case, thresholds: list[float]) -> None:
-    found = operating_points.steps(*case, thresholds)
-    assert found == [_counts(case, threshold)[:2] for threshold in thresholds]
+    counts = operating_points.steps(*case, thresholds)
+    assert counts == [_counts(case, threshold)[:2] for threshold in thresholds]
     exact = np.unique(case[1]).tolist()
     assert operating_points.steps(*case, exact) == [_counts(case, threshold)[:2] for threshold in exact]
 
@@ -123,13 +125,13 @@ def test_predictive_values_elsewhere_are_bayes_with_intervals_as_mercaldo_has_th
     assert (ppv.value, npv.value) == pytest.approx(operating_points.predictive_values(hit, pas, 0.02))
     positives, negatives = (labels_N == 1).sum(), (labels_N == 0).sum()
     # Mercaldo, Lau and Zhou 2007: the variances of the log odds.
-    for found, variance in (
+    for interval, variance in (
         (ppv, (1 - hit) / hit / positives + pas / (1 - pas) / negatives),
         (npv, hit / (1 - hit) / positives + (1 - pas) / pas / negatives),
     ):
-        wide = np.diff(metrics.logits(np.array([found.low, found.high])))[0]
+        wide = np.diff(metrics.logits(np.array([interval.low, interval.high])))[0]
         assert wide == pytest.approx(2 * 1.96 * np.sqrt(variance), rel=0.1)
-        assert found.low < found.value < found.high
+        assert interval.low < interval.value < interval.high
 
 
 def test_where_no_tumour_is_missed_npv_elsewhere_has_no_interval() -> None:

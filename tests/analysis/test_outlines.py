@@ -20,9 +20,9 @@ def _filled(outlines: list[Outline], shape: tuple[int, int]) -> np.ndarray:
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]]
     middles = np.stack([x.ravel() + 0.5, y.ravel() + 0.5], axis=1)
     filled = np.zeros(shape, int)
-    for one in outlines:
-        inside = Polygon(one.exterior).contains_points(middles)
-        for hole in one.holes:
+    for outline in outlines:
+        inside = Polygon(outline.exterior).contains_points(middles)
+        for hole in outline.holes:
             inside &= ~Polygon(hole).contains_points(middles)
         filled += inside.reshape(shape)
     return filled
@@ -61,5 +61,5 @@ def test_rings_are_simple_and_turn_at_every_corner(mask: np.ndarray) -> None:
     ],
 )
 def test_areas_and_holes_are_counted(rows: list[str], num_areas: int, num_holes: int) -> None:
-    found = [outline for outline, _ in trace(np.array([[letter == "#" for letter in row] for row in rows]))]
-    assert (len(found), sum(len(one.holes) for one in found)) == (num_areas, num_holes)
+    outlines = [outline for outline, _ in trace(np.array([[letter == "#" for letter in row] for row in rows]))]
+    assert (len(outlines), sum(len(outline.holes) for outline in outlines)) == (num_areas, num_holes)

@@ -16,12 +16,12 @@ def two_scores(
     rng: np.random.Generator, labels_N: np.ndarray, groups_N: np.ndarray, slide_noise: float
 ) -> list[np.ndarray]:
     """Two scores of equal quality on average, each with an error of its own that a slide's patches share."""
-    found = []
+    scores = []
     shared_N = labels_N + rng.normal(size=len(labels_N))
     for _ in range(2):
         slide_G = rng.normal(size=groups_N.max() + 1) * slide_noise
-        found.append(shared_N + rng.normal(size=len(labels_N)) + slide_G[groups_N] * (labels_N - 0.5))
-    return found
+        scores.append(shared_N + rng.normal(size=len(labels_N)) + slide_G[groups_N] * (labels_N - 0.5))
+    return scores
 
 
 def test_difference_is_that_of_the_aucs_and_the_error_delongs() -> None:
@@ -30,12 +30,15 @@ def test_difference_is_that_of_the_aucs_and_the_error_delongs() -> None:
     a_N = np.round(labels_N + rng.normal(size=300), 1)  # with ties
     b_N = np.round(a_N + rng.normal(size=300), 1)
     units = units_of(None, 300)
-    found, exact = paired.difference(labels_N, a_N, b_N, units, replicates=2000), delong.paired_test(labels_N, a_N, b_N)
-    assert found.difference == pytest.approx(roc_auc(labels_N, a_N) - roc_auc(labels_N, b_N))
-    assert (found.high - found.low) / 2 / 1.96 == pytest.approx(exact.standard_error, rel=0.1)
-    assert found.p_value == pytest.approx(exact.p_value, abs=0.02)
-    assert not found.clustered
-    assert found == paired.difference(labels_N, a_N, b_N, units, replicates=2000)  # a seed decides
+    difference, exact = (
+        paired.difference(labels_N, a_N, b_N, units, replicates=2000),
+        delong.paired_test(labels_N, a_N, b_N),
+    )
+    assert difference.difference == pytest.approx(roc_auc(labels_N, a_N) - roc_auc(labels_N, b_N))
+    assert (difference.high - difference.low) / 2 / 1.96 == pytest.approx(exact.standard_error, rel=0.1)
+    assert difference.p_value == pytest.approx(exact.p_value, abs=0.02)
+    assert not difference.clustered
+    assert difference == paired.difference(labels_N, a_N, b_N, units, replicates=2000)  # a seed decides
 
 
 @pytest.mark.parametrize("num_groups", [8, 30])
@@ -48,8 +51,8 @@ def test_slides_drawn_whole_cover_the_truth_where_patches_do_not(num_groups: int
         labels_N = (rng.random(len(groups_N)) < 0.5).astype(int)
         a_N, b_N = two_scores(rng, labels_N, groups_N, slide_noise=1.5)
         for name, units in (("slides", units_of(groups_N, len(groups_N))), ("patches", units_of(None, len(groups_N)))):
-            found = paired.difference(labels_N, a_N, b_N, units, replicates=120, seed=trial)
-            held[name] += found.low <= 0 <= found.high
+            difference = paired.difference(labels_N, a_N, b_N, units, replicates=120, seed=trial)
+            held[name] += difference.low <= 0 <= difference.high
     error = math.sqrt(0.95 * 0.05 / trials)
     assert held["slides"] / trials > 0.95 - 3 * error
     assert held["patches"] / trials < 0.85
@@ -72,21 +75,26 @@ def test_a_difference_is_what_the_intervals_of_any_measure_make_of_it() -> None:
     def statistic(weights_BN: np.ndarray) -> np.ndarray:
         return (weighted.auc(first, weights_BN) - weighted.auc(second, weights_BN))[:, None]
 
-    found, wanted = paired.difference(labels_N, a_N, b_N, units), intervals.bootstrap(statistic, units, ["plain"])[0]
-    assert (found.difference, found.low, found.high) == pytest.approx((wanted.value, wanted.low, wanted.high))
-    assert (found.p_value < 0.05) == (not found.low <= 0 <= found.high)
+    difference, wanted = (
+        paired.difference(labels_N, a_N, b_N, units),
+        intervals.bootstrap(statistic, units, ["plain"])[0],
+    )
+    assert (difference.difference, difference.low, difference.high) == pytest.approx(
+        (wanted.value, wanted.low, wanted.high)
+    )
+    assert (difference.p_value < 0.05) == (not difference.low <= 0 <= difference.high)
 
 
 def test_holm_by_hand() -> None:
     assert paired.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert paired.holm([]) == []
-    found = paired.holm([0.01, math.nan])
-    assert found[0] == pytest.approx(0.02)
-    assert math.isnan(found[1])
+    corrected = paired.holm([0.01, math.nan])
+    assert corrected[0] == pytest.approx(0.02)
+    assert math.isnan(corrected[1])
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_keeps_the_order_and_only_raises(p_values: list[float]) -> None:
-    found = paired.holm(p_values)
-    assert all(before <= after <= 1 for before, after in zip(p_values, found, strict=True))
-    assert [found[at] for at in np.argsort(p_values)] == sorted(found)
+    corrected = paired.holm(p_values)
+    assert all(before <= after <= 1 for before, after in zip(p_values, corrected, strict=True))
+    assert [corrected[at] for at in np.argsort(p_values)] == sorted(corrected)

@@ -11,10 +11,10 @@ from fastpath.analysis import seed_comparison
 
 def test_two_settings_are_the_paired_t_test() -> None:
     values_SR = np.random.default_rng(0).normal(size=(2, 6))
-    (found,) = seed_comparison.contrasts(values_SR)
-    assert found.p_value == pytest.approx(stats.ttest_rel(values_SR[0], values_SR[1]).pvalue)
-    assert found.p_corrected == found.p_value
-    assert found.difference == pytest.approx(abs(values_SR[0].mean() - values_SR[1].mean()))
+    (contrast,) = seed_comparison.contrasts(values_SR)
+    assert contrast.p_value == pytest.approx(stats.ttest_rel(values_SR[0], values_SR[1]).pvalue)
+    assert contrast.p_corrected == contrast.p_value
+    assert contrast.difference == pytest.approx(abs(values_SR[0].mean() - values_SR[1].mean()))
 
 
 def test_the_noise_is_that_of_an_analysis_of_variance() -> None:
@@ -24,10 +24,10 @@ def test_the_noise_is_that_of_an_analysis_of_variance() -> None:
     total = ((values_SR - grand) ** 2).sum()
     between = 3 * ((values_SR.mean(1) - grand) ** 2).sum() + 3 * ((values_SR.mean(0) - grand) ** 2).sum()
     error = math.sqrt(2 * (total - between) / 4 / 3)
-    found = seed_comparison.contrasts(values_SR)
-    assert [(one.first, one.second) for one in found] == [(0, 2), (1, 2), (0, 1)]
-    assert all(one.standard_error == pytest.approx(error) for one in found)
-    assert [one.better for one in found] == [True, True, False]
+    contrasts = seed_comparison.contrasts(values_SR)
+    assert [(contrast.first, contrast.second) for contrast in contrasts] == [(0, 2), (1, 2), (0, 1)]
+    assert all(contrast.standard_error == pytest.approx(error) for contrast in contrasts)
+    assert [contrast.better for contrast in contrasts] == [True, True, False]
 
 
 def test_what_all_settings_share_is_no_noise() -> None:
@@ -38,9 +38,9 @@ def test_what_all_settings_share_is_no_noise() -> None:
 
 
 def test_one_seed_or_one_setting_says_nothing() -> None:
-    (found,) = seed_comparison.contrasts(np.array([[0.9], [0.8]]))
-    assert math.isnan(found.p_value)
-    assert not found.better
+    (contrast,) = seed_comparison.contrasts(np.array([[0.9], [0.8]]))
+    assert math.isnan(contrast.p_value)
+    assert not contrast.better
     assert seed_comparison.contrasts(np.array([[0.9, 0.8]])) == []
     (equal,) = seed_comparison.contrasts(np.array([[0.9, 0.8], [0.9, 0.8]]))
     assert (equal.difference, equal.p_value, equal.better) == (0.0, 1.0, False)
@@ -50,7 +50,7 @@ def test_any_false_verdict_is_one_sweep_in_twenty_at_most() -> None:
     rng = np.random.default_rng(3)
     trials = 1000
     false = sum(
-        any(one.better for one in seed_comparison.contrasts(rng.normal(size=(4, 3)) + rng.normal(size=3)))
+        any(contrast.better for contrast in seed_comparison.contrasts(rng.normal(size=(4, 3)) + rng.normal(size=3)))
         for _ in range(trials)
     )
     assert false / trials < 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)

@@ -35,24 +35,24 @@ def _study(strengths: list[float], num: int = 600) -> tuple[np.ndarray, np.ndarr
 
 def test_a_site_where_a_network_fails_is_first_and_sites_are_said_to_differ() -> None:
     labels_N, logits_N, slides_N, sites_N = _study([2.0, 2.0, 0.4, 2.0, 2.0])
-    found = site_facts.facts(labels_N, logits_N, slides_N, sites_N, seed=0)
-    assert found is not None
-    worst = found["sites"][0]
+    facts = site_facts.facts(labels_N, logits_N, slides_N, sites_N, seed=0)
+    assert facts is not None
+    worst = facts["sites"][0]
     of_N = sites_N == "site 2"
     assert worst["site"] == "site 2"
     assert worst["auc"]["value"] == pytest.approx(roc_auc_score(labels_N[of_N], logits_N[of_N]))
-    spread = found["heterogeneity"]
+    spread = facts["heterogeneity"]
     assert spread["p_value"] < 1e-6
     assert spread["i_squared"]["value"] > 0.9
     assert spread["next_site_auc"]["low"] < worst["auc"]["value"] < spread["next_site_auc"]["high"]
-    assert found["words"][0].startswith("the AUC differs between sites by more than chance")
+    assert facts["words"][0].startswith("the AUC differs between sites by more than chance")
 
 
 def test_sites_that_are_alike_are_not_said_to_differ_and_few_are_warned_of() -> None:
-    found = site_facts.facts(*_study([1.5, 1.5, 1.5]), seed=0)
-    assert found is not None
-    assert found["words"][0].startswith("nothing shows that the AUC differs between sites")
-    assert found["words"][1].startswith("3 sites say little")
+    facts = site_facts.facts(*_study([1.5, 1.5, 1.5]), seed=0)
+    assert facts is not None
+    assert facts["words"][0].startswith("nothing shows that the AUC differs between sites")
+    assert facts["words"][1].startswith("3 sites say little")
 
 
 @pytest.mark.parametrize("sites", [None, np.full(600, "one", object)])
@@ -77,14 +77,14 @@ def test_folds_that_leave_one_site_out_tell_each_and_so_does_their_evaluation(
         "model": {"name": "baseline_cnn", "pretrained": False, "trainable": "all"},
         "train": {"epochs": 1},
     }
-    found = folds.train_folds(tmp_path / "store", tmp_path / "folds", parse(tiny), resolve("cpu"), 2)
+    trained = folds.train_folds(tmp_path / "store", tmp_path / "folds", parse(tiny), resolve("cpu"), 2)
     kept = json.loads((tmp_path / "folds" / out_of_fold.SUMMARY).read_text())
-    assert found.sites == kept["sites"]
-    assert {one["site"]: one["auc"]["value"] for one in kept["sites"]["sites"]} == pytest.approx(
-        dict(zip("AB", found.aucs, strict=True))
+    assert trained.sites == kept["sites"]
+    assert {entry["site"]: entry["auc"]["value"] for entry in kept["sites"]["sites"]} == pytest.approx(
+        dict(zip("AB", trained.aucs, strict=True))
     )
-    frame = pd.read_parquet(found.table)
+    frame = pd.read_parquet(trained.table)
     assert (frame["site"] == frame["fold"].map({0: "A", 1: "B"})).all()
-    judged = evaluate.run_table(tmp_path / "folds", resolve("cpu"), output=tmp_path / "out")
-    assert {one["site"] for one in judged.facts["sites"]["sites"]} == {"A", "B"}
-    assert "fold" in {one["variable"] for one in judged.facts["subgroups"]["groups"]}
+    evaluation = evaluate.run_table(tmp_path / "folds", resolve("cpu"), output=tmp_path / "out")
+    assert {entry["site"] for entry in evaluation.facts["sites"]["sites"]} == {"A", "B"}
+    assert "fold" in {entry["variable"] for entry in evaluation.facts["subgroups"]["groups"]}

@@ -15,12 +15,12 @@ from fastpath.errors import DataError
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.integers(1, 12))
 def test_scores_are_what_they_are_called(values: list[float], top_k: int) -> None:
-    found = slides.slide_scores(np.array(values), top_k)
-    assert set(found) == set(slides.AGGREGATIONS)
-    assert found["max"] == max(values)
-    assert found["mean"] == pytest.approx(np.mean(values))
-    assert found["top_k"] == pytest.approx(np.mean(sorted(values)[-top_k:]))
-    assert found["noisy_or"] == pytest.approx(1 - np.prod(1 - np.array(values)), abs=1e-9)
+    scores = slides.slide_scores(np.array(values), top_k)
+    assert set(scores) == set(slides.AGGREGATIONS)
+    assert scores["max"] == max(values)
+    assert scores["mean"] == pytest.approx(np.mean(values))
+    assert scores["top_k"] == pytest.approx(np.mean(sorted(values)[-top_k:]))
+    assert scores["noisy_or"] == pytest.approx(1 - np.prod(1 - np.array(values)), abs=1e-9)
 
 
 def test_noisy_or_ranks_slides_that_round_to_one() -> None:

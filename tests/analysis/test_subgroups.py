@@ -29,15 +29,19 @@ def test_numbers_are_those_of_the_subgroup_alone_and_the_worst_comes_first() -> 
     labels_N, logits_N, groups_N, scanner_N = _study(blind=True)
     worst, best = subgroups.survey(labels_N, logits_N, groups_N, {"scanner": scanner_N})
     assert (worst.value, best.value) == ("B", "A")
-    for one in (worst, best):
-        of_N = scanner_N == one.value
+    for subgroup in (worst, best):
+        of_N = scanner_N == subgroup.value
         probability_N = expit(logits_N[of_N])
-        assert one.auc.value == pytest.approx(roc_auc_score(labels_N[of_N], logits_N[of_N]))
-        assert one.sensitivity.value == pytest.approx(recall_score(labels_N[of_N], probability_N >= 0.5))
-        assert one.observed_over_expected.value == pytest.approx(labels_N[of_N].sum() / probability_N.sum())
-        assert one.observed_over_expected.low < 1 < one.observed_over_expected.high
-        assert (one.num_patches, one.num_positive, one.num_slides) == (of_N.sum(), labels_N[of_N].sum(), SLIDES // 2)
-        assert one.warnings == ()
+        assert subgroup.auc.value == pytest.approx(roc_auc_score(labels_N[of_N], logits_N[of_N]))
+        assert subgroup.sensitivity.value == pytest.approx(recall_score(labels_N[of_N], probability_N >= 0.5))
+        assert subgroup.observed_over_expected.value == pytest.approx(labels_N[of_N].sum() / probability_N.sum())
+        assert subgroup.observed_over_expected.low < 1 < subgroup.observed_over_expected.high
+        assert (subgroup.num_patches, subgroup.num_positive, subgroup.num_slides) == (
+            of_N.sum(),
+            labels_N[of_N].sum(),
+            SLIDES // 2,
+        )
+        assert subgroup.warnings == ()
     assert worst.below_whole
     assert not best.below_whole
 
@@ -48,33 +52,35 @@ def test_what_is_alike_is_seldom_called_worse() -> None:
     for seed in range(24):
         labels_N, logits_N, groups_N, _ = _study(blind=False, seed=seed, num=480)
         columns = {"corner": np.array([str(int(name[1:]) % 3) for name in groups_N], object)}
-        found = subgroups.survey(labels_N, logits_N, groups_N, columns)
-        called.append(any(one.below_whole for one in found))
+        surveyed = subgroups.survey(labels_N, logits_N, groups_N, columns)
+        called.append(any(subgroup.below_whole for subgroup in surveyed))
     assert np.mean(called) <= 0.1
 
 
 @pytest.mark.parametrize(
-    ("of", "told"),
+    ("of", "warning_start"),
     [
         (slice(0, 30), "small: "),
         (slice(0, 2), "one class only: 2 with tumour, 0 without"),
         (slice(0, 4), "few slides: 1"),
     ],
 )
-def test_what_is_small_is_warned_of_and_decides_nothing(of: slice, told: str) -> None:
+def test_what_is_small_is_warned_of_and_decides_nothing(of: slice, warning_start: str) -> None:
     rng = np.random.default_rng(1)
     labels_N = np.concatenate([[1, 1, 0, 0], rng.integers(0, 2, 596)]).astype(np.int8)
     logits_N = np.concatenate([[-3, -3, 3, 3], rng.normal(size=596) + 4 * labels_N[4:]]).astype(float)
     groups_N = np.array(["first"] * 4 + [f"s{row % 20}" for row in range(596)], object)
     rare_N = np.full(600, "common", object)
     rare_N[of] = "rare"
-    found = {one.value: one for one in subgroups.survey(labels_N, logits_N, groups_N, {"kind": rare_N})}
-    assert any(warning.startswith(told) for warning in found["rare"].warnings)
-    assert not found["rare"].below_whole
-    assert found["common"].warnings == ()
-    if "one class" in told:
-        assert math.isnan(found["rare"].auc.value)
-        assert math.isnan(found["rare"].observed_over_expected.value)
+    subgroup_by_value = {
+        subgroup.value: subgroup for subgroup in subgroups.survey(labels_N, logits_N, groups_N, {"kind": rare_N})
+    }
+    assert any(warning.startswith(warning_start) for warning in subgroup_by_value["rare"].warnings)
+    assert not subgroup_by_value["rare"].below_whole
+    assert subgroup_by_value["common"].warnings == ()
+    if "one class" in warning_start:
+        assert math.isnan(subgroup_by_value["rare"].auc.value)
+        assert math.isnan(subgroup_by_value["rare"].observed_over_expected.value)
 
 
 def test_quarters_hold_a_quarter_each_and_keep_ties_together() -> None:

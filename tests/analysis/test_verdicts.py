@@ -32,10 +32,10 @@ CHANCE = (0.44, 0.56)
 def test_a_network_that_looks_at_the_wrong_place_is_told(
     gap: tuple[float, float, float], ring: float, slides: int, finding: str, caution: bool, says: str
 ) -> None:
-    found = verdicts.where_it_looks(Interval(*gap), Interval(ring, *CHANCE), Sampled(slides))
-    assert (found.finding, found.caution) == (finding, caution)
-    assert says in found.text
-    assert "\n" not in found.text
+    verdict = verdicts.where_it_looks(Interval(*gap), Interval(ring, *CHANCE), Sampled(slides))
+    assert (verdict.finding, verdict.caution) == (finding, caution)
+    assert says in verdict.text
+    assert "\n" not in verdict.text
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_a_network_that_looks_at_the_wrong_place_is_told(
 def test_more_suspects_than_labels_are_usually_wrong_call_for_caution(
     num: int, out_of_fold: bool, finding: str, caution: bool, says: str
 ) -> None:
-    found = verdicts.suspects(num, 4000, 0.785, Interval(0.22, 0.20, 0.24), out_of_fold=out_of_fold)
-    assert (found.finding, found.caution) == (finding, caution)
-    assert says in found.text
+    verdict = verdicts.suspects(num, 4000, 0.785, Interval(0.22, 0.20, 0.24), out_of_fold=out_of_fold)
+    assert (verdict.finding, verdict.caution) == (finding, caution)
+    assert says in verdict.text
 
 
 def _outside(name: str, below: float, above: float) -> Outside:
@@ -87,9 +87,9 @@ def _outside(name: str, below: float, above: float) -> Outside:
 def test_foreign_tissue_is_named_by_what_is_foreign(
     measures: list[Outside], anywhere: float, finding: str, caution: bool, says: str
 ) -> None:
-    found = verdicts.foreign(measures, anywhere)
-    assert (found.finding, found.caution) == (finding, caution)
-    assert says in found.text
+    verdict = verdicts.foreign(measures, anywhere)
+    assert (verdict.finding, verdict.caution) == (finding, caution)
+    assert says in verdict.text
 
 
 @pytest.mark.parametrize("between", [0.0, 0.7, 1.0])
@@ -119,9 +119,9 @@ def test_few_slides_like_those_trained_on_are_called_foreign(between: float) -> 
 def test_an_auc_is_told_as_far_as_its_interval_allows(
     auc: tuple[float, float, float], slides: int, finding: str, caution: bool, says: str
 ) -> None:
-    found = verdicts.ranking(Interval(*auc), Sampled(slides))
-    assert (found.finding, found.caution) == (finding, caution)
-    assert says in found.text
+    verdict = verdicts.ranking(Interval(*auc), Sampled(slides))
+    assert (verdict.finding, verdict.caution) == (finding, caution)
+    assert says in verdict.text
 
 
 KEPT, OPEN, MISSED = (0.97, 0.95, 0.99), (0.95, 0.92, 0.97), (0.90, 0.85, 0.94)
@@ -141,6 +141,8 @@ KEPT, OPEN, MISSED = (0.97, 0.95, 0.99), (0.95, 0.92, 0.97), (0.90, 0.85, 0.94)
 def test_a_threshold_that_misses_its_aim_elsewhere_is_told(
     reached: list[tuple[float, float, float]], slides: int, finding: str, says: str
 ) -> None:
-    found = verdicts.aims([Aim("sensitivity 95%", 0.95, Interval(*one)) for one in reached], Sampled(slides))
-    assert (found.finding, found.caution) == (finding, finding != "kept")
-    assert says in found.text
+    verdict = verdicts.aims(
+        [Aim("sensitivity 95%", 0.95, Interval(*sensitivity)) for sensitivity in reached], Sampled(slides)
+    )
+    assert (verdict.finding, verdict.caution) == (finding, finding != "kept")
+    assert says in verdict.text

@@ -187,8 +187,8 @@ def test_no_step_waits_for_the_process(store: Store, runtime: Runtime) -> None:
         feed(0)
         process_of(feed).send_signal(signal.SIGSTOP)
         for step in range(1, 60):
-            found = feed(step)
-        assert content(found) == wanted(59)
+            inputs = feed(step)
+        assert content(inputs) == wanted(59)
         process_of(feed).send_signal(signal.SIGCONT)
         await_step(feed, 61)
 
@@ -204,10 +204,10 @@ def test_steps_go_on_without_a_process_that_was_killed(store: Store, runtime: Ru
             await_step(feed, 1)
         process_of(feed).kill()
         process_of(feed).wait()
-        with pytest.warns(RuntimeWarning, match=r"has ended \(exit status -9\); each step makes its own") as told:
-            found = [content(feed(step)) for step in range(1, 40)]
-        assert len(told) == 1
-        assert found == [wanted(step) for step in range(1, 40)]
+        with pytest.warns(RuntimeWarning, match=r"has ended \(exit status -9\); each step makes its own") as warned:
+            contents = [content(feed(step)) for step in range(1, 40)]
+        assert len(warned) == 1
+        assert contents == [wanted(step) for step in range(1, 40)]
 
 
 @pytest.mark.usefixtures("soon")
@@ -232,8 +232,8 @@ def test_steps_go_on_where_no_process_can_be_started(
     wanted = formerly(store, settings(), runtime)
     with closing(helped(store, settings(), runtime)) as feed:
         with pytest.warns(RuntimeWarning, match="no process could be started .*/nowhere/python"):
-            found = [content(feed(step)) for step in range(3)]
-        assert found == [wanted(step) for step in range(3)]
+            contents = [content(feed(step)) for step in range(3)]
+        assert contents == [wanted(step) for step in range(3)]
 
 
 @pytest.mark.usefixtures("soon")

@@ -78,9 +78,9 @@ def test_100_positions_do_not_depend_on_batch_size_threads_ranks_or_start(
         by_rank = [window(patches, stats, config, rank, epoch, first, first + WINDOW - 1) for rank in ranks]
         in_order = [sample for shares in zip(*by_rank, strict=True) for share in shares for sample in share]
         skipped = first - first // batch_size * batch_size
-        found = in_order[skipped : skipped + WINDOW]
-        wanted = wanted or found
-        assert found == wanted, (seed, epoch, batch_size, ranks[0])
+        in_window = in_order[skipped : skipped + WINDOW]
+        wanted = wanted or in_window
+        assert in_window == wanted, (seed, epoch, batch_size, ranks[0])
     assert len(set(wanted or [])) > WINDOW // 2
     order_M = ROWS[order.epoch_order(patches.labels_N[ROWS], "systematic", seed, epoch)]
     assert [row for row, _ in wanted or []] == order_M[first : first + WINDOW].tolist()
@@ -113,15 +113,15 @@ def sampled(
             epoch * steps + position // batch_size
         )
 
-    found: dict[Triple, Sample] = {}
+    sample_of: dict[Triple, Sample] = {}
     if mine:
         layout, share = step_inputs.training_layout(96, Config(data=data)), -(-batch_size // runtime.world_size)
         pipeline = graph.training_graph(feed, 0, layout, share, runtime, data.augment)
         for triple in mine:
             images, rows = (np.asarray(output.as_tensor()) for output in pipeline.run())
             at = place(triple[2])
-            found[triple] = int(rows[at]), xxhash.xxh3_64_intdigest(images[at].tobytes())
-    return [found.get(triple) for triple in triples]
+            sample_of[triple] = int(rows[at]), xxhash.xxh3_64_intdigest(images[at].tobytes())
+    return [sample_of.get(triple) for triple in triples]
 
 
 @pytest.mark.parametrize("policy", ["notebook", "strong"])
@@ -148,9 +148,9 @@ def test_random_triples_do_not_depend_on_batch_size_threads_or_ranks(
         by_rank = [sampled(patches, stats, rank, batch_size, policy, triples) for rank in ranks]
         seen = [[sample for sample in shares if sample] for shares in zip(*by_rank, strict=True)]
         assert [len(shares) for shares in seen] == [1] * len(triples)  # each is one rank's
-        found = [sample for (sample,) in seen]
-        wanted = wanted or found
-        assert found == wanted, (batch_size, ranks[0])
+        drawn_samples = [sample for (sample,) in seen]
+        wanted = wanted or drawn_samples
+        assert drawn_samples == wanted, (batch_size, ranks[0])
     assert len(set(wanted)) == len(triples)
     orders = [order.epoch_order(patches.labels_N[ROWS], "systematic", seed, epoch) for seed, epoch, _ in triples]
     rows = [ROWS[order_M[position]] for order_M, (_, _, position) in zip(orders, triples, strict=True)]

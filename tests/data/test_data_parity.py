@@ -130,9 +130,9 @@ def test_training_images_are_within_the_stated_bound_of_torchvision_on_real_patc
     bound: float,
     bias: float,
 ) -> None:
-    found = distances(real_patches, stats, runtime, 224, settings)
-    assert np.abs(found).mean() < bound
-    assert abs(found.mean()) < bias
+    distance = distances(real_patches, stats, runtime, 224, settings)
+    assert np.abs(distance).mean() < bound
+    assert abs(distance.mean()) < bias
 
 
 @pytest.mark.parametrize(("name", "settings", "bound", "bias"), INNER_CASES, ids=[case[0] for case in INNER_CASES])
@@ -167,10 +167,10 @@ def test_shrunk_images_are_within_one_grey_level_of_torchvision_away_from_the_ed
     rows = np.arange(64)
     batch = next(iter(loader.eval_loader(Samples(real_patches, rows, stats), config, runtime)))
     sources = torch.from_numpy(real_patches.gather(rows)).permute(0, 3, 1, 2)
-    found = _grey_levels(batch.images_NCHW - reference.evaluation_images(sources, 48, stats), stats)
+    difference = _grey_levels(batch.images_NCHW - reference.evaluation_images(sources, 48, stats), stats)
     # At the edge DALI repeats the outermost pixel under its antialiasing filter; torchvision leaves it out.
-    assert np.abs(found[:, :, 1:-1, 1:-1]).max() < 1
-    assert np.abs(found).mean() < 0.2
+    assert np.abs(difference[:, :, 1:-1, 1:-1]).max() < 1
+    assert np.abs(difference).mean() < 0.2
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,8 @@ def test_a_crop_window_off_by_one_pixel_would_be_seen(patches: Patches, stats: C
     sources = torch.from_numpy(patches.gather(order.epoch_order(patches.labels_N, "natural", 42, 1)[:64]))
     shifted = dataclasses.replace(drawn, crop_N4=np.maximum(drawn.crop_N4 - [1, 0, 0, 0], 0))
     first, second = (
-        reference.training_images(sources.permute(0, 3, 1, 2), one, 224, stats) for one in (drawn, shifted)
+        reference.training_images(sources.permute(0, 3, 1, 2), parameters, 224, stats)
+        for parameters in (drawn, shifted)
     )
     assert np.abs(_grey_levels(first - second, stats)).mean() > 3 * right
 

@@ -62,9 +62,11 @@ def test_samples_do_not_depend_on_batch_size_or_threads(
     wanted = joined(epoch(patches, stats, config(16), runtime))
     for batch_size in (1, 7, 64):
         for threads in (1, 2):
-            found = joined(epoch(patches, stats, config(batch_size), dataclasses.replace(runtime, num_threads=threads)))
-            np.testing.assert_array_equal(found[0], wanted[0])
-            assert found[1] == wanted[1], (batch_size, threads)
+            indices_and_bytes = joined(
+                epoch(patches, stats, config(batch_size), dataclasses.replace(runtime, num_threads=threads))
+            )
+            np.testing.assert_array_equal(indices_and_bytes[0], wanted[0])
+            assert indices_and_bytes[1] == wanted[1], (batch_size, threads)
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
@@ -84,8 +86,8 @@ def test_an_epoch_can_be_entered_at_any_step(patches: Patches, stats: ChannelSta
     batches = loader.train_loader(Samples(patches, ROWS, stats), config(), runtime)
     through = [[joined([batch])[1] for batch in batches.epoch(number)] for number in range(3)]
     for number, step in ((2, 3), (0, 0), (1, 2)):
-        found = [joined([batch])[1] for batch in batches.epoch(number, step)]
-        assert found == through[number][step:]
+        images = [joined([batch])[1] for batch in batches.epoch(number, step)]
+        assert images == through[number][step:]
     assert len({image for epoch_images in through for image in epoch_images}) == 12
 
 
@@ -184,8 +186,8 @@ def test_settings_may_be_named_one_by_one(patches: Patches, stats: ChannelStats,
     named = loader.train_loader(samples, batch_size=8, image_size=32, augment="d4", seed=5, device="cpu")
     data = DataConfig(batch_size=8, image_size_px=32, augment=AugmentConfig(policy="d4"))
     whole = loader.train_loader(samples, Config(data=data, seed=5), runtime)
-    for found, wanted in zip(joined(list(named)), joined(list(whole)), strict=True):
-        assert np.array_equal(found, wanted)
+    for array, wanted in zip(joined(list(named)), joined(list(whole)), strict=True):
+        assert np.array_equal(array, wanted)
     changed = loader.train_loader(samples, Config(data=data, seed=5), runtime, image_size=48)
     assert next(iter(changed)).images_NCHW.shape == (8, 3, 48, 48)
     wide = loader.eval_loader(samples, Config(data=data), runtime, batch_size=28)

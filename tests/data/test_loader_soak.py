@@ -82,7 +82,7 @@ def test_200_epochs_leak_neither_memory_nor_files(store: Store, location: str) -
 
 
 def processes_of(session: int) -> list[int]:
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -90,8 +90,8 @@ def processes_of(session: int) -> list[int]:
             except OSError:
                 continue  # ended meanwhile
             if int(fields[3]) == session and fields[0] != "Z":
-                found.append(int(entry.name))
-    return found
+                pids.append(int(entry.name))
+    return pids
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

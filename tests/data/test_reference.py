@@ -49,11 +49,11 @@ def test_notebook_images_are_those_of_the_notebooks_transforms(
     drawn = augment.draw_augmentation(AugmentConfig(), SIZE, 42, 0, range(COUNT))
     assert drawn.hflip_N.any()
     assert not drawn.hflip_N.all()
-    found = reference.notebook_images(sources, drawn, SIZE, stats)
+    images = reference.notebook_images(sources, drawn, SIZE, stats)
     for row, source in enumerate(sources):
         chain = the_notebooks(drawn, row, stats, monkeypatch)
         wanted = chain(transforms.ToPILImage()(source))
-        np.testing.assert_allclose(found[row].numpy(), wanted.numpy(), atol=1e-4)
+        np.testing.assert_allclose(images[row].numpy(), wanted.numpy(), atol=1e-4)
 
 
 def test_the_notebooks_rotation_takes_the_nearest_pixel() -> None:

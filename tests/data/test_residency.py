@@ -42,7 +42,7 @@ def test_batches_are_the_same_bytes_in_every_residency(
     config = Config(data=DataConfig(batch_size=16, image_size_px=size_px, augment=augment))
     pixels = PLACES[place](patches, runtime)
     for make, read in (
-        (loader.train_loader, lambda found: [*found.epoch(2, 1), *found.epoch(3)]),
+        (loader.train_loader, lambda batches: [*batches.epoch(2, 1), *batches.epoch(3)]),
         (loader.eval_loader, list),
     ):
         with (
@@ -82,19 +82,19 @@ def test_what_was_taken_is_not_overwritten_by_what_is_taken_later(
 def test_a_buffer_is_filled_anew_only_when_its_copy_is_done(
     patches: Patches, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
+    events: list[str] = []
 
     def mark(_runtime: Runtime) -> Callable[[], None]:
-        number = sum(line.startswith("copied") for line in told)
-        told.append(f"copied {number}")
-        return lambda: told.append(f"awaited {number}")
+        number = sum(line.startswith("copied") for line in events)
+        events.append(f"copied {number}")
+        return lambda: events.append(f"awaited {number}")
 
     monkeypatch.setattr(Runtime, "record_event", mark)
     pixels = StagedPixels(patches, runtime)
     for _ in range(residency.SLOTS + 2):
         pixels.fetch(ROWS[:4])
     copies = [f"copied {number}" for number in range(residency.SLOTS)]
-    assert told == [*copies, "awaited 0", f"copied {residency.SLOTS}", "awaited 1", f"copied {residency.SLOTS + 1}"]
+    assert events == [*copies, "awaited 0", f"copied {residency.SLOTS}", "awaited 1", f"copied {residency.SLOTS + 1}"]
 
 
 def test_the_device_is_chosen_when_as_much_again_stays_free(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> None:
@@ -108,10 +108,10 @@ def test_the_device_is_chosen_when_as_much_again_stays_free(monkeypatch: pytest.
         ("auto", runtime, 10, "host"),
         ("device", runtime, 10, "device"),
     ):
-        found = residency.budget(asked, count, 96, residence)  # type: ignore[arg-type]
-        assert found.residency == wanted
-        assert found.split_bytes == count * 27_648
-        assert found.reserve_bytes == found.free_bytes // 2
+        budget = residency.budget(asked, count, 96, residence)  # type: ignore[arg-type]
+        assert budget.residency == wanted
+        assert budget.split_bytes == count * 27_648
+        assert budget.reserve_bytes == budget.free_bytes // 2
     with pytest.raises(UsageError, match="use --residency host"):
         residency.budget("device", 2001, 96, cuda)
     with pytest.raises(UsageError, match="use --residency host"):

@@ -21,7 +21,7 @@ def _stained(haematoxylin: float, eosin: float, tissue: float = 1.0) -> np.ndarr
 
 def test_stains_of_known_amounts_are_found() -> None:
     given = [(0.9, 0.6, 1.0), (0.6, 0.9, 0.5), (0.9, 0.6, 0.05)]
-    found_N3 = appearance.stains_and_rest(np.stack([_stained(*one) for one in given]))[:, :3]
+    found_N3 = appearance.stains_and_rest(np.stack([_stained(*amounts) for amounts in given]))[:, :3]
     assert found_N3[:, 0] == pytest.approx([1.0, 0.5, 2 / 32])
     assert found_N3[:2, 1:] == pytest.approx(np.array([[0.9, 0.6], [0.6, 0.9]]), abs=0.02)
     assert np.isnan(found_N3[2, 1:]).all()  # hardly any tissue
@@ -46,14 +46,14 @@ def test_a_shift_is_told_in_numbers_and_words(shift: float, words: str) -> None:
     rng = np.random.default_rng(4)
     training_M, found_N = rng.normal(160, 10, 4000), rng.normal(160 + shift, 10, 2000)
     units = intervals.units_of(np.array([f"s{row % 20}" for row in range(2000)], object), 2000)
-    found = drift.measure_shift(MEASURES["brightness"], training_M, found_N, units)
-    assert found is not None
-    assert found.words.startswith(words)
-    assert found.difference.value == pytest.approx(shift, abs=0.8)
-    assert found.difference.low < found.difference.value < found.difference.high
-    assert found.standardised == pytest.approx(shift / 10, abs=0.1)
+    measured = drift.measure_shift(MEASURES["brightness"], training_M, found_N, units)
+    assert measured is not None
+    assert measured.words.startswith(words)
+    assert measured.difference.value == pytest.approx(shift, abs=0.8)
+    assert measured.difference.low < measured.difference.value < measured.difference.high
+    assert measured.standardised == pytest.approx(shift / 10, abs=0.1)
     if not shift:
-        assert found.outside == pytest.approx(0.05, abs=0.02)
+        assert measured.outside == pytest.approx(0.05, abs=0.02)
 
 
 def test_no_direction_is_named_without_doubt_where_slides_are_few() -> None:
@@ -61,10 +61,10 @@ def test_no_direction_is_named_without_doubt_where_slides_are_few() -> None:
     slide_N = np.repeat(np.arange(5), 100)
     found_N = 160 + rng.normal(6, 12, 5)[slide_N] + rng.normal(0, 3, 500)
     units = intervals.units_of(np.array([f"s{slide}" for slide in slide_N], object), 500)
-    found = drift.measure_shift(MEASURES["brightness"], rng.normal(160, 10, 4000), found_N, units)
-    assert found is not None
-    assert found.difference.low < 0 < found.difference.high
-    assert "as far as so few can tell" in found.words or "is like the training set's" in found.words
+    measured = drift.measure_shift(MEASURES["brightness"], rng.normal(160, 10, 4000), found_N, units)
+    assert measured is not None
+    assert measured.difference.low < 0 < measured.difference.high
+    assert "as far as so few can tell" in measured.words or "is like the training set's" in measured.words
 
 
 def test_what_cannot_be_compared_is_left_out() -> None:

@@ -92,17 +92,17 @@ def test_blank_patches_have_no_stains_and_are_no_error(level: int) -> None:
 
 @given(st.lists(st.sampled_from([b"a", b"b", b"c", b"d"]), max_size=12))
 def test_duplicate_sets_are_the_rows_of_equal_hashes(hashes: list[bytes]) -> None:
-    found = eda.duplicate_sets(hashes)
-    for rows in found:
+    duplicates = eda.duplicate_sets(hashes)
+    for rows in duplicates:
         assert len(rows) > 1
         assert rows == [row for row, digest in enumerate(hashes) if digest == hashes[rows[0]]]
-    assert len(found) == sum(hashes.count(digest) > 1 for digest in set(hashes))
+    assert len(duplicates) == sum(hashes.count(digest) > 1 for digest in set(hashes))
 
 
 def test_groups_are_counted_and_unknown_ones_left_out() -> None:
     groups_N = np.array(["b", "a", None, "b", float("nan"), "b"], dtype=object)
-    found = eda.groups(groups_N, np.array([1, 0, 1, -1, 1, 0], dtype=np.int8))
-    assert found == [eda.Group("b", 3, 1, 2), eda.Group("a", 1, 0, 1)]
+    groups = eda.groups(groups_N, np.array([1, 0, 1, -1, 1, 0], dtype=np.int8))
+    assert groups == [eda.Group("b", 3, 1, 2), eda.Group("a", 1, 0, 1)]
 
 
 def test_a_contact_sheet_shows_every_pixel() -> None:
@@ -138,14 +138,14 @@ def test_figures_are_the_same_png_each_time() -> None:
     labels = np.array([0, 1] * 10, dtype=np.int8)
 
     def draw() -> list[bytes]:
-        found = eda.survey([(np.arange(20), images)], labels)
+        survey = eda.survey([(np.arange(20), images)], labels)
         groups = [eda.Group("a", 12, 4, 12), eda.Group("b", 8, 0, 8)]
         stains_N23 = eda.stain_vectors(images)
         return [
             patch_figures.balance({"all": {0: 10, 1: 10}, "train": {0: 1}, "val": {-1: 3}}),
-            patch_figures.histogram(1, found.histograms),
-            patch_figures.brightness_saturation(found.brightness_N, found.saturation_N, labels),
-            patch_figures.mean_difference(found.mean_patches[1], found.mean_patches[0]),
+            patch_figures.histogram(1, survey.histograms),
+            patch_figures.brightness_saturation(survey.brightness_N, survey.saturation_N, labels),
+            patch_figures.mean_difference(survey.mean_patches[1], survey.mean_patches[0]),
             patch_figures.stains(stains_N23[~np.isnan(stains_N23).any(axis=(1, 2))]),
             patch_figures.slides(groups),
             patch_figures.slide_shares(groups),

@@ -23,9 +23,9 @@ def test_neighbours_are_those_of_brute_force(seed: int, asked: int, among: int, 
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
-def test_the_cosine_of_hashes_counts_the_bits_that_differ(one: int, other: int) -> None:
-    features_ND = neighbours.hash_features(np.array([one, other], np.uint64))
-    assert features_ND[0] @ features_ND[1] / 64 == pytest.approx(1 - (one ^ other).bit_count() / 32)
+def test_the_cosine_of_hashes_counts_the_bits_that_differ(first: int, other: int) -> None:
+    features_ND = neighbours.hash_features(np.array([first, other], np.uint64))
+    assert features_ND[0] @ features_ND[1] / 64 == pytest.approx(1 - (first ^ other).bit_count() / 32)
 
 
 @pytest.mark.parametrize("view", range(8))
@@ -38,11 +38,11 @@ def test_a_turned_copy_is_found_whatever_its_brightness(view: int) -> None:
 
 def test_others_are_told_apart() -> None:
     rng = np.random.default_rng(1)
-    one, other = (rng.integers(0, 255, (5, 16, 16, 3), dtype=np.uint8) for _ in range(2))
-    found = neighbours.pixel_correlation(one, other)
-    assert (np.abs(found) < 0.4).all()
-    plain = np.corrcoef(one[0].mean(axis=2).ravel(), other[0].mean(axis=2).ravel())[0, 1]
-    assert found[0] >= plain - 1e-5
+    first, other = (rng.integers(0, 255, (5, 16, 16, 3), dtype=np.uint8) for _ in range(2))
+    correlation_N = neighbours.pixel_correlation(first, other)
+    assert (np.abs(correlation_N) < 0.4).all()
+    plain = np.corrcoef(first[0].mean(axis=2).ravel(), other[0].mean(axis=2).ravel())[0, 1]
+    assert correlation_N[0] >= plain - 1e-5
 
 
 def test_a_patch_of_one_colour_resembles_none() -> None:

@@ -42,22 +42,23 @@ def images(
 def test_a_ring_leaves_every_byte_of_the_centre_as_the_other_transforms_give_it(
     patches: Patches, stats: ChannelStats, runtime: Runtime, option: dict[str, float], others: dict[str, float]
 ) -> None:
-    without, found = (images(patches, stats, runtime, **others, **ring) for ring in ({}, option))
-    assert found[:, :, 32:64, 32:64].tobytes() == without[:, :, 32:64, 32:64].tobytes()
-    differs = (found != without).any(axis=(1, 2, 3))
+    without, with_ring = (images(patches, stats, runtime, **others, **ring) for ring in ({}, option))
+    assert with_ring[:, :, 32:64, 32:64].tobytes() == without[:, :, 32:64, 32:64].tobytes()
+    differs = (with_ring != without).any(axis=(1, 2, 3))
     assert differs.mean() > (0.9 if 1.0 in option.values() else 0.5)  # a patch may lend its ring to itself
 
 
 @pytest.mark.dali
 def test_a_swapped_ring_is_another_training_patchs(patches: Patches, stats: ChannelStats, runtime: Runtime) -> None:
     plain = images(patches, stats, runtime)
-    found = images(patches, stats, runtime, ring_swap_p=1.0)
-    plain, found = (
-        np.rint((values.transpose(0, 2, 3, 1) * stats.std_3 + stats.mean_3) * 255)[:, :32] for values in (plain, found)
+    swapped = images(patches, stats, runtime, ring_swap_p=1.0)
+    plain, swapped = (
+        np.rint((values.transpose(0, 2, 3, 1) * stats.std_3 + stats.mean_3) * 255)[:, :32]
+        for values in (plain, swapped)
     )
     partner_rings = {ring.tobytes() for ring in plain}
-    assert {ring.tobytes() for ring in found} <= partner_rings
-    assert 20 < len({ring.tobytes() for ring in found}) < 60
+    assert {ring.tobytes() for ring in swapped} <= partner_rings
+    assert 20 < len({ring.tobytes() for ring in swapped}) < 60
 
 
 @pytest.mark.dali
@@ -77,7 +78,7 @@ def test_batch_size_and_threads_change_no_byte(
 def test_a_probability_is_the_share_of_samples_that_change(
     patches: Patches, stats: ChannelStats, runtime: Runtime, key: str
 ) -> None:
-    plain, found = images(patches, stats, runtime), images(patches, stats, runtime, **SEEN, **{key: 0.5})
+    plain, augmented = images(patches, stats, runtime), images(patches, stats, runtime, **SEEN, **{key: 0.5})
     policy = AugmentConfig.model_validate({"policy": "none", key: 0.5})
     drawn = draw.draw_augmentation(policy, 96, 42, 1, range(60))
     asked = {
@@ -88,7 +89,7 @@ def test_a_probability_is_the_share_of_samples_that_change(
         "ring_stain_p": lambda of: (of["change"] != draw.SAME_STAIN).any(axis=(1, 2)),
         "ring_swap_p": lambda of: of["partner"] >= 0,
     }[key](drawn.stages[key.removesuffix("_p")])
-    changed = (found != plain).any(axis=(1, 2, 3))
+    changed = (augmented != plain).any(axis=(1, 2, 3))
     assert not (changed & ~asked).any()
     assert (asked & ~changed).sum() <= 1  # a patch may lend its ring to itself
     assert 0.25 < asked.mean() < 0.75

@@ -61,8 +61,8 @@ def mixing(settings: dict[str, float]) -> dict[str, NDArray[Any]]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_seed_means_what_it_meant(case: str) -> None:
-    found = {name: digest(values_N) for name, values_N in parameters(CASES[case]).items()}
-    assert found.items() >= DIGESTS[case].items()
+    digests = {name: digest(values_N) for name, values_N in parameters(CASES[case]).items()}
+    assert digests.items() >= DIGESTS[case].items()
 
 
 @pytest.mark.parametrize("case", MIXES)
@@ -86,10 +86,10 @@ def test_no_two_parameters_are_made_of_the_same_random_column() -> None:
 
 def test_columns_beyond_a_page_leave_those_before_them_as_they_are() -> None:
     near, far = {"gate": 9, "pair": slice(30, 32)}, {"gate": 40, "pair": slice(62, 66)}
-    one, more = (draw._pages(columns, SEED, EPOCH, POSITIONS) for columns in ([near], [near, far]))
-    assert one.shape == (len(POSITIONS), draw.PAGE)
+    first_page, more = (draw._pages(columns, SEED, EPOCH, POSITIONS) for columns in ([near], [near, far]))
+    assert first_page.shape == (len(POSITIONS), draw.PAGE)
     assert more.shape == (len(POSITIONS), 3 * draw.PAGE)
-    np.testing.assert_array_equal(more[:, : draw.PAGE], one)
+    np.testing.assert_array_equal(more[:, : draw.PAGE], first_page)
     assert len(np.unique(more)) == more.size
     np.testing.assert_array_equal(draw._pages([far], SEED, EPOCH, range(7, 9)), more[2:4])
 

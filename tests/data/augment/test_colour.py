@@ -129,8 +129,8 @@ def test_scaling_one_stain_scales_the_density_of_a_pixel_of_that_stain() -> None
 
 def test_more_haematoxylin_darkens_towards_blue() -> None:
     pink = np.float32([[[0.8, 0.5, 0.7]]])
-    found = colour.shift_stains(pink, np.array([[[1.0, 1.0, 1.0], [0.3, 0.0, 0.0]]]))[0, 0]
-    change = found - pink[0, 0]
+    shifted = colour.shift_stains(pink, np.array([[[1.0, 1.0, 1.0], [0.3, 0.0, 0.0]]]))[0, 0]
+    change = shifted - pink[0, 0]
     assert (change < 0).all()
     assert abs(change[2]) < abs(change[0])
 

@@ -157,8 +157,8 @@ def test_each_probability_is_the_share_of_samples_that_are_changed(share: float)
         "ring_swap_p": changed_by("ring_swap", "partner") >= 0,
     }
     assert set(changed) == set(asked)
-    for key, found in changed.items():
-        assert found.mean() == pytest.approx(share, abs=0.01), key
+    for key, changed_N in changed.items():
+        assert changed_N.mean() == pytest.approx(share, abs=0.01), key
 
 
 def test_artefacts_are_drawn_within_their_ends() -> None:

@@ -27,13 +27,13 @@ BOTH = MixConfig(mixup_p=0.4, mixup_alpha=0.4, cutmix_p=0.4)
 def test_a_draw_depends_on_its_pair_only_and_is_the_same_for_both(
     seed: int, epoch: int, start: int, count: int
 ) -> None:
-    found = mix.draw_mixing(BOTH, seed, epoch, range(start, start + count))
+    drawn = mix.draw_mixing(BOTH, seed, epoch, range(start, start + count))
     whole = mix.draw_mixing(BOTH, seed, epoch, range(start // 2 * 2, (start + count) // 2 * 2 + 2))
     for field in dataclasses.fields(mix.Mixing):
-        one, all_of_them = getattr(found, field.name), getattr(whole, field.name)
-        np.testing.assert_array_equal(one, all_of_them[start % 2 :][:count])
+        drawn_field, all_of_them = getattr(drawn, field.name), getattr(whole, field.name)
+        np.testing.assert_array_equal(drawn_field, all_of_them[start % 2 :][:count])
         np.testing.assert_array_equal(all_of_them[::2], all_of_them[1::2])
-    assert not (found.blend_N.astype(bool) & found.box_N4.any(axis=1)).any()
+    assert not (drawn.blend_N.astype(bool) & drawn.box_N4.any(axis=1)).any()
 
 
 def test_shares_follow_their_distributions() -> None:
@@ -55,13 +55,13 @@ def batch_of(count: int, size: int = 12) -> Batch:
 def test_mixup_blends_images_and_labels_alike() -> None:
     batch = batch_of(4)
     drawn = mix.Mixing(np.array([0.25, 0.25, 0.0, 0.0]), np.zeros((4, 4)))
-    found = mix.mixed(batch, range(6, 10), drawn, CPU)
-    torch.testing.assert_close(found.images_NCHW[0], 0.75 * batch.images_NCHW[0] + 0.25 * batch.images_NCHW[1])
-    torch.testing.assert_close(found.images_NCHW[1], 0.75 * batch.images_NCHW[1] + 0.25 * batch.images_NCHW[0])
-    assert torch.equal(found.images_NCHW[2:], batch.images_NCHW[2:])
-    assert found.labels_N.tolist() == [0.25, 0.75, 0.0, 1.0]
-    assert found.images_NCHW.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(found.indices_N, batch.indices_N)
+    blended = mix.mixed(batch, range(6, 10), drawn, CPU)
+    torch.testing.assert_close(blended.images_NCHW[0], 0.75 * batch.images_NCHW[0] + 0.25 * batch.images_NCHW[1])
+    torch.testing.assert_close(blended.images_NCHW[1], 0.75 * batch.images_NCHW[1] + 0.25 * batch.images_NCHW[0])
+    assert torch.equal(blended.images_NCHW[2:], batch.images_NCHW[2:])
+    assert blended.labels_N.tolist() == [0.25, 0.75, 0.0, 1.0]
+    assert blended.images_NCHW.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(blended.indices_N, batch.indices_N)
 
 
 @pytest.mark.parametrize(
@@ -70,19 +70,19 @@ def test_mixup_blends_images_and_labels_alike() -> None:
 )
 def test_cutmix_pastes_and_its_label_follows_the_centre(box: tuple[float, ...], share: float) -> None:
     batch = batch_of(2)
-    found = mix.mixed(batch, range(0, 2), mix.Mixing(np.zeros(2), np.tile(box, (2, 1)).astype(float)), CPU)
+    pasted = mix.mixed(batch, range(0, 2), mix.Mixing(np.zeros(2), np.tile(box, (2, 1)).astype(float)), CPU)
     wanted = batch.images_NCHW.clone()
     top, left, bottom, right = (round(12 * edge) for edge in box)
     wanted[:, :, top:bottom, left:right] = batch.images_NCHW.flip(0)[:, :, top:bottom, left:right]
-    assert torch.equal(found.images_NCHW, wanted)
-    assert found.labels_N.tolist() == pytest.approx([share, 1 - share])
+    assert torch.equal(pasted.images_NCHW, wanted)
+    assert pasted.labels_N.tolist() == pytest.approx([share, 1 - share])
 
 
 def test_a_sample_without_its_partner_stays_as_it_is() -> None:
     batch = batch_of(3)
-    found = mix.mixed(batch, range(1, 4), mix.Mixing(np.full(3, 0.3), np.zeros((3, 4))), CPU)
-    assert torch.equal(found.images_NCHW[0], batch.images_NCHW[0])
-    assert not torch.equal(found.images_NCHW[1], batch.images_NCHW[1])
+    mixed = mix.mixed(batch, range(1, 4), mix.Mixing(np.full(3, 0.3), np.zeros((3, 4))), CPU)
+    assert torch.equal(mixed.images_NCHW[0], batch.images_NCHW[0])
+    assert not torch.equal(mixed.images_NCHW[1], batch.images_NCHW[1])
     alone = mix.mixed(batch_of(1), range(4, 5), mix.Mixing(np.full(1, 0.3), np.zeros((1, 4))), CPU)
     assert torch.equal(alone.images_NCHW, batch_of(1).images_NCHW)
 
@@ -110,9 +110,9 @@ def test_mixing_does_not_depend_on_an_even_batch_size_ranks_or_where_it_begins(
     images, labels = epoch(patches, stats, runtime, 16)
     assert ((labels > 0) & (labels < 1)).any()
     for batch_size in (2, 8, 64):
-        found = epoch(patches, stats, runtime, batch_size)
-        assert torch.equal(found[0], images)
-        assert torch.equal(found[1], labels)
+        images_and_labels = epoch(patches, stats, runtime, batch_size)
+        assert torch.equal(images_and_labels[0], images)
+        assert torch.equal(images_and_labels[1], labels)
     assert torch.equal(epoch(patches, stats, runtime, 16, first_step=2)[0], images[32:])
     halves = [epoch(patches, stats, dataclasses.replace(runtime, rank=rank, world_size=2), 16) for rank in range(2)]
     for step in range(3):
