@@ -21,8 +21,8 @@ settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    told = "what fastpath.runtime.cpu_has_bfloat16 answers in the suite, by default no; cpu: what this CPU says"
-    parser.addoption("--bfloat16", choices=("no", "yes", "cpu"), default="no", help=told)
+    meaning = "what fastpath.runtime.cpu_has_bfloat16 answers in the suite, by default no; cpu: what this CPU says"
+    parser.addoption("--bfloat16", choices=("no", "yes", "cpu"), default="no", help=meaning)
 
 
 def pytest_configure(config: pytest.Config) -> None:

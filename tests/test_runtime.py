@@ -70,11 +70,11 @@ for told in ("no", "yes"):
 def test_bfloat16_is_read_from_the_flags_of_the_cpu(
     line: str, has_bfloat16: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = tmp_path / "cpuinfo"
-    monkeypatch.setattr(runtime, "_CPUINFO", told)
+    cpuinfo = tmp_path / "cpuinfo"
+    monkeypatch.setattr(runtime, "_CPUINFO", cpuinfo)
     asked = inspect.unwrap(runtime.cpu_has_bfloat16)  # the suite has an answer of its own in its place
     assert not asked()  # no such file: not Linux
-    told.write_text(f"processor\t: 0\n{line}\nbugs\t: none\n", encoding="utf-8")
+    cpuinfo.write_text(f"processor\t: 0\n{line}\nbugs\t: none\n", encoding="utf-8")
     assert asked() is has_bfloat16
 
 
@@ -84,7 +84,7 @@ def test_a_precision_that_is_named_is_taken_and_emulation_is_told(
 ) -> None:
     monkeypatch.setattr(runtime, "cpu_has_bfloat16", lambda: has_bfloat16)
     named = {each: runtime.resolve("cpu", precision=each) for each in ("float32", "bfloat16", "float16")}
-    assert all(found.precision == each and not found.tentative for each, found in named.items())
+    assert all(resolved.precision == each and not resolved.tentative for each, resolved in named.items())
     assert named["float32"].notice == ""
     assert ("emulates" in named["bfloat16"].notice) == (not has_bfloat16)
     assert "emulates" in named["float16"].notice
@@ -143,7 +143,7 @@ def test_on_the_cpu_freed_activations_are_kept_for_the_next_step() -> None:
 
 
 def test_a_rank_is_taken_from_torchrun_only_by_those_that_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {
+    variables = {
         "RANK": "5",
         "LOCAL_RANK": "1",
         "WORLD_SIZE": "6",
@@ -151,7 +151,7 @@ def test_a_rank_is_taken_from_torchrun_only_by_those_that_ask(monkeypatch: pytes
         "TORCHELASTIC_RESTART_COUNT": "3",
     }
     assert runtime.attempt() == 0
-    for name, value in told.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     before = torch.get_num_threads()
     try:
@@ -197,10 +197,10 @@ def two_cards(monkeypatch: pytest.MonkeyPatch) -> MadeUpCards:
 
 @pytest.mark.parametrize(("device", "number"), [("auto", 0), ("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
 def test_a_card_is_named_by_its_number(two_cards: MadeUpCards, device: str, number: int) -> None:
-    found = runtime.resolve(device)
-    assert (found.device, found.dali_device_id) == (torch.device("cuda", number), number)
+    resolved = runtime.resolve(device)
+    assert (resolved.device, resolved.dali_device_id) == (torch.device("cuda", number), number)
     assert two_cards.chosen[-1] == number
-    assert found.describe().startswith("a card, float32 as TF32")
+    assert resolved.describe().startswith("a card, float32 as TF32")
 
 
 def test_a_card_that_is_not_there_or_is_not_this_ranks_is_refused(
@@ -230,9 +230,9 @@ def test_a_card_that_torch_has_no_kernels_for_is_refused_or_left_alone(two_cards
             UsageError, match=f"--device {device}: this torch has no kernels for a card; use --device cpu"
         ):
             runtime.resolve(device)
-    found = runtime.resolve("auto")
-    assert found.device == torch.device("cpu")
-    assert "no kernels for a card" in found.notice
+    resolved = runtime.resolve("auto")
+    assert resolved.device == torch.device("cpu")
+    assert "no kernels for a card" in resolved.notice
     assert two_cards.chosen == [0, 1]
 
 
@@ -244,23 +244,23 @@ def test_blocks_that_torch_keeps_count_as_free(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_earlier_runs_left_is_released_on_a_card_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: told.append("released"))
+    calls: list[str] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append("released"))
     runtime.Runtime(torch.device("cpu")).release()
-    assert told == []
+    assert calls == []
     runtime.Runtime(torch.device("cuda", 0)).release()
-    assert told == ["released"]
+    assert calls == ["released"]
 
 
 def test_the_first_rank_decides_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two ranks, one after the other: what rank 0 sends is what rank 1 receives."""
     sent: list[list[object]] = []
 
-    def broadcast(told: list[object]) -> None:
+    def broadcast(objects: list[object]) -> None:
         if ranks[-1].rank == 0:
-            sent.append(list(told))
+            sent.append(list(objects))
         else:
-            told[:] = sent.pop()
+            objects[:] = sent.pop()
 
     monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
     ranks = [runtime.Runtime(torch.device("cpu"), world_size=2)]

@@ -66,8 +66,8 @@ def test_whatever_is_shown_is_one_line_that_a_terminal_prints(text: str) -> None
 
 @pytest.mark.parametrize("name", ODD)
 def test_an_error_is_one_line_whatever_the_file_is_called(name: str) -> None:
-    told = str(FastpathError(Path("/data") / name, f"found '{name}'", f"see {name}"))
-    assert told.isprintable()
+    message = str(FastpathError(Path("/data") / name, f"found '{name}'", f"see {name}"))
+    assert message.isprintable()
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])), min_size=1))
@@ -95,16 +95,16 @@ def test_a_suggested_command_is_quoted(tmp_path: Path) -> None:
 def test_no_command_is_put_together_by_hand() -> None:
     """A value that follows a command of fastpath in an f-string would be pasted as it stands."""
     commands = "|".join(path.stem for path in (ROOT / "cli" / "commands").glob("[a-z]*.py"))
-    found = []
+    lines = []
     for path in ROOT.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            told = ""
+            text = ""
             for part in node.values if isinstance(node, ast.JoinedStr) else ():
                 if isinstance(part, ast.Constant):
-                    told += str(part.value)
-                elif re.search(rf"fastpath ({commands})\b[^']*$", told):
-                    found.append(f"{path.name}:{node.lineno}")
-    assert not found, "use command_line"
+                    text += str(part.value)
+                elif re.search(rf"fastpath ({commands})\b[^']*$", text):
+                    lines.append(f"{path.name}:{node.lineno}")
+    assert not lines, "use command_line"
 
 
 def test_a_path_is_no_option() -> None:

@@ -20,8 +20,8 @@ def test_a_few_studies_in_a_hard_corner_hold_the_truth() -> None:
 def test_a_table_marks_what_is_outside_by_more_than_chance() -> None:
     names = [*coverage.NAMES, "sensitivity", "specificity", "ppv"]
     shares = dict.fromkeys(names, 0.95) | {"auc": 0.90, "ppv": None}
-    one = {"coverage": shares, "defined": dict.fromkeys(names, 400)}
-    row = coverage.table_of({Corner(8, 0.1, 0.7, 0.3): one}).splitlines()[2]
+    covered = {"coverage": shares, "defined": dict.fromkeys(names, 400)}
+    row = coverage.table_of({Corner(8, 0.1, 0.7, 0.3): covered}).splitlines()[2]
     assert row.startswith("| 8 | 0.1 | 0.7 | 0.3 | **0.900** | 0.950 |")
     assert row.endswith(" |  |")
 
@@ -29,6 +29,6 @@ def test_a_table_marks_what_is_outside_by_more_than_chance() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("corner", list(itertools.product((8,), coverage.PREVALENCES, coverage.AUCS, coverage.ICCS)))
 def test_the_interval_of_an_auc_covers_from_eight_slides_up(corner: tuple[int, float, float, float]) -> None:
-    found = coverage.coverage(Corner(*corner), studies=400)
-    share, chance = found["coverage"]["auc"], 2.5 * np.sqrt(0.95 * 0.05 / found["defined"]["auc"])
+    covered = coverage.coverage(Corner(*corner), studies=400)
+    share, chance = covered["coverage"]["auc"], 2.5 * np.sqrt(0.95 * 0.05 / covered["defined"]["auc"])
     assert coverage.LOW - chance <= share <= coverage.HIGH + chance

@@ -8,10 +8,10 @@ from benchmarks.suites import distributions
 
 
 def all_alike(draws: int) -> None:
-    found = distributions.compare(draws)
-    assert len(found) == 18
+    rows = distributions.compare(draws)
+    assert len(rows) == 18
     # Bonferroni: one in a thousand over all parameters.
-    assert {name: row for name, row in found.items() if row["p"] < 1e-3 / len(found)} == {}
+    assert {name: row for name, row in rows.items() if row["p"] < 1e-3 / len(rows)} == {}
 
 
 def test_parameters_follow_torchvision_in_a_few_draws() -> None:

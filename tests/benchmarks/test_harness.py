@@ -39,10 +39,10 @@ def test_alternate_stops_at_a_contestant_that_fails() -> None:
 
 @given(st.lists(rates, min_size=1))
 def test_summary_holds_median_between_extremes(values: list[float]) -> None:
-    found = harness.summary(values)
-    assert found["n"] == len(values)
-    assert found["min"] <= found["median"] <= found["max"]
-    assert {found["min"], found["max"]} <= set(values)
+    summary = harness.summary(values)
+    assert summary["n"] == len(values)
+    assert summary["min"] <= summary["median"] <= summary["max"]
+    assert {summary["min"], summary["max"]} <= set(values)
 
 
 def test_summary_of_an_even_count_is_the_middle() -> None:
@@ -52,10 +52,10 @@ def test_summary_of_an_even_count_is_the_middle() -> None:
 def test_ratios_are_round_by_round() -> None:
     # A slow second round of the machine leaves every ratio at 2, where a ratio of medians of other rounds would not.
     figures = {"ours": [200.0, 20.0, 100.0], "theirs": [100.0, 10.0, 50.0], "slow": [20.0, 10.0, 5.0]}
-    found = harness.ratios(figures, of="ours")
-    assert set(found) == {"theirs", "slow"}
-    assert found["theirs"] == {"median": 2.0, "min": 2.0, "max": 2.0, "n": 3}
-    assert found["slow"] == {"median": 10.0, "min": 2.0, "max": 20.0, "n": 3}
+    ratios = harness.ratios(figures, of="ours")
+    assert set(ratios) == {"theirs", "slow"}
+    assert ratios["theirs"] == {"median": 2.0, "min": 2.0, "max": 2.0, "n": 3}
+    assert ratios["slow"] == {"median": 10.0, "min": 2.0, "max": 20.0, "n": 3}
 
 
 def test_ratios_refuse_unequal_rounds() -> None:
@@ -72,12 +72,12 @@ def test_ratios_invert(pairs: list[tuple[float, float]]) -> None:
 
 
 def test_machine_names_itself_and_its_versions() -> None:
-    found = harness.machine()
-    assert found["cores"] >= 1
-    assert found["memory_gib"] > 0
+    machine = harness.machine()
+    assert machine["cores"] >= 1
+    assert machine["memory_gib"] > 0
     # Of the two builds of DALI, an environment has one.
-    assert len(set(harness.PACKAGES) - set(found["versions"])) == 1
-    assert found["gpu"] is None
+    assert len(set(harness.PACKAGES) - set(machine["versions"])) == 1
+    assert machine["gpu"] is None
 
 
 def test_write_record_keeps_every_figure_beside_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,16 +25,16 @@ def test_the_suite_measures_every_part_before_and_now(
     monkeypatch.setattr(ahead, "CHUNK", 32)
     pack.pack_source(kaggle_folder, tmp_path / "store", workers=1)
     store = open_store(tmp_path / "store")
-    found = host.measure(store, 8, 2, Runtime(torch.device("cpu"), num_threads=1), positions=200, turn=16)
-    assert {len(values) for values in found.values()} == {2}
-    assert all(value > 0 for values in found.values() for value in values)
-    table = host.table_of({"8": found})
+    microseconds = host.measure(store, 8, 2, Runtime(torch.device("cpu"), num_threads=1), positions=200, turn=16)
+    assert {len(values) for values in microseconds.values()} == {2}
+    assert all(value > 0 for values in microseconds.values() for value in values)
+    table = host.table_of({"8": microseconds})
     assert len(table.splitlines()) == 2 + 5
 
 
 def test_the_record_holds_the_bounds() -> None:
     (path,) = harness.RECORDS.glob("host_*.json")
-    found = json.loads(path.read_text(encoding="utf-8"))["results"]["64"]
-    median = {name: statistics.median(values) for name, values in found.items()}
+    microseconds = json.loads(path.read_text(encoding="utf-8"))["results"]["64"]
+    median = {name: statistics.median(values) for name, values in microseconds.items()}
     assert median["feed, before"] >= 10 * median["feed, now"]
     assert median["feed, now"] + median["batch, now"] <= 5.0

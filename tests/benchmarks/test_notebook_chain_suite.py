@@ -26,13 +26,13 @@ BOUNDS = {
 def test_mean_and_tail_are_within_bounds_and_the_chains_rotation_is_the_nearest_pixel(sample_folder: Path) -> None:
     import torch
 
-    found = suite.to_the_chain(suite.read(sample_folder, 32), Runtime(torch.device("cpu"), num_threads=1))
+    distances = suite.to_the_chain(suite.read(sample_folder, 32), Runtime(torch.device("cpu"), num_threads=1))
     for pair, bounds in BOUNDS.items():
         for name, bound in bounds.items():
-            assert found[pair][name] < bound, f"{pair}: {name}"
-    nearest, smooth = (found[f"{suite.GRAPH} to {other}"] for other in (suite.CHAIN, suite.SMOOTH))
+            assert distances[pair][name] < bound, f"{pair}: {name}"
+    nearest, smooth = (distances[f"{suite.GRAPH} to {other}"] for other in (suite.CHAIN, suite.SMOOTH))
     assert nearest["mean"] > smooth["mean"] + 0.7
-    rotated = found[f"{suite.CHAIN} to {suite.SMOOTH}"]
+    rotated = distances[f"{suite.CHAIN} to {suite.SMOOTH}"]
     assert 2.0 < rotated["mean"] < 4.0
 
 
@@ -41,13 +41,13 @@ def test_distances_are_counted_as_numpy_does() -> None:
     values = rng.normal(0, 12, 50_000).astype(np.float32)
     for part in np.split(values, 5):
         counted.add(part)
-    found, absolute = counted.measures(), np.abs(values)
-    assert found["mean"] == pytest.approx(absolute.mean(), rel=1e-4)
-    assert found["signed"] == pytest.approx(values.mean(), abs=1e-4)
+    measured, absolute = counted.measures(), np.abs(values)
+    assert measured["mean"] == pytest.approx(absolute.mean(), rel=1e-4)
+    assert measured["signed"] == pytest.approx(values.mean(), abs=1e-4)
     for name, share in (("p95", 95), ("p99", 99), ("p99.9", 99.9)):
-        assert found[name] == pytest.approx(np.percentile(absolute, share), abs=2 * suite.BIN)
-    assert found["far"] == pytest.approx((absolute >= suite.FAR).mean(), abs=1e-4)
-    assert found["values"] == len(values)
+        assert measured[name] == pytest.approx(np.percentile(absolute, share), abs=2 * suite.BIN)
+    assert measured["far"] == pytest.approx((absolute >= suite.FAR).mean(), abs=1e-4)
+    assert measured["values"] == len(values)
 
 
 def test_the_tables_of_the_page_are_the_records() -> None:

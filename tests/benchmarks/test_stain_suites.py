@@ -31,19 +31,19 @@ def test_the_table_of_worth_is_the_records() -> None:
 
 def test_the_difference_by_size_of_statistics_is_the_records() -> None:
     page = (DOCS / "numerics.md").read_text(encoding="utf-8").replace("\N{MINUS SIGN}", "-")
-    found = record_of(page, "fed-size")
-    difference: dict[str, float] = found["difference"]  # type: ignore[assignment]
-    told = f"{difference['fed - stored']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})"
-    assert told in re.sub(r"\s+", " ", page)
+    record = record_of(page, "fed-size")
+    difference: dict[str, float] = record["difference"]  # type: ignore[assignment]
+    sentence = f"{difference['fed - stored']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})"
+    assert sentence in re.sub(r"\s+", " ", page)
 
 
 def test_another_laboratory_changes_colour_and_the_same_none() -> None:
     images = np.random.default_rng(0).integers(40, 230, (2, 96, 96, 3), np.uint8)
     assert suite.of_laboratory(images, None) is images
     changes = [change for change in suite.LABORATORIES.values() if change is not None]
-    one, other = (suite.of_laboratory(images, change).astype(int) for change in changes)
-    assert np.abs(one - images).mean() > 5
-    assert np.abs(one - other).mean() > 10
+    first, other = (suite.of_laboratory(images, change).astype(int) for change in changes)
+    assert np.abs(first - images).mean() > 5
+    assert np.abs(first - other).mean() > 10
 
 
 def test_a_gain_is_the_difference_of_the_mean_areas_with_an_interval_around_it() -> None:
@@ -52,9 +52,9 @@ def test_a_gain_is_the_difference_of_the_mean_areas_with_an_interval_around_it()
     weak, strong = (labels_N * size + rng.normal(size=300).astype(np.float32) for size in (0.5, 2.0))
     of = {"neither": weak, "Macenko": strong}
     logits = {way: {name: [values.astype(np.float32)] for name in suite.LABORATORIES} for way, values in of.items()}
-    found = suite.gains(labels_N, logits)
+    gains = suite.gains(labels_N, logits)
     for name in suite.LABORATORIES:
-        assert found["neither"][name] == [0.0, 0.0, 0.0]
-        mean, low, high = found["Macenko"][name]
+        assert gains["neither"][name] == [0.0, 0.0, 0.0]
+        mean, low, high = gains["Macenko"][name]
         assert 0.05 < low < mean < high < 0.45
         assert mean == pytest.approx(roc_auc_score(labels_N, strong) - roc_auc_score(labels_N, weak))

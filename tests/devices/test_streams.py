@@ -27,38 +27,38 @@ def test_on_the_cpu_a_copy_to_the_host_has_arrived_at_once() -> None:
 class Stream:
     """Writes down what is asked of a CUDA stream."""
 
-    def __init__(self, name: str, told: list[str]) -> None:
-        self.name, self.told = name, told
+    def __init__(self, name: str, events: list[str]) -> None:
+        self.name, self.events = name, events
 
     def wait_stream(self, other: Stream) -> None:
-        self.told.append(f"{self.name} waits for {other.name}")
+        self.events.append(f"{self.name} waits for {other.name}")
 
     def wait_event(self, event: Event) -> None:
-        self.told.append(f"{self.name} waits for {event.what}")
+        self.events.append(f"{self.name} waits for {event.what}")
 
 
 class Event:
     """A CUDA event that stands for what a stream had been asked for when it was recorded."""
 
-    told: list[str]
+    events: list[str]
 
     def __init__(self, *, blocking: bool = False) -> None:
         self.what = "nothing"
 
     def record(self, stream: Stream) -> None:
-        self.what = f"{self.told[-1]} on {stream.name}"
+        self.what = f"{self.events[-1]} on {stream.name}"
 
 
 def test_a_copy_to_the_host_comes_after_the_step_before_and_before_the_step_after(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told: list[str] = []
-    copying, training = Stream("the copy", told), Stream("training", told)
-    monkeypatch.setattr(Event, "told", told, raising=False)
+    events: list[str] = []
+    copying, training = Stream("the copy", events), Stream("training", events)
+    monkeypatch.setattr(Event, "events", events, raising=False)
     monkeypatch.setattr(streams, "_copy_stream", lambda _device: copying)
-    monkeypatch.setattr(streams, "_copy", lambda *_: told.append("copying"))
+    monkeypatch.setattr(streams, "_copy", lambda *_: events.append("copying"))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: training)
     monkeypatch.setattr(torch.cuda, "stream", lambda _stream: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "Event", Event)
     runtime.Runtime(torch.device("cuda", 0)).to_host([torch.zeros(1)], [torch.zeros(1)])
-    assert told == ["the copy waits for training", "copying", "training waits for copying on the copy"]
+    assert events == ["the copy waits for training", "copying", "training waits for copying on the copy"]

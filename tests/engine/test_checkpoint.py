@@ -164,8 +164,8 @@ class Payload:
 
 
 def values(**changes: object) -> dict[str, Any]:
-    found = {field.name: getattr(checkpoint(), field.name) for field in fields(Checkpoint)}
-    return {"format": "fastpath-checkpoint", "version": 2, **found, **changes}
+    state = {field.name: getattr(checkpoint(), field.name) for field in fields(Checkpoint)}
+    return {"format": "fastpath-checkpoint", "version": 2, **state, **changes}
 
 
 def raw_pickle(content: object, path: Path) -> None:

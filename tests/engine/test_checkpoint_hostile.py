@@ -65,9 +65,9 @@ def nested(depth: int) -> list[Any]:
 
 
 def itself() -> list[Any]:
-    found: list[Any] = []
-    found.append(found)
-    return found
+    loop: list[Any] = []
+    loop.append(loop)
+    return loop
 
 
 def group(**changes: object) -> dict[str, Any]:
@@ -173,9 +173,9 @@ def entries(path: Path) -> dict[str, bytes]:
 
 
 def rewritten(path: Path, change: Callable[[str, bytes], bytes], **options: Any) -> None:
-    found = entries(path)
+    content_of = entries(path)
     with zipfile.ZipFile(path, "w", **options) as archive:
-        for name, content in found.items():
+        for name, content in content_of.items():
             archive.writestr(zipfile.ZipInfo(name), change(name, content), options.get("compression"))
 
 

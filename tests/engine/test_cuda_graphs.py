@@ -42,7 +42,8 @@ class Tape(TorchDispatchMode):
             raise RuntimeError("operation not permitted when stream is capturing")
         results = func(*args, **kwargs or {})
         returns = func._schema.returns
-        if not any(one.alias_info is not None and not one.alias_info.is_write for one in returns):  # no mere view
+        aliases = [returned.alias_info for returned in returns if returned.alias_info is not None]
+        if all(alias.is_write for alias in aliases):  # no mere view
             self.operations.append((func, args, kwargs or {}, tree_leaves(results)))
         return results
 
@@ -148,10 +149,10 @@ def trained(state: TrainState, *, graph: bool, epochs: int = 3, side: int = 6, r
     return [event for event in events if isinstance(event, StepEvent | EpochEvent)]
 
 
-def assert_alike(ours: TrainState, theirs: TrainState, found: list[Any], wanted: list[Any]) -> None:
+def assert_alike(ours: TrainState, theirs: TrainState, events: list[Any], plain_events: list[Any]) -> None:
     """Losses, weights, averages and optimiser agree, bit for bit."""
     close = {"rtol": 0, "atol": 0}
-    for our, their in zip(found, wanted, strict=True):
+    for our, their in zip(events, plain_events, strict=True):
         if isinstance(our, StepEvent):
             torch.testing.assert_close(our.loss, their.loss, **close)
         else:
@@ -170,8 +171,8 @@ def assert_alike(ours: TrainState, theirs: TrainState, found: list[Any], wanted:
 @pytest.mark.parametrize(("kind", "name"), [("cosine", "adam"), ("plateau", "adam"), ("onecycle", "adamw")])
 def test_a_replayed_run_is_the_plain_one(kind: str, name: str, recorders: list[TapeRecorder]) -> None:
     ours, theirs = fresh(kind, name), fresh(kind, name)
-    found, wanted = trained(ours, graph=True), trained(theirs, graph=False)
-    assert_alike(ours, theirs, found, wanted)
+    events, wanted = trained(ours, graph=True), trained(theirs, graph=False)
+    assert_alike(ours, theirs, events, wanted)
     [recorder] = recorders
     assert recorder.recorded == 1
     assert recorder.ran == WARM_UP + 3  # and the short last batch of each epoch
@@ -218,11 +219,11 @@ def test_a_scaler_skips_and_recovers_when_replayed(recorders: list[TapeRecorder]
         # Its gradients overflow float16 for more steps than are taken before it is recorded.
         state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24, growth_interval=6)  # noqa: TID251
     runtime = Runtime(torch.device("cpu"), "float16")
-    found, wanted = (
+    events, wanted = (
         trained(state, graph=graph, runtime=runtime) for state, graph in zip(states, (True, False), strict=True)
     )
-    assert_alike(*states, found, wanted)
-    skipped = [event.scaling["skipped_steps"] for event in found if isinstance(event, EpochEvent)]
+    assert_alike(*states, events, wanted)
+    skipped = [event.scaling["skipped_steps"] for event in events if isinstance(event, EpochEvent)]
     assert skipped[0] > WARM_UP
     assert recorders[0].played
     assert states[0].scaler.state_dict() == states[1].scaler.state_dict()

@@ -62,7 +62,7 @@ def events(state: TrainState, feed: BatchSource = FEED) -> Iterator[Event]:
     return fit(state, feed, CPU, num_epochs=NUM_EPOCHS, seed=5)
 
 
-def told(event: EpochEvent) -> tuple[object, ...]:
+def without_times(event: EpochEvent) -> tuple[object, ...]:
     """Everything an epoch tells but its times."""
     return (event.epoch, event.train_loss, event.val_loss, event.val_auc, event.learning_rates, event.improved)
 
@@ -96,14 +96,14 @@ def test_the_epochs_loss_is_the_mean_over_patches() -> None:
 @pytest.mark.parametrize("kind", ["constant", "step", "cosine", "plateau", "onecycle"])
 def test_stopping_after_any_event_and_going_on_changes_nothing(kind: str, tmp_path: Path) -> None:
     whole = fresh(kind)
-    wanted = [told(event) for event in events(whole) if isinstance(event, EpochEvent)]
+    wanted = [without_times(event) for event in events(whole) if isinstance(event, EpochEvent)]
     num_events = NUM_EPOCHS * (NUM_STEPS + 3)
     for stop_after in range(1, num_events):
         first = fresh(kind)
         heard = []
         for number, event in enumerate(events(first), start=1):
             if isinstance(event, EpochEvent):
-                heard.append(told(event))
+                heard.append(without_times(event))
             if number == stop_after:
                 break
         save_checkpoint(snapshot(first, ORIGIN), tmp_path / "last.pt")
@@ -112,7 +112,7 @@ def test_stopping_after_any_event_and_going_on_changes_nothing(kind: str, tmp_pa
         torch.manual_seed(stop_after)  # another process has another history
         second.model.load_state_dict(checkpoint.model)
         restore_state(checkpoint, second)
-        heard += [told(event) for event in events(second) if isinstance(event, EpochEvent)]
+        heard += [without_times(event) for event in events(second) if isinstance(event, EpochEvent)]
         assert heard == wanted, stop_after
         assert same_weights(whole.model, second.model), stop_after
 

@@ -36,12 +36,12 @@ def from_1(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "num_averaged": num_steps}
 
 
-def same(found: Any, wanted: Any) -> bool:
+def same(migrated: Any, wanted: Any) -> bool:
     if isinstance(wanted, torch.Tensor):
-        return torch.equal(found, wanted)
+        return torch.equal(migrated, wanted)
     if isinstance(wanted, dict):
-        return found.keys() == wanted.keys() and all(same(found[key], wanted[key]) for key in wanted)
-    return bool(found == wanted)
+        return migrated.keys() == wanted.keys() and all(same(migrated[key], wanted[key]) for key in wanted)
+    return bool(migrated == wanted)
 
 
 @pytest.mark.parametrize("version", WRITERS)

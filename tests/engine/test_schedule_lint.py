@@ -50,24 +50,26 @@ def test_the_rates_told_are_those_taken(schedule: dict[str, Any], epochs: int) -
     optimizer = make_optimizer([nn.Parameter(torch.zeros(1))], [nn.Parameter(torch.zeros(1))], settings.optim)
     steps = course[0].num_steps
     moving = make_schedule(optimizer, settings.schedule, num_epochs=epochs, total_steps=epochs * steps)
-    for told in planned_rates(course):
+    for planned in planned_rates(course):
         taken = []
         for _ in range(steps):
             taken.append(learning_rates(optimizer))
             moving.after_step()
-        moving.after_epoch(told.epoch / 100)
+        moving.after_epoch(planned.epoch / 100)
         head = [rates["head"] for rates in taken]
-        assert (told.first, told.highest, told.last) == pytest.approx((head[0], max(head), head[-1]), abs=1e-12)
-        assert told.trunk == pytest.approx(max(rates["trunk"] for rates in taken), abs=1e-12)
+        assert (planned.first, planned.highest, planned.last) == pytest.approx(
+            (head[0], max(head), head[-1]), abs=1e-12
+        )
+        assert planned.trunk == pytest.approx(max(rates["trunk"] for rates in taken), abs=1e-12)
 
 
 def test_the_notebooks_triangle_wave_is_named() -> None:
-    found = warnings({"kind": "cosine", "t_max_epochs": 5}, 15, early_stop_epochs=2)
-    assert len(found) == 3
-    assert "t_max_epochs=5 is below the 15 epochs: a triangle wave, not restarts" in found[0]
-    assert "0 at epoch 6" in found[0]
-    assert "early_stop_epochs=2 is shorter than the wave's half of 5" in found[1]
-    assert found[2] == "the learning rate is 0 throughout epoch 6: nothing is learnt there"
+    warned = warnings({"kind": "cosine", "t_max_epochs": 5}, 15, early_stop_epochs=2)
+    assert len(warned) == 3
+    assert "t_max_epochs=5 is below the 15 epochs: a triangle wave, not restarts" in warned[0]
+    assert "0 at epoch 6" in warned[0]
+    assert "early_stop_epochs=2 is shorter than the wave's half of 5" in warned[1]
+    assert warned[2] == "the learning rate is 0 throughout epoch 6: nothing is learnt there"
 
 
 @pytest.mark.parametrize(
@@ -82,8 +84,8 @@ def test_the_notebooks_triangle_wave_is_named() -> None:
     ],
 )
 def test_each_oddity_is_told_once(schedule: dict[str, Any], epochs: int, train: dict[str, Any], said: str) -> None:
-    (found,) = warnings(schedule, epochs, **train)
-    assert said in found
+    (warning,) = warnings(schedule, epochs, **train)
+    assert said in warning
 
 
 @pytest.mark.parametrize(
@@ -108,8 +110,8 @@ def test_a_stage_is_judged_by_its_own_length() -> None:
     ]
     settings = parse({"stages": stages})
     course = build_stages(settings, NUM_TRAIN)
-    (found,) = lint(course, settings.train)
-    assert "never fires in 3 epochs" in found
+    (warning,) = lint(course, settings.train)
+    assert "never fires in 3 epochs" in warning
     rates = planned_rates(course)
     assert [rate.trunk > 0 for rate in rates] == [False] * 3 + [True] * 5
     assert rates[3].highest == pytest.approx(1e-4)  # the cosine begins anew
@@ -126,10 +128,10 @@ def test_the_rate_follows_the_batch_by_adams_rule() -> None:
 def test_a_few_steps_tell_the_highest_rate_of_an_epoch(kind: str, share: float, steps: int) -> None:
     settings = config({"kind": kind, "warmup_share": share}, 5)
     course = build_stages(settings, 16 * steps)
-    for told in planned_rates(course):
-        every = range((told.epoch - 1) * steps, told.epoch * steps)
-        rates = [1e-3 * rate_share(settings.schedule, told.epoch - 1, 5, step, 5 * steps) for step in every]
-        assert (told.first, told.highest, told.last) == (rates[0], max(rates), rates[-1])
+    for planned in planned_rates(course):
+        every = range((planned.epoch - 1) * steps, planned.epoch * steps)
+        rates = [1e-3 * rate_share(settings.schedule, planned.epoch - 1, 5, step, 5 * steps) for step in every]
+        assert (planned.first, planned.highest, planned.last) == (rates[0], max(rates), rates[-1])
 
 
 @pytest.mark.parametrize("kind", ["cosine", "onecycle", "warmup_cosine", "step"])

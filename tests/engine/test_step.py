@@ -105,19 +105,19 @@ def test_predictions_keep_the_order_and_labels_of_the_batches(room: int) -> None
         yield batch(4, start=10)
         yield batch(3, start=2)
 
-    found = scored(model, batches(), CPU, room)
-    assert found.indices_N.tolist() == [10, 11, 12, 13, 2, 3, 4]
-    assert found.labels_N.tolist() == [0, 1, 0, 1, 0, 1, 0]
+    predictions = scored(model, batches(), CPU, room)
+    assert predictions.indices_N.tolist() == [10, 11, 12, 13, 2, 3, 4]
+    assert predictions.labels_N.tolist() == [0, 1, 0, 1, 0, 1, 0]
     assert not model.training
     with torch.no_grad():
         wanted = torch.cat([model(each.images_NCHW) for each in batches()])
-    assert np.array_equal(found.logits_N, wanted.numpy())
+    assert np.array_equal(predictions.logits_N, wanted.numpy())
 
 
 def test_no_batches_give_no_predictions() -> None:
-    found = scored(Tiny(), [], CPU)
-    assert found.indices_N.dtype == np.int64
-    assert len(found.logits_N) == 0
+    predictions = scored(Tiny(), [], CPU)
+    assert predictions.indices_N.dtype == np.int64
+    assert len(predictions.logits_N) == 0
 
 
 @pytest.mark.parametrize("accumulate", [2, 3, 6, 9])
@@ -142,8 +142,8 @@ def test_the_shares_of_ranks_add_up_to_the_whole_batch(monkeypatch: pytest.Monke
     for model in models[1:]:
         model.load_state_dict(models[0].state_dict())
     given, bounds = batch(6), [(0, 6), (0, 1), (1, 1), (1, 6)]
-    told: list[Tensor] = []
-    monkeypatch.setattr(Runtime, "all_reduce_sum", lambda _, values: told.append(values.clone()) or values.clone())
+    sums: list[Tensor] = []
+    monkeypatch.setattr(Runtime, "all_reduce_sum", lambda _, values: sums.append(values.clone()) or values.clone())
     for model, (first, last) in zip(models, bounds, strict=True):
         share = Batch(given.images_NCHW[first:last], given.labels_N[first:last], given.indices_N[first:last], 6)
         runtime = CPU if model is models[0] else Runtime(torch.device("cpu"), world_size=3)
@@ -152,7 +152,7 @@ def test_the_shares_of_ranks_add_up_to_the_whole_batch(monkeypatch: pytest.Monke
         assert whole.grad is not None
         mean = sum(share.grad for share in ranks) / 3
         torch.testing.assert_close(mean, whole.grad, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(sum(told[1:]), told[0])
+    torch.testing.assert_close(sum(sums[1:]), sums[0])
 
 
 def test_a_step_without_samples_leaves_batchnorm_as_it_was() -> None:

@@ -35,10 +35,10 @@ def _batches() -> list[Batch]:
 def test_the_views_are_the_group() -> None:
     views = list(d4_views(_image()))
     assert len(views) == NUM_VIEWS
-    assert all(not torch.equal(one, other) for one, other in itertools.combinations(views, 2))
+    assert all(not torch.equal(view, other) for view, other in itertools.combinations(views, 2))
     for view in views:  # closed: every view of a view is a view
         for again in d4_views(view):
-            assert sum(torch.equal(again, one) for one in views) == 1
+            assert sum(torch.equal(again, view) for view in views) == 1
         # every element has an inverse
         assert sum(torch.equal(again, views[0]) for again in d4_views(view)) == 1
 
@@ -63,19 +63,19 @@ def test_one_view_equals_plain_prediction_bit_for_bit_and_so_does_the_first_of_e
         table.add(batch, logits_N)
     plain = table.predictions()
     for num_views in (1, 8):
-        found = predict_views(model, _batches(), runtime, 10, num_views=num_views)
-        assert found.logits_NV.shape == (10, num_views)
-        np.testing.assert_array_equal(found.logits_NV[:, 0], plain.logits_N)
-        np.testing.assert_array_equal(found.indices_N, plain.indices_N)
+        viewed = predict_views(model, _batches(), runtime, 10, num_views=num_views)
+        assert viewed.logits_NV.shape == (10, num_views)
+        np.testing.assert_array_equal(viewed.logits_NV[:, 0], plain.logits_N)
+        np.testing.assert_array_equal(viewed.indices_N, plain.indices_N)
 
 
 def test_turning_the_patch_permutes_its_views() -> None:
     model, runtime = _network(), resolve("cpu")
-    found = predict_views(model, _batches(), runtime, 10).logits_NV
+    logits_NV = predict_views(model, _batches(), runtime, 10).logits_NV
     turned = [Batch(torch.rot90(b.images_NCHW, 1, (2, 3)).flip(3), b.labels_N, b.indices_N) for b in _batches()]
     moved = predict_views(model, turned, runtime, 10).logits_NV
-    np.testing.assert_allclose(np.sort(moved, axis=1), np.sort(found, axis=1), atol=1e-5)
-    assert not np.allclose(moved, found, atol=1e-3)
+    np.testing.assert_allclose(np.sort(moved, axis=1), np.sort(logits_NV, axis=1), atol=1e-5)
+    assert not np.allclose(moved, logits_NV, atol=1e-3)
 
 
 def test_nothing_gives_nothing_and_progress_is_told() -> None:

@@ -16,15 +16,15 @@ LOGITS_N = np.random.default_rng(1).normal(2.0 * LABELS_N, 1.0)
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that were drawn, as they were when they became a PNG."""
-    found: list[Figure] = []
+    figures: list[Figure] = []
     real = png.of_figure
 
     def kept(figure: Figure) -> bytes:
-        found.append(figure)
+        figures.append(figure)
         return real(figure)
 
     monkeypatch.setattr(png, "of_figure", kept)
-    return found
+    return figures
 
 
 def test_operating_points_lie_on_the_roc_numbered_and_those_that_coincide_together(drawn: list[Figure]) -> None:

@@ -66,11 +66,11 @@ def test_the_known_outline_and_the_called_one_are_drawn_in_colours_of_their_own(
 
 
 @pytest.mark.parametrize(
-    ("most", "um", "told"), [(2.0, 5, "5 µm"), (19.9, 10, "10 µm"), (999, 500, "500 µm"), (1e9, 20000, "20 mm")]
+    ("most", "um", "text"), [(2.0, 5, "5 µm"), (19.9, 10, "10 µm"), (999, 500, "500 µm"), (1e9, 20000, "20 mm")]
 )
-def test_a_scale_bar_has_a_round_length(most: float, um: int, told: str) -> None:
+def test_a_scale_bar_has_a_round_length(most: float, um: int, text: str) -> None:
     assert round_length_um(most) == um
-    assert length(um) == told
+    assert length(um) == text
 
 
 @pytest.mark.parametrize("num", [1, 4, 7])

@@ -13,8 +13,15 @@ from fastpath.figures.training_curves import draw_curves
 
 
 def records(count: int, **changes: Any) -> list[dict[str, Any]]:
-    one = {"train_loss": 0.5, "val_loss": 0.4, "val_auc": 0.9, "lr_head": 1e-3, "lr_trunk": 1e-4, "improved": True}
-    return [{"epoch": epoch, **one, **changes} for epoch in range(1, count + 1)]
+    epoch_facts = {
+        "train_loss": 0.5,
+        "val_loss": 0.4,
+        "val_auc": 0.9,
+        "lr_head": 1e-3,
+        "lr_trunk": 1e-4,
+        "improved": True,
+    }
+    return [{"epoch": epoch, **epoch_facts, **changes} for epoch in range(1, count + 1)]
 
 
 @pytest.mark.parametrize("given", [[], records(1), records(3), records(2, val_auc=None, improved=False)])

@@ -35,7 +35,7 @@ def test_a_loss_is_shown_when_it_has_arrived(cuda: runtime.Runtime) -> None:
     for _ in range(20):
         loss = loss + 1
         shown.append(late.look(loss))
-    told = [value for value in shown if value is not None]
-    assert told == sorted(told)
+    losses = [value for value in shown if value is not None]
+    assert losses == sorted(losses)
     cuda.synchronize()
     assert late.look(loss) is not None

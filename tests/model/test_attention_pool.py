@@ -34,7 +34,7 @@ def test_attention_finds_the_patches_that_make_a_slide_positive() -> None:
     with torch.inference_mode():
         logits, attention = zip(*(network(bag) for bag in fresh), strict=True)
     assert min(logits[::2]) > max(logits[1::2]), labels
-    assert all(float(one[:2].sum()) > 0.5 for one in attention[::2])
+    assert all(float(weights[:2].sum()) > 0.5 for weights in attention[::2])
 
 
 def test_the_same_seed_gives_the_same_network_and_leaves_the_global_generator_alone() -> None:

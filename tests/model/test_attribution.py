@@ -96,8 +96,8 @@ def test_a_transformer_is_refused_for_class_activation(images_NCHW: Tensor) -> N
 @settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(1e-6, 1e6))
 def test_an_even_map_has_the_share_of_its_area_in_the_centre(height: int, width: int, value: float) -> None:
-    found = attribution.centre_mass(np.full((2, height, width), value))
-    np.testing.assert_allclose(found, CENTRE.area, rtol=1e-12)
+    mass_N = attribution.centre_mass(np.full((2, height, width), value))
+    np.testing.assert_allclose(mass_N, CENTRE.area, rtol=1e-12)
 
 
 @settings(deadline=None)
@@ -105,10 +105,10 @@ def test_an_even_map_has_the_share_of_its_area_in_the_centre(height: int, width:
 def test_centre_mass_equals_a_sum_over_the_middle_third(seed: int) -> None:
     maps_NHW = np.random.default_rng(seed).random((3, 96, 96))
     maps_NHW[1] = 0
-    found = attribution.centre_mass(maps_NHW)
+    mass_N = attribution.centre_mass(maps_NHW)
     wanted = maps_NHW[:, 32:64, 32:64].sum((1, 2))[::2] / maps_NHW.sum((1, 2))[::2]
-    np.testing.assert_allclose(found[::2], wanted)
-    assert np.isnan(found[1])
+    np.testing.assert_allclose(mass_N[::2], wanted)
+    assert np.isnan(mass_N[1])
 
 
 def test_an_overlay_covers_most_where_the_map_is_highest_and_frames_the_centre() -> None:

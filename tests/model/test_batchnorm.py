@@ -54,13 +54,13 @@ def test_ranks_compute_what_one_process_would(shares: tuple[int, ...], act: bool
     def work(rank: int) -> Tensor:
         synchronise(copies[rank], ranks.of(rank))
         start = sum(shares[:rank])
-        found = copies[rank](images[start : start + shares[rank]])
-        (found * weights[start : start + shares[rank]]).sum().backward()
-        return found.detach()
+        rank_outputs = copies[rank](images[start : start + shares[rank]])
+        (rank_outputs * weights[start : start + shares[rank]]).sum().backward()
+        return rank_outputs.detach()
 
     with ThreadPoolExecutor(len(shares)) as pool:
-        found = torch.cat(list(pool.map(work, range(len(shares)))))
-    torch.testing.assert_close(found, wanted.detach(), atol=1e-5, rtol=1e-5)
+        outputs = torch.cat(list(pool.map(work, range(len(shares)))))
+    torch.testing.assert_close(outputs, wanted.detach(), atol=1e-5, rtol=1e-5)
     for name, parameter in whole.named_parameters():
         summed = sum(dict(model.named_parameters())[name].grad for model in copies)
         torch.testing.assert_close(summed, parameter.grad, atol=2e-4, rtol=1e-4)

@@ -33,10 +33,10 @@ def test_outputs_and_gradients_are_those_of_the_convolution(
     plain = nn.Conv2d(6, 6, kernel, padding=padding, groups=6, bias=bias, dtype=torch.float64)
     images = torch.randn(2, 6, size, size, dtype=torch.float64, requires_grad=True)
     inputs = [images, *plain.parameters()]
-    found, wanted = PaddedConv2d(plain)(images), plain(images)
-    torch.testing.assert_close(found, wanted)
+    outputs, wanted = PaddedConv2d(plain)(images), plain(images)
+    torch.testing.assert_close(outputs, wanted)
     for ours, theirs in zip(
-        torch.autograd.grad(found.square().sum(), inputs),
+        torch.autograd.grad(outputs.square().sum(), inputs),
         torch.autograd.grad(wanted.square().sum(), inputs),
         strict=True,
     ):

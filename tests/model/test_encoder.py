@@ -21,13 +21,17 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_folder_is_loaded_as_its_authors_state(tmp_path: Path) -> None:
-    found = load_encoder(tiny_encoder.write_encoder(tmp_path / "vit"))
-    assert (found.name, found.image_size_px, found.num_features) == ("local-dir:vit", 32, tiny_encoder.NUM_FEATURES)
-    assert (found.stats.mean_3, found.stats.std_3) == (tiny_encoder.MEAN, tiny_encoder.STD)
-    assert (found.licence, found.pooling) == ("apache-2.0", POOLED)
-    assert torch.equal(found.network(IMAGES), tiny_encoder.make()(IMAGES))
-    assert not found.network.training
-    assert not any(one.requires_grad for one in found.network.parameters())
+    encoder = load_encoder(tiny_encoder.write_encoder(tmp_path / "vit"))
+    assert (encoder.name, encoder.image_size_px, encoder.num_features) == (
+        "local-dir:vit",
+        32,
+        tiny_encoder.NUM_FEATURES,
+    )
+    assert (encoder.stats.mean_3, encoder.stats.std_3) == (tiny_encoder.MEAN, tiny_encoder.STD)
+    assert (encoder.licence, encoder.pooling) == ("apache-2.0", POOLED)
+    assert torch.equal(encoder.network(IMAGES), tiny_encoder.make()(IMAGES))
+    assert not encoder.network.training
+    assert not any(parameter.requires_grad for parameter in encoder.network.parameters())
 
 
 def test_a_licence_that_is_not_stated_is_not_made_up(tmp_path: Path) -> None:
@@ -36,10 +40,10 @@ def test_a_licence_that_is_not_stated_is_not_made_up(tmp_path: Path) -> None:
 
 def test_tokens_become_the_class_token_beside_the_mean_of_the_rest(tmp_path: Path) -> None:
     name = tiny_encoder.write_encoder(tmp_path / "vit", global_pool="", reg_tokens=2)
-    found, tokens = load_encoder(name), tiny_encoder.make(global_pool="", reg_tokens=2)(IMAGES)
+    encoder, tokens = load_encoder(name), tiny_encoder.make(global_pool="", reg_tokens=2)(IMAGES)
     assert tokens.shape == (3, 1 + 2 + 4, tiny_encoder.NUM_FEATURES)
-    assert (found.pooling, found.num_features) == (TOKENS, 2 * tiny_encoder.NUM_FEATURES)
-    torch.testing.assert_close(found.network(IMAGES), torch.cat([tokens[:, 0], tokens[:, 3:].mean(1)], 1))
+    assert (encoder.pooling, encoder.num_features) == (TOKENS, 2 * tiny_encoder.NUM_FEATURES)
+    torch.testing.assert_close(encoder.network(IMAGES), torch.cat([tokens[:, 0], tokens[:, 3:].mean(1)], 1))
 
 
 def test_a_map_becomes_its_mean(tmp_path: Path) -> None:
@@ -48,18 +52,18 @@ def test_a_map_becomes_its_mean(tmp_path: Path) -> None:
     made = timm.create_model("test_resnet", pretrained=False, num_classes=0, global_pool="").eval()
     (tmp_path / "config.json").write_text(json.dumps(config))
     save_file(made.state_dict(), tmp_path / "model.safetensors")
-    found, images = load_encoder(f"local-dir:{tmp_path}"), torch.randn(2, 3, 64, 64)
-    assert found.pooling == MAP
-    torch.testing.assert_close(found.network(images), made(images).mean((2, 3)))
+    encoder, images = load_encoder(f"local-dir:{tmp_path}"), torch.randn(2, 3, 64, 64)
+    assert encoder.pooling == MAP
+    torch.testing.assert_close(encoder.network(images), made(images).mean((2, 3)))
 
 
 def test_a_file_stands_in_for_published_weights_and_its_classifier_is_left_out(tmp_path: Path) -> None:
     made = timm.create_model("test_vit", pretrained=False, num_classes=7).eval()
     torch.save(made.state_dict(), tmp_path / "vit.pth")
-    found, images = load_encoder("test_vit", tmp_path / "vit.pth"), torch.randn(2, 3, 160, 160)
+    encoder, images = load_encoder("test_vit", tmp_path / "vit.pth"), torch.randn(2, 3, 160, 160)
     wanted = made.forward_head(made.forward_features(images), pre_logits=True)
-    torch.testing.assert_close(found.network(images), wanted)
-    assert found.licence == "apache-2.0"
+    torch.testing.assert_close(encoder.network(images), wanted)
+    assert encoder.licence == "apache-2.0"
 
 
 def test_a_hash_tells_values_shapes_and_names() -> None:
@@ -71,7 +75,7 @@ def test_a_hash_tells_values_shapes_and_names() -> None:
         {"a": torch.arange(6.0).flip(0), "b": torch.tensor(3)},
     )
     assert state_hash(state) == state_hash(dict(reversed(state.items())))
-    assert len({state_hash(one) for one in (state, *others)}) == 5
+    assert len({state_hash(weights) for weights in (state, *others)}) == 5
 
 
 REFUSED = {
@@ -111,8 +115,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_no_encoder_is_one_line(case: str, folders: Path) -> None:
-    name, told = REFUSED[case]
-    with pytest.raises(ConfigError, match=told) as refused:
+    name, message = REFUSED[case]
+    with pytest.raises(ConfigError, match=message) as refused:
         load_encoder(name.format(folder=folders))
     assert str(refused.value).isprintable()
     assert refused.value.remedy

@@ -56,8 +56,8 @@ def test_only_what_is_of_the_image_and_decides_the_logit_is_a_map(
 ) -> None:
     torch.manual_seed(0)
     model = Branched(other).eval()
-    found = feature_layer(model, torch.randn(3, 3, 48, 48))
-    assert found is (model.late if is_map else model.convolution)
+    layer = feature_layer(model, torch.randn(3, 3, 48, 48))
+    assert layer is (model.late if is_map else model.convolution)
 
 
 def test_a_map_that_the_logit_does_not_depend_on_is_none() -> None:

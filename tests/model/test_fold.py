@@ -53,8 +53,8 @@ def test_logits_are_the_same_with_fewer_layers(name: str, trainable: str) -> Non
     if trainable == "head":
         assert norms(folded) == 0
     with torch.no_grad():
-        wanted, found = plain.eval()(images()), folded.eval()(images())
-    assert (found - wanted).abs().max() <= TOLERANCE * max(1.0, float(wanted.abs().max()))
+        wanted, logits = plain.eval()(images()), folded.eval()(images())
+    assert (logits - wanted).abs().max() <= TOLERANCE * max(1.0, float(wanted.abs().max()))
 
 
 @pytest.mark.parametrize(("name", "trainable"), [("resnet10t", "layer4"), ("test_efficientnet", "blocks.2")])
@@ -68,12 +68,12 @@ def test_gradients_and_steps_reach_the_plain_network(name: str, trainable: str) 
     plain.zero_grad()
     folded = fold_frozen(plain, SIZE).train()
     folded(images().double()).sum().backward()
-    found = {name: p.grad for name, p in plain.named_parameters() if p.grad is not None}
-    assert found.keys() == wanted.keys()
+    gradients = {name: p.grad for name, p in plain.named_parameters() if p.grad is not None}
+    assert gradients.keys() == wanted.keys()
     rounding = 1e-15 * max(float(gradient.abs().max()) for gradient in wanted.values())  # a bias before a norm has none
     for key, gradient in wanted.items():
         atol = max(rounding, 1e-9 * float(gradient.abs().max()))
-        assert torch.allclose(found[key], gradient, rtol=1e-6, atol=atol), key
+        assert torch.allclose(gradients[key], gradient, rtol=1e-6, atol=atol), key
     torch.optim.SGD([p for p in folded.parameters() if p.requires_grad], lr=0.1).step()
     with torch.no_grad():
         assert torch.allclose(folded.eval()(images().double()), plain.eval()(images().double()))

@@ -70,8 +70,8 @@ def test_steps_are_those_of_the_plain_network(name: str, trainable: str, batchno
     model = copy.deepcopy(plain)
     folded = [pad_first(fold_frozen(each, SIZE) if batchnorm == "folded" else each) for each in (plain, model)]
     wanted = trained(plain, folded[0], resolved, accumulate=2)
-    found = trained(model, lean(folded[1], SIZE, resolved), resolved, accumulate=2)
-    assert torch.equal(torch.stack(found), torch.stack(wanted))
+    losses = trained(model, lean(folded[1], SIZE, resolved), resolved, accumulate=2)
+    assert torch.equal(torch.stack(losses), torch.stack(wanted))
     ours, theirs = model.state_dict(), plain.state_dict()
     assert ours.keys() == theirs.keys()
     for key, value in ours.items():

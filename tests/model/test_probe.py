@@ -42,7 +42,7 @@ def refuse(_logits: Tensor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("emit", "found"),
+    ("emit", "message"),
     [
         (lambda y: (y, y), "emits a tuple for 2 images"),
         (lambda y: [y], "emits a list"),
@@ -56,8 +56,8 @@ def refuse(_logits: Tensor) -> None:
         (refuse, r"does not take inputs of 16 pixels \(a line and another\); use data.image_size_px=48, its own size"),
     ],
 )
-def test_what_is_not_a_logit_a_patch_is_refused_in_one_line(emit: Callable[[Tensor], Any], found: str) -> None:
-    with pytest.raises(ConfigError, match=found) as caught:
+def test_what_is_not_a_logit_a_patch_is_refused_in_one_line(emit: Callable[[Tensor], Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
         probe(LogitNetwork(Trunk(emit)), "odd", 16, own_px=48)
     assert "\n" not in str(caught.value)
     assert "'odd'" in str(caught.value)

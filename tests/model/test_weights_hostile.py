@@ -25,9 +25,9 @@ def state() -> dict[str, Tensor]:
 
 
 def with_first(change: Callable[[Tensor], Any]) -> dict[str, Any]:
-    found: dict[str, Any] = state()
-    key = next(iter(found))
-    return {**found, key: change(found[key])}
+    state_dict: dict[str, Any] = state()
+    key = next(iter(state_dict))
+    return {**state_dict, key: change(state_dict[key])}
 
 
 def compressed(path: Path) -> None:
@@ -61,7 +61,9 @@ MAKE: dict[str, Callable[[Path], None]] = {
     "complex.pth": lambda path: saved(path, with_first(lambda tensor: tensor + 1j)),
     "whole numbers.pth": lambda path: saved(path, with_first(lambda tensor: tensor.long())),
     "sparse.pth": lambda path: saved(path, with_first(lambda tensor: tensor.to_sparse())),
-    "wide.pth": lambda path: saved(path, with_first(lambda one: one[:1, :1, :1, :1].clone().expand(one.shape))),
+    "wide.pth": lambda path: saved(
+        path, with_first(lambda weight: weight[:1, :1, :1, :1].clone().expand(weight.shape))
+    ),
     "text.pth": lambda path: saved(path, with_first(lambda tensor: "x")),
     "list.pth": lambda path: saved(path, [1, 2]),
     "keys.pth": lambda path: saved(path, {(1, 2): torch.zeros(1)}),

@@ -30,24 +30,24 @@ from fastpath.workflows.sweep.sweep_plan import Setting
     ],
 )
 def test_a_choice_is_told_with_its_size(num_epochs: int, num_settings: int, error: float | None, wanted: str) -> None:
-    told = best_epoch.of_aucs(num_epochs, error, num_settings=num_settings)
-    assert wanted in told
-    assert bool(wanted) == bool(told) == (HONEST in told)
-    if error and math.isfinite(error) and told:
-        assert f"{selection.optimism(num_epochs * num_settings, error):.3f}" in told
+    notice = best_epoch.of_aucs(num_epochs, error, num_settings=num_settings)
+    assert wanted in notice
+    assert bool(wanted) == bool(notice) == (HONEST in notice)
+    if error and math.isfinite(error) and notice:
+        assert f"{selection.optimism(num_epochs * num_settings, error):.3f}" in notice
 
 
 def test_a_training_tells_what_its_best_auc_is_worth() -> None:
     labels_M = (np.arange(1000) % 2).astype(np.int8)
 
-    def told(num_epochs: int, best_auc: float = 0.9, **train: Any) -> list[str]:
+    def notices(num_epochs: int, best_auc: float = 0.9, **train: Any) -> list[str]:
         return best_epoch.of_training(parse({"train": train}), num_epochs, best_auc, labels_M)
 
-    assert told(1) == told(5, best_auc=-1.0) == []
-    (choice,) = told(15)
-    assert "the best validation AUC is of the best of 15 epochs" in choice
-    assert "by at least about 0.006" in choice
-    assert told(1, include_val=True) == told(9, include_val=True) == [best_epoch.TRAINED_ON]
+    assert notices(1) == notices(5, best_auc=-1.0) == []
+    (notice,) = notices(15)
+    assert "the best validation AUC is of the best of 15 epochs" in notice
+    assert "by at least about 0.006" in notice
+    assert notices(1, include_val=True) == notices(9, include_val=True) == [best_epoch.TRAINED_ON]
 
 
 def test_runs_that_are_compared_tell_who_is_flattered_more() -> None:
@@ -55,9 +55,9 @@ def test_runs_that_are_compared_tell_who_is_flattered_more() -> None:
     plain = RowHistory(nobody_N, nobody_N, nobody_N, nobody_N)
     chosen = replace(plain, epoch_N=every_N, num_epochs=15)
     assert best_epoch.of_runs(["a", "b"], [plain, replace(chosen, stopped=True)], [0.01, 0.01]) == []
-    (told,) = best_epoch.of_runs(["a", "b"], [chosen, chosen], [0.01, 0.02])
-    assert told.startswith("each run's AUC is of the best epoch by these very patches")
-    assert f"by about {selection.optimism(15, 0.02):.3f} at most" in told
+    (notice,) = best_epoch.of_runs(["a", "b"], [chosen, chosen], [0.01, 0.02])
+    assert notice.startswith("each run's AUC is of the best epoch by these very patches")
+    assert f"by about {selection.optimism(15, 0.02):.3f} at most" in notice
     first, second = best_epoch.of_runs(["a", "b"], [plain, chosen], [math.nan, math.nan])
     assert first.startswith("b's AUC is")
     assert "at most" not in first

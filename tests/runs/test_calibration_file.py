@@ -39,19 +39,19 @@ def test_views_and_their_mean_are_compared(
 ) -> None:
     about = {"tta": fitted[0]} | ({} if fitted[1] is None else {"mean": fitted[1]})
     calibration_file.save(weights, "platt", {"platt": LINE}, about)
-    found = calibration_file.load(weights, *asked)  # type: ignore[arg-type]
-    assert found.calibrator == (IDENTITY if why else LINE)
-    assert why in found.missing
-    assert bool(found.missing) == bool(why)
+    calibration = calibration_file.load(weights, *asked)  # type: ignore[arg-type]
+    assert calibration.calibrator == (IDENTITY if why else LINE)
+    assert why in calibration.missing
+    assert bool(calibration.missing) == bool(why)
 
 
 def test_what_speaks_against_a_calibration_goes_with_it(weights: Path) -> None:
     calibration_file.save(
         weights, "platt", {"platt": LINE}, {"tta": "none", "mean": "logits", "cautions": ["it was worse"]}
     )
-    found = calibration_file.load(weights, "none", "logits")
-    assert found.calibrator == LINE
-    assert found.notices == ["of the run's calibration, its evaluation says: it was worse"]
+    calibration = calibration_file.load(weights, "none", "logits")
+    assert calibration.calibrator == LINE
+    assert calibration.notices == ["of the run's calibration, its evaluation says: it was worse"]
 
 
 WAYS = [

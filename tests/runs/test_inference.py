@@ -65,21 +65,21 @@ def test_room_is_bounded_and_emptied_when_full(
     passed: Callable[..., list[np.ndarray]], monkeypatch: pytest.MonkeyPatch, room: int, sizes: list[int]
 ) -> None:
     monkeypatch.setattr(inference, "PORTION", room)
-    found = passed(clock=lambda: 0.0)
-    assert [len(part) for part in found] == sizes
-    assert np.array_equal(np.concatenate(found), ROWS)  # those of before stay as they are
+    portions = passed(clock=lambda: 0.0)
+    assert [len(part) for part in portions] == sizes
+    assert np.array_equal(np.concatenate(portions), ROWS)  # those of before stay as they are
 
 
 def test_a_portion_comes_when_its_time_has_passed(passed: Callable[..., list[np.ndarray]]) -> None:
-    found = passed(clock=count(step=inference.PORTION_S / 2).__next__)
-    assert [len(part) for part in found] == [8, 8, 6]
-    assert np.array_equal(np.concatenate(found), ROWS)
+    portions = passed(clock=count(step=inference.PORTION_S / 2).__next__)
+    assert [len(part) for part in portions] == [8, 8, 6]
+    assert np.array_equal(np.concatenate(portions), ROWS)
 
 
 def test_progress_is_told_of_after_every_batch_and_each_batch_is_shown_once() -> None:
     done: list[int] = []
     seen: list[int] = []
-    found = inference.all_logits(
+    logits = inference.all_logits(
         RUN,
         Mean(),
         PATCHES,
@@ -90,15 +90,15 @@ def test_progress_is_told_of_after_every_batch_and_each_batch_is_shown_once() ->
     )
     assert done == [4, 8, 12, 16, 20, 22]
     assert seen == ROWS.tolist()
-    assert np.array_equal(found, ROWS)
-    assert found.dtype == np.float32
+    assert np.array_equal(logits, ROWS)
+    assert logits.dtype == np.float32
 
 
 def test_a_logit_that_is_not_finite_ends_the_pass_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "PORTION", 8)
     model = Mean()
     model.register_forward_hook(lambda _module, _given, logits_N: torch.where(logits_N == 9, torch.nan, logits_N))
-    found = inference.portions(RUN, model, PATCHES, ROWS, CPU, clock=lambda: 0.0)
-    assert len(next(found)) == 8
+    portions = inference.portions(RUN, model, PATCHES, ROWS, CPU, clock=lambda: 0.0)
+    assert len(next(portions)) == 8
     with pytest.raises(DataError, match=r"best\.pt: gives logits that are not finite"):
-        next(found)
+        next(portions)

@@ -147,19 +147,19 @@ def test_the_samples_of_a_run_with_a_table_are_shown(
     ]
     settings = config(write(rows), sampling="natural", image_size_px=32, batch_size=16)
     data = mined_training.with_extra(open_run_data(store, settings), settings)
-    found = show_samples.show_samples(
+    epoch_samples = show_samples.show_samples(
         store, tmp_path / "shown", settings, resolve("cpu"), epoch=1, position=0, count=1024
     )
     order = data.order(settings, 1)
-    assert [one["id"] for one in found.shown] == data.patches.ids_N[order].tolist()
-    label = {one["id"]: one["label"] for one in found.shown}
+    assert [sample["id"] for sample in epoch_samples.shown] == data.patches.ids_N[order].tolist()
+    label = {sample["id"]: sample["label"] for sample in epoch_samples.shown}
     assert (label[flipped], label[pseudo]) == (("normal", "tumour")[wrong], "tumour")
-    for one in found.shown:
-        place = other if one["id"] == pseudo else plain.store
-        assert one["store"] == place.path.name
-        assert place.ids_N[one["row"]] == one["id"]
-        with Image.open(tmp_path / "shown" / one["files"]["stored"]) as picture:
-            np.testing.assert_array_equal(np.asarray(picture), place.gather(np.array([one["row"]]))[0])
+    for sample in epoch_samples.shown:
+        place = other if sample["id"] == pseudo else plain.store
+        assert sample["store"] == place.path.name
+        assert place.ids_N[sample["row"]] == sample["id"]
+        with Image.open(tmp_path / "shown" / sample["files"]["stored"]) as picture:
+            np.testing.assert_array_equal(np.asarray(picture), place.gather(np.array([sample["row"]]))[0])
 
 
 class TestLeakGuard:

@@ -44,11 +44,11 @@ def says(gain: float, asked: list[float] | None = None) -> Callable[[Step, Step]
     ("gain", "chosen"), [(0.58, "float32"), (1.0, "float32"), (1.02, "float32"), (1.04, "bfloat16"), (2.0, "bfloat16")]
 )
 def test_bfloat16_is_taken_only_where_it_is_clearly_faster(gain: float, chosen: str) -> None:
-    found = settle(OPEN, tiny(), measure=says(gain))
-    assert (found.precision, found.tentative) == (chosen, False)
-    assert f"{gain:.2f}" in found.notice
-    assert chosen in found.notice
-    assert "\n" not in found.notice
+    settled = settle(OPEN, tiny(), measure=says(gain))
+    assert (settled.precision, settled.tentative) == (chosen, False)
+    assert f"{gain:.2f}" in settled.notice
+    assert chosen in settled.notice
+    assert "\n" not in settled.notice
 
 
 def test_what_is_decided_is_left_alone() -> None:
@@ -96,8 +96,8 @@ def test_of_two_processes_that_measure_the_first_one_decides(cache: Path) -> Non
 
 @pytest.mark.parametrize("began", ["float32", "bfloat16"])
 def test_a_run_keeps_what_it_began_in(cache: Path, began: str) -> None:
-    found = settle(OPEN, tiny(), began=began, measure=lambda *_: pytest.fail("was measured"))
-    assert (found.precision, found.tentative) == (began, False)
+    settled = settle(OPEN, tiny(), began=began, measure=lambda *_: pytest.fail("was measured"))
+    assert (settled.precision, settled.tentative) == (began, False)
     assert not cache.exists()
 
 

@@ -29,8 +29,11 @@ def _table(prevalence: float, offset: float = 0.0, seed: int = 0) -> ScoredTable
     return report_table.divide(scored, seed)[0]
 
 
-def _verdicts(judged: Evaluation) -> dict[str, tuple[str, bool]]:
-    return {one["about"]: (one["finding"], one["caution"]) for one in judged.facts["calibration"]["verdicts"]}
+def _verdicts(evaluation: Evaluation) -> dict[str, tuple[str, bool]]:
+    return {
+        verdict["about"]: (verdict["finding"], verdict["caution"])
+        for verdict in evaluation.facts["calibration"]["verdicts"]
+    }
 
 
 @pytest.mark.parametrize("prevalence", [0.2, 0.1])
@@ -38,25 +41,25 @@ def test_the_default_makes_observed_over_expected_right_and_says_so(prevalence: 
     table = _table(prevalence)
     assert table.is_calibration_N is not None
     held_N = ~table.is_calibration_N
-    judged = evaluate_scores(table, EvaluateOptions())
-    used = judged.facts["calibration"]["methods"]["platt"]
-    raw = judged.facts["calibration"]["methods"]["none"]
+    evaluation = evaluate_scores(table, EvaluateOptions())
+    used = evaluation.facts["calibration"]["methods"]["platt"]
+    raw = evaluation.facts["calibration"]["methods"]["none"]
     observed = (table.labels_N[held_N] == 1).sum()
-    for one, logits_N in ((raw, table.logits_N), (used, judged.calibrated_N)):
+    for method, logits_N in ((raw, table.logits_N), (used, evaluation.calibrated_N)):
         wanted = observed / metrics.probabilities(logits_N[held_N]).sum()
-        assert one["held"]["observed_over_expected"] == pytest.approx(wanted)
-        assert one["intervals"]["observed_over_expected"]["value"] == pytest.approx(wanted)
-        shifted_N = logits_N[held_N] + one["held"]["calibration_intercept"]
+        assert method["held"]["observed_over_expected"] == pytest.approx(wanted)
+        assert method["intervals"]["observed_over_expected"]["value"] == pytest.approx(wanted)
+        shifted_N = logits_N[held_N] + method["held"]["calibration_intercept"]
         assert metrics.probabilities(shifted_N).sum() == pytest.approx(observed)
     assert raw["intervals"]["observed_over_expected"]["high"] < 1
     after = used["intervals"]["observed_over_expected"]
     assert after["low"] < 1 < after["high"]
-    assert _verdicts(judged) == {"calibration": ("better", False), "calibration in the large": ("agrees", False)}
+    assert _verdicts(evaluation) == {"calibration": ("better", False), "calibration in the large": ("agrees", False)}
 
 
 def test_a_temperature_that_leaves_too_many_expected_is_told() -> None:
-    judged = evaluate_scores(_table(0.1), EvaluateOptions(method="temperature"))
-    assert _verdicts(judged)["calibration in the large"] == ("too high", True)
+    evaluation = evaluate_scores(_table(0.1), EvaluateOptions(method="temperature"))
+    assert _verdicts(evaluation)["calibration in the large"] == ("too high", True)
 
 
 def test_a_calibration_that_made_the_held_half_worse_is_told() -> None:
@@ -64,19 +67,19 @@ def test_a_calibration_that_made_the_held_half_worse_is_told() -> None:
     table = _table(0.4)
     assert table.is_calibration_N is not None
     table = replace(table, logits_N=table.logits_N + np.where(table.is_calibration_N, 3.0, 0.0))
-    judged = evaluate_scores(table, EvaluateOptions())
-    assert _verdicts(judged) == {"calibration": ("worse", True), "calibration in the large": ("too low", True)}
+    evaluation = evaluate_scores(table, EvaluateOptions())
+    assert _verdicts(evaluation) == {"calibration": ("worse", True), "calibration in the large": ("too low", True)}
     about = {"notices": [], "table": "t", "tta_views": "none"}
     pictures = dict.fromkeys(("roc", "precision_recall", "reliability", "histogram", "decision_curve"), bytes(32))
-    page = report_html.render(judged.facts | about, pictures, "evaluate.html", cards=[], tiles=measures.TILES)
+    page = report_html.render(evaluation.facts | about, pictures, "evaluate.html", cards=[], tiles=measures.TILES)
     assert "<b>Calibration (caution):</b> it made these patches worse" in page
 
 
 def test_scores_that_were_right_leave_it_open() -> None:
-    judged = evaluate_scores(_table(0.5), EvaluateOptions())
-    assert _verdicts(judged)["calibration"][0] == "undecided"
+    evaluation = evaluate_scores(_table(0.5), EvaluateOptions())
+    assert _verdicts(evaluation)["calibration"][0] == "undecided"
 
 
 def test_without_a_calibration_the_scores_themselves_are_judged() -> None:
-    judged = evaluate_scores(_table(0.1), EvaluateOptions(method="none"))
-    assert _verdicts(judged) == {"calibration": ("none", False), "calibration in the large": ("too high", True)}
+    evaluation = evaluate_scores(_table(0.1), EvaluateOptions(method="none"))
+    assert _verdicts(evaluation) == {"calibration": ("none", False), "calibration in the large": ("too high", True)}

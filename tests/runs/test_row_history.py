@@ -54,31 +54,31 @@ def store(folder: Path) -> Store:
     return open_store(folder / "store")
 
 
-def _as_if(folder: Path, store: Store, which: Any = "best", *, alone: bool = False, **config: Any) -> TrainedRun:
+def _as_if(folder: Path, store: Store, checkpoint: Any = "best", *, alone: bool = False, **config: Any) -> TrainedRun:
     """Return the run as one of another configuration would be; alone, without what lies beside its checkpoint."""
-    opened = open_run(folder / "run", which)
+    opened = open_run(folder / "run", checkpoint)
     settings = parse({**TINY, "train": {"epochs": 2}, **config})
     split = run_data_of(store, settings).fingerprint
     epoch = settings.train.epochs
-    best = epoch if which == "best" else epoch - 1
-    checkpoint = replace(opened.checkpoint, split_fingerprint=split, epoch=epoch, best_epoch=best)
+    best = epoch if checkpoint == "best" else epoch - 1
+    changed = replace(opened.checkpoint, split_fingerprint=split, epoch=epoch, best_epoch=best)
     path = folder / "nowhere" / opened.path.name if alone else opened.path
-    return replace(opened, path=path, config=settings, checkpoint=checkpoint)
+    return replace(opened, path=path, config=settings, checkpoint=changed)
 
 
 def _parts(history: RowHistory, store: Store) -> dict[str, set[str]]:
     """Return which parts of the division each kind of row is of, checked to be whole."""
     codes_N = read_split(store).codes_N
-    found = {}
+    codes_of_part = {}
     for name in ("trained_N", "epoch_N", "held_out_N"):
         flags_N = getattr(history, name)
-        found[name] = {chr(code) for code in codes_N[flags_N]}
-        assert flags_N.sum() == sum((codes_N == ord(code)).sum() for code in found[name]), name
-    return found
+        codes_of_part[name] = {chr(code) for code in codes_N[flags_N]}
+        assert flags_N.sum() == sum((codes_N == ord(code)).sum() for code in codes_of_part[name]), name
+    return codes_of_part
 
 
 @pytest.mark.parametrize(
-    ("config", "which", "trained", "chose", "held", "num_epochs"),
+    ("config", "checkpoint", "trained", "chose", "held", "num_epochs"),
     [
         ({"epochs": 2}, "best", "t", "v", "s-", 2),
         ({"epochs": 2}, "last", "t", "", "vs-", 1),
@@ -88,9 +88,9 @@ def _parts(history: RowHistory, store: Store) -> dict[str, set[str]]:
     ],
 )
 def test_every_part_of_the_runs_own_store_is_known(
-    folder: Path, store: Store, config: Any, which: Any, trained: str, chose: str, held: str, num_epochs: int
+    folder: Path, store: Store, config: Any, checkpoint: Any, trained: str, chose: str, held: str, num_epochs: int
 ) -> None:
-    history = history_of(_as_if(folder, store, which, alone=True, train=config), store, np.arange(len(store)))
+    history = history_of(_as_if(folder, store, checkpoint, alone=True, train=config), store, np.arange(len(store)))
     wanted = {"trained_N": set(trained), "epoch_N": set(chose), "held_out_N": set(held)}
     assert _parts(history, store) == wanted
     assert (history.num_epochs, history.unknown, history.named) == (num_epochs, "", False)
@@ -126,8 +126,8 @@ def test_other_stores_and_files_are_known_by_id_pixels_and_slide(
     lone = history_of(trained, open_source(kaggle_folder / "test"), np.arange(8))
     assert lone.held_out_N.all()
     assert lone.notices() == []
-    told = " ".join(by_id.notices())
-    assert f"{len(wanted)} of 96 patches have the id or the pixels of patches that were trained on" in told
+    notices = " ".join(by_id.notices())
+    assert f"{len(wanted)} of 96 patches have the id or the pixels of patches that were trained on" in notices
 
 
 def test_patches_of_slides_that_were_trained_on_are_told(folder: Path, kaggle_folder: Path, tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ def test_where_the_runs_store_does_not_tell_that_is_said(
     loose = open_source(kaggle_folder / "train")
     history = history_of(open_run(own), loose, np.arange(len(loose)))
     assert not history.held_out_N.any()
-    (told,) = history.notices()
-    assert told.startswith("nothing tells which of these patches were trained on: ")
-    assert {"gone": "not at hand", "divided": "divided anew", "packed": "packed anew"}[change] in told
+    (notice,) = history.notices()
+    assert notice.startswith("nothing tells which of these patches were trained on: ")
+    assert {"gone": "not at hand", "divided": "divided anew", "packed": "packed anew"}[change] in notice
 
 
 def test_a_run_of_a_sweep_says_that_its_patches_compared_settings(folder: Path, store: Store, tmp_path: Path) -> None:
@@ -195,14 +195,14 @@ def test_words_and_sizes(folder: Path) -> None:
 
     half, every = np.arange(4) < 2, np.ones(4, bool)
     assert history().notices() == []
-    (told,) = history(epoch_N=every, num_epochs=15).notices(auc_error=0.0097)
-    assert "all 4 patches chose the epoch, the best of 15 by their AUC" in told
-    assert "the AUC by about 0.006 where the epochs are equally good" in told
-    (told,) = history(epoch_N=half, num_epochs=15).notices()
-    assert "2 of 4 patches chose the epoch" in told
-    assert "about" not in told
-    (told,) = history(trained_N=every, epoch_N=every, num_epochs=2).notices(auc_error=0.01)
-    assert told.startswith("all 4 patches were trained on (train.include_val)")
+    (notice,) = history(epoch_N=every, num_epochs=15).notices(auc_error=0.0097)
+    assert "all 4 patches chose the epoch, the best of 15 by their AUC" in notice
+    assert "the AUC by about 0.006 where the epochs are equally good" in notice
+    (notice,) = history(epoch_N=half, num_epochs=15).notices()
+    assert "2 of 4 patches chose the epoch" in notice
+    assert "about" not in notice
+    (notice,) = history(trained_N=every, epoch_N=every, num_epochs=2).notices(auc_error=0.01)
+    assert notice.startswith("all 4 patches were trained on (train.include_val)")
     assert history(epoch_N=half, num_epochs=15).of(~half).notices() == []
     trained: TrainedRun = open_run(folder / "run")
     assert row_history.history_of(trained, open_store(folder / "store"), np.arange(2)).trained_N.all()

@@ -197,8 +197,8 @@ def test_tiles_of_a_slide_are_normalised(made: Made) -> None:
     grid: Any = SimpleNamespace(tile_px=96, scale=1.0, slide=slide, corners=lambda _: corners)
     with ThreadPoolExecutor(2) as pool:
         tiles = Tiles(grid, np.zeros((3, 2), np.int64), pool, STAINED)
-        found = tiles.gather(np.arange(3))
-    np.testing.assert_array_equal(found, every(made.stores[STAINED])[:3])
+        normalised = tiles.gather(np.arange(3))
+    np.testing.assert_array_equal(normalised, every(made.stores[STAINED])[:3])
 
 
 def test_a_run_of_normalised_stain_is_not_exported(made: Made, tmp_path: Path) -> None:

@@ -151,8 +151,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_batch(store: Path, tmp_
         FastpathError, match=r"epoch 1, step \d: found a training loss of .*; its batch is in"
     ) as caught:
         train.train_run(store, run_dir, diverging, ONE_THREAD)
-    told = json.loads((run_dir / "failure.json").read_text())
-    assert told["show"] in str(caught.value)
+    failure = json.loads((run_dir / "failure.json").read_text())
+    assert failure["show"] in str(caught.value)
     assert json.loads((run_dir / "run.json").read_text())["status"] == "failed"
     assert not (run_dir / "last.pt").exists()  # nothing spoilt is saved
     # What is recorded names the very batch, and the settings written beside it make it again.
@@ -160,11 +160,13 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_batch(store: Path, tmp_
     assert settings == diverging
     data = open_run_data(store, settings)
     loader = train_loader(data.train, settings, ONE_THREAD)
-    batch = next(iter(loader.epoch(told["epoch"], told["step"])))
+    batch = next(iter(loader.epoch(failure["epoch"], failure["step"])))
     loader.close()
-    assert batch.indices_N.tolist() == [sample["row"] for sample in told["samples"]]
-    assert [sample["position"] for sample in told["samples"]] == list(range(told["step"] * 16, told["step"] * 16 + 16))
-    assert all(len(sample["augmentation"]["crop_N4"]) == 4 for sample in told["samples"])
+    assert batch.indices_N.tolist() == [sample["row"] for sample in failure["samples"]]
+    assert [sample["position"] for sample in failure["samples"]] == list(
+        range(failure["step"] * 16, failure["step"] * 16 + 16)
+    )
+    assert all(len(sample["augmentation"]["crop_N4"]) == 4 for sample in failure["samples"])
 
 
 def test_a_run_that_dies_says_of_what(store: Path, tmp_path: Path) -> None:
@@ -174,12 +176,12 @@ def test_a_run_that_dies_says_of_what(store: Path, tmp_path: Path) -> None:
 
     with pytest.raises(MemoryError):
         train.train_run(store, tmp_path / "run", plain(), ONE_THREAD, on_event=fail)
-    told = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert (told["status"], told["error"]) == ("failed", "MemoryError: no room")
+    document = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (document["status"], document["error"]) == ("failed", "MemoryError: no room")
     assert train.train_run(store, tmp_path / "run", plain(), ONE_THREAD, resume=True).status == "finished"
-    told = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert told["status"] == "finished"
-    assert "error" not in told
+    document = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert document["status"] == "finished"
+    assert "error" not in document
 
 
 def test_a_final_network_may_take_the_validation_patches_too(store: Path) -> None:

@@ -83,7 +83,7 @@ def poisoned(path: Path) -> None:
     torch.save(payload, path)
 
 
-def spoilt(path: Path) -> None:
+def with_nan(path: Path) -> None:
     made = sound()
     made.model["trunk.classifier.bias"].fill_(float("nan"))
     save_checkpoint(made, path)
@@ -103,7 +103,7 @@ class Mark:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("harm", [shorn, poisoned, spoilt, pickled])
+@pytest.mark.parametrize("harm", [shorn, poisoned, with_nan, pickled])
 def test_a_file_that_was_harmed(harm: Callable[[Path], None], tmp_path: Path) -> None:
     save_checkpoint(sound(), tmp_path / "best.pt")
     harm(tmp_path / "best.pt")

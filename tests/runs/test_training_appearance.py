@@ -69,7 +69,7 @@ def test_tissue_is_told_from_that_trained_on(
     outside, verdict = training_appearance.judge(trained, Tiles(change(_tissue(slide))))
     assert verdict.finding == finding, verdict
     assert says in verdict.text
-    assert all(0 <= one.below + one.above <= 1 for one in outside)
+    assert all(0 <= measure.below + measure.above <= 1 for measure in outside)
 
 
 def test_what_is_kept_is_what_the_store_tells_and_an_older_run_asks_the_store(learned: Path, tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ ANSWER = "FASTPATH_TEST_BFLOAT16"  # yes, no, or cpu: what the CPU says
 MODULE = "fastpath.runtime"
 
 
-def answer(module: ModuleType) -> None:
+def put_answer(module: ModuleType) -> None:
     """Put the answer in the place of the question; `inspect.unwrap` finds the question."""
     asked = module.cpu_has_bfloat16
 
     def cpu_has_bfloat16() -> bool:
-        told = os.environ.get(ANSWER, "cpu")
-        return bool(asked()) if told == "cpu" else told == "yes"
+        setting = os.environ.get(ANSWER, "cpu")
+        return bool(asked()) if setting == "cpu" else setting == "yes"
 
     cpu_has_bfloat16.__wrapped__ = asked
     module.cpu_has_bfloat16 = cpu_has_bfloat16
@@ -36,20 +36,20 @@ class Finder:
         if name != MODULE:
             return None
         sys.meta_path.remove(self)
-        found = importlib.util.find_spec(name)
-        if found is None or found.loader is None:
-            return found
-        execute = found.loader.exec_module
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
-            answer(module)
+            put_answer(module)
 
-        found.loader.exec_module = exec_module
-        return found
+        spec.loader.exec_module = exec_module
+        return spec
 
 
 if MODULE in sys.modules:
-    answer(sys.modules[MODULE])
+    put_answer(sys.modules[MODULE])
 else:
     sys.meta_path.insert(0, Finder())

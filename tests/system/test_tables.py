@@ -47,8 +47,8 @@ def test_predictions_in_a_csv_have_the_ids_that_were_written(tmp_path: Path) -> 
     assert read["id"].tolist() == IDS
     assert read["group"].tolist() == IDS[::-1]
     assert read["logit"].tolist() == [-1.5] * len(IDS)
-    found = slide_table.aggregate_table(path, tmp_path / "slides")
-    assert found.num_slides == len(IDS)
+    aggregated = slide_table.aggregate_table(path, tmp_path / "slides")
+    assert aggregated.num_slides == len(IDS)
     written = tables.parse((tmp_path / "slides" / "slides.csv").read_bytes(), tmp_path / "slides.csv")
     assert sorted(written["slide"]) == sorted(IDS)
 

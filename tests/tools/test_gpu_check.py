@@ -81,11 +81,11 @@ def test_a_stage_that_fails_hangs_or_dies_stops_no_other(check: Check, monkeypat
     driver.run(check, stages, budget_s=300, patience=2)
     rows = check.rows()
     assert [status_of(rows, each.name) for each in stages] == ["failed", "ended", "ended", "done"]
-    told = {row["stage"]: row for row in rows if "status" in row and row["status"] != "begun"}
-    assert told["fails"]["error"] == "ValueError: two lines"
-    assert "in fails" in told["fails"]["trace"]
-    assert told["hangs"]["error"] == "the stage was ended after 2 s"
-    assert told["dies"]["error"] == "the stage ended by itself with exit status 3"
+    row_by_stage = {row["stage"]: row for row in rows if "status" in row and row["status"] != "begun"}
+    assert row_by_stage["fails"]["error"] == "ValueError: two lines"
+    assert "in fails" in row_by_stage["fails"]["trace"]
+    assert row_by_stage["hangs"]["error"] == "the stage was ended after 2 s"
+    assert row_by_stage["dies"]["error"] == "the stage ended by itself with exit status 3"
     # What was known before each end is kept, and a stage that was ended leaves no child.
     assert {row["figure"] for row in rows if "figure" in row} == {1.5, 2.5, 3.5}
     (child,) = (row["child"] for row in rows if "child" in row)
@@ -116,22 +116,22 @@ def test_a_results_file_cut_short_by_a_crash_reads_up_to_there(check: Check) -> 
 
 def figures(**changes: float) -> list[dict[str, Any]]:
     """Return what a check tells that meets every target, with changes."""
-    told = {"notebook": 24.0, "fast": 4.0, "last": 8.0, "loader": 61_000, "stall": 0.01, "host": 0.9} | changes
+    measured = {"notebook": 24.0, "fast": 4.0, "last": 8.0, "loader": 61_000, "stall": 0.01, "host": 0.9} | changes
     return [
         {
             "stage": "epochs",
             "recipe": "notebook",
             "epoch": 1,
-            "epoch_s": told["notebook"],
-            "stall_share": told["stall"],
+            "epoch_s": measured["notebook"],
+            "stall_share": measured["stall"],
         },
         {"stage": "epochs", "recipe": "fast", "epoch": 1, "epoch_s": 99.0},
-        {"stage": "epochs", "recipe": "fast", "epoch": 2, "epoch_s": told["fast"]},
-        {"stage": "epochs", "recipe": "fast", "epoch": 3, "epoch_s": told["last"]},
+        {"stage": "epochs", "recipe": "fast", "epoch": 2, "epoch_s": measured["fast"]},
+        {"stage": "epochs", "recipe": "fast", "epoch": 3, "epoch_s": measured["last"]},
         {"stage": "sweep", "name": "patches", "residency": "device"},
         {"stage": "sweep", "recipe": "notebook", "kind": "loader", "batch": 64, "images_per_s": 1.0},
-        {"stage": "sweep", "recipe": "notebook", "kind": "loader", "batch": 512, "images_per_s": told["loader"]},
-        {"stage": "sweep", "recipe": "notebook", "kind": "both", "batch": 64, "host_ms": told["host"]},
+        {"stage": "sweep", "recipe": "notebook", "kind": "loader", "batch": 512, "images_per_s": measured["loader"]},
+        {"stage": "sweep", "recipe": "notebook", "kind": "both", "batch": 64, "host_ms": measured["host"]},
         {"stage": "sweep", "recipe": "notebook", "kind": "both", "batch": 512, "host_ms": 50.0},
     ]
 

@@ -95,8 +95,8 @@ def test_the_tests_go_on_after_one_that_hangs_or_dies(
     with pytest.raises(AssertionError, match="3 of 5 tests failed"):
         suite.tell(check, (str(file), "--rootdir", str(tmp_path), "-c", "/dev/null"))
     *others, summary = check.rows()
-    told = {row["test"].rpartition("::")[2]: row for row in others}
-    assert {name: row["outcome"] for name, row in told.items()} == {
+    row_by_test = {row["test"].rpartition("::")[2]: row for row in others}
+    assert {name: row["outcome"] for name, row in row_by_test.items()} == {
         "test_fails": "failed",
         "test_takes_long": "failed",
         "test_dies": "ended",
@@ -164,8 +164,8 @@ class Event:
 def test_launches_copies_and_waits_are_counted_a_step() -> None:
     events = [Event("cudaLaunchKernel", 8), Event("cuLaunchKernelEx", 2), Event("cudaMemcpyAsync", 4)]
     events += [Event("cudaStreamSynchronize", 2), Event("cudaGraphLaunch", 2), Event("sgemm", 6, 3000.0)]
-    found = profiled.counts(events, 2)
-    assert found == {
+    counts = profiled.counts(events, 2)
+    assert counts == {
         "launches": 5.0,
         "graph_launches": 1.0,
         "copies": 2.0,
@@ -233,9 +233,9 @@ def test_loops_are_raced_in_turns_and_one_that_fails_is_left_out(check: Check, m
 
 def test_facts_name_device_and_versions(check: Check) -> None:
     facts.tell(check)
-    told = {key: value for row in check.rows() for key, value in row.items()}
-    assert set(told["versions"]) == {"torch", "torchvision", "timm", "dali", "cuda", "cudnn"}
-    assert told["runtime"].startswith("cpu, ")
+    described = {key: value for row in check.rows() for key, value in row.items()}
+    assert set(described["versions"]) == {"torch", "torchvision", "timm", "dali", "cuda", "cudnn"}
+    assert described["runtime"].startswith("cpu, ")
 
 
 def test_ending_a_process_ends_what_it_has_started_in_other_sessions() -> None:

@@ -18,7 +18,7 @@ STILL = AugmentConfig(
 )
 
 
-def one(output_px: int = 96, **values: object) -> draw.Augmentation:
+def augmentation(output_px: int = 96, **values: object) -> draw.Augmentation:
     drawn = draw.draw_augmentation(STILL, output_px, 0, 0, range(1))
     return dataclasses.replace(drawn, **{name: np.array([value]) for name, value in values.items()})
 
@@ -33,38 +33,40 @@ PLAIN = geometry.warp_layout(96, 96, framed=False)
 
 
 def test_nothing_drawn_is_the_identity() -> None:
-    np.testing.assert_array_equal(geometry.warp_matrices(one(), PLAIN)[0], np.eye(3))
+    np.testing.assert_array_equal(geometry.warp_matrices(augmentation(), PLAIN)[0], np.eye(3))
 
 
 def test_a_resize_scales_about_the_corner_of_the_corner_pixel() -> None:
     layout = geometry.warp_layout(96, 224, framed=False)
-    assert shows(one(224), layout, 0, 0) == (0, 0)
-    assert shows(one(224), layout, 224, 224) == pytest.approx((96, 96), abs=1e-4)
+    assert shows(augmentation(224), layout, 0, 0) == (0, 0)
+    assert shows(augmentation(224), layout, 224, 224) == pytest.approx((96, 96), abs=1e-4)
 
 
 def test_directions() -> None:
-    assert shows(one(hflip_N=True), PLAIN, 10, 20) == (86, 20)
-    assert shows(one(vflip_N=True), PLAIN, 10, 20) == (10, 76)
+    assert shows(augmentation(hflip_N=True), PLAIN, 10, 20) == (86, 20)
+    assert shows(augmentation(vflip_N=True), PLAIN, 10, 20) == (10, 76)
     # After a quarter turn counter-clockwise the top left shows what was at the top right.
-    assert shows(one(turns_N=1), PLAIN, 0, 0) == (96, 0)
+    assert shows(augmentation(turns_N=1), PLAIN, 0, 0) == (96, 0)
     # After a small turn counter-clockwise the top of the image shows what was to the right of it.
-    x, y = shows(one(angle_deg_N=10.0), PLAIN, 48, 0)
+    x, y = shows(augmentation(angle_deg_N=10.0), PLAIN, 48, 0)
     assert x > 55
     assert y > 0
-    assert shows(one(crop_N4=[8, 24, 48, 60]), PLAIN, 0, 0) == (24, 8)
-    assert shows(one(crop_N4=[8, 24, 48, 60]), PLAIN, 96, 96) == (84, 56)
+    assert shows(augmentation(crop_N4=[8, 24, 48, 60]), PLAIN, 0, 0) == (24, 8)
+    assert shows(augmentation(crop_N4=[8, 24, 48, 60]), PLAIN, 96, 96) == (84, 56)
 
 
 def test_quarter_turns_and_rotation_by_ninety_degrees_agree() -> None:
     for turns in range(4):
-        ours = geometry.warp_matrices(one(turns_N=turns), PLAIN)
-        np.testing.assert_allclose(ours, geometry.warp_matrices(one(angle_deg_N=90.0 * turns), PLAIN), atol=1e-4)
+        ours = geometry.warp_matrices(augmentation(turns_N=turns), PLAIN)
+        np.testing.assert_allclose(
+            ours, geometry.warp_matrices(augmentation(angle_deg_N=90.0 * turns), PLAIN), atol=1e-4
+        )
         np.testing.assert_array_equal(ours, np.rint(ours))
 
 
 def test_flips_and_turns_are_the_group_d4() -> None:
     matrices = {
-        geometry.warp_matrices(one(hflip_N=flip, turns_N=turn), PLAIN)[0].tobytes()
+        geometry.warp_matrices(augmentation(hflip_N=flip, turns_N=turn), PLAIN)[0].tobytes()
         for flip in (False, True)
         for turn in range(4)
     }
@@ -84,8 +86,10 @@ def test_the_patch_fills_the_output_whatever_the_frame_and_the_shrinking(patch: 
     layout = geometry.warp_layout(patch, output, framed=framed)
     scale = layout.size_px / layout.framed_px
     edge = layout.frame_px * scale
-    assert shows(one(output, crop_N4=[0, 0, output, output]), layout, 0, 0) == pytest.approx((edge, edge), abs=1e-3)
-    far = shows(one(output, crop_N4=[0, 0, output, output]), layout, output, output)
+    assert shows(augmentation(output, crop_N4=[0, 0, output, output]), layout, 0, 0) == pytest.approx(
+        (edge, edge), abs=1e-3
+    )
+    far = shows(augmentation(output, crop_N4=[0, 0, output, output]), layout, output, output)
     assert far == pytest.approx((edge + patch * scale,) * 2, abs=1e-3)
     assert (layout.frame_px > 0) == framed
     if framed:
@@ -132,7 +136,7 @@ def test_a_zoom_loses_the_centre_where_it_exceeds_three() -> None:
 
 @given(st.floats(-20, 20), st.floats(-20, 20), st.floats(0.5, 2.0), st.floats(-180, 180))
 def test_shift_and_zoom_follow_the_rotation(right: float, down: float, zoom: float, angle: float) -> None:
-    moved = one(shift_px_N2=[right, down], zoom_N=zoom, angle_deg_N=angle)
+    moved = augmentation(shift_px_N2=[right, down], zoom_N=zoom, angle_deg_N=angle)
     # The patch's middle is shown where the shift has brought it, whatever the rotation and zoom.
     assert shows(moved, PLAIN, 48 + right, 48 + down) == pytest.approx((48, 48), abs=1e-3)
     x, y = np.subtract(shows(moved, PLAIN, 58 + right, 48 + down), 48)
