@@ -34,22 +34,27 @@ def bench(
     monkeypatch.setattr(roofline, "peak_flop_per_s", lambda _runtime: 1e12)
     with pytest.raises(SystemExit) as ended:
         entry.main()
-    told = capsys.readouterr()
-    return int(ended.value.code or 0), told.out, told.err
+    printed = capsys.readouterr()
+    return int(ended.value.code or 0), printed.out, printed.err
 
 
 def test_ceiling_measures_all_three_judges_and_draws(
     cpu_bfloat16: bool, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, out, _ = bench(monkeypatch, capsys, "ceiling", store, "--amp", "--json", "--plot", tmp_path / "rates.png")
-    found = json.loads(out)
+    measured = json.loads(out)
     assert status == 0
     for name in ("loader", "model", "train", "gather"):
-        assert found[f"{name}_images_per_s"] > 0
-    assert ", float32, " in found["runtime"] or cpu_bfloat16
-    assert 0 <= found["stall_share"] <= 1
-    assert found["bound_images_per_s"] == pytest.approx(1e3 / found["step_gflop"])
-    assert found["verdict"].split(":")[0] in {"model-bound", "nearly model-bound", "loader-bound", "input/output-bound"}
+        assert measured[f"{name}_images_per_s"] > 0
+    assert ", float32, " in measured["runtime"] or cpu_bfloat16
+    assert 0 <= measured["stall_share"] <= 1
+    assert measured["bound_images_per_s"] == pytest.approx(1e3 / measured["step_gflop"])
+    assert measured["verdict"].split(":")[0] in {
+        "model-bound",
+        "nearly model-bound",
+        "loader-bound",
+        "input/output-bound",
+    }
     assert (tmp_path / "rates.png").read_bytes().startswith(b"\x89PNG")
 
 

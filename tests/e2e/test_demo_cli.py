@@ -41,8 +41,8 @@ def test_it_goes_the_whole_road_and_judges_the_auc(cpu_bfloat16: bool, tmp_path:
     assert str(outcome.exception).startswith("demo: found AUC 0.")
     assert getattr(outcome.exception, "exit_status", None) == 1
 
-    told = json.loads((tmp_path / "demo" / "run" / "run.json").read_text())["precision"]
-    assert told == "float32" or cpu_bfloat16
+    precision = json.loads((tmp_path / "demo" / "run" / "run.json").read_text())["precision"]
+    assert precision == "float32" or cpu_bfloat16
 
     again = _invoke("-o", tmp_path / "demo", *SMALL, "--json")
     assert json.loads(again.stdout)["auc"] == report["auc"]

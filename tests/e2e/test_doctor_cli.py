@@ -19,12 +19,12 @@ def test_this_machine_is_fit_and_its_findings_are_json(cpu_bfloat16: bool) -> No
     assert outcome.exit_code == 0, outcome.output
     report = json.loads(outcome.stdout)
     assert report["healthy"] is True
-    found = {check["name"]: check for check in report["checks"]}
+    check_by_name = {check["name"]: check for check in report["checks"]}
     assert {"python", "torch", "DALI", "GPU", "CUDA match", "processor", "memory", "disk", "DALI pipeline"} <= set(
-        found
+        check_by_name
     )
-    assert ("no bfloat16" in found["processor"]["found"]) == (not cpu_bfloat16)
-    assert found["DALI pipeline"]["found"].startswith("built and ran")
+    assert ("no bfloat16" in check_by_name["processor"]["found"]) == (not cpu_bfloat16)
+    assert check_by_name["DALI pipeline"]["found"].startswith("built and ran")
 
 
 def test_a_problem_is_shown_with_its_remedy_and_exits_1(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,18 +82,18 @@ def _size(name: str, counts: dict[str, int]) -> int:
 
 def test_slides_are_sorted_by_their_headings(page: Any, evaluated: Path) -> None:
     slides = json.loads((evaluated / "metrics.json").read_text())["slides"]
-    assert len({one["error_share"] for one in slides}) > 1
+    assert len({slide["error_share"] for slide in slides}) > 1
 
     def shown(column: int) -> list[str]:
         return [str(row.locator("td").nth(column).inner_text()) for row in page.locator(".sortable tbody tr").all()]
 
-    worst = [one["slide"] for one in sorted(slides, key=lambda one: -one["error_share"])]
+    worst = [slide["slide"] for slide in sorted(slides, key=lambda slide: -slide["error_share"])]
     assert shown(0)[0] == worst[0]
     for column, key in ((0, "slide"), (2, "num_patches"), (6, "false_positive")):
         for reverse in (True, False):
             page.locator(".sortable th button").nth(column).click()
             values = shown(column) if column == 0 else [int(text.replace(",", "")) for text in shown(column)]
-            assert values == sorted((one[key] for one in slides), reverse=reverse)
+            assert values == sorted((slide[key] for slide in slides), reverse=reverse)
 
 
 def test_the_slider_says_what_metrics_json_says(page: Any, evaluated: Path) -> None:
@@ -129,8 +129,8 @@ def test_a_prevalence_is_a_percentage(page: Any, evaluated: Path, typed: str, ta
     assert _told(page, "prevalence_word") == word
     values = ("–", "–")  # noqa: RUF001
     if taken is not None:
-        found = predictive_values(point["sensitivity"]["value"], point["specificity"]["value"], taken)
-        values = tuple(percent(value, num) for value in found)
+        predictive = predictive_values(point["sensitivity"]["value"], point["specificity"]["value"], taken)
+        values = tuple(percent(value, num) for value in predictive)
     assert (_told(page, "ppv_there"), _told(page, "npv_there")) == values
 
 

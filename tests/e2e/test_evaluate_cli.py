@@ -104,9 +104,9 @@ def test_it_writes_metrics_that_follow_from_its_predictions(run_dir: Path, store
     assert metrics["accuracy"] == pytest.approx((called == table.label).mean())
     assert metrics["confusion"]["true_positive"] == (called & (table.label == 1)).sum()
     assert sum(metrics["confusion"].values()) == metrics["num_patches"] == len(table)
-    told = metrics["intervals"]
-    assert all(one["low"] is None or one["low"] <= one["value"] + 0.1 for one in told.values())
-    assert told["auc"]["value"] == metrics["auc"]
+    intervals = metrics["intervals"]
+    assert all(interval["low"] is None or interval["low"] <= interval["value"] + 0.1 for interval in intervals.values())
+    assert intervals["auc"]["value"] == metrics["auc"]
 
 
 def test_mixed_precision_moves_logits_a_little_at_most(
@@ -144,13 +144,13 @@ def test_operating_points_follow_from_the_held_half_alone(run_dir: Path, tmp_pat
 def test_eight_views_are_measured_against_one(
     run_dir: Path, plain: tuple[Path, evaluate.EvaluateResult], tmp_path: Path
 ) -> None:
-    folder, one = plain
+    folder, plain_evaluation = plain
     eight = evaluate.evaluate_run(run_dir, resolve("cpu"), output=tmp_path / "eight", options=EvaluateOptions(tta="d4"))
     tables = [pd.read_parquet(path / "predictions.parquet") for path in (folder, tmp_path / "eight")]
     assert tables[1].plain_logit.tolist() == tables[0].logit.tolist()
-    assert eight.facts["tta"]["plain_auc"] == one.auc
+    assert eight.facts["tta"]["plain_auc"] == plain_evaluation.auc
     gain = eight.facts["tta"]["auc_gain"]
-    assert gain["difference"] == pytest.approx(eight.auc - one.auc)
+    assert gain["difference"] == pytest.approx(eight.auc - plain_evaluation.auc)
     assert tables[1].spread.between(0, 0.5).all()
     assert "Eight views" in (tmp_path / "eight" / "report.html").read_text()
     gallery = pd.read_csv(folder / "gallery.csv").set_index("id")
@@ -165,9 +165,9 @@ def test_a_table_of_predictions_is_judged_as_a_run_is(
     table = folder / "predictions.parquet"
     outcome = _invoke(table, "--store", store, "-o", tmp_path / "table", "-q", "--json")
     assert outcome.exit_code == 0, outcome.output
-    found = json.loads(outcome.stdout)
+    facts = json.loads(outcome.stdout)
     for key in ("auc", "intervals", "operating_points", "calibration"):
-        assert found[key] == of_run.facts[key], key
+        assert facts[key] == of_run.facts[key], key
     assert (tmp_path / "table" / "gallery.csv").exists()
 
 
@@ -196,10 +196,10 @@ def test_the_calibration_is_kept_for_these_weights_only(own: tuple[Path, Path]) 
     run_dir = own[0]
     (run_dir / "calibration-d4.json").unlink(missing_ok=True)  # another test's
     evaluate.evaluate_run(run_dir, resolve("cpu"))
-    found = calibration_file.load(run_dir / "best.pt", "none", "logits")
-    assert (found.calibrator.method, found.missing) == ("platt", "")
-    assert found.predictions is not None
-    assert hash_file(found.predictions) == found.predictions_hash
+    calibration = calibration_file.load(run_dir / "best.pt", "none", "logits")
+    assert (calibration.calibrator.method, calibration.missing) == ("platt", "")
+    assert calibration.predictions is not None
+    assert hash_file(calibration.predictions) == calibration.predictions_hash
     assert "with --tta none" in calibration_file.load(run_dir / "best.pt", "d4", "logits").missing
     kept = (run_dir / "calibration.json").read_bytes()
     evaluate.evaluate_run(run_dir, resolve("cpu"), split=Split.TRAIN)
@@ -277,7 +277,7 @@ def test_a_test_split_is_judged_with_the_calibration_of_the_validation_split(own
 def test_eight_views_of_a_test_split_are_measured_on_it_alone(own: tuple[Path, Path], tmp_path: Path) -> None:
     run_dir, path = own
     _with_test_split(path)
-    found = evaluate.evaluate_run(
+    evaluation = evaluate.evaluate_run(
         run_dir,
         resolve("cpu"),
         store_path=path,
@@ -287,8 +287,8 @@ def test_eight_views_of_a_test_split_are_measured_on_it_alone(own: tuple[Path, P
     )
     table = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
     test = table[table.part == "test split"]
-    assert found.facts["tta"]["plain_auc"] == pytest.approx(roc_auc_score(test.label, test.plain_logit))
-    assert found.facts["tta"]["error_rate"] == pytest.approx(((test.logit >= 0) != (test.label == 1)).mean())
+    assert evaluation.facts["tta"]["plain_auc"] == pytest.approx(roc_auc_score(test.label, test.plain_logit))
+    assert evaluation.facts["tta"]["error_rate"] == pytest.approx(((test.logit >= 0) != (test.label == 1)).mean())
 
 
 @pytest.mark.parametrize("split", [Split.TRAIN, Split.VAL, Split.TEST])
@@ -299,22 +299,22 @@ def test_patches_that_were_trained_on_calibrate_nothing_and_are_told(store: Path
     run_dir, runtime = tmp_path / "run", resolve("cpu", num_threads=1)
     config = parse({**TINY, "train": {"epochs": 1, "include_val": True}})
     train.train_run(tmp_path / "store", run_dir, config, runtime)
-    found = evaluate.evaluate_run(run_dir, runtime, split=split)
-    told, history = " ".join(found.notices), found.facts["history"]
+    evaluation = evaluate.evaluate_run(run_dir, runtime, split=split)
+    notices, history = " ".join(evaluation.notices), evaluation.facts["history"]
     page = (run_dir / f"evaluation-{split}" / "report.html").read_text()
-    assert all(html.escape(notice, quote=False) in html.unescape(page) for notice in found.notices)
+    assert all(html.escape(notice, quote=False) in html.unescape(page) for notice in evaluation.notices)
     cards, left_out = model_card.evaluations(run_dir)
     if split is Split.TEST:
-        assert history["num_held_out"] == history["num_patches"] == found.num_patches == 32
-        assert "the validation split was trained on, so it cannot calibrate" in told
-        assert found.facts["parts"]["calibration"]["name"] == "calibration half"
+        assert history["num_held_out"] == history["num_patches"] == evaluation.num_patches == 32
+        assert "the validation split was trained on, so it cannot calibrate" in notices
+        assert evaluation.facts["parts"]["calibration"]["name"] == "calibration half"
         fitted_on = json.loads((run_dir / "calibration.json").read_text())["fitted_on"]
         assert (fitted_on["of"], fitted_on["num_patches"]) == ("test", 16)
-        assert [one["from"] for one in cards] == ["evaluation-test"]
+        assert [card["from"] for card in cards] == ["evaluation-test"]
         return
-    assert history["num_trained_on"] == found.num_patches == 32
-    assert "all 32 patches were trained on" in told
-    assert found.facts["calibration"]["method"] == "none"
+    assert history["num_trained_on"] == evaluation.num_patches == 32
+    assert "all 32 patches were trained on" in notices
+    assert evaluation.facts["calibration"]["method"] == "none"
     assert not (run_dir / "calibration.json").exists()
     assert (cards, left_out) == ([], f"the card leaves out evaluation-{split}, of patches that were trained on")
 
@@ -326,11 +326,14 @@ def test_the_patches_that_chose_the_epoch_are_told_with_the_size(
     assert "chose the epoch" not in " ".join(evaluate.evaluate_run(run_dir, resolve("cpu")).notices)  # there was one
     lines = (run_dir / "journal.jsonl").read_text()
     (run_dir / "journal.jsonl").write_text(lines * 15)
-    found = evaluate.evaluate_run(run_dir, resolve("cpu"))
-    (told,) = (notice for notice in found.notices if "chose the epoch" in notice)
-    size = found.facts["history"]["auc_optimism"]
-    assert f"the best of 15 by their AUC, so numbers on them are optimistic, the AUC by about {size:.3f}" in told
-    assert "--test 0.1" in told
+    evaluation = evaluate.evaluate_run(run_dir, resolve("cpu"))
+    (notice_of_epoch,) = (notice for notice in evaluation.notices if "chose the epoch" in notice)
+    size = evaluation.facts["history"]["auc_optimism"]
+    assert (
+        f"the best of 15 by their AUC, so numbers on them are optimistic, the AUC by about {size:.3f}"
+        in notice_of_epoch
+    )
+    assert "--test 0.1" in notice_of_epoch
     last = evaluate.evaluate_run(run_dir, resolve("cpu"), checkpoint="last")
     assert "chose the epoch" not in " ".join(last.notices)
     assert last.facts["history"]["num_held_out"] == last.num_patches

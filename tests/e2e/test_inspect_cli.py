@@ -86,10 +86,10 @@ def test_flags_and_duplicates_are_named(inspected: Path) -> None:
     facts = json.loads((inspected / "inspect.json").read_text())
     assert facts["flags"]["by_flag"]["black"]["ids"] == ["black"]
     assert facts["duplicates"]["sets"] == facts["duplicates"]["conflicting_sets"] == 1
-    [one] = facts["duplicates"]["listed"]
-    assert "copy" in one["ids"]
-    assert sorted(one["labels"]) == [0, 1]
-    assert one["straddles"] == (len(set(one["parts"])) == 2)
+    [duplicates] = facts["duplicates"]["listed"]
+    assert "copy" in duplicates["ids"]
+    assert sorted(duplicates["labels"]) == [0, 1]
+    assert duplicates["straddles"] == (len(set(duplicates["parts"])) == 2)
     assert any("carry both labels" in notice for notice in facts["notices"])
     assert any("1 black" in notice for notice in facts["notices"])
 

@@ -52,29 +52,29 @@ def folds(store: Path) -> Path:
     recipe = ("--config", store.parent / "tiny.toml", "-q", "--json")
     done = fastpath("train", store, "-o", path, "--folds", "2", *recipe)
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
-    assert (told["status"], told["num_folds"], len(told["aucs"])) == ("finished", 2, 2)
+    trained = json.loads(done.stdout)
+    assert (trained["status"], trained["num_folds"], len(trained["aucs"])) == ("finished", 2, 2)
     return path
 
 
 def test_folds_are_judged_by_slide(store: Path, folds: Path, tmp_path: Path) -> None:
     done = fastpath("evaluate", folds, "-q", "--json")
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
-    assert told["output"] == str(folds / "evaluation-out_of_fold")
+    evaluation = json.loads(done.stdout)
+    assert evaluation["output"] == str(folds / "evaluation-out_of_fold")
     predicted = pd.read_parquet(folds / "out_of_fold.parquet")
-    judged = pd.read_parquet(folds / "evaluation-out_of_fold" / "predictions.parquet")
-    assert judged.id.tolist() == predicted.id.tolist()
-    assert told["auc"] == pytest.approx(roc_auc_score(predicted.label, predicted.logit))
-    assert (told["num_slides"], told["resampling"]["unit"]) == (6, "slide")
-    assert (judged.groupby("group").part.nunique() == 1).all()
-    assert set(judged.part) == {"calibration half", "held half"}
-    assert "predictions are of 2 networks" in " ".join(told["notices"])
+    evaluated = pd.read_parquet(folds / "evaluation-out_of_fold" / "predictions.parquet")
+    assert evaluated.id.tolist() == predicted.id.tolist()
+    assert evaluation["auc"] == pytest.approx(roc_auc_score(predicted.label, predicted.logit))
+    assert (evaluation["num_slides"], evaluation["resampling"]["unit"]) == (6, "slide")
+    assert (evaluated.groupby("group").part.nunique() == 1).all()
+    assert set(evaluated.part) == {"calibration half", "held half"}
+    assert "predictions are of 2 networks" in " ".join(evaluation["notices"])
     assert len(pd.read_csv(folds / "evaluation-out_of_fold" / "gallery.csv")) > 0
 
     done = fastpath("evaluate", folds / "out_of_fold.parquet", "-o", tmp_path / "table", "-q", "--json")
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["operating_points"] == told["operating_points"]
+    assert json.loads(done.stdout)["operating_points"] == evaluation["operating_points"]
     done = fastpath("evaluate", folds, "--tta", "d4", "-o", tmp_path / "eight")
     assert isinstance(done.exception, UsageError)
     assert "is scored already" in str(done.exception)
@@ -133,6 +133,6 @@ def test_the_leak_meter_trains_both_sides(store: Path, tmp_path: Path) -> None:
     recipe = ("--config", store.parent / "tiny.toml", "-q", "--json")
     done = fastpath("compare", "--splits", "random,group", store, "-o", tmp_path / "leak", *recipe)
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
-    assert told["difference"] == pytest.approx(told["random_auc"] - told["group_auc"])
+    meter = json.loads(done.stdout)
+    assert meter["difference"] == pytest.approx(meter["random_auc"] - meter["group_auc"])
     assert {path.name for path in (tmp_path / "leak").iterdir()} == {"random", "group", "leak.json"}

@@ -137,7 +137,7 @@ def missing(known: Any, present: Any, location: str) -> list[str]:
     if isinstance(known, dict) and isinstance(present, dict):
         gone = [f"{location}.{key} is gone" for key in known if key not in present]
         return gone + [
-            one for key in known if key in present for one in missing(known[key], present[key], f"{location}.{key}")
+            line for key in known if key in present for line in missing(known[key], present[key], f"{location}.{key}")
         ]
     if isinstance(known, list) and isinstance(present, list):
         return missing(known[0], present[0], f"{location}[]") if known and present else []
@@ -151,7 +151,7 @@ def test_nothing_that_programs_rely_on_is_gone(cases: dict[str, Arguments], tmp_
     known = json.loads(KNOWN.read_text(encoding="utf-8"))
     observed = observe(tmp_path, cases)
     assert set(cases) <= set(known)
-    assert [one for name in cases for one in missing(known[name], observed[name], name)] == []
+    assert [line for name in cases for line in missing(known[name], observed[name], name)] == []
 
 
 if __name__ == "__main__":

@@ -48,11 +48,11 @@ def test_damage_is_named(kaggle_folder: Path, tmp_path: Path) -> None:
     content = bytearray(shard.read_bytes())
     content[128 + 3 * 96 * 96 * 3 + 5] ^= 16
     shard.write_bytes(content)
-    found = fastpath("verify", store, "--json", "-q")
-    assert found.returncode == 1
-    damages = json.loads(found.stdout)["damages"]
+    verified = fastpath("verify", store, "--json", "-q")
+    assert verified.returncode == 1
+    damages = json.loads(verified.stdout)["damages"]
     assert [(damage["file"], damage["rows"]) for damage in damages] == [("shard-00000.npy", [3])]
-    assert damages[0]["ids"][0] in found.stderr
+    assert damages[0]["ids"][0] in verified.stderr
 
 
 Spoil = Callable[[Path], None]
@@ -94,20 +94,20 @@ def test_bad_input_is_one_line_and_leaves_nothing(fault: str, kaggle_folder: Pat
     shutil.copytree(kaggle_folder, folder)
     spoil(folder)
     (tmp_path / "out").mkdir()
-    found = fastpath("pack", folder, "-o", tmp_path / "out" / "store", "-q")
-    assert found.returncode == 2
-    assert message in found.stderr
-    assert found.stderr.startswith("fastpath: ")
-    assert found.stderr.count("\n") == 1, found.stderr
+    refused = fastpath("pack", folder, "-o", tmp_path / "out" / "store", "-q")
+    assert refused.returncode == 2
+    assert message in refused.stderr
+    assert refused.stderr.startswith("fastpath: ")
+    assert refused.stderr.count("\n") == 1, refused.stderr
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_folder_that_is_not_a_store_is_refused(tmp_path: Path) -> None:
     for command in ("verify", "split"):
-        found = fastpath(command, tmp_path)
-        assert found.returncode == 2
-        assert "is not a packed store" in found.stderr
-        assert found.stderr.count("\n") == 1
+        refused = fastpath(command, tmp_path)
+        assert refused.returncode == 2
+        assert "is not a packed store" in refused.stderr
+        assert refused.stderr.count("\n") == 1
 
 
 def test_unreadable_patches_can_be_left_out(kaggle_folder: Path, tmp_path: Path) -> None:
@@ -115,9 +115,9 @@ def test_unreadable_patches_can_be_left_out(kaggle_folder: Path, tmp_path: Path)
     shutil.copytree(kaggle_folder, folder)
     bad = sorted((folder / "train").iterdir())[0]
     bad.write_bytes(b"II*\0 not a TIFF")
-    found = fastpath("pack", folder, "-o", tmp_path / "store", "--on-error", "skip", "--json")
-    assert found.returncode == 0, found.stderr
-    values = json.loads(found.stdout)
+    packed = fastpath("pack", folder, "-o", tmp_path / "store", "--on-error", "skip", "--json")
+    assert packed.returncode == 0, packed.stderr
+    values = json.loads(packed.stdout)
     assert values["patches"] == 95
     assert [skip["file"] for skip in values["skipped"]] == [f"train/{bad.name}"]
     assert fastpath("verify", tmp_path / "store", "--source", folder, "-q").returncode == 0
@@ -166,8 +166,8 @@ def test_parts_merge_and_damage_is_repaired(kaggle_folder: Path, tmp_path: Path)
     ],
 )
 def test_a_wrong_option_is_one_line(options: list[str], message: str, kaggle_folder: Path, tmp_path: Path) -> None:
-    found = fastpath("pack", kaggle_folder, "-o", tmp_path / "store", *options)
-    assert found.returncode == 2
-    assert message in found.stderr
-    assert found.stderr.count("\n") == 1, found.stderr
+    refused = fastpath("pack", kaggle_folder, "-o", tmp_path / "store", *options)
+    assert refused.returncode == 2
+    assert message in refused.stderr
+    assert refused.stderr.count("\n") == 1, refused.stderr
     assert list(tmp_path.iterdir()) == []

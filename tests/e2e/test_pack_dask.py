@@ -35,8 +35,8 @@ def test_a_two_worker_cluster_writes_the_same_bytes(cluster: Any, kaggle_folder:
         processes = set(client.run(os.getpid).values())
         assert len(processes - {os.getpid()}) == 2
     with _dask(cluster.scheduler_address) as engine:
-        found = pack.pack_source(kaggle_folder, tmp_path / "cluster", SMALL, engine=engine)
-        assert found.num_shards == 6
+        packed = pack.pack_source(kaggle_folder, tmp_path / "cluster", SMALL, engine=engine)
+        assert packed.num_shards == 6
         folder = tmp_path / "bad"
         folder.mkdir()
         for number in range(40):

@@ -211,11 +211,11 @@ def test_a_file_that_changes_while_it_is_packed(source: Path, tmp_path: Path, mo
 
     def meddled(read: Callable[..., Any]) -> Callable[..., Any]:
         def meddle(descriptor: int, *arguments: Any) -> Any:
-            found = read(descriptor, *arguments)
+            content = read(descriptor, *arguments)
             path = Path(f"/proc/self/fd/{descriptor}").resolve()
             if path.name == "p00033.tif":
                 path.write_bytes(path.read_bytes()[::-1])
-            return found
+            return content
 
         return meddle
 
@@ -250,8 +250,8 @@ def test_a_resumed_pack_reads_again_what_has_changed(source: Path, tmp_path: Pat
     assert len(finished_shards(store)) == 19
     (tmp_path / "aside.tif").rename(folder / "train" / "p00119.tif")
     Image.new("RGB", (16, 16), (1, 2, 3)).save(folder / "train" / "p00001.tif")
-    found = pack.pack_source(folder, store, SMALL, workers=1, resume=True)
-    assert found.num_resumed == 108
+    packed = pack.pack_source(folder, store, SMALL, workers=1, resume=True)
+    assert packed.num_resumed == 108
     assert (open_store(store).gather(np.array([1])) == [1, 2, 3]).all()
 
 
@@ -361,7 +361,7 @@ def test_the_second_of_two_packs_of_one_target_is_refused(source: Path, tmp_path
 
     usual = pack._plan
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pack, "_plan", lambda *told: (patch.undo(), between("first"), usual(*told))[-1])
+        patch.setattr(pack, "_plan", lambda *arguments: (patch.undo(), between("first"), usual(*arguments))[-1])
         with pytest.raises(UsageError, match=r"found a store there|another process wrote"):
             pack.pack_source(source / "train", store, labelled(source), workers=1, overwrite=overwrite)
     assert [contents(store)] == first
@@ -400,19 +400,23 @@ def test_a_merge_goes_on_after_a_kill_and_leaves_nothing(
     first, merged = tmp_path / "first", tmp_path / "merged"
     copied: list[str] = []
     pack.pack_source(source, first, SMALL, workers=1)
-    for spoilt in (False, True):
+    for damaged in (False, True):
         with monkeypatch.context() as patch:
             patch.setattr(merge, "write_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 merge.merge_stores([first], merged)
         partial = staging.Staging(merged)
-        if spoilt:
+        if damaged:
             (partial.store / "shard-00003.npy").write_bytes(b"")
         copied.clear()
         with monkeypatch.context() as patch:
-            patch.setattr(merge, "_copy", lambda *told, usual=merge._copy: (copied.append(told[2].name), usual(*told)))
+            patch.setattr(
+                merge,
+                "_copy",
+                lambda *arguments, usual=merge._copy: (copied.append(arguments[2].name), usual(*arguments)),
+            )
             merge.merge_stores([first], merged)
-        assert copied == (["shard-00003.npy"] if spoilt else [])
+        assert copied == (["shard-00003.npy"] if damaged else [])
         assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "merged"]
         assert verify.verify_store(merged, workers=1).damages == []
         shutil.rmtree(merged)

@@ -53,12 +53,12 @@ def _write(folder: Path) -> dict[str, np.ndarray]:
 def _run(*arguments: object) -> dict[str, Any]:
     result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
     assert result.exit_code == 0, result.output
-    told: dict[str, Any] = json.loads(result.stdout)
-    return told
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray], dict[str, Any]]:
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray], dict[str, Any]]:
     """Where the commands of the page wrote, the labels, and what the evaluation of the test set said."""
     root = tmp_path_factory.mktemp("pcam")
     labels = _write(root / "pcam")
@@ -70,8 +70,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np
     return root, labels, _run("evaluate", root / "run", "--split", "test", "--device", "cpu")
 
 
-def test_the_division_is_the_official_one(judged: tuple[Path, dict[str, np.ndarray], dict[str, Any]]) -> None:
-    root, labels, _ = judged
+def test_the_division_is_the_official_one(evaluated: tuple[Path, dict[str, np.ndarray], dict[str, Any]]) -> None:
+    root, labels, _ = evaluated
     store = open_store(root / "store")
     table = read_split(store)
     for part, split in (("train", Split.TRAIN), ("valid", Split.VAL), ("test", Split.TEST)):
@@ -81,9 +81,9 @@ def test_the_division_is_the_official_one(judged: tuple[Path, dict[str, np.ndarr
 
 
 def test_what_is_judged_is_the_official_test_set_and_nothing_else(
-    judged: tuple[Path, dict[str, np.ndarray], dict[str, Any]],
+    evaluated: tuple[Path, dict[str, np.ndarray], dict[str, Any]],
 ) -> None:
-    root, labels, facts = judged
+    root, labels, facts = evaluated
     frame = pd.read_parquet(root / "run" / "evaluation-test" / "predictions.parquet")
     frame = frame[frame["id"].str.startswith("test-")]
     assert frame["label"].tolist() == labels["test"].tolist()

@@ -127,23 +127,23 @@ def test_an_ensembles_table_carries_labels_and_what_was_done_with_them(run_dir: 
     assert frame.history.tolist() == wanted.tolist()
     facts = json.loads(outcome.stdout)
     num_val = len(split.rows(Split.VAL))
-    assert [one["num_chose_epoch"] for one in facts["history"]] == [num_val, 0]  # the other had one epoch only
-    assert [one["num_trained_on"] for one in facts["history"]] == [96 - num_val] * 2
+    assert [member["num_chose_epoch"] for member in facts["history"]] == [num_val, 0]  # the other had one epoch only
+    assert [member["num_trained_on"] for member in facts["history"]] == [96 - num_val] * 2
     assert f"{96 - num_val} of 96 patches were trained on" in " ".join(facts["notices"])
     assert " ".join(outcome.stderr.split()).count("were trained on") == 1
 
-    judged = evaluate.run_table(table, resolve("cpu"), output=tmp_path / "judged")
-    assert f"{96 - num_val} of 96 patches were trained on" in judged.notices[0]
-    assert judged.facts["calibration"]["method"] == "none"
+    evaluation = evaluate.run_table(table, resolve("cpu"), output=tmp_path / "judged")
+    assert f"{96 - num_val} of 96 patches were trained on" in evaluation.notices[0]
+    assert evaluation.facts["calibration"]["method"] == "none"
     held = frame[frame.history != "trained on"]
     held.to_parquet(tmp_path / "held.parquet")
-    judged = evaluate.run_table(tmp_path / "held.parquet", resolve("cpu"), output=tmp_path / "judged")
-    assert judged.facts["history"]["num_chose_epoch"] == judged.num_patches == num_val
-    assert "chose the epoch, the best by their AUC" in judged.notices[0]
-    assert judged.facts["calibration"]["method"] != "none"
+    evaluation = evaluate.run_table(tmp_path / "held.parquet", resolve("cpu"), output=tmp_path / "judged")
+    assert evaluation.facts["history"]["num_chose_epoch"] == evaluation.num_patches == num_val
+    assert "chose the epoch, the best by their AUC" in evaluation.notices[0]
+    assert evaluation.facts["calibration"]["method"] != "none"
     held.drop(columns="history").to_parquet(tmp_path / "held.parquet")
-    judged = evaluate.run_table(tmp_path / "held.parquet", resolve("cpu"), output=tmp_path / "judged")
-    assert "nothing tells whether its patches were trained on" in judged.notices[0]
+    evaluation = evaluate.run_table(tmp_path / "held.parquet", resolve("cpu"), output=tmp_path / "judged")
+    assert "nothing tells whether its patches were trained on" in evaluation.notices[0]
 
 
 def test_a_source_that_was_trained_on_is_told(run_dir: Path, kaggle_folder: Path, tmp_path: Path) -> None:
@@ -321,9 +321,9 @@ def test_a_store_that_was_moved_is_asked_for(run_dir: Path, tmp_path: Path) -> N
     (tmp_path / "run" / "run.json").write_text(json.dumps(facts | {"store": str(tmp_path / "gone")}))
     outcome = CliRunner().invoke(app, ["evaluate", str(tmp_path / "run"), "-q"])
     assert isinstance(outcome.exception, UsageError)
-    told = str(outcome.exception)
-    assert told.startswith(f"{tmp_path / 'gone'}: is not there, though {tmp_path / 'run' / 'run.json'} names it")
-    assert told.endswith("if it was moved, say where it lies now with --store")
+    message = str(outcome.exception)
+    assert message.startswith(f"{tmp_path / 'gone'}: is not there, though {tmp_path / 'run' / 'run.json'} names it")
+    assert message.endswith("if it was moved, say where it lies now with --store")
     mined = ["mine", str(tmp_path / "run"), "--store", str(run_dir.parent / "store"), "-o", str(tmp_path / "m.csv")]
     outcome = CliRunner().invoke(app, [*mined, "-q"])
     assert outcome.exit_code == 0, outcome.output

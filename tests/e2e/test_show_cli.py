@@ -87,13 +87,13 @@ def test_drawn_parameters_are_told(store: Path, tmp_path: Path) -> None:
     assert outcome.exit_code == 0, outcome.output
     [sample] = json.loads((tmp_path / "show.json").read_text())["samples"]
     drawn = draw.draw_augmentation(CONFIG.data.augment, 64, 5, 1, range(4, 5))
-    told = sample["augmentation"]
-    assert told["hflip"] is bool(drawn.hflip_N[0])
-    assert told["angle_deg"] == drawn.angle_deg_N[0]
-    assert list(told["crop"].values()) == drawn.crop_N4[0].tolist()
-    assert told["factors"]["hue"] == drawn.factors_N4[0, draw.HUE]
-    assert sorted(told["order"]) == ["brightness", "contrast", "hue", "saturation"]
-    assert told["order"][0] == ["brightness", "contrast", "saturation", "hue"][drawn.order_N4[0, 0]]
+    augmentation = sample["augmentation"]
+    assert augmentation["hflip"] is bool(drawn.hflip_N[0])
+    assert augmentation["angle_deg"] == drawn.angle_deg_N[0]
+    assert list(augmentation["crop"].values()) == drawn.crop_N4[0].tolist()
+    assert augmentation["factors"]["hue"] == drawn.factors_N4[0, draw.HUE]
+    assert sorted(augmentation["order"]) == ["brightness", "contrast", "hue", "saturation"]
+    assert augmentation["order"][0] == ["brightness", "contrast", "saturation", "hue"][drawn.order_N4[0, 0]]
     assert f"position 4: {sample['id']}, {sample['label']}, row {sample['row']}" in outcome.stdout
 
 
@@ -128,20 +128,20 @@ def test_patches_are_shown_by_name(store: Path, tmp_path: Path) -> None:
     outcome = _invoke(store, "--ids", first, second, "--ids", first, "-o", tmp_path)
     assert outcome.exit_code == 0, outcome.output
     shown = json.loads((tmp_path / "show.json").read_text())["patches"]
-    assert [one["row"] for one in shown] == [7, 3]
-    for one in shown:
-        patch = opened.gather(np.array([one["row"]]))[0]
-        np.testing.assert_array_equal(_pixels(tmp_path / f"{one['id']}.png"), patch)
-        large = _pixels(tmp_path / f"{one['id']}-4x.png")
+    assert [facts["row"] for facts in shown] == [7, 3]
+    for facts in shown:
+        patch = opened.gather(np.array([facts["row"]]))[0]
+        np.testing.assert_array_equal(_pixels(tmp_path / f"{facts['id']}.png"), patch)
+        large = _pixels(tmp_path / f"{facts['id']}-4x.png")
         np.testing.assert_array_equal(large[130:254, 130:254], patch.repeat(4, 0).repeat(4, 1)[130:254, 130:254])
         assert (large[127, 130:254] == 255).all()
-        np.testing.assert_allclose(one["mean_rgb"], patch.mean(axis=(0, 1)), atol=1e-3)
-        np.testing.assert_allclose(one["std_rgb"], patch.std(axis=(0, 1)), atol=1e-3)
-        assert one["slide"] == opened.groups_N[one["row"]]
-        assert one["part"] in {"train", "val"}
-        assert one["same_pixels"] == []
-        shard = np.load(store / one["shard"])
-        np.testing.assert_array_equal(shard[one["row_in_shard"]], patch)
+        np.testing.assert_allclose(facts["mean_rgb"], patch.mean(axis=(0, 1)), atol=1e-3)
+        np.testing.assert_allclose(facts["std_rgb"], patch.std(axis=(0, 1)), atol=1e-3)
+        assert facts["slide"] == opened.groups_N[facts["row"]]
+        assert facts["part"] in {"train", "val"}
+        assert facts["same_pixels"] == []
+        shard = np.load(store / facts["shard"])
+        np.testing.assert_array_equal(shard[facts["row_in_shard"]], patch)
 
 
 @pytest.mark.parametrize(
@@ -166,19 +166,19 @@ def test_requests_that_cannot_be_met_are_refused(
 
 def test_an_unknown_id_is_one_line_and_exit_status_2(store: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fastpath", "show", str(store), "--ids", "nobody", "-o", str(tmp_path / "out")]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert found.returncode == 2
-    assert found.stdout == ""
-    assert found.stderr.startswith("fastpath: --ids: found 1 of 1 ids")
-    assert found.stderr.count("\n") == 1
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert refused.returncode == 2
+    assert refused.stdout == ""
+    assert refused.stderr.startswith("fastpath: --ids: found 1 of 1 ids")
+    assert refused.stderr.count("\n") == 1
 
 
 def test_a_store_without_a_split_has_patches_but_no_epochs(kaggle_folder: Path, tmp_path: Path) -> None:
     pack.pack_source(kaggle_folder / "test", tmp_path / "store", workers=1)
     name = open_store(tmp_path / "store").ids_N[0]
     assert _invoke(tmp_path / "store", "--ids", name, "-o", tmp_path / "out").exit_code == 0
-    [one] = json.loads((tmp_path / "out" / "show.json").read_text())["patches"]
-    assert (one["label"], one["part"], one["slide"]) == ("unlabelled", None, None)
+    [patch] = json.loads((tmp_path / "out" / "show.json").read_text())["patches"]
+    assert (patch["label"], patch["part"], patch["slide"]) == ("unlabelled", None, None)
     refused = _invoke(tmp_path / "store", "--epoch", 0, "--position", 0, "-o", tmp_path / "none")
     assert isinstance(refused.exception, FastpathError)
     assert isinstance(refused.exception, StoreError)

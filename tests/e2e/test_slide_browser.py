@@ -115,8 +115,8 @@ def test_the_scale_bar_tells_what_a_pixel_of_the_screen_is(page: Any) -> None:
     lengths = []
     for _ in range(3):
         _settled(page)
-        told = page.locator("#length").inner_text()
-        um = float(told.split()[0]) * (1000 if told.endswith("mm") else 1)
+        length = page.locator("#length").inner_text()
+        um = float(length.split()[0]) * (1000 if length.endswith("mm") else 1)
         zoom = page.evaluate("viewer.world.getItemAt(0).viewportToImageZoom(viewer.viewport.getZoom(true))")
         width = page.evaluate("document.querySelector('#bar div').getBoundingClientRect().width")
         assert width == pytest.approx(um / MPP * zoom, rel=0.02)

@@ -63,8 +63,8 @@ def root(packed: Path, tmp_path: Path) -> Path:
 def _invoke(*arguments: object) -> dict[str, Any]:
     outcome = CliRunner().invoke(app, [*map(str, arguments), "--json", "-q"])
     assert outcome.exit_code == 0, outcome.output + repr(outcome.exception)
-    found: dict[str, Any] = json.loads(outcome.stdout)
-    return found
+    document: dict[str, Any] = json.loads(outcome.stdout)
+    return document
 
 
 def _error(*arguments: object) -> str:
@@ -82,25 +82,25 @@ def test_a_run_finds_the_split_that_it_was_trained_by(root: Path) -> None:
     """Two divisions of one store lie side by side, and the store's own may change without harm to their runs."""
     store, by_slide, other = root / "store", root / "by-slide.json", root / "other.json"
     before = {path.name: hash_file(path) for path in store.iterdir()}
-    told = _invoke("split", store, "--groups", root / "groups.csv", "--test", 0.2, "-o", by_slide)
-    assert (told["kind"], told["file"], told["groups_train"] > 0) == ("group", str(by_slide), True)
+    divided = _invoke("split", store, "--groups", root / "groups.csv", "--test", 0.2, "-o", by_slide)
+    assert (divided["kind"], divided["file"], divided["groups_train"] > 0) == ("group", str(by_slide), True)
     assert _invoke("split", store, "--kind", "random", "--seed", 5, "-o", other)["groups_val"] == 0
     assert {path.name: hash_file(path) for path in store.iterdir()} == before
     rows = [read_split(open_store(store, split_file=path)).codes_N for path in (by_slide, other, None)]
     assert len({row.tobytes() for row in rows}) == 3
 
-    assert _train(root, "run", "--split-file", by_slide)["start"]["num_val"] == told["num_val"]
+    assert _train(root, "run", "--split-file", by_slide)["start"]["num_val"] == divided["num_val"]
     facts = json.loads((root / "run" / "run.json").read_text())
     assert (facts["split_file"], facts["split_hash"]) == (str(by_slide), hash_file(by_slide))
     split.split_store(store, kind="random", seed=9)
-    judged = _invoke("evaluate", root / "run")
-    assert (judged["num_patches"], judged["num_slides"]) == (told["num_val"], told["groups_val"])
-    assert _invoke("evaluate", root / "run", "--split", "test")["num_patches"] == told["num_test"]
+    evaluation = _invoke("evaluate", root / "run")
+    assert (evaluation["num_patches"], evaluation["num_slides"]) == (divided["num_val"], divided["groups_val"])
+    assert _invoke("evaluate", root / "run", "--split", "test")["num_patches"] == divided["num_test"]
     assert _invoke("explain", root / "run", "-o", root / "e", "--sample", 2, "--no-audit")["num_patches"] == 2
-    assert _invoke("mine", root / "run", "-o", root / "m.csv")["num_labelled"] == told["num_train"]
+    assert _invoke("mine", root / "run", "-o", root / "m.csv")["num_labelled"] == divided["num_train"]
     card = root / "m.ts.card.json"
     _invoke("export", root / "run", "-o", root / "m.ts", "--check", 8)
-    assert json.loads(card.read_text())["population"]["parts"]["trained on"]["num_patches"] == told["num_train"]
+    assert json.loads(card.read_text())["population"]["parts"]["trained on"]["num_patches"] == divided["num_train"]
     assert _train(root, "run", "--resume")["epochs"] == 1
 
     # Another split than its own is judged where it is asked for, beside the first, and says what was trained on.
@@ -114,7 +114,7 @@ def test_a_run_finds_the_split_that_it_was_trained_by(root: Path) -> None:
     # A file that was moved is named, or given anew.
     by_slide.rename(root / "moved.json")
     assert f"{by_slide}: found no file, wanted a split" in _error("evaluate", root / "run")
-    assert _invoke("evaluate", root / "run", "--split-file", root / "moved.json")["num_patches"] == told["num_val"]
+    assert _invoke("evaluate", root / "run", "--split-file", root / "moved.json")["num_patches"] == divided["num_val"]
 
 
 def test_runs_by_one_file_are_compared_swept_and_audited(root: Path) -> None:
@@ -224,9 +224,9 @@ def read_only(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_read_only_store_is_divided_elsewhere_and_trained_on(read_only: Path) -> None:
     store = read_only / "store"
     assert "-o store-split.json and give that file as --split-file" in _error("train", store, "-o", read_only / "r")
-    told = _error("split", store)
-    assert "the file system is read-only" in told
-    assert "-o" in told
+    message = _error("split", store)
+    assert "the file system is read-only" in message
+    assert "-o" in message
     _invoke("split", store, "-o", read_only / "split.json")
     assert _train(read_only, "run", "--split-file", read_only / "split.json")["status"] == "finished"
     assert _invoke("evaluate", read_only / "run")["num_patches"] > 0

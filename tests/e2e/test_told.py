@@ -148,8 +148,10 @@ def test_every_output_says_what_its_patches_are(cases: dict[str, Case], kaggle_f
     wrong = []
     for name, (arguments, wanted, unwanted) in cases.items():
         for what, text in _texts(tmp_path, arguments).items():
-            wrong += [f"{name}: {what} does not say '{one}': {text[:500]}" for one in wanted if one not in text]
-            wrong += [f"{name}: {what} says '{one}': {text[:500]}" for one in unwanted if one in text]
+            wrong += [
+                f"{name}: {what} does not say '{phrase}': {text[:500]}" for phrase in wanted if phrase not in text
+            ]
+            wrong += [f"{name}: {what} says '{phrase}': {text[:500]}" for phrase in unwanted if phrase in text]
     assert not wrong, "\n".join(wrong)
     _check_test_split(tmp_path)
     _check_words(tmp_path)
@@ -177,11 +179,13 @@ def _prepare(place: Path, kaggle_folder: Path) -> None:
 
 def _check_test_split(place: Path) -> None:
     """The numbers of a test split are of it alone, also where its table is judged again."""
-    found = [json.loads(path.read_text()) for path in sorted(place.glob("eval-[ta][eg][sa]*/metrics.json"))]
-    assert found
-    for one in found:
-        assert one["num_patches"] == one["parts"]["held"]["num_patches"] == sum(one["confusion"].values()) == 24
-        assert one["operating_points"] == found[0]["operating_points"]
+    reports = [json.loads(path.read_text()) for path in sorted(place.glob("eval-[ta][eg][sa]*/metrics.json"))]
+    assert reports
+    for report in reports:
+        assert (
+            report["num_patches"] == report["parts"]["held"]["num_patches"] == sum(report["confusion"].values()) == 24
+        )
+        assert report["operating_points"] == reports[0]["operating_points"]
     assert json.loads((place / "slides-test" / "slides.json").read_text())["num_patches"] == 24
 
 
@@ -211,8 +215,8 @@ def _texts(place: Path, arguments: tuple[str, ...]) -> dict[str, str]:
     picture = next((place / "known").iterdir())
     arguments = tuple(f"@known/{picture.name}" if part == KNOWN else part for part in arguments)
     filled = [part.replace("@", f"{place}/") if part.startswith("@") else part for part in arguments]
-    answer, told = _run(place, *filled, "--json")
-    texts = {"JSON": " ".join(_strings(json.loads(answer))), "console": " ".join(told.split())}
+    answer, stderr = _run(place, *filled, "--json")
+    texts = {"JSON": " ".join(_strings(json.loads(answer))), "console": " ".join(stderr.split())}
     return texts | {path.name: _plain(path) for path in _files(arguments, filled)}
 
 
@@ -245,11 +249,11 @@ def _strings(values: Any) -> Iterator[str]:
     if isinstance(values, str):
         yield values
     elif isinstance(values, Mapping):
-        for one in values.values():
-            yield from _strings(one)
+        for value in values.values():
+            yield from _strings(value)
     elif isinstance(values, list):
-        for one in values:
-            yield from _strings(one)
+        for value in values:
+            yield from _strings(value)
 
 
 def _run(place: Path, *arguments: object) -> tuple[str, str]:

@@ -73,6 +73,6 @@ def test_ranks_see_the_samples_of_one_process_also_when_their_number_changes(sto
     assert len({sample for step in range(14) for sample in whole[str(step)]}) == 2 * 62 + 24
     assert [int(sample.split(":")[0]) for sample in whole["val"]] == list(range(62))
     for ranks, first, last in ((4, 0, 9), (2, 5, 14)):
-        found = read(store, tmp_path, ranks, first, last)
-        assert found == {step: whole[step] for step in found}, ranks
-        assert len(found) == last - first + 1
+        samples_of_step = read(store, tmp_path, ranks, first, last)
+        assert samples_of_step == {step: whole[step] for step in samples_of_step}, ranks
+        assert len(samples_of_step) == last - first + 1

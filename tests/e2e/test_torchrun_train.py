@@ -106,9 +106,9 @@ def test_two_ranks_make_the_run_of_one(store: Path, tmp_path: Path, changes: dic
     out, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     assert json.loads(out)["epochs"] == NUM_EPOCHS  # one result, from one rank
-    wanted, found = journal(alone), journal(ranked)
-    assert [line["epoch"] for line in found] == [1, 2, 3]
-    for ours, theirs in zip(found, wanted, strict=True):
+    wanted, ranked_epochs = journal(alone), journal(ranked)
+    assert [line["epoch"] for line in ranked_epochs] == [1, 2, 3]
+    for ours, theirs in zip(ranked_epochs, wanted, strict=True):
         losses = {name: value for name, value in theirs.items() if name.endswith("loss")}
         assert {name: ours[name] for name in losses} == pytest.approx(losses, rel=tolerance)
     assert (ranked / "config.json").read_bytes() == (alone / "config.json").read_bytes()
@@ -122,9 +122,9 @@ def test_two_ranks_make_the_run_of_one(store: Path, tmp_path: Path, changes: dic
     for batch, logits_N in infer(model, loader, ALONE):
         table.add(batch, logits_N)
     scored = table.predictions()
-    assert found[-1]["val_auc"] == roc_auc_score(scored.labels_N, scored.logits_N)
+    assert ranked_epochs[-1]["val_auc"] == roc_auc_score(scored.labels_N, scored.logits_N)
     each = np.logaddexp(0, scored.logits_N.astype(np.float64)) - scored.labels_N * scored.logits_N
-    assert found[-1]["val_loss"] == pytest.approx(float(each.mean()), rel=1e-5)
+    assert ranked_epochs[-1]["val_loss"] == pytest.approx(float(each.mean()), rel=1e-5)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")

@@ -41,8 +41,8 @@ def in_process(
     monkeypatch.setattr(sys, "argv", ["fastpath", "train", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
         entry.main()
-    told = capsys.readouterr()
-    return int(ended.value.code or 0), told.out, told.err
+    printed = capsys.readouterr()
+    return int(ended.value.code or 0), printed.out, printed.err
 
 
 def test_trains_and_says_where(
@@ -59,8 +59,8 @@ def test_trains_and_says_where(
     assert session["command"] == f"fastpath train {store} -o {run_dir} {' '.join(SMALL)} --epochs 2 --amp --seed 3"
     kept = json.loads((run_dir / "config.json").read_text())
     assert (kept["seed"], kept["train"]["epochs"], kept["data"]["image_size_px"]) == (3, 2, 16)
-    told = json.loads((run_dir / "run.json").read_text())["precision"]
-    assert told == "float32" or cpu_bfloat16
+    chosen_precision = json.loads((run_dir / "run.json").read_text())["precision"]
+    assert chosen_precision == "float32" or cpu_bfloat16
     assert ("no bfloat16" in " ".join(error.split())) == (not cpu_bfloat16)
     # Resuming takes the run's own settings, and has nothing left to do. With other threads, sums are taken otherwise.
     for threads, notices in ((1, 0), (2, 1), (1, 1)):
@@ -109,20 +109,20 @@ def test_resuming_goes_on_in_the_precision_of_the_run(
         assert status == 0, error
         return json.loads((run_dir / "run.json").read_text())["precision"], " ".join(error.split())
 
-    told, error = precision(*SMALL, "--epochs", 1, "--limit", 16, "--val-limit", 8, "--amp")
-    assert told == "bfloat16"
+    chosen, error = precision(*SMALL, "--epochs", 1, "--limit", 16, "--val-limit", 8, "--amp")
+    assert chosen == "bfloat16"
     assert "runs at 2.00 of float32's rate" in error
     assert "2.00" in json.loads((run_dir / "run.json").read_text())["precision_notice"]
-    told, error = precision("--resume", *ONE)
-    assert told == "bfloat16"
+    chosen, error = precision("--resume", *ONE)
+    assert chosen == "bfloat16"
     assert "goes on in" not in error
     monkeypatch.setenv("FASTPATH_CACHE_DIR", str(tmp_path / "empty"))  # nothing is remembered, and now it is slower
     monkeypatch.setattr("fastpath.runs.precision.gain", lambda _plain, _mixed: 0.5)
-    told, error = precision("--resume", "--amp", *ONE)
-    assert told == "bfloat16"
+    chosen, error = precision("--resume", "--amp", *ONE)
+    assert chosen == "bfloat16"
     assert "goes on in" not in error
-    told, error = precision("--resume", "--no-amp", *ONE)
-    assert told == "float32"
+    chosen, error = precision("--resume", "--no-amp", *ONE)
+    assert chosen == "float32"
     assert "the run began in bfloat16 and goes on in float32" in error
 
 

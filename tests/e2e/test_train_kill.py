@@ -78,10 +78,10 @@ def attempt(out, last_words):
 
 def kept():
     path = run_dir / "last.pt"
-    found = load_checkpoint(path) if path.exists() else None
-    return (found.epoch, found.step) if found else (0, 0)
+    checkpoint = load_checkpoint(path) if path.exists() else None
+    return (checkpoint.epoch, checkpoint.step) if checkpoint else (0, 0)
 
-def one(kill):
+def train_once(kill):
     own_hand = kill and chance.random() < 0.6
     receive, send = os.pipe()
     pid = os.fork()
@@ -99,11 +99,11 @@ def one(kill):
 
 story = []
 for _ in range(int(kills)):
-    status, said = one(kill=True)
+    status, said = train_once(kill=True)
     words = said.decode().splitlines()
     heard = tuple(map(int, words[-1].split())) if words else (0, 0)
     story.append({"signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, "heard": heard, "kept": kept()})
-status, _ = one(kill=False)
+status, _ = train_once(kill=False)
 print(json.dumps({"story": story, "status": status}))
 """
 
@@ -171,8 +171,8 @@ def train_killed(
         command, capture_output=True, text=True, timeout=500, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert ended.returncode == 0, ended.stderr
-    told: dict[str, object] = json.loads(ended.stdout)
-    return told
+    killings: dict[str, object] = json.loads(ended.stdout)
+    return killings
 
 
 @pytest.fixture(scope="module")
@@ -188,10 +188,10 @@ def test_twenty_kills_change_no_bit(store: Path, precision: str, tmp_path: Path)
     settings.write_text(SETTINGS)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert train_killed(store, whole, settings, precision, 0, seed=0)["status"] == 0
-    told = train_killed(store, killed, settings, precision, NUM_KILLS, seed=5)
-    assert told["status"] == 0
+    killings = train_killed(store, killed, settings, precision, NUM_KILLS, seed=5)
+    assert killings["status"] == 0
     num_steps, before = 4, 0  # an epoch
-    for attempt in told["story"]:  # type: ignore[attr-defined]
+    for attempt in killings["story"]:  # type: ignore[attr-defined]
         assert attempt["signal"] == 9
         (epoch, step), (kept_epoch, kept_step) = attempt["heard"], attempt["kept"]
         kept = kept_epoch * num_steps + kept_step
@@ -208,10 +208,10 @@ def test_a_kill_in_the_thread_that_writes_changes_no_bit(store: Path, tmp_path: 
     config = load(settings)
     train.train_run(store, tmp_path / "whole", config, runtime)
     command = [sys.executable, "-c", WRITER_KILLED, str(store), str(tmp_path), str(settings), *PLACES]
-    told = subprocess.run(
+    ended = subprocess.run(
         command, capture_output=True, text=True, timeout=500, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
-    assert told.returncode == 0, told.stderr
+    assert ended.returncode == 0, ended.stderr
     for number, _ in enumerate(PLACES):
         train.train_run(store, tmp_path / str(number), config, runtime, resume=True)
         assert_same_run(tmp_path / str(number), tmp_path / "whole")
@@ -243,13 +243,13 @@ def test_a_full_disk_ends_the_run_in_one_line_and_costs_nothing(store: Path, tmp
     assert_same_run(full, whole)
 
 
-def assert_same_run(found: Path, wanted: Path) -> None:
+def assert_same_run(run_dir: Path, wanted: Path) -> None:
     """Equal weights and optimiser, bit for bit, and equal journals, byte for byte."""
     for name in ("best.pt", "last.pt"):
-        ours, theirs = load_checkpoint(found / name), load_checkpoint(wanted / name)
+        ours, theirs = load_checkpoint(run_dir / name), load_checkpoint(wanted / name)
         assert all(torch.equal(value, theirs.model[key]) for key, value in ours.model.items())
         for number, state in ours.optimizer["state"].items():
             assert all(torch.equal(value, theirs.optimizer["state"][number][key]) for key, value in state.items())
         assert (ours.epoch, ours.step, ours.best_auc) == (theirs.epoch, theirs.step, theirs.best_auc)
     for name in ("journal.jsonl", "history.csv", "config.json"):
-        assert (found / name).read_bytes() == (wanted / name).read_bytes()
+        assert (run_dir / name).read_bytes() == (wanted / name).read_bytes()

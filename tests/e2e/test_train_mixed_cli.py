@@ -128,19 +128,19 @@ def test_what_a_run_trains_on_is_mixed_and_labelled_by_what_it_shows(
     ways = set()
     with closing(train_loader(data.train, unmixed, CPU)) as loader:
         plain = [batch for epoch in range(3) for batch in loader.epoch(epoch)]
-    for number, (found, own) in enumerate(zip(seen, plain, strict=True)):
+    for number, (trained_batch, own) in enumerate(zip(seen, plain, strict=True)):
         epoch, step = divmod(number, 4)
         drawn = mix.draw_mixing(config.data.mix, config.seed, epoch, range(step * 16, step * 16 + 16))
-        assert torch.equal(found.indices_N, own.indices_N)
+        assert torch.equal(trained_batch.indices_N, own.indices_N)
         for place in range(16):
             top, left, bottom, right = np.rint(drawn.box_N4[place] * 16).astype(int)
             blend, images, labels = float(drawn.blend_N[place]), own.images_NCHW, own.labels_N
             wanted = (1 - blend) * images[place] + blend * images[place ^ 1]
             wanted[:, top:bottom, left:right] = images[place ^ 1][:, top:bottom, left:right]
-            torch.testing.assert_close(found.images_NCHW[place], wanted)
+            torch.testing.assert_close(trained_batch.images_NCHW[place], wanted)
             share = blend or overlap(top, bottom) * overlap(left, right)
             label = (1 - share) * float(labels[place]) + share * float(labels[place ^ 1])
-            assert float(found.labels_N[place]) == pytest.approx(label, abs=1e-6)
+            assert float(trained_batch.labels_N[place]) == pytest.approx(label, abs=1e-6)
             ways.add("mixup" if blend else "cutmix" if bottom > top else "none")
     assert ways == {"mixup", "cutmix", "none"}
     mixed_labels = torch.cat([batch.labels_N for batch in seen])

@@ -43,10 +43,10 @@ def test_order_is_kept_among_kinds_and_what_is_left_out_is_named(tmp_path: Path)
     (folder / "p08.tif").write_bytes(content(8)[1][:-300])
     options = pack.PackOptions(shard_bytes=4 * PIXELS[0].nbytes, on_error="skip", kind="folder")
     result = pack.pack_source(folder, tmp_path / "store", options, workers=1)
-    found = open_store(tmp_path / "store")
+    store = open_store(tmp_path / "store")
     kept = [row for row in range(12) if row not in (5, 8)]
-    assert found.ids_N.tolist() == [f"p{row:02}" for row in kept]
-    np.testing.assert_array_equal(found.gather(np.arange(len(kept))), PIXELS[kept])
+    assert store.ids_N.tolist() == [f"p{row:02}" for row in kept]
+    np.testing.assert_array_equal(store.gather(np.arange(len(kept))), PIXELS[kept])
     html, cut = result.skipped
     assert html[0] == "p05.tif"
     assert html[1].startswith("found a web page or XML")

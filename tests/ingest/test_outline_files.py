@@ -60,16 +60,16 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("suffix", [".geojson", ".json"])
 def test_a_polygon_with_a_hole_is_read_in_every_form_that_qupath_writes(form: str, suffix: str, tmp_path: Path) -> None:
-    found = _read(tmp_path, FORMS[form], suffix)
-    (area,) = found.areas
+    outlines = _read(tmp_path, FORMS[form], suffix)
+    (area,) = outlines.areas
     np.testing.assert_array_equal(area.exterior, SQUARE)
     np.testing.assert_array_equal(area.holes, [HOLE])
-    assert (found.cuts, found.left_out) == ([], "")
+    assert (outlines.cuts, outlines.left_out) == ([], "")
 
 
 def test_parts_of_a_multipolygon_are_areas_of_their_own(tmp_path: Path) -> None:
-    found = _read(tmp_path, [_feature(MULTI)])
-    assert [(len(area.exterior), len(area.holes)) for area in found.areas] == [(4, 1), (4, 0)]
+    outlines = _read(tmp_path, [_feature(MULTI)])
+    assert [(len(area.exterior), len(area.holes)) for area in outlines.areas] == [(4, 1), (4, 0)]
 
 
 def test_what_is_no_lesion_is_left_out_and_told(tmp_path: Path) -> None:
@@ -81,11 +81,11 @@ def test_what_is_no_lesion_is_left_out_and_told(tmp_path: Path) -> None:
         _feature(LINE),
         _feature({"type": "Point", "coordinates": [1, 2]}, classification=_of("Tumor")),
     ]
-    found = _read(tmp_path, [_feature(), *others])
-    assert len(found.areas) == 1
-    assert "1 annotations of class 'Ignore*', 2 annotations of class 'Stroma'" in found.left_out
-    assert "3 objects that are no annotations" in found.left_out
-    assert "2 of lines and points" in found.left_out
+    outlines = _read(tmp_path, [_feature(), *others])
+    assert len(outlines.areas) == 1
+    assert "1 annotations of class 'Ignore*', 2 annotations of class 'Stroma'" in outlines.left_out
+    assert "3 objects that are no annotations" in outlines.left_out
+    assert "2 of lines and points" in outlines.left_out
     with pytest.raises(DataError, match=r"found no lesion, but 1 annotations of class 'Ignore\*'"):
         _read(tmp_path, others)
 
@@ -98,10 +98,10 @@ def test_asap_cuts_what_is_of_the_group_for_it(tmp_path: Path) -> None:
         return f'<Annotation PartOfGroup="{group}"><Coordinates>{corners}</Coordinates></Annotation>'
 
     text = "".join(annotation(group, ring) for group, ring in (("_0", SQUARE), ("_2", HOLE), ("Tumor", HOLE)))
-    found = _read(tmp_path, f"<ASAP_Annotations><Annotations>{text}</Annotations></ASAP_Annotations>", ".xml")
-    assert ([len(found.areas), len(found.cuts)]) == [2, 1]
-    np.testing.assert_array_equal(found.areas[0].exterior, SQUARE)
-    np.testing.assert_array_equal(found.cuts[0].exterior, HOLE)
+    outlines = _read(tmp_path, f"<ASAP_Annotations><Annotations>{text}</Annotations></ASAP_Annotations>", ".xml")
+    assert ([len(outlines.areas), len(outlines.cuts)]) == [2, 1]
+    np.testing.assert_array_equal(outlines.areas[0].exterior, SQUARE)
+    np.testing.assert_array_equal(outlines.cuts[0].exterior, HOLE)
 
 
 def test_a_table_holds_corners_in_order(tmp_path: Path) -> None:

@@ -30,9 +30,9 @@ def tissue(seed: int, side: int = 96) -> np.ndarray:
 def rows_of(images_NHWC: np.ndarray) -> np.ndarray:
     import xxhash
 
-    rows, found = np.zeros(len(images_NHWC), fmt.ROW), measure(images_NHWC)
-    rows["sums"], rows["squares"] = found.sums_N3, found.squares_N3
-    rows["sharpness"], rows["phash"] = found.sharpness_N, found.phash_N
+    rows, measures = np.zeros(len(images_NHWC), fmt.ROW), measure(images_NHWC)
+    rows["sums"], rows["squares"] = measures.sums_N3, measures.squares_N3
+    rows["sharpness"], rows["phash"] = measures.sharpness_N, measures.phash_N
     rows["hash"] = np.array([xxhash.xxh3_128_digest(image.tobytes()) for image in images_NHWC], "V16")
     return rows
 
@@ -40,8 +40,8 @@ def rows_of(images_NHWC: np.ndarray) -> np.ndarray:
 def flags(images: list[np.ndarray], labels: list[int] | None = None) -> list[Flag]:
     images_NHWC = np.stack(images)
     labels_N = np.array(labels or [0] * len(images), np.int8)
-    found = flags_of(rows_of(images_NHWC), images_NHWC[0, ..., 0].size, labels_N)
-    return [Flag(int(value)) for value in found]
+    flags_N = flags_of(rows_of(images_NHWC), images_NHWC[0, ..., 0].size, labels_N)
+    return [Flag(int(value)) for value in flags_N]
 
 
 @settings(deadline=None, max_examples=40)
@@ -55,9 +55,9 @@ def flags(images: list[np.ndarray], labels: list[int] | None = None) -> list[Fla
 def test_sums_are_exact_for_any_shape(num: int, height: int, width: int, bright: bool, seed: int) -> None:
     low = 255 if bright else 0
     images = np.random.default_rng(seed).integers(low, 256, (num, height, width, 3), dtype=np.uint8)
-    found, wide = measure(images), images.astype(np.int64).reshape(num, -1, 3)
-    np.testing.assert_array_equal(found.sums_N3, wide.sum(1))
-    np.testing.assert_array_equal(found.squares_N3, (wide**2).sum(1))
+    measures, wide = measure(images), images.astype(np.int64).reshape(num, -1, 3)
+    np.testing.assert_array_equal(measures.sums_N3, wide.sum(1))
+    np.testing.assert_array_equal(measures.squares_N3, (wide**2).sum(1))
 
 
 def test_sums_are_exact_where_float32_would_round() -> None:
@@ -113,10 +113,10 @@ def test_the_perceptual_hash_finds_on_real_patches_what_imagehash_finds(sample_f
 
     ours, library = measure(patches).phash_N, theirs(patches)
     for name, images in changed.items():
-        found = np.mean(np.bitwise_count(ours ^ measure(images).phash_N) <= quality.NEAR_BITS)
+        share_near = np.mean(np.bitwise_count(ours ^ measure(images).phash_N) <= quality.NEAR_BITS)
         reference = np.mean((library ^ theirs(images)).sum(axis=1) <= quality.NEAR_BITS)
-        assert found > reference - 0.06, name
-        assert found > 0.93, name
+        assert share_near > reference - 0.06, name
+        assert share_near > 0.93, name
     others = np.bitwise_count(ours[:, None] ^ ours[None])[~np.eye(len(ours), dtype=bool)]
     assert (others > quality.NEAR_BITS).all(), "no two different patches are taken for near duplicates"
 
@@ -149,8 +149,8 @@ def test_duplicates_conflicts_and_near_duplicates() -> None:
     first, second = tissue(1), tissue(2)
     nearly = first.copy()
     nearly[0, 0] ^= 1
-    found = flags([first, second, first, nearly, second, second], [0, 1, 0, 0, 0, -1])
-    assert found == [
+    flags_N = flags([first, second, first, nearly, second, second], [0, 1, 0, 0, 0, -1])
+    assert flags_N == [
         Flag(0),
         Flag.CONFLICT,
         Flag.DUPLICATE,
@@ -169,12 +169,12 @@ def test_near_duplicates_are_those_that_brute_force_finds(data: st.DataObject) -
     for row in range(12):
         for bit in data.draw(flips):
             hashes[row] ^= 1 << bit
-    found = quality._near_duplicates(np.array(hashes, np.uint64), np.ones(12, bool))
+    near_N = quality._near_duplicates(np.array(hashes, np.uint64), np.ones(12, bool))
     real = [
         value != 0 and any(other and (value ^ other).bit_count() <= quality.NEAR_BITS for other in hashes[:row])
         for row, value in enumerate(hashes)
     ]
-    assert found.tolist() == real
+    assert near_N.tolist() == real
 
 
 def test_many_near_copies_are_compared_as_often_as_few(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,8 +44,8 @@ def _together(pyramid: Pyramid, level: int) -> np.ndarray:
 def test_tiles_put_together_are_the_slide(slide: SlideReader) -> None:
     pyramid = Pyramid(slide)
     assert (pyramid.scale, pyramid.size_px, pyramid.levels) == (1.0, (1100, 700), (9, 11))
-    found = _together(pyramid, 11)
-    assert np.abs(found - slide.read(0, 0, (1100, 700), 1.0)).mean() < 3  # JPEG's
+    image = _together(pyramid, 11)
+    assert np.abs(image - slide.read(0, 0, (1100, 700), 1.0)).mean() < 3  # JPEG's
     half = _together(pyramid, 10)
     assert np.abs(half - slide.read(0, 0, (550, 350), 2.0)).mean() < 3
     names = [name for name, _ in pyramid.tiles()]

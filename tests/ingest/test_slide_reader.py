@@ -46,26 +46,26 @@ def test_size_and_scale_are_read(slide: tuple[slide_reader.SlideReader, np.ndarr
 
 
 def test_full_resolution_comes_back_as_it_was(slide: tuple[slide_reader.SlideReader, np.ndarray]) -> None:
-    found = slide[0].read(130, 50, (96, 64), 1.0)
-    np.testing.assert_array_equal(found, slide[1][50:114, 130:226])
+    region = slide[0].read(130, 50, (96, 64), 1.0)
+    np.testing.assert_array_equal(region, slide[1][50:114, 130:226])
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.5, 1.94, 2.0, 3.3])
 def test_a_region_is_where_it_should_be(slide: tuple[slide_reader.SlideReader, np.ndarray], scale: float) -> None:
     left, top, side = 100.4, 63.7, 90
-    found = slide[0].read(left, top, (side, side), scale).astype(float)
+    region = slide[0].read(left, top, (side, side), scale).astype(float)
     at = (np.arange(side) + 0.5) * scale - 0.5
     y, x = np.meshgrid(top + at, left + at, indexing="ij")
     wanted = 128 + 100 * np.stack([np.sin(x / 37), np.sin(y / 29), np.sin((x + y) / 41)], axis=2)
-    assert np.abs(found - wanted).max() < 8  # a shift by one pixel of full resolution is 3, by two of them 6
-    assert np.abs(found - wanted).mean() < 2
+    assert np.abs(region - wanted).max() < 8  # a shift by one pixel of full resolution is 3, by two of them 6
+    assert np.abs(region - wanted).mean() < 2
 
 
 def test_beyond_the_edge_lies_the_background(slide: tuple[slide_reader.SlideReader, np.ndarray]) -> None:
-    found = slide[0].read(-20, -10, (50, 50), 1.0)
-    assert (found[:10] == 255).all()
-    assert (found[:, :20] == 255).all()
-    np.testing.assert_array_equal(found[10:, 20:], slide[1][:40, :30])
+    region = slide[0].read(-20, -10, (50, 50), 1.0)
+    assert (region[:10] == 255).all()
+    assert (region[:, :20] == 255).all()
+    np.testing.assert_array_equal(region[10:, 20:], slide[1][:40, :30])
     assert (slide[0].read(990, 0, (40, 10), 1.0, background=0)[:, 10:] == 0).all()
 
 
@@ -249,10 +249,10 @@ def test_a_dicom_slide_is_read_by_any_of_its_files(dicom: Path, name: str) -> No
         assert opened.snapped(2.01) == 2.0  # the level of the other file
         wanted = _waves(700, 1000).astype(int)
         for left, top, scale in ((130, 50, 1.0), (200, 300, 2.0)):
-            found = opened.read(left, top, (96, 64), scale)
+            region = opened.read(left, top, (96, 64), scale)
             step = int(scale)
             part = wanted[top : top + 64 * step : step, left : left + 96 * step : step]
-            assert np.abs(found - part).mean() < 3  # JPEG's
+            assert np.abs(region - part).mean() < 3  # JPEG's
         assert (opened.read(990, 0, (40, 10), 1.0, background=0)[:, 10:] == 0).all()  # not the white that fills tiles
 
 

@@ -91,15 +91,15 @@ def test_a_table_can_decide(store: Store, tmp_path: Path) -> None:
     table = tmp_path / "parts.csv"
     parts = ["train", "val", "test"]
     table.write_text("id,split\n" + "".join(f"{store.ids_N[row]},{parts[row % 3]}\n" for row in range(9)))
-    found = write_split_from_csv(store, table)
-    assert [found.rows(Split(part)).tolist() for part in parts] == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
+    division = write_split_from_csv(store, table)
+    assert [division.rows(Split(part)).tolist() for part in parts] == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
     table.write_text(f"id,split\n{store.ids_N[0]},dev\n")
     with pytest.raises(DataError, match=r"line 2: found id .* split 'dev'; wanted"):
         write_split_from_csv(store, table)
     table.write_text(f"id,split\n{store.ids_N[0]},val\n{store.ids_N[0]},train\n")
     with pytest.raises(DataError, match=r"line 3: found id .* a second time"):
         write_split_from_csv(store, table)
-    assert read_split(store).codes_N.tobytes() == found.codes_N.tobytes(), "a refused table leaves the old split"
+    assert read_split(store).codes_N.tobytes() == division.codes_N.tobytes(), "a refused table leaves the old split"
 
 
 def test_a_split_of_another_store_is_refused(store: Store) -> None:
@@ -146,9 +146,9 @@ def test_the_draw_is_that_of_scikit_learn(counts: list[int], share: float, seed:
 
 
 def test_a_share_that_whole_groups_cannot_give_is_said(store: Store) -> None:
-    found = split.split_store(store.path, kind="group", val=0.4)  # 1 / 0.4 rounds to two folds
-    assert found.share_val == pytest.approx(0.5, abs=0.06)
-    assert f"validation holds {found.share_val:.1%} of the patches, not 40.0%" in found.notice
+    division = split.split_store(store.path, kind="group", val=0.4)  # 1 / 0.4 rounds to two folds
+    assert division.share_val == pytest.approx(0.5, abs=0.06)
+    assert f"validation holds {division.share_val:.1%} of the patches, not 40.0%" in division.notice
     exact = split.split_store(store.path, kind="random", val=0.25)
     assert exact.share_val == pytest.approx(0.25, abs=0.01)
     assert "validation holds" not in exact.notice
@@ -219,11 +219,11 @@ def test_a_test_share_that_cannot_be_kept_is_refused(store: Store, how: dict[str
 
 
 def test_shares_that_whole_slides_cannot_have_are_told(store: Store) -> None:
-    found = split.split_store(store.path, kind="group", test=0.25, val=0.3)
-    assert found.num_train + found.num_val + found.num_test == len(store)
-    assert found.groups_train + found.groups_val + found.groups_test == 6
-    assert "test holds" in found.notice
-    assert found.share_test == found.num_test / len(store)
+    division = split.split_store(store.path, kind="group", test=0.25, val=0.3)
+    assert division.num_train + division.num_val + division.num_test == len(store)
+    assert division.groups_train + division.groups_val + division.groups_test == 6
+    assert "test holds" in division.notice
+    assert division.share_test == division.num_test / len(store)
 
 
 def test_a_division_without_a_test_share_is_written_as_before_there_were_any(store: Store) -> None:

@@ -60,25 +60,25 @@ def test_sites_are_kept_and_are_part_of_what_a_store_is(stores: Path, kaggle_fol
 def test_a_column_of_sites_goes_by_several_names(kaggle_folder: Path, tmp_path: Path, column: str) -> None:
     groups = _groups_with_sites(kaggle_folder, tmp_path / "groups.csv", column)
     pack.pack_source(kaggle_folder, tmp_path / "store", pack.PackOptions(groups=groups), workers=1)
-    found = open_store(tmp_path / "store").sites_N
-    assert found is not None
-    assert set(found) == set(SITES)
+    sites_N = open_store(tmp_path / "store").sites_N
+    assert sites_N is not None
+    assert set(sites_N) == set(SITES)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda line: line.replace("Ost", ""), "found no site for id"),
         (lambda line: line + "\n" + line.replace("Ost", "West"), "in sites 'Ost' and 'West', wanted one"),
     ],
 )
-def test_a_patch_has_one_site(kaggle_folder: Path, tmp_path: Path, change: object, told: str) -> None:
+def test_a_patch_has_one_site(kaggle_folder: Path, tmp_path: Path, change: object, message: str) -> None:
     groups = _groups_with_sites(kaggle_folder, tmp_path / "groups.csv")
     lines = groups.read_text(encoding="utf-8").splitlines()
     at = next(at for at, line in enumerate(lines) if line.endswith("Ost"))
     lines[at] = change(lines[at])  # type: ignore[operator]
     groups.write_text("\n".join(lines), encoding="utf-8")
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         pack.pack_source(kaggle_folder, tmp_path / "store", pack.PackOptions(groups=groups), workers=1)
 
 
@@ -90,9 +90,9 @@ def test_packing_a_store_again_or_a_part_of_it_keeps_sites(stores: Path, tmp_pat
     only = tmp_path / "only.csv"
     only.write_text("id\n" + "\n".join(store.ids_N[::5]) + "\n")
     pack.pack_source(stores / "sites", tmp_path / "part", pack.PackOptions(only=only), workers=1)
-    found = open_store(tmp_path / "part").sites_N
-    assert found is not None
-    assert found.tolist() == store.sites_N[::5].tolist()
+    sites_N = open_store(tmp_path / "part").sites_N
+    assert sites_N is not None
+    assert sites_N.tolist() == store.sites_N[::5].tolist()
 
 
 def test_stores_of_sites_merge_and_one_without_is_named(stores: Path, tmp_path: Path) -> None:
@@ -105,9 +105,9 @@ def test_stores_of_sites_merge_and_one_without_is_named(stores: Path, tmp_path: 
         halves.append(tmp_path / f"of-{number}")
         pack.pack_source(stores / "sites", halves[-1], pack.PackOptions(only=only), workers=1)
     merge.merge_stores(halves, tmp_path / "merged")
-    found = open_store(tmp_path / "merged")
-    assert found.sites_N is not None
-    assert dict(zip(found.ids_N, found.sites_N, strict=True)) == dict(zip(store.ids_N, store.sites_N, strict=True))
+    merged = open_store(tmp_path / "merged")
+    assert merged.sites_N is not None
+    assert dict(zip(merged.ids_N, merged.sites_N, strict=True)) == dict(zip(store.ids_N, store.sites_N, strict=True))
     without = tmp_path / "without"
     pack.pack_source(stores / "plain", without, pack.PackOptions(only=tmp_path / "0.csv"), workers=1)
     with pytest.raises(DataError, match="without: found no sites, wanted them as the other stores have"):

@@ -79,14 +79,14 @@ def blanks() -> dict[str, NDArray[np.uint8]]:
     glass = rng.integers(235, 250, (96, 96, 3), np.uint8)
     dust = glass.copy()
     dust[40:48, 40:60] = stained(1)[40:48, 40:60]  # 160 of 9,216 pixels
-    one = np.broadcast_to(np.array([180, 110, 170], np.uint8), (96, 96, 3)).copy()
+    one_colour = np.broadcast_to(np.array([180, 110, 170], np.uint8), (96, 96, 3)).copy()
     return {
         "white": np.full((96, 96, 3), 255, np.uint8),
         "glass": glass,
         "dust on glass": dust,
         "black": np.zeros((96, 96, 3), np.uint8),
         "nearly black": rng.integers(0, 6, (96, 96, 3), np.uint8),
-        "one colour": one,
+        "one colour": one_colour,
     }
 
 
@@ -104,18 +104,18 @@ def test_a_black_frame_neither_changes_nor_counts(method: str) -> None:
     inner = stained(2)
     framed = np.zeros((120, 120, 3), np.uint8)
     framed[12:-12, 12:-12] = inner
-    found = METHODS[method](framed)
-    assert not found[:12].any()
-    assert not found[:, -12:].any()
-    np.testing.assert_allclose(found[12:-12, 12:-12].astype(int), METHODS[method](inner), atol=1)
+    normalised = METHODS[method](framed)
+    assert not normalised[:12].any()
+    assert not normalised[:, -12:].any()
+    np.testing.assert_allclose(normalised[12:-12, 12:-12].astype(int), METHODS[method](inner), atol=1)
 
 
 def test_reinhard_leaves_glass_and_meets_the_reference() -> None:
     patch = stained(1)
     patch[:20] = 244
-    found = stain.reinhard(patch)
-    np.testing.assert_array_equal(found[:20], patch[:20])
-    tissue = found[20:][patch[20:].min(axis=2) <= 205]
+    normalised = stain.reinhard(patch)
+    np.testing.assert_array_equal(normalised[:20], patch[:20])
+    tissue = normalised[20:][patch[20:].min(axis=2) <= 205]
     lab = np.log(tissue @ stain.RGB_TO_LMS_33.T) @ stain.LMS_TO_LAB_33.T
     np.testing.assert_allclose(lab.mean(axis=0), stain.REINHARD_MEAN_3, atol=0.05)
 

@@ -82,20 +82,20 @@ RUN_VARIES = ("run.json", "timings.jsonl", "curves.png")
 
 def over(command: Command, option: str, value: str) -> Command:
     """Return a command whose outputs are there already, from a run with another value of an option."""
-    told = list(command.arguments)
-    if option in told:
-        told[told.index(option) + 1] = value
+    arguments = list(command.arguments)
+    if option in arguments:
+        arguments[arguments.index(option) + 1] = value
     else:
-        told += [option, value]
-    return replace(command, start=(*command.start, tuple(told)))
+        arguments += [option, value]
+    return replace(command, start=(*command.start, tuple(arguments)))
 
 
 def of_run(*arguments: str, files: tuple[str, ...], varies: tuple[str, ...] = ()) -> Command:
     """Return a command that judges a trained run and leaves a set of files, the last of which closes it."""
     paths = tuple(f"work/out/{name}" for name in files)
-    told = (*arguments, "-o", "work/out", "--device", "cpu")
+    words = (*arguments, "-o", "work/out", "--device", "cpu")
     kept = ("patches", "store", "run", "second run")
-    return Command(told, kept, files=paths, closing=paths[-1], varies=varies, slow=True)
+    return Command(words, kept, files=paths, closing=paths[-1], varies=varies, slow=True)
 
 
 _EVALUATE = replace(

@@ -42,16 +42,16 @@ def tree(folder: Path) -> Tree:
     }
 
 
-def same(name: str, found: bytes, wanted: bytes) -> bool:
+def same(name: str, left: bytes, wanted: bytes) -> bool:
     """Whether two contents of a file are equal: of a checkpoint, all its values.
 
     Its bytes also tell which of its strings were one object in memory, and a run that was gone on from has others.
     """
-    if found == wanted or not name.endswith(".pt"):
-        return found == wanted
+    if left == wanted or not name.endswith(".pt"):
+        return left == wanted
     import torch
 
-    first, second = (torch.load(io.BytesIO(content), weights_only=True) for content in (found, wanted))
+    first, second = (torch.load(io.BytesIO(content), weights_only=True) for content in (left, wanted))
     return _equal(first, second)
 
 
@@ -213,36 +213,36 @@ class Attempts:
         else:
             shutil.copytree(start, self.work, symlinks=True)
 
-    def _part(self, found: Tree) -> Tree:
+    def _part(self, left: Tree) -> Tree:
         """Return the store within what there is."""
-        return {name: value for name, value in found.items() if f"{name}/".startswith(f"{self.command.store}/")}
+        return {name: value for name, value in left.items() if f"{name}/".startswith(f"{self.command.store}/")}
 
-    def _torn(self, found: Tree) -> str:
+    def _torn(self, left: Tree) -> str:
         """Say what is neither old nor new."""
-        if self.command.store and self._part(found) not in (self._part(self.old), self._part(self.new)):
-            return f"left a store that is neither the old nor the new one: {sorted(self._part(found))}"
-        kinds = {name: self._kind(name, found) for name in self.command.files}
+        if self.command.store and self._part(left) not in (self._part(self.old), self._part(self.new)):
+            return f"left a store that is neither the old nor the new one: {sorted(self._part(left))}"
+        kinds = {name: self._kind(name, left) for name in self.command.files}
         torn = [name for name, kind in kinds.items() if not kind]
         if torn:
             return f"left {torn} neither old nor new"
-        if self.command.closing in found and not {"old", "new"}.intersection(*kinds.values()):
+        if self.command.closing in left and not {"old", "new"}.intersection(*kinds.values()):
             return f"left {self.command.closing} beside files of another set: {kinds}"
         return ""
 
-    def _kind(self, name: str, found: Tree) -> list[str]:
+    def _kind(self, name: str, left: Tree) -> list[str]:
         """Say which of old and new a file is; what varies is neither, and may be either."""
         if Path(name).name in self.command.varies:
             return ["old", "new"]
         kinds = {"old": self.old, "new": self.new}
-        if name not in found and self.command.closing and self.command.closing not in found:
+        if name not in left and self.command.closing and self.command.closing not in left:
             return ["old", "new"]  # a set without its closing file is none
-        return [kind for kind, there in kinds.items() if there.get(name) == found.get(name)]
+        return [kind for kind, there in kinds.items() if there.get(name) == left.get(name)]
 
-    def _differs(self, found: Tree) -> str:
+    def _differs(self, left: Tree) -> str:
         """Say in what the files differ from those of a run that nobody killed."""
-        more, less = sorted(found.keys() - self.new.keys()), sorted(self.new.keys() - found.keys())
-        both = [name for name in found if name in self.new and Path(name).name not in self.command.varies]
-        other = [name for name in both if not same(name, found[name], self.new[name])]
+        more, less = sorted(left.keys() - self.new.keys()), sorted(self.new.keys() - left.keys())
+        both = [name for name in left if name in self.new and Path(name).name not in self.command.varies]
+        other = [name for name in both if not same(name, left[name], self.new[name])]
         return f"left {more} behind, lacks {less}, and differs in {other}" if more or less or other else ""
 
 
@@ -269,11 +269,11 @@ def main() -> None:
         attempts = Attempts(folder, command)
         points = list(attempts.points())[options.first :: options.every]
         wrong = {f"{number} {when}": attempts.kill((number, when)) for number, when in points}
-        faults = [f"{attempts.operations[int(at.split()[0])]} {at}: {told}" for at, told in wrong.items() if told]
+        faults = [f"{attempts.operations[int(at.split()[0])]} {at}: {fault}" for at, fault in wrong.items() if fault]
         if tree(folder / "given") != given:
             faults.append("what it reads was written to")
-        told = {"command": name, "operations": len(attempts.operations), "kills": len(points), "faults": faults}
-        sys.stdout.write(json.dumps(told) + "\n")
+        document = {"command": name, "operations": len(attempts.operations), "kills": len(points), "faults": faults}
+        sys.stdout.write(json.dumps(document) + "\n")
         sys.stdout.flush()
 
 

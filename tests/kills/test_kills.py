@@ -39,10 +39,10 @@ def killed(folder: Path, *names: str, every: int = 1, first: int = 0) -> int:
         [*map(str, command)], capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert ended.returncode == 0, ended.stderr
-    told = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert [each["command"] for each in told] == list(names)
-    assert [each for each in told if each["faults"]] == []
-    return sum(each["kills"] for each in told)
+    attempts = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [each["command"] for each in attempts] == list(names)
+    assert [each for each in attempts if each["faults"]] == []
+    return sum(each["kills"] for each in attempts)
 
 
 def test_a_sample_of_moments(tmp_path: Path) -> None:
@@ -100,11 +100,11 @@ def test_the_harness_sees_what_is_wrong(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
     )
     assert ended.returncode == 0, ended.stderr
-    told = json.loads(ended.stdout)
-    assert "left ['work/closing'] neither old nor new" in told["in_place"]  # emptied, or half of it written
-    assert any("beside files of another set" in fault for fault in told["in_place"])
-    assert any("behind" in fault for fault in told["littering"])
-    assert any("cannot be run again" in fault for fault in told["reading"])
+    faults = json.loads(ended.stdout)
+    assert "left ['work/closing'] neither old nor new" in faults["in_place"]  # emptied, or half of it written
+    assert any("beside files of another set" in fault for fault in faults["in_place"])
+    assert any("behind" in fault for fault in faults["littering"])
+    assert any("cannot be run again" in fault for fault in faults["reading"])
 
 
 @pytest.mark.slow

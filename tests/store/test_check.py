@@ -54,8 +54,8 @@ def blamed(store: Path) -> set[str]:
 
 
 def test_a_whole_store_is_whole(made: tuple[Path, Path]) -> None:
-    found = verify.verify_store(made[1], source=made[0], workers=1)
-    assert (found.damages, found.num_patches, found.num_shards, found.compared) == ([], 20, 5, 20)
+    verified = verify.verify_store(made[1], source=made[0], workers=1)
+    assert (verified.damages, verified.num_patches, verified.num_shards, verified.compared) == ([], 20, 5, 20)
 
 
 def test_missing_truncated_and_strange_files_are_named(store: Path) -> None:
@@ -79,9 +79,9 @@ def test_repair_gives_the_same_bytes_back(made: tuple[Path, Path], store: Path) 
         ("shard-00000.npy", ()),
         ("shard-00002.npy", ("p09",)),
     ]
-    found = repair.repair_store(store, made[0], workers=1)
-    assert found.repaired == ["shard-00000.npy", "shard-00002.npy"]
-    assert found.damages == []
+    repaired = repair.repair_store(store, made[0], workers=1)
+    assert repaired.repaired == ["shard-00000.npy", "shard-00002.npy"]
+    assert repaired.damages == []
     for path in made[1].iterdir():
         assert (store / path.name).read_bytes() == path.read_bytes()
     assert len(list(store.iterdir())) == len(list(made[1].iterdir()))
@@ -92,9 +92,9 @@ def test_repair_does_not_trust_a_source_that_has_changed(made: tuple[Path, Path]
     Image.new("RGB", (16, 16)).save(tmp_path / "source" / "train" / "p00.tif")
     damaged = (store / "shard-00000.npy").read_bytes()[:-5]
     (store / "shard-00000.npy").write_bytes(damaged)
-    found = repair.repair_store(store, tmp_path / "source", workers=1)
-    assert found.repaired == []
-    assert "the source gives other pixels now" in found.damages[0].problem
+    repaired = repair.repair_store(store, tmp_path / "source", workers=1)
+    assert repaired.repaired == []
+    assert "the source gives other pixels now" in repaired.damages[0].problem
     assert (store / "shard-00000.npy").read_bytes() == damaged
     compared = verify.verify_store(made[1], source=tmp_path / "source", workers=1).damages
     assert [(damage.file, damage.ids) for damage in compared] == [("shard-00000.npy", ("p00",))]
@@ -109,10 +109,10 @@ def test_repair_needs_the_index(made: tuple[Path, Path], store: Path) -> None:
 def test_a_source_that_lost_files_is_named(made: tuple[Path, Path], tmp_path: Path) -> None:
     shutil.copytree(made[0], tmp_path / "source")
     (tmp_path / "source" / "train" / "p07.tif").write_bytes(b"")
-    found = verify.verify_store(made[1], source=tmp_path / "source", workers=1).damages
-    assert [(damage.file, damage.ids) for damage in found] == [("shard-00001.npy", ("p07",))]
+    damages = verify.verify_store(made[1], source=tmp_path / "source", workers=1).damages
+    assert [(damage.file, damage.ids) for damage in damages] == [("shard-00001.npy", ("p07",))]
     (tmp_path / "source" / "train" / "p07.tif").unlink()
     labels = tmp_path / "source" / "train_labels.csv"
     labels.write_text(labels.read_text().replace("p07,1\n", ""))
-    found = verify.verify_store(made[1], source=tmp_path / "source", workers=1).damages
-    assert [(damage.file, damage.ids) for damage in found] == [("index.parquet", ("p07",))]
+    damages = verify.verify_store(made[1], source=tmp_path / "source", workers=1).damages
+    assert [(damage.file, damage.ids) for damage in damages] == [("index.parquet", ("p07",))]

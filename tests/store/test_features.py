@@ -36,8 +36,8 @@ def write(path: Path, upto: int = 2) -> None:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     write(tmp_path / "out")
-    found = features.open_features(tmp_path / "out")
-    assert np.array_equal(found.read(), VALUES_ND)
+    opened = features.open_features(tmp_path / "out")
+    assert np.array_equal(opened.read(), VALUES_ND)
     assert np.array_equal(np.load(tmp_path / "out" / "features-00001.npy"), VALUES_ND[SHARD_ROWS:])
     assert not (tmp_path / "out" / PARTIAL).exists()
     with features.unfinished(tmp_path / "out", ORIGIN, NUM) as place:
@@ -110,8 +110,8 @@ def test_a_flipped_byte_is_caught(name: str, tmp_path: Path) -> None:
     (tmp_path / "out" / name).write_bytes(content)
 
     def read() -> object:
-        found = features.open_features(tmp_path / "out")
-        return found.read(), found.rows
+        opened = features.open_features(tmp_path / "out")
+        return opened.read(), opened.rows
 
     with pytest.raises((IntegrityError, StoreError)):
         read()

@@ -143,7 +143,7 @@ def test_what_cannot_be_done_with_a_url(local: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told", "status"),
+    ("error", "message", "status"),
     [
         (PermissionError("no, SIG: sig=SECRET"), "access is refused", 2),
         (FileNotFoundError("nothing"), "was not found", 2),
@@ -156,7 +156,7 @@ def test_what_cannot_be_done_with_a_url(local: Path) -> None:
     ids=str,
 )
 def test_what_another_file_system_raises_is_one_line(
-    error: Exception | None, told: str, status: int, local: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception | None, message: str, status: int, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     over = threading.Event()
 
@@ -168,7 +168,7 @@ def test_what_another_file_system_raises_is_one_line(
     patience = transfer.Patience(connect_s=0.1, silence_s=0.1, attempts=2, pause_s=0.01)
     monkeypatch.setattr(transfer, "PATIENCE", patience)
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "open", fail)
-    with pytest.raises(FastpathError, match=told) as caught:
+    with pytest.raises(FastpathError, match=message) as caught:
         open_store("memory://bucket/store")
     over.set()
     assert caught.value.exit_status == status
@@ -210,8 +210,8 @@ def test_a_resumed_pack_of_a_url_reads_again_what_has_changed(
         pack.pack_source(source, tmp_path / "out", small, workers=1, resume=True)
     memory.pipe_file(f"/bucket/set/train/{ids[-1]}.tif", last)
     memory.pipe_file(f"/bucket/set/train/{ids[0]}.tif", last)  # of the same size
-    found = pack.pack_source(source, tmp_path / "out", small, workers=1, resume=True)
-    assert found.num_shards == 3
-    assert found.num_resumed == 37, "of two finished shards, the one that has not changed"
+    packed = pack.pack_source(source, tmp_path / "out", small, workers=1, resume=True)
+    assert packed.num_shards == 3
+    assert packed.num_resumed == 37, "of two finished shards, the one that has not changed"
     pixels = open_store(tmp_path / "out").gather(np.array([0, 95]))
     np.testing.assert_array_equal(pixels[0], pixels[1])

@@ -51,11 +51,11 @@ def fill(staging: Staging, number: int = 0) -> None:
     staging.record(number, Finished(rows=ROWS, hash=digest, stamp="", skipped=[], notes={}), rows)
 
 
-def make_store(path: Path, told: bytes = b"old") -> Path:
+def make_store(path: Path, content: bytes = b"old") -> Path:
     path.mkdir()
-    (path / fmt.MANIFEST).write_bytes(b'{\n "format": "fastpath-store"\n}\n' + told)
-    (path / fmt.shard_name(0)).write_bytes(told)
-    (path / fmt.SPLIT).write_bytes(told)
+    (path / fmt.MANIFEST).write_bytes(b'{\n "format": "fastpath-store"\n}\n' + content)
+    (path / fmt.shard_name(0)).write_bytes(content)
+    (path / fmt.SPLIT).write_bytes(content)
     return path
 
 
@@ -355,13 +355,13 @@ def test_a_full_disk_is_left_as_it_was_where_nothing_is_finished(
 ) -> None:
     usual = os.open
 
-    def full(path: str | Path, flags: int, *told: int, **named: int) -> int:
+    def full(path: str | Path, flags: int, *arguments: int, **named: int) -> int:
         if at and Path(path).name.lstrip(".").startswith(at) and flags & os.O_CREAT:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        return usual(path, flags, *told, **named)
+        return usual(path, flags, *arguments, **named)
 
-    def opened(path: Path, mode: str = "r", *told: int, **named: int) -> object:
-        return os.fdopen(full(path, os.O_RDWR | os.O_CREAT), mode.replace("x", "w"), *told, **named)
+    def opened(path: Path, mode: str = "r", *arguments: int, **named: int) -> object:
+        return os.fdopen(full(path, os.O_RDWR | os.O_CREAT), mode.replace("x", "w"), *arguments, **named)
 
     monkeypatch.setattr(os, "open", full)
     monkeypatch.setattr(Path, "open", opened)

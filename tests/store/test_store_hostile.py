@@ -40,7 +40,7 @@ def seal(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=1) + "\n")
 
 
-def told(**changes: Any) -> Forge:
+def manifest(**changes: Any) -> Forge:
     """Change keys of the manifest; a callable is given the old value."""
     return _document(fmt.MANIFEST, changes)
 
@@ -67,7 +67,7 @@ def shard(number: int = 1, **changes: object) -> Forge:
         shards[number] |= changes
         return shards
 
-    return told(shards=changed)
+    return manifest(shards=changed)
 
 
 def at(row: int, value: object) -> Callable[[list[Any]], list[Any]]:
@@ -103,7 +103,7 @@ def write_index(store: Path, table: pa.Table, **how: Any) -> None:
             known["class_counts"] = counts
     except (KeyError, TypeError, ValueError, OverflowError):
         pass
-    told(**known)(store)
+    manifest(**known)(store)
     if (store / fmt.SPLIT).exists() and "fingerprint" in known:
         split(store=known["fingerprint"])(store)
 
@@ -220,10 +220,10 @@ IDS = [
 AT_OPEN: dict[str, Forge] = {
     **{f"shard named {name!r}": shard(file=name) for name in NAMES},
     **{f"shard of {rows!r} rows": shard(rows=rows) for rows in NUMBERS},
-    **{f"{number!r} patches": told(num_patches=number) for number in [*NUMBERS, 0, 19, 21]},
-    **{f"{number!r} groups": told(num_groups=number) for number in [*NUMBERS, 21, 0]},
+    **{f"{number!r} patches": manifest(num_patches=number) for number in [*NUMBERS, 0, 19, 21]},
+    **{f"{number!r} groups": manifest(num_groups=number) for number in [*NUMBERS, 21, 0]},
     **{
-        f"patches of {shape}": told(patch_shape=shape)
+        f"patches of {shape}": manifest(patch_shape=shape)
         for shape in (
             [0, 0, 3],
             [-16, -16, 3],
@@ -239,29 +239,32 @@ AT_OPEN: dict[str, Forge] = {
             ["16", "16", "3"],
         )
     },
-    **{f"mean of {value!r}": told(mean_3=at(0, value)) for value in MOMENTS},
-    **{f"deviation of {value!r}": told(std_3=at(2, value)) for value in MOMENTS},
-    "two means": told(mean_3=lambda mean: mean[:2]),
-    "counts of -1": told(class_counts={"0": -1, "1": 21, "unlabelled": 0}),
-    "counts of 19": told(class_counts={"0": 9, "1": 10, "unlabelled": 0}),
-    "counts the other way": told(class_counts={"0": 11, "1": 9, "unlabelled": 0}),
-    "counts of another class": told(class_counts={"0": 10, "1": 10, "unlabelled": 0, "2": 0}),
-    "counts without a class": told(class_counts={"0": 10, "1": 10}),
+    **{f"mean of {value!r}": manifest(mean_3=at(0, value)) for value in MOMENTS},
+    **{f"deviation of {value!r}": manifest(std_3=at(2, value)) for value in MOMENTS},
+    "two means": manifest(mean_3=lambda mean: mean[:2]),
+    "counts of -1": manifest(class_counts={"0": -1, "1": 21, "unlabelled": 0}),
+    "counts of 19": manifest(class_counts={"0": 9, "1": 10, "unlabelled": 0}),
+    "counts the other way": manifest(class_counts={"0": 11, "1": 9, "unlabelled": 0}),
+    "counts of another class": manifest(class_counts={"0": 10, "1": 10, "unlabelled": 0, "2": 0}),
+    "counts without a class": manifest(class_counts={"0": 10, "1": 10}),
     **{f"hash {text!r}": shard(hash=text) for text in ("", "0" * 31, "A" * 32, "../" * 8, "0" * 32 + "\n")},
-    **{f"index hash {text!r}": told(index_hash=text) for text in ("", "0" * 32, "../" * 8)},
-    **{f"fingerprint {text!r}": told(fingerprint=text) for text in ("", "../../../../../../../../../../..", "g" * 32)},
-    "flag counts below 0": told(flag_counts={"black": -1}),
-    "flag counts above all": told(flag_counts={"black": 21}),
-    "a flag that a terminal obeys": told(flag_counts={ESCAPE: 1}),
-    "a class that a terminal obeys": told(source={"kind": "classes", "class_0": ESCAPE}),
-    "a class of 5,000 letters": told(source={"kind": "classes", "class_0": "a" * 5000}),
-    "software that a terminal obeys": told(software={"numpy": ESCAPE}),
-    **{f"version {number!r}": told(format_version=number) for number in (0, -1, 2, 2**62, "1", None)},
-    "another format": told(format="fastpath-run"),
-    "an unknown key": told(**{ESCAPE: 1}),
-    "no shards": told(shards=[]),
-    "shards that are a number": told(shards=7),
-    "half a million shards": told(shards=[{}] * 500_000),
+    **{f"index hash {text!r}": manifest(index_hash=text) for text in ("", "0" * 32, "../" * 8)},
+    **{
+        f"fingerprint {text!r}": manifest(fingerprint=text)
+        for text in ("", "../../../../../../../../../../..", "g" * 32)
+    },
+    "flag counts below 0": manifest(flag_counts={"black": -1}),
+    "flag counts above all": manifest(flag_counts={"black": 21}),
+    "a flag that a terminal obeys": manifest(flag_counts={ESCAPE: 1}),
+    "a class that a terminal obeys": manifest(source={"kind": "classes", "class_0": ESCAPE}),
+    "a class of 5,000 letters": manifest(source={"kind": "classes", "class_0": "a" * 5000}),
+    "software that a terminal obeys": manifest(software={"numpy": ESCAPE}),
+    **{f"version {number!r}": manifest(format_version=number) for number in (0, -1, 2, 2**62, "1", None)},
+    "another format": manifest(format="fastpath-run"),
+    "an unknown key": manifest(**{ESCAPE: 1}),
+    "no shards": manifest(shards=[]),
+    "shards that are a number": manifest(shards=7),
+    "half a million shards": manifest(shards=[{}] * 500_000),
     "a manifest of brackets": lambda store: (store / fmt.MANIFEST).write_text("[" * 1_000_000),
     "a manifest of one number": lambda store: (store / fmt.MANIFEST).write_text("9" * 1_000_000),
     "a manifest that is a list": lambda store: (store / fmt.MANIFEST).write_text("[]"),
@@ -278,7 +281,7 @@ AT_OPEN: dict[str, Forge] = {
     "a group of 5,000 letters": index(group=at(3, "g" * 5000)),
     "a group of two megabytes for all": index(group=lambda groups: ["g" * ((2 << 20) - 100)] * len(groups)),
     "an id of 3 megabytes": index(id=at(3, "a" * (3 << 20))),
-    "a hundred million rows in no file": told(
+    "a hundred million rows in no file": manifest(
         num_patches=10**8,
         class_counts={"0": 10**8, "1": 0, "unlabelled": 0},
         shards=lambda shards: [shards[0] | {"rows": 10**8}],
@@ -310,15 +313,15 @@ BY_VERIFY: dict[str, Forge] = {
     "a row without a hash": index(hash=at(3, None)),
     "a place twice": index(row=at(3, 2)),
     "a row without a sum": index(sum_r=at(3, None)),
-    "a mean a little off": told(mean_3=lambda mean: [mean[0] + 1e-9, *mean[1:]]),
-    "a deviation a little off": told(std_3=lambda std: [*std[:2], std[2] - 1e-9]),
-    "a group fewer": told(num_groups=4),
-    "a group more": told(num_groups=6),
-    "another fingerprint": told(fingerprint="0" * 32),
-    "an unknown flag": told(flag_counts=lambda flags: flags | {"unheard-of": 0}),
-    "a flag counted twice": told(flag_counts=lambda flags: flags | {"black": 1}),
-    "rows dropped that are there": told(source=lambda source: source | {"dropped": 3}),
-    "another size than resized to": told(source=lambda source: source | {"resize_px": 96}),
+    "a mean a little off": manifest(mean_3=lambda mean: [mean[0] + 1e-9, *mean[1:]]),
+    "a deviation a little off": manifest(std_3=lambda std: [*std[:2], std[2] - 1e-9]),
+    "a group fewer": manifest(num_groups=4),
+    "a group more": manifest(num_groups=6),
+    "another fingerprint": manifest(fingerprint="0" * 32),
+    "an unknown flag": manifest(flag_counts=lambda flags: flags | {"unheard-of": 0}),
+    "a flag counted twice": manifest(flag_counts=lambda flags: flags | {"black": 1}),
+    "rows dropped that are there": manifest(source=lambda source: source | {"dropped": 3}),
+    "another size than resized to": manifest(source=lambda source: source | {"resize_px": 96}),
     "sums of another": index(sum_r=at(3, 16 * 16 * 255 + 1)),
     "sums below 0": index(sum_g=at(3, -1)),
     "squares of no patch": index(squares_b=at(3, 2**62)),
@@ -424,8 +427,8 @@ def bounds() -> Iterator[None]:
 def outside(store: Path) -> dict[str, bytes]:
     """What lies around a store."""
     around = store.parent.parent
-    found = [path for path in around.rglob("*") if path.is_file() and store not in path.parents]
-    return {str(path.relative_to(around)): path.read_bytes() for path in found if not path.is_symlink()}
+    paths = [path for path in around.rglob("*") if path.is_file() and store not in path.parents]
+    return {str(path.relative_to(around)): path.read_bytes() for path in paths if not path.is_symlink()}
 
 
 def refused(call: Callable[[], object]) -> str:
@@ -446,9 +449,9 @@ def damages(store: Path) -> set[str]:
     except FastpathError:
         refused(lambda: verify.verify_store(store, workers=1))
         return {fmt.MANIFEST}
-    found = verify.verify_store(store, workers=1).damages
-    assert all(damage.problem.isprintable() and len(damage.problem) < 1000 for damage in found), found
-    return {damage.file for damage in found}
+    named = verify.verify_store(store, workers=1).damages
+    assert all(damage.problem.isprintable() and len(damage.problem) < 1000 for damage in named), named
+    return {damage.file for damage in named}
 
 
 COMMANDS: dict[str, Callable[[Path, Path], object]] = {
@@ -500,12 +503,12 @@ def test_a_shard_of_another_kind_is_named_and_replaced_in_its_place(
     refused(lambda: COMMANDS["merge"](store, made[0]))
     if (store / "shard-00001.npy").is_dir():
         return
-    found = repair.repair_store(store, made[0], workers=1)
+    repaired = repair.repair_store(store, made[0], workers=1)
     if json.loads((store / fmt.MANIFEST).read_text()) == json.loads((made[1] / fmt.MANIFEST).read_text()):
-        assert (found.repaired, found.damages, damages(store)) == (["shard-00001.npy"], [], set())
+        assert (repaired.repaired, repaired.damages, damages(store)) == (["shard-00001.npy"], [], set())
         assert (store / "shard-00001.npy").read_bytes() == (made[1] / "shard-00001.npy").read_bytes()
     else:  # its hash is of what it was changed to
-        assert [damage.file for damage in found.damages] == ["shard-00001.npy"]
+        assert [damage.file for damage in repaired.damages] == ["shard-00001.npy"]
     assert outside(store) == before
     assert not (store / "shard-00001.npy").is_symlink()
 
@@ -534,9 +537,9 @@ def test_repair_clears_what_a_killed_one_left(made: tuple[Path, Path], store: Pa
         (store / name).write_bytes(b"half a file")
     assert damages(store) == {*former, *others}
     (store / "shard-00001.npy").unlink()
-    found = repair.repair_store(store, made[0], workers=1)
-    assert found.repaired == ["shard-00001.npy"]
-    assert {damage.file for damage in found.damages} == set(others)
+    repaired = repair.repair_store(store, made[0], workers=1)
+    assert repaired.repaired == ["shard-00001.npy"]
+    assert {damage.file for damage in repaired.damages} == set(others)
     assert {path.name for path in store.iterdir()} == {*(path.name for path in made[1].iterdir()), *others}
 
 

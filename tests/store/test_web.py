@@ -118,17 +118,17 @@ def test_a_sound_store_is_found_sound_and_nothing_is_taken_from_the_cache(local:
 
 
 def test_a_store_behind_a_url_is_compared_with_its_source(local: Path, small_source: Path, server: Any) -> None:
-    found = verify.verify_store(Path(server.url), source=small_source, workers=1)
-    assert (found.compared, found.damages) == (20, [])
+    verified = verify.verify_store(Path(server.url), source=small_source, workers=1)
+    assert (verified.compared, verified.damages) == (20, [])
 
 
 def test_inspect_sees_the_split_of_a_store_behind_a_url_and_writes_here(
     local: Path, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = run("inspect", server.url)
-    assert found.exit_code == 0, found.output
-    assert "SECRET" not in found.output
+    inspected = run("inspect", server.url)
+    assert inspected.exit_code == 0, inspected.output
+    assert "SECRET" not in inspected.output
     assert {path.name for path in tmp_path.iterdir()} == {"cache", "store-inspect"}
     facts = json.loads((tmp_path / "store-inspect" / "inspect.json").read_text())
     assert facts["split"]["parts"].keys() == {"train", "val"}
@@ -151,10 +151,10 @@ def test_what_writes_does_not_take_a_url(local: Path, small_source: Path, server
     with pytest.raises(StoreError, match="repair it where it lies"):
         repair.repair_store(Path(server.url), small_source)
     for command in ("pack", "inspect"):
-        found = run(command, small_source, "-o", server.url)
-        assert found.exit_code == 2
-        assert "is a URL, wanted a path" in found.output
-        assert "SECRET" not in found.output
+        refused = run(command, small_source, "-o", server.url)
+        assert refused.exit_code == 2
+        assert "is a URL, wanted a path" in refused.output
+        assert "SECRET" not in refused.output
     with pytest.raises(UsageError, match="copy the run here"):
         open_run(Path(f"{server.url}{'x' * 5000}"))
 
@@ -167,8 +167,8 @@ def test_a_file_url_is_a_path(local: Path, small_source: Path, tmp_path: Path, m
         Path(f"file://{small_source}"), tmp_path / "again", pack.PackOptions(shard_bytes=4 * 768), workers=1
     )
     assert open_store(tmp_path / "again").fingerprint == open_store(local).fingerprint
-    found = run("verify", f"file://{local}", "--json")
-    assert json.loads(found.output)["ok"] is True
+    verified = run("verify", f"file://{local}", "--json")
+    assert json.loads(verified.output)["ok"] is True
     spaced = tmp_path / "a store"
     shutil.copytree(local, spaced)
     assert open_store(Path(f"file://{tmp_path}/a%20store")).path == spaced
@@ -205,7 +205,7 @@ def test_a_token_may_be_longer_than_any_name(local: Path, small_source: Path, se
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told", "status"),
+    ("spoil", "message", "status"),
     [
         ({"train/p03.tif": None}, r"p03\.tif: was not found", 2),
         ({"train/p03.tif": b"II*\0"}, r"p03\.tif: ", 2),
@@ -216,13 +216,19 @@ def test_a_token_may_be_longer_than_any_name(local: Path, small_source: Path, se
     ],
 )
 def test_a_folder_that_is_not_as_it_should_be(
-    spoil: dict[str, bytes | None], told: str, status: int, local: Path, small_source: Path, server: Any, tmp_path: Path
+    spoil: dict[str, bytes | None],
+    message: str,
+    status: int,
+    local: Path,
+    small_source: Path,
+    server: Any,
+    tmp_path: Path,
 ) -> None:
     source = Path(served(small_source, server))
     for name, content in spoil.items():
         server.files.pop(name)
         server.files.update({} if content is None else {name: content})
-    with pytest.raises(DataError, match=told) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         pack.pack_source(source, tmp_path / "packed", workers=1)
     assert caught.value.exit_status == status
     assert "SECRET" not in str(caught.value)

@@ -103,9 +103,9 @@ def test_a_plain_file_is_read_into_place_and_any_other_is_not(tmp_path: Path) ->
     decode(layout, "proven")
     other = PATCH[::-1].copy()
     (path := tmp_path / "x.tif").write_bytes(tiff(other))
-    found = module.read_plain(str(path), out)
-    assert found is not None
-    assert found.st_size == len(layout)
+    status = module.read_plain(str(path), out)
+    assert status is not None
+    assert status.st_size == len(layout)
     np.testing.assert_array_equal(out, other)
     head = bytes([layout[0] ^ 1])
     for spoiled in (layout + b"x", layout[:-1], head + layout[1:], b"", pillow("PNG")):
@@ -252,19 +252,19 @@ def test_the_corpus_is_large() -> None:
 def test_a_wrong_file_is_a_named_error_or_the_right_pixels(fault: str, tmp_path: Path) -> None:
     path = tmp_path / "patch.tif"
     path.write_bytes(WRONG[fault])
-    found = attempt(lambda: decode_file(path))
-    if isinstance(found, DataError):
-        assert str(found).startswith(f"{path}: ")
-        assert "\n" not in str(found)
+    pixels_or_error = attempt(lambda: decode_file(path))
+    if isinstance(pixels_or_error, DataError):
+        assert str(pixels_or_error).startswith(f"{path}: ")
+        assert "\n" not in str(pixels_or_error)
     else:
-        np.testing.assert_array_equal(found, PATCH, err_msg="read, but to other pixels")
+        np.testing.assert_array_equal(pixels_or_error, PATCH, err_msg="read, but to other pixels")
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("data", [with_next_ifd(8), with_next_ifd(struct.unpack_from("<I", GOOD, 4)[0] + 12)])
 def test_a_chain_of_pages_that_bites_its_tail_ends(data: bytes) -> None:
-    found = attempt(lambda: decode(data, "x"))
-    assert isinstance(found, DataError) or np.array_equal(found, PATCH)
+    pixels_or_error = attempt(lambda: decode(data, "x"))
+    assert isinstance(pixels_or_error, DataError) or np.array_equal(pixels_or_error, PATCH)
 
 
 def test_files_that_are_not_there_or_not_files(tmp_path: Path) -> None:
@@ -292,13 +292,13 @@ def test_no_damage_makes_the_decoder_fail_otherwise(form: str, data: st.DataObje
     for at in data.draw(st.lists(head, max_size=6)):
         content[at] = data.draw(st.integers(0, 255))
     content = content[: data.draw(st.just(len(content)) | st.integers(0, len(content)))]
-    found = attempt(lambda: decode_general(bytes(content), "fuzz", Counter()))
-    if isinstance(found, DataError):
-        assert "\n" not in str(found)
+    pixels_or_error = attempt(lambda: decode_general(bytes(content), "fuzz", Counter()))
+    if isinstance(pixels_or_error, DataError):
+        assert "\n" not in str(pixels_or_error)
     else:
-        assert found.dtype == np.uint8
-        assert found.ndim == 3
-        assert found.shape[2] == 3
+        assert pixels_or_error.dtype == np.uint8
+        assert pixels_or_error.ndim == 3
+        assert pixels_or_error.shape[2] == 3
 
 
 @given(st.binary(max_size=300))

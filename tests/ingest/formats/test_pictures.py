@@ -32,8 +32,8 @@ def saved(kind: str, image: Image.Image | np.ndarray = PATCH, **options: object)
 
 
 def chunk(kind: bytes, content: bytes, *, checksum: int | None = None) -> bytes:
-    found = zlib.crc32(kind + content) if checksum is None else checksum
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", found)
+    crc = zlib.crc32(kind + content) if checksum is None else checksum
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
 
 
 def header(bits: int = 8, colour: int = 2, interlace: int = 0, size: tuple[int, int] = (48, 32)) -> bytes:
@@ -143,9 +143,9 @@ def test_a_picture_stands_upright(orientation: int, order: str) -> None:
     content = exif(orientation, order)
     np.testing.assert_array_equal(decode(png(chunk(b"eXIf", content)), "png", notes), wanted)
     jpeg = saved("JPEG", quality=100, subsampling=0)
-    found = decode(jpeg[:2] + marker(0xE1, b"Exif\0\0" + content) + jpeg[2:], "jpeg", notes)
-    assert found.shape == wanted.shape
-    assert np.abs(found.astype(int) - wanted).max() <= 3
+    pixels = decode(jpeg[:2] + marker(0xE1, b"Exif\0\0" + content) + jpeg[2:], "jpeg", notes)
+    assert pixels.shape == wanted.shape
+    assert np.abs(pixels.astype(int) - wanted).max() <= 3
     assert notes == ({TURNED: 2} if orientation > 1 else {})
 
 
@@ -234,9 +234,9 @@ JPEGS_REFUSED: dict[str, tuple[bytes, str]] = {
 def test_a_jpeg_gives_its_pixels_whatever_is_said_beside_them(name: str) -> None:
     data, expected = JPEGS[name]
     notes: Counter[str] = Counter()
-    found = decode(data, name, notes)
+    pixels = decode(data, name, notes)
     wanted = GREY_BELOW if name == "ends in grey" else PATCH
-    assert np.abs(found.astype(int) - wanted).max() <= (16 if name == "shared chroma" else 3)
+    assert np.abs(pixels.astype(int) - wanted).max() <= (16 if name == "shared chroma" else 3)
     assert set(notes) == expected
 
 
@@ -296,8 +296,8 @@ def test_pixels_that_are_a_bomb_are_not_unpacked() -> None:
     block = packer.compress(bytes(1 << 22)) + packer.flush(zlib.Z_FULL_FLUSH)
     bomb = b"\x78\x9c" + block * 512  # 2 GiB of zeros
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = decode(png(data=chunk(b"IDAT", bomb)), "bomb")
-    assert found.shape == PATCH.shape
+    pixels = decode(png(data=chunk(b"IDAT", bomb)), "bomb")
+    assert pixels.shape == PATCH.shape
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10, "KiB"
 
 

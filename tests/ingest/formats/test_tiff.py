@@ -49,10 +49,10 @@ ALL = forms()
 
 def check(form: Form) -> None:
     notes: Counter[str] = Counter()
-    found = decode_general(tiff(TRUTH, form), form, notes)
-    assert found.dtype == np.uint8
-    assert found.flags.c_contiguous
-    error = np.abs(found.astype(int) - TRUTH).max() if found.shape == TRUTH.shape else found.shape
+    pixels = decode_general(tiff(TRUTH, form), form, notes)
+    assert pixels.dtype == np.uint8
+    assert pixels.flags.c_contiguous
+    error = np.abs(pixels.astype(int) - TRUTH).max() if pixels.shape == TRUTH.shape else pixels.shape
     exact = form.photometric == RGB and form.compression != JPEG and form.alpha != 1
     bound = 0 if exact else 3 + 2 * (form.alpha == 1) + 4 * (form.block != (1, 1))
     assert error <= bound, form
@@ -94,8 +94,8 @@ def test_pillow_says_the_same_where_it_is_right() -> None:
         data = tiff(TRUTH, form)
         wanted = by_pillow(data)
         if wanted is not None and (form.compression, form.photometric) != (NONE, YCBCR):
-            found = decode_general(data, form, Counter()).astype(int)
-            assert np.abs(found - wanted).max() <= (2 if form.photometric == YCBCR or form.alpha == 1 else 0), form
+            pixels = decode_general(data, form, Counter()).astype(int)
+            assert np.abs(pixels - wanted).max() <= (2 if form.photometric == YCBCR or form.alpha == 1 else 0), form
             agreed += 1
     assert agreed > len(ALL[::97]) / 3
 

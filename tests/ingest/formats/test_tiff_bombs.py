@@ -90,7 +90,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 @pytest.mark.timeout(60)
 def test_no_bomb_takes_memory_beyond_the_bound(bomb: str, little_memory: None) -> None:
     try:
-        found = decode_general(BOMBS[bomb](), bomb, Counter())
+        pixels = decode_general(BOMBS[bomb](), bomb, Counter())
     except DataError:
         return
-    assert found.shape == TRUTH.shape, "pixels of a patch, however much lies behind them"
+    assert pixels.shape == TRUTH.shape, "pixels of a patch, however much lies behind them"

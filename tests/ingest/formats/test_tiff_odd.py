@@ -301,9 +301,9 @@ def test_an_odd_tiff_gives_its_pixels(name: str) -> None:
     truth = np.tile(TRUTH[:8], (3, 1, 1)) if "share their" in name else TRUTH
     bound = 5 if "shares by default" in name else 3 if "YCbCr" in name or "JPEG" in name else 0
     for _ in range(2):  # the second time by the shortcut, where there is one
-        found = decode(READ[name], name)
-        assert found.shape == truth.shape
-        assert np.abs(found.astype(int) - truth).max() <= bound
+        pixels = decode(READ[name], name)
+        assert pixels.shape == truth.shape
+        assert np.abs(pixels.astype(int) - truth).max() <= bound
 
 
 @pytest.mark.parametrize("name", [*NOT_READ, *DAMAGED])

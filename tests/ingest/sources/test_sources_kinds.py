@@ -97,44 +97,48 @@ MAKERS = {
 def test_every_kind_packs_to_the_same_pixels(kind: str, tmp_path: Path) -> None:
     source = MAKERS[kind](tmp_path / "source")
     assert detect(source) == kind.strip()
-    found = packed(source, tmp_path / "out")
-    np.testing.assert_array_equal(found.gather(np.arange(12)), PIXELS)
-    assert found.labels_N.tolist() == LABELS
+    packed_store = packed(source, tmp_path / "out")
+    np.testing.assert_array_equal(packed_store.gather(np.arange(12)), PIXELS)
+    assert packed_store.labels_N.tolist() == LABELS
     if kind == "pcam":
-        assert found.ids_N.tolist() == [f"train-{row:06}" for row in range(8)] + [f"valid-{row:06}" for row in range(4)]
-        assert found.groups_N is not None
-        assert found.groups_N[[0, 8]].tolist() == ["camelyon16_train_000", "camelyon16_valid_000"]
+        assert packed_store.ids_N.tolist() == [f"train-{row:06}" for row in range(8)] + [
+            f"valid-{row:06}" for row in range(4)
+        ]
+        assert packed_store.groups_N is not None
+        assert packed_store.groups_N[[0, 8]].tolist() == ["camelyon16_train_000", "camelyon16_valid_000"]
     else:
-        assert found.ids_N.tolist() == IDS
-    assert found.manifest.source["kind"] == kind.strip()
+        assert packed_store.ids_N.tolist() == IDS
+    assert packed_store.manifest.source["kind"] == kind.strip()
     result = verify.verify_store(tmp_path / "out", source=source, workers=1)
     assert (result.damages, result.compared) == ([], 12)
 
 
 def test_patchcamelyon_keeps_its_own_division(tmp_path: Path) -> None:
     source = pcam(tmp_path / "source")
-    found = packed(source, tmp_path / "out")
-    table = read_split(found)
+    packed_store = packed(source, tmp_path / "out")
+    table = read_split(packed_store)
     assert table.kind == "official"
     assert table.rows(Split.TRAIN).tolist() == list(range(8))
     assert table.rows(Split.VAL).tolist() == list(range(8, 12))
-    assert split.split_store(found.path, kind="group", val=0.5).kind == "group"
-    counted = split.split_store(found.path, kind="official")
+    assert split.split_store(packed_store.path, kind="group", val=0.5).kind == "group"
+    counted = split.split_store(packed_store.path, kind="official")
     assert (counted.num_train, counted.num_val, counted.num_test, counted.notice) == (8, 4, 0, "")
-    assert read_split(packed(found.path, tmp_path / "again")).kind == "official", "ids say it, whatever the source"
+    assert read_split(packed(packed_store.path, tmp_path / "again")).kind == "official", (
+        "ids say it, whatever the source"
+    )
     with pytest.raises(DataError, match=r"found 2 folds, wanted PatchCamelyon's own.*--kind group"):
-        split.split_store(found.path, kind="official", folds=2)
+        split.split_store(packed_store.path, kind="official", folds=2)
 
 
 def test_a_division_without_validation_is_not_official(tmp_path: Path) -> None:
     source = pcam(tmp_path / "source")
     for path in source.glob("*_valid_*"):
         path.unlink()
-    found = packed(source, tmp_path / "out")
-    assert not (found.path / "split.json").exists(), "three slides are too few for the usual five folds"
-    assert split.split_store(found.path, val=0.5).kind == "group"
+    packed_store = packed(source, tmp_path / "out")
+    assert not (packed_store.path / "split.json").exists(), "three slides are too few for the usual five folds"
+    assert split.split_store(packed_store.path, val=0.5).kind == "group"
     with pytest.raises(DataError, match="found ids of no official division"):
-        split.split_store(found.path, kind="official")
+        split.split_store(packed_store.path, kind="official")
 
 
 def test_official_parts_are_read_from_ids() -> None:
@@ -238,8 +242,8 @@ def test_packing_a_store_again_cuts_it_anew_and_names_the_same_content(tmp_path:
 def test_a_subset(tmp_path: Path) -> None:
     source = kaggle(tmp_path / "source")
     (tmp_path / "some.csv").write_text("id\np07\np02\np11\n")
-    found = packed(source, tmp_path / "out", only=tmp_path / "some.csv")
-    assert found.ids_N.tolist() == ["p02", "p07", "p11"]
+    packed_store = packed(source, tmp_path / "out", only=tmp_path / "some.csv")
+    assert packed_store.ids_N.tolist() == ["p02", "p07", "p11"]
     (tmp_path / "some.csv").write_text("id\np07\nq\n")
     with pytest.raises(DataError, match=r"found 1 ids that are not in the source \(first: 'q'\)"):
         packed(source, tmp_path / "other", only=tmp_path / "some.csv")
@@ -247,10 +251,10 @@ def test_a_subset(tmp_path: Path) -> None:
 
 def test_resized_patches_are_those_of_pillow_and_the_manifest_says_so(tmp_path: Path) -> None:
     source = kaggle(tmp_path / "source")
-    found = packed(source, tmp_path / "out", resize_px=16)
+    packed_store = packed(source, tmp_path / "out", resize_px=16)
     wanted = Image.fromarray(PIXELS[3]).resize((16, 16), Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(found.gather(np.array([3]))[0], np.asarray(wanted))
-    assert found.manifest.source["resize_px"] == 16
+    np.testing.assert_array_equal(packed_store.gather(np.array([3]))[0], np.asarray(wanted))
+    assert packed_store.manifest.source["resize_px"] == 16
     assert verify.verify_store(tmp_path / "out", source=source, workers=1).damages == []
 
 
@@ -259,13 +263,13 @@ def test_dropped_patches_leave_the_index_and_a_second_pack_leaves_their_pixels_b
 
     source = kaggle(tmp_path / "source")
     Image.fromarray(PIXELS[3]).save(source / "train" / "p05.tif")
-    found = packed(source, tmp_path / "out", drop=(Flag.DUPLICATE,))
-    assert found.ids_N.tolist() == [name for name in IDS if name != "p05"]
-    assert found.manifest.shards[0].rows == 12
+    packed_store = packed(source, tmp_path / "out", drop=(Flag.DUPLICATE,))
+    assert packed_store.ids_N.tolist() == [name for name in IDS if name != "p05"]
+    assert packed_store.manifest.shards[0].rows == 12
     assert verify.verify_store(tmp_path / "out", source=source, workers=1).not_in_store == 1
     again = packed(tmp_path / "out", tmp_path / "again")
     assert again.manifest.shards[0].rows == 11
-    np.testing.assert_array_equal(again.gather(np.arange(11)), found.gather(np.arange(11)))
+    np.testing.assert_array_equal(again.gather(np.arange(11)), packed_store.gather(np.arange(11)))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

@@ -70,8 +70,8 @@ def refused(source: Path, *fragments: str, **options: Any) -> None:
 def zipped(files: Files) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
-        for name, one in files.items():
-            archive.writestr(name, one)
+        for name, packed_file in files.items():
+            archive.writestr(name, packed_file)
     return content.getvalue()
 
 
