@@ -25,7 +25,7 @@ from fastpath.data.residency import Pixels
 from fastpath.runtime import Runtime
 from fastpath.types import Batch, ChannelStats, Patches
 
-STAND_IN = -1
+PLACEHOLDER_ROW = -1
 
 
 def shift_hue(pixels: NDArray[np.float32], turns: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -71,27 +71,28 @@ def training_feed(
 
     @lru_cache(maxsize=2)
     def ordered_rows(epoch: int) -> NDArray[np.int64]:
-        found = order.epoch_order(patches.labels_N[rows_M], data.sampling, config.seed, epoch, weights_M)
-        return np.asarray(rows_M[found])
+        order_M = order.epoch_order(patches.labels_N[rows_M], data.sampling, config.seed, epoch, weights_M)
+        return np.asarray(rows_M[order_M])
 
     def feed(global_step: int) -> tuple[Any, ...]:
         epoch, step = divmod(global_step, steps)
-        share = order.step_positions(size, data.batch_size, step, runtime.rank, runtime.world_size)
-        positions = share or range(share.start, share.start + 1)
+        rank_positions = order.step_positions(size, data.batch_size, step, runtime.rank, runtime.world_size)
+        positions = rank_positions or range(rank_positions.start, rank_positions.start + 1)
         rows = ordered_rows(epoch)[positions.start : positions.stop]
         drawn = draw.draw_augmentation(data.augment, data.image_size_px, config.seed, epoch, positions)
-        told = rows if share else np.full_like(rows, STAND_IN)
+        known_rows = rows if rank_positions else np.full_like(rows, PLACEHOLDER_ROW)
         images, probes = pixels.fetch_with_probes(rows, 0 if data.augment.artefacts else layout.frame_px)
         warp = geometry.warp_matrices(drawn, layout)
         shown = geometry.coverage(warp, layout) if layout.frame_px else np.ones(len(drawn))
         matrices = colour.colour_matrices(probes, drawn, shown, stats)
         if not data.augment.artefacts:
-            return images, told, matrices, warp
-        lent: list[Any] = []
+            return images, known_rows, matrices, warp
+        partner_rings: list[Any] = []
         if data.augment.ring_swap_p:
             ring, probes = pixels.fetch_with_probes(ring_swap.partner_rows(drawn.stages, rows, rows_M), 0)
-            lent = [ring]
-        return images, *lent, told, matrices, warp, *_inputs(data.augment, drawn, probes, field, layout.patch_px)
+            partner_rings = [ring]
+        inputs = _inputs(data.augment, drawn, probes, field, layout.patch_px)
+        return images, *partner_rings, known_rows, matrices, warp, *inputs
 
     return feed
 
@@ -100,7 +101,7 @@ def batch(images: Any, rows: Any, num_total: int, labels_N: NDArray[np.float32],
     """Return the batch of a graph's outputs; see `loader.Stream`."""
     images_NCHW = from_dlpack(images.as_tensor()).permute(0, 3, 1, 2)
     indices_N = from_dlpack(rows.as_tensor())
-    if indices_N[0] == STAND_IN:
+    if indices_N[0] == PLACEHOLDER_ROW:
         images_NCHW, indices_N = images_NCHW[:0], indices_N[:0]
     labels = torch.from_numpy(labels_N[indices_N.numpy()])
     device = runtime.device
@@ -111,23 +112,23 @@ def _inputs(
     policy: AugmentConfig, drawn: Augmentation, probes_NK3: NDArray[np.float32], field: NDArray[np.int8], patch_px: int
 ) -> list[Any]:
     """Return what the operators of artefacts are fed."""
-    found: list[Any] = []
+    inputs: list[Any] = []
     stages = drawn.stages
     if policy.blur_p:
-        found.append(stages["blur"]["sigma_px"].astype(np.float32))
+        inputs.append(stages["blur"]["sigma_px"].astype(np.float32))
     if policy.noise_p:
         sd_N = stages["noise"]["sd"]
         places = zip(sd_N, stages["noise"]["place"], strict=True)
-        found.append([noise.noise_window(field, place, patch_px if sd else 0) for sd, place in places])
-        found.append((sd_N / NOISE_LEVELS).astype(np.float32))
+        inputs.append([noise.noise_window(field, place, patch_px if sd else 0) for sd, place in places])
+        inputs.append((sd_N / NOISE_LEVELS).astype(np.float32))
     if policy.jpeg_p:
-        found.append(stages["jpeg"]["quality"].astype(np.int32))
+        inputs.append(stages["jpeg"]["quality"].astype(np.int32))
     if policy.ring_swap_p:
-        found.append(stages["ring_swap"]["partner"] >= 0)
+        inputs.append(stages["ring_swap"]["partner"] >= 0)
     if policy.ring_blur_p:
-        found.append(stages["ring_blur"]["sigma_px"].astype(np.float32))
+        inputs.append(stages["ring_blur"]["sigma_px"].astype(np.float32))
     if policy.ring_stain_p:
         change_N23 = stages["ring_stain"]["change"]
-        found.append((change_N23 != SAME_STAIN).any(axis=(1, 2)))
-        found.append(colour.stain_matrices(probes_NK3, change_N23))
-    return found
+        inputs.append((change_N23 != SAME_STAIN).any(axis=(1, 2)))
+        inputs.append(colour.stain_matrices(probes_NK3, change_N23))
+    return inputs

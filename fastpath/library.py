@@ -188,10 +188,10 @@ class _Images:
 
 
 def _checked(images_NHWC: Any) -> NDArray[np.uint8]:  # noqa: ANN401 (whatever was given)
-    found = np.asarray(images_NHWC)
-    shape = found.shape
-    if found.dtype != np.uint8 or found.ndim != 4 or shape[3] != 3 or shape[1] != shape[2]:
-        problem = f"found {found.dtype} {list(shape)}, wanted uint8 [N, P, P, 3]"
+    images = np.asarray(images_NHWC)
+    shape = images.shape
+    if images.dtype != np.uint8 or images.ndim != 4 or shape[3] != 3 or shape[1] != shape[2]:
+        problem = f"found {images.dtype} {list(shape)}, wanted uint8 [N, P, P, 3]"
         raise DataError("images", problem, "give square RGB images of bytes, channels last")
-    checked: NDArray[np.uint8] = found
+    checked: NDArray[np.uint8] = images
     return checked

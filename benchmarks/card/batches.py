@@ -55,9 +55,9 @@ def agrees(policy: str, row: dict[str, Any]) -> bool:
     return bool(row["mean"] < MEAN_BOUND and (policy not in EXACT or row["largest"] <= LARGEST_BOUND))
 
 
-def distance(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> dict[str, Any]:
+def distance(images_NHWC: NDArray[np.float32], wanted: NDArray[np.float32]) -> dict[str, Any]:
     """Return how far normalised images [N, H, W, 3] lie apart, in grey levels."""
-    apart = np.abs(found - wanted) * 255 * np.array(STATS.std_3, np.float32)
+    apart = np.abs(images_NHWC - wanted) * 255 * np.array(STATS.std_3, np.float32)
     beyond = float((apart > 1).any(axis=-1).mean())
     return {"mean": float(apart.mean()), "largest": float(apart.max()), "beyond_one_level": beyond}
 

@@ -38,30 +38,30 @@ class Watch:
     """Asks the driver four times a second, as long as its block runs, what the card is doing."""
 
     def __enter__(self) -> Watch:
-        self._told = tempfile.TemporaryFile("w+")
+        self._csv = tempfile.TemporaryFile("w+")
         query = [f"--query-gpu={','.join(WATCHED)}", "--format=csv,noheader,nounits", f"-lms={PERIOD_MS}"]
         self._process: subprocess.Popen[bytes] | None = None
         with contextlib.suppress(OSError):
-            self._process = subprocess.Popen(["nvidia-smi", *query], stdout=self._told, stderr=subprocess.DEVNULL)
+            self._process = subprocess.Popen(["nvidia-smi", *query], stdout=self._csv, stderr=subprocess.DEVNULL)
         return self
 
     def __exit__(self, *exception: type[BaseException] | BaseException | types.TracebackType | None) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        self._told.close()
+        self._csv.close()
 
     def so_far(self) -> dict[str, float]:
         """Return the median of each since the last call; empty where the driver was not there to ask."""
-        self._told.seek(0)
-        lines = [line.split(",") for line in self._told.read().splitlines()]
-        self._told.seek(0)
-        self._told.truncate()
-        found = {}
+        self._csv.seek(0)
+        lines = [line.split(",") for line in self._csv.read().splitlines()]
+        self._csv.seek(0)
+        self._csv.truncate()
+        medians = {}
         for column, name in enumerate(WATCHED.values()):
             with contextlib.suppress(ValueError, IndexError, statistics.StatisticsError):
-                found[name] = statistics.median(float(line[column]) for line in lines)
-        return found
+                medians[name] = statistics.median(float(line[column]) for line in lines)
+        return medians
 
 
 def peak(runtime: Runtime) -> dict[str, Any]:

@@ -113,9 +113,9 @@ def end_tree(root: int) -> None:
             # After the name in brackets, which may hold anything: state, parent.
             parent = int(stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
             children.setdefault(parent, []).append(int(stat.parent.name))
-    found = [root]
-    for pid in found:
-        found += children.get(pid, [])
-    for pid in found:
+    pids = [root]
+    for pid in pids:
+        pids += children.get(pid, [])
+    for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)

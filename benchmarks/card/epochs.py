@@ -80,7 +80,7 @@ class Epochs:
         timing, wall = event.timing, now - self._clock
         cpu_ms = 1e3 * (time.thread_time() - self._cpu) / max(self._steps, 1)
         rate = self._settled_images / max(self._last - self._settled, 1e-9)
-        told: dict[str, Any] = {
+        timings: dict[str, Any] = {
             "epoch": event.epoch,
             "size_px": self._size(event.epoch),
             "epoch_s": round(wall, 2),
@@ -93,7 +93,7 @@ class Epochs:
             "stall_share": round(timing.stall_share, 4),
             "cpu_ms": round(cpu_ms, 3),
         }
-        self._check.tell("epochs", recipe=self._recipe, **told, **peak(self._runtime), **self._watch.so_far())
+        self._check.tell("epochs", recipe=self._recipe, **timings, **peak(self._runtime), **self._watch.so_far())
         self._clock = now
 
     def _size(self, epoch: int) -> int:

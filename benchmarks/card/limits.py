@@ -3,7 +3,7 @@
 It stands in for pytest-timeout where that is not installed. A test that Python can interrupt fails at its limit; one
 that hangs in a library, or in the card, ends its process some time after, and the lines say which test that was.
 
-Usage: python -m pytest -p benchmarks.card.limits --limit-s 60 --told tests.jsonl
+Usage: python -m pytest -p benchmarks.card.limits --limit-s 60 --outcomes tests.jsonl
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ GRACE_S = 10.0  # from a test's limit to its process's end
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Take the limit, and the file."""
     parser.addoption("--limit-s", type=float, default=60.0, help="Seconds a test may take.")
-    parser.addoption("--told", type=Path, required=True, help="File to which each test's outcome is added.")
+    parser.addoption("--outcomes", type=Path, required=True, help="File to which each test's outcome is added.")
 
 
 class Limits:
     """Watches over each test."""
 
-    def __init__(self, limit_s: float, told: Path) -> None:
-        self._limit_s, self._told = limit_s, told
+    def __init__(self, limit_s: float, outcomes: Path) -> None:
+        self._limit_s, self._outcomes = limit_s, outcomes
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -55,7 +55,7 @@ class Limits:
         raise TimeoutError(f"the test took longer than {self._limit_s:.0f} s")
 
     def _tell(self, test: str, outcome: str, said: str = "") -> None:
-        with self._told.open("a", encoding="utf-8") as file:
+        with self._outcomes.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"test": test, "outcome": outcome, "said": said}) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -63,4 +63,4 @@ class Limits:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set the watch."""
-    config.pluginmanager.register(Limits(config.getoption("--limit-s"), config.getoption("--told")), "limits")
+    config.pluginmanager.register(Limits(config.getoption("--limit-s"), config.getoption("--outcomes")), "limits")

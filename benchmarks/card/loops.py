@@ -45,13 +45,13 @@ def tell(check: Check) -> None:
         # Side by side, so that what one compiles costs the others' time to start and not the check's.
         with ThreadPoolExecutor(len(running)) as threads:
             started = {name: threads.submit(process.ask, describe=1) for name, process in running.items()}
-        for name, told in started.items():
-            _introduce(check, name, told.exception() or told.result(), running)
+        for name, future in started.items():
+            _introduce(check, name, future.exception() or future.result(), running)
         figures: dict[str, list[float]] = {name: [] for name in running}
         for turn in range(1 if check.tiny else ROUNDS):
             for name, process in running.items():
-                found = process.ask(batches=2 if check.tiny else BATCHES)
-                figures[name].append(found["images_per_s"])
+                timed = process.ask(batches=2 if check.tiny else BATCHES)
+                figures[name].append(timed["images_per_s"])
                 check.tell("loops", name=name, turn=turn + 1, images_per_s=round(figures[name][-1], 1))
     _compare(check, figures)
 

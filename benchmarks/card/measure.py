@@ -18,11 +18,11 @@ WARM = 8  # steps before a clock starts: more than the graph prefetches, and cuD
 ALONE = 20  # steps that are each asked for while the card is idle
 
 
-def pace(take: Callable[[], int], count: int, runtime: Runtime, alone: int = ALONE) -> dict[str, Any]:
+def pace(step: Callable[[], int], count: int, runtime: Runtime, alone: int = ALONE) -> dict[str, Any]:
     """Return what a step takes.
 
     Args:
-        take: Asks for a step and returns its patches.
+        step: Asks for a step and returns its patches.
         count: Steps on the clock.
         runtime: The device.
         alone: Steps on the clock of the host.
@@ -33,16 +33,16 @@ def pace(take: Callable[[], int], count: int, runtime: Runtime, alone: int = ALO
         processor's part of that. A step whose host and total time are equal is bound by the host.
     """
     for _ in range(WARM):
-        take()
+        step()
     runtime.synchronize()
     began = time.perf_counter()
-    images = sum(take() for _ in range(count))
+    images = sum(step() for _ in range(count))
     runtime.synchronize()
     seconds = time.perf_counter() - began
     walls, cpus = [], []
     for _ in range(alone):
         wall, cpu = time.perf_counter(), time.thread_time()
-        take()
+        step()
         walls.append(time.perf_counter() - wall)
         cpus.append(time.thread_time() - cpu)
         runtime.synchronize()

@@ -31,8 +31,8 @@ def tell(check: Check) -> None:
     for name, make in (("folder", kaggle), ("store", store), ("store of the notebook's size", whole)):
         began = time.perf_counter()
         made = make(check)
-        told = {} if make is kaggle else {"rows": len(open_store(made))}
-        check.tell("patches", name=name, seconds=round(time.perf_counter() - began, 2), **told)
+        size = {} if make is kaggle else {"rows": len(open_store(made))}
+        check.tell("patches", name=name, seconds=round(time.perf_counter() - began, 2), **size)
 
 
 def kaggle(check: Check) -> Path:

@@ -33,27 +33,27 @@ def tell(check: Check) -> None:
         for _ in range(WARM):
             next(events)
         runtime.synchronize()
-        with profile(activities=activities) as found:
+        with profile(activities=activities) as profiler:
             for _ in range(steps):
                 next(events)
             runtime.synchronize()
-    averages = found.key_averages()
+    averages = profiler.key_averages()
     check.tell("profile", batch=config.data.batch_size, steps=steps, **counts(averages, steps))
     by = "self_device_time_total" if on_card else "self_cpu_time_total"
     (check.out / KERNELS).write_text(averages.table(sort_by=by, row_limit=60), encoding="utf-8")
     for event in sorted(averages, key=lambda event: -_own_us(event))[:10]:
         share_ms = round(_own_us(event) / 1e3 / steps, 4)
         check.tell("profile", kernel=event.key[:90], calls=round(event.count / steps, 1), card_ms=share_ms)
-    found.export_chrome_trace(str(check.out / TRACE))
+    profiler.export_chrome_trace(str(check.out / TRACE))
 
 
 def counts(averages: Any, steps: int) -> dict[str, float]:  # noqa: ANN401 (the profiler's list)
     """Return how often a step called each kind of function of the CUDA runtime, and the card's time in kernels."""
-    told = {
+    counted = {
         name: round(sum(event.count for event in averages if part in event.key) / steps, 1)
         for name, part in COUNTED.items()
     }
-    return told | {"card_ms": round(sum(map(_own_us, averages)) / 1e3 / steps, 3)}
+    return counted | {"card_ms": round(sum(map(_own_us, averages)) / 1e3 / steps, 3)}
 
 
 def _own_us(event: Any) -> float:  # noqa: ANN401

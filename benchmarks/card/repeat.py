@@ -30,7 +30,7 @@ PATIENCE_S, POLL_S = 120.0, 0.005
 def tell_repeat(check: Check) -> None:
     """Tell whether two runs of one configuration are the same; raises if not."""
     first, second = (_trained(check, name) for name in ("first", "second"))
-    _judge(check, "repeat", "two runs", first, second)
+    _check_same(check, "repeat", "two runs", first, second)
 
 
 def tell_resume(check: Check) -> None:
@@ -39,7 +39,7 @@ def tell_resume(check: Check) -> None:
     shutil.rmtree(run_dir, ignore_errors=True)
     epoch, step = _killed(check, run_dir)
     train.train_run(patches.store(check), run_dir, _config(check), check.runtime(), resume=True)
-    _judge(check, "resume", f"killed after {epoch} epochs and {step} steps", whole, run_dir)
+    _check_same(check, "resume", f"killed after {epoch} epochs and {step} steps", whole, run_dir)
 
 
 def _changes(check: Check) -> list[str]:
@@ -78,22 +78,22 @@ def _killed(check: Check, run_dir: Path) -> tuple[int, int]:
     return kept.epoch, kept.step
 
 
-def _judge(check: Check, stage: str, what: str, wanted: Path, found: Path) -> None:
-    row = compared(wanted, found)
+def _check_same(check: Check, stage: str, what: str, first: Path, repeated: Path) -> None:
+    row = compared(first, repeated)
     row["agrees"] = row["journals_equal"] and row["weights_equal"]
     check.tell(stage, name=what, **row)
     if not row["agrees"]:
         raise AssertionError(f"{what}: not the same run, bit for bit")
 
 
-def compared(wanted: Path, found: Path) -> dict[str, Any]:
+def compared(first: Path, repeated: Path) -> dict[str, Any]:
     """Return whether two runs' journals and last weights are equal, and how far apart they are if not."""
-    files = [run / run_directory.JOURNAL for run in (wanted, found)]
+    files = [run / run_directory.JOURNAL for run in (first, repeated)]
     lines = [journal.read(file) for file in files]
     same_length = len(lines[0]) == len(lines[1]) > 0
     pairs = zip(*lines, strict=False)
     apart = max((abs(b["train_loss"] - a["train_loss"]) / abs(a["train_loss"]) for a, b in pairs), default=math.inf)
-    states = [load_checkpoint(run / run_directory.LAST).model for run in (wanted, found)]
+    states = [load_checkpoint(run / run_directory.LAST).model for run in (first, repeated)]
     moved = [(states[0][name].double() - states[1][name].double()).abs().max().item() for name in states[0]]
     return {
         "journals_equal": files[0].read_bytes() == files[1].read_bytes(),

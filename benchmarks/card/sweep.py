@@ -51,5 +51,5 @@ def _one(check: Check, recipe: str, batch_size: int, data: RunData, pixels: Pixe
             "both": lambda: next(both).num_images,
             "network": lambda: next(network).num_images,
         }
-        for kind, take in takes.items():
-            check.tell("sweep", **about, kind=kind, **pace(take, count, runtime, alone), **peak(runtime))
+        for kind, step in takes.items():
+            check.tell("sweep", **about, kind=kind, **pace(step, count, runtime, alone), **peak(runtime))

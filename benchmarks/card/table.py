@@ -16,15 +16,15 @@ def table(rows: Rows, stages: Sequence[Stage] = STAGES) -> str:
     """Return the whole report."""
     parts = [_targets(rows), _stages(rows, stages)]
     for stage in stages:
-        found = [row for row in where(rows, stage.name) if "status" not in row]
-        parts += [f"## {stage.asks}", *_tables(found)] if found else []
+        stage_rows = [row for row in where(rows, stage.name) if "status" not in row]
+        parts += [f"## {stage.asks}", *_tables(stage_rows)] if stage_rows else []
     return "\n\n".join(parts)
 
 
 def status_of(rows: Rows, stage: str) -> str:
     """Return how a stage ended, `begun` where the check ended before it, or `not run`."""
-    told = [row["status"] for row in where(rows, stage) if row.get("status") in STATUSES]
-    return str(told[-1]) if told else "not run"
+    statuses = [row["status"] for row in where(rows, stage) if row.get("status") in STATUSES]
+    return str(statuses[-1]) if statuses else "not run"
 
 
 def failures(rows: Rows, stages: Sequence[Stage] = STAGES) -> list[str]:
@@ -36,9 +36,9 @@ def failures(rows: Rows, stages: Sequence[Stage] = STAGES) -> list[str]:
 def _targets(rows: Rows) -> str:
     lines = [f"| on one {CARD} | wanted | found | |", "|---|---|---|---|"]
     for target in TARGETS:
-        found, verdict = target.figure(rows), target.verdict(rows)
+        measured, verdict = target.figure(rows), target.verdict(rows)
         wanted = f"{'≥' if target.at_least else '≤'} {target.shown.format(target.bound)}"
-        shown = "" if found is None else target.shown.format(found)
+        shown = "" if measured is None else target.shown.format(measured)
         lines.append(f"| {target.name} | {wanted} | {shown} | {'**short**' if verdict == 'short' else verdict} |")
     return "\n".join(lines)
 
@@ -46,9 +46,9 @@ def _targets(rows: Rows) -> str:
 def _stages(rows: Rows, stages: Sequence[Stage]) -> str:
     lines = ["| stage | | took | expected |", "|---|---|---|---|"]
     for stage in stages:
-        told = [row for row in where(rows, stage.name) if "status" in row]
-        took = f"{told[-1]['seconds']} s" if told and "seconds" in told[-1] else ""
-        why = f": {_plain(told[-1]['error'])}" if told and "error" in told[-1] else ""
+        ended = [row for row in where(rows, stage.name) if "status" in row]
+        took = f"{ended[-1]['seconds']} s" if ended and "seconds" in ended[-1] else ""
+        why = f": {_plain(ended[-1]['error'])}" if ended and "error" in ended[-1] else ""
         status = status_of(rows, stage.name)
         shown = f"**{status}**{why}" if status in {"failed", "ended"} else status
         lines.append(f"| {stage.name} | {shown} | {took} | {stage.seconds:g} s |")

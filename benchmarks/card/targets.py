@@ -30,10 +30,10 @@ class Target:
 
     def verdict(self, rows: Rows) -> str:
         """Return `met`, `short` or `not measured`."""
-        found = self.figure(rows)
-        if found is None:
+        measured = self.figure(rows)
+        if measured is None:
             return "not measured"
-        return "met" if (found >= self.bound if self.at_least else found <= self.bound) else "short"
+        return "met" if (measured >= self.bound if self.at_least else measured <= self.bound) else "short"
 
 
 def where(rows: Rows, stage: str, **values: object) -> list[dict[str, Any]]:
@@ -44,8 +44,8 @@ def where(rows: Rows, stage: str, **values: object) -> list[dict[str, Any]]:
 
 
 def _last(rows: Rows, key: str) -> float | None:
-    found = [row[key] for row in rows if row.get(key) is not None]
-    return float(found[-1]) if found else None
+    figures = [row[key] for row in rows if row.get(key) is not None]
+    return float(figures[-1]) if figures else None
 
 
 def notebook_epoch_s(rows: Rows) -> float | None:
@@ -62,8 +62,8 @@ def fast_epoch_s(rows: Rows) -> float | None:
 def loader_images_per_s(rows: Rows) -> float | None:
     """Return the loader's best rate of all sizes of batch, with patches on the card."""
     resident = where(rows, "sweep", name="patches", residency="device")
-    found = [row["images_per_s"] for row in where(rows, "sweep", kind="loader", recipe="notebook")]
-    return max(found) if found and resident else None
+    rates = [row["images_per_s"] for row in where(rows, "sweep", kind="loader", recipe="notebook")]
+    return max(rates) if rates and resident else None
 
 
 def stall_share(rows: Rows) -> float | None:

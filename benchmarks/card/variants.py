@@ -88,7 +88,7 @@ def _one(check: Check, variant: Variant, data: RunData, batch: Batch) -> None:
     config = check.config(*_sized(check, variant.batch), *variant.changes)
     events = training.steps(config, data, same(batch), runtime)
     count, alone = (2, 2) if check.tiny else (20, 10)
-    found = pace(lambda: next(events).num_images, count, runtime, alone)
+    timings = pace(lambda: next(events).num_images, count, runtime, alone)
     seconds = round(time.perf_counter() - began, 1)
     about = {"name": variant.name, "batch": len(batch.labels_N), "precision": runtime.precision}
-    check.tell("variants", **about, **found, **peak(runtime), seconds=seconds)
+    check.tell("variants", **about, **timings, **peak(runtime), seconds=seconds)

@@ -97,20 +97,20 @@ def main(
     for line in sys.stdin:
         asked = json.loads(line)
         if "describe" in asked:
-            found = _describe(batches, asked["describe"])
+            answer = _describe(batches, asked["describe"])
         else:
-            found = _time(batches, task.warm, asked["batches"], lambda: settle(task))
-        print(json.dumps(found | constant), file=answers, flush=True)
+            answer = _time(batches, task.warm, asked["batches"], lambda: settle(task))
+        print(json.dumps(answer | constant), file=answers, flush=True)
     os._exit(0)  # worker processes with full queues must not hold up the next contestant
 
 
 def _installed(packages: Sequence[str]) -> dict[str, str]:
     """Return the versions of those that are installed as distributions: of DALI's builds an environment has one."""
-    found = {}
+    versions = {}
     for name in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _time(batches: Batches, warm: int, count: int, settle: Callable[[], None]) -> dict[str, Any]:

@@ -81,8 +81,8 @@ def main() -> None:
             optimizer.step()
             cycle.step()
         logits = scores(model, val, given.device)
-        told = {"epoch": epoch + 1, "auc": roc_auc_score(parts["val"]["label"], logits)}
-        print(json.dumps(told | {"seconds": time.perf_counter() - began}), flush=True)
+        progress = {"epoch": epoch + 1, "auc": roc_auc_score(parts["val"]["label"], logits)}
+        print(json.dumps(progress | {"seconds": time.perf_counter() - began}), flush=True)
     np.save(given.logits, logits)
 
 

@@ -34,20 +34,21 @@ def main(folder: Path | None, rounds: int, batches: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         store = Path(scratch) / "store"
         pack.pack_source(folder, store)
-        found = [
+        measured = [
             asdict(bench.run_benchmark("ceiling", store, settings, runtime, num_batches=batches)) for _ in range(rounds)
         ]
-    figures = {name: [float(result[name]) for result in found] for name in (*RATES, "bound_images_per_s")}
+    figures = {name: [float(result[name]) for result in measured] for name in (*RATES, "bound_images_per_s")}
     table = ["| | median (min to max) |", "|---|---|"]
     for name, values in figures.items():
-        told = harness.summary(values)
+        summary = harness.summary(values)
         digits = 4 if name == "stall_share" else 1
-        spread = f"{told['median']:.{digits}f} ({told['min']:.{digits}f} to {told['max']:.{digits}f})"
+        spread = f"{summary['median']:.{digits}f} ({summary['min']:.{digits}f} to {summary['max']:.{digits}f})"
         table.append(f"| {name.replace('_', ' ')} | {spread} |")
-    table += [f"| {name.replace('_', ' ')} | {found[-1][name]:.1f} |" for name in ("step_gflop", "peak_gflop_per_s")]
+    table += [f"| {name.replace('_', ' ')} | {measured[-1][name]:.1f} |" for name in ("step_gflop", "peak_gflop_per_s")]
     click.echo("\n".join(table))
-    told = {"runtime": found[-1]["runtime"], "verdict": found[-1]["verdict"], "batches": batches, "rounds": rounds}
-    click.echo(f"→ {harness.write_record('ceiling', told, figures, chr(10).join(table))}")
+    last = measured[-1]
+    setup = {"runtime": last["runtime"], "verdict": last["verdict"], "batches": batches, "rounds": rounds}
+    click.echo(f"→ {harness.write_record('ceiling', setup, figures, chr(10).join(table))}")
 
 
 if __name__ == "__main__":

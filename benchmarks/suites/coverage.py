@@ -72,7 +72,7 @@ def draw(corner: Corner, rng: np.random.Generator, slides: int | None = None) ->
     return Study(labels_N, gap * (evidence_N - gap / 2) + prior, of_N)
 
 
-def found(study: Study) -> dict[str, Interval] | None:
+def study_intervals(study: Study) -> dict[str, Interval] | None:
     """Return the interval of each measure as `fastpath evaluate` would; None where a class lies in one slide."""
     units = intervals.units_of(study.of_N, len(study.of_N), study.labels_N)
     if min(len(np.unique(study.of_N[study.labels_N == label])) for label in (0, 1)) < 2:
@@ -110,19 +110,19 @@ def coverage(corner: Corner, studies: int) -> dict[str, Any]:
     rng = np.random.default_rng(key)
     held: dict[str, list[bool]] = {name: [] for name in truth}
     for _ in range(studies):
-        for name, one in (found(draw(corner, rng)) or {}).items():
-            if np.isfinite([one.low, one.high]).all():
-                held[name].append(bool(one.low <= truth[name] <= one.high))
-    shares = {name: round(float(np.mean(one)), 4) if one else None for name, one in held.items()}
-    return {"coverage": shares, "defined": {name: len(one) for name, one in held.items()}, "truth": truth}
+        for name, interval in (study_intervals(draw(corner, rng)) or {}).items():
+            if np.isfinite([interval.low, interval.high]).all():
+                held[name].append(bool(interval.low <= truth[name] <= interval.high))
+    shares = {name: round(float(np.mean(held_N)), 4) if held_N else None for name, held_N in held.items()}
+    return {"coverage": shares, "defined": {name: len(held_N) for name, held_N in held.items()}, "truth": truth}
 
 
 def table_of(results: dict[Corner, dict[str, Any]]) -> str:
     """Return Markdown: a row a corner; what lies outside `LOW` to `HIGH` by more than chance is in bold."""
     names = [*NAMES, "sensitivity", "specificity", "ppv"]
     lines = ["| slides | prevalence | AUC | ICC | " + " | ".join(names) + " |", "|---" * (4 + len(names)) + "|"]
-    for corner, one in results.items():
-        cells = [_cell(one["coverage"][name], one["defined"][name]) for name in names]
+    for corner, covered in results.items():
+        cells = [_cell(covered["coverage"][name], covered["defined"][name]) for name in names]
         lines.append(
             f"| {corner.slides} | {corner.prevalence} | {corner.auc} | {corner.icc} | " + " | ".join(cells) + " |"
         )
@@ -150,7 +150,7 @@ def main(studies: int, slides: tuple[int, ...]) -> None:
     table = table_of(results)
     note = "Share of 95 % intervals that hold the truth. Bold: outside .93 to .97 by more than two standard errors."
     settings = {"studies": studies, "patches_a_slide": PATCHES, "size_sigma": SIZE_SIGMA, "truth_slides": TRUTH_SLIDES}
-    values = {str(corner): one for corner, one in results.items()}
+    values = {str(corner): covered for corner, covered in results.items()}
     click.echo(f"→ {harness.write_record('coverage', settings, values, f'{note}{chr(10)}{chr(10)}{table}')}")
 
 

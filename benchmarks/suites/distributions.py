@@ -33,15 +33,15 @@ def ours(draws: int) -> Columns:
     """Return each parameter as fastpath draws it, [draws] each."""
     policy = AugmentConfig.model_validate(MOVED)
     drawn = draw.draw_augmentation(policy, SIZE_PX, 11, 0, range(draws))
-    found: Columns = dict(zip(("top", "left", "height", "width"), drawn.crop_N4.T, strict=True))
-    found |= dict(zip(("brightness", "contrast", "saturation", "hue"), drawn.factors_N4.T, strict=True))
-    found |= {"order of the four": drawn.order_N4 @ [64, 16, 4, 1], "angle": drawn.angle_deg_N, "flip": drawn.hflip_N}
+    columns: Columns = dict(zip(("top", "left", "height", "width"), drawn.crop_N4.T, strict=True))
+    columns |= dict(zip(("brightness", "contrast", "saturation", "hue"), drawn.factors_N4.T, strict=True))
+    columns |= {"order of the four": drawn.order_N4 @ [64, 16, 4, 1], "angle": drawn.angle_deg_N, "flip": drawn.hflip_N}
     shift = np.rint(drawn.shift_px_N2 * SIZE_PX / PATCH_PX)  # torchvision's are whole pixels of the resized image
-    found |= {"shift right": shift[:, 0], "shift down": shift[:, 1], "zoom": drawn.zoom_N}
-    found |= {"blur": drawn.stages["blur"]["sigma_px"], "JPEG quality": drawn.stages["jpeg"]["quality"]}
+    columns |= {"shift right": shift[:, 0], "shift down": shift[:, 1], "zoom": drawn.zoom_N}
+    columns |= {"blur": drawn.stages["blur"]["sigma_px"], "JPEG quality": drawn.stages["jpeg"]["quality"]}
     field = noise.noise_field(11, PATCH_PX).ravel()[:draws]
     mixing = mix.draw_mixing(MixConfig(mixup_p=1.0, mixup_alpha=0.2), 11, 0, range(2 * draws))
-    return found | {"noise": field, "Mixup share": mixing.blend_N[::2].round(SHARE_DIGITS)}
+    return columns | {"noise": field, "Mixup share": mixing.blend_N[::2].round(SHARE_DIGITS)}
 
 
 def theirs(draws: int) -> Columns:
@@ -65,16 +65,16 @@ def theirs(draws: int) -> Columns:
         values = move.make_params([image])
         return [*values["translate"], values["scale"]]
 
-    found = column(lambda: list(crop.make_params([image]).values()), ["top", "left", "height", "width"])
-    found |= column(jittered, ["brightness", "contrast", "saturation", "hue", "order of the four"])
-    found |= column(lambda: [turn.make_params([])["angle"]], ["angle"])
-    found |= column(moved, ["shift right", "shift down", "zoom"])
-    found |= column(lambda: [blur.make_params([])["sigma"][0]], ["blur"])
-    found |= column(lambda: [jpeg.make_params([])["quality"]], ["JPEG quality"])
-    found |= column(lambda: [round(float(blend._dist.sample(())), SHARE_DIGITS)], ["Mixup share"])
+    columns = column(lambda: list(crop.make_params([image]).values()), ["top", "left", "height", "width"])
+    columns |= column(jittered, ["brightness", "contrast", "saturation", "hue", "order of the four"])
+    columns |= column(lambda: [turn.make_params([])["angle"]], ["angle"])
+    columns |= column(moved, ["shift right", "shift down", "zoom"])
+    columns |= column(lambda: [blur.make_params([])["sigma"][0]], ["blur"])
+    columns |= column(lambda: [jpeg.make_params([])["quality"]], ["JPEG quality"])
+    columns |= column(lambda: [round(float(blend._dist.sample(())), SHARE_DIGITS)], ["Mixup share"])
     # RandomHorizontalFlip compares a uniform draw with its probability; GaussianNoise adds randn.
     levels = np.clip(np.rint(torch.randn(draws).numpy() * noise.NOISE_LEVELS), -127, 127)  # in steps of the field
-    return found | {"flip": (torch.rand(draws) < 0.5).numpy(), "noise": levels}
+    return columns | {"flip": (torch.rand(draws) < 0.5).numpy(), "noise": levels}
 
 
 def compare(draws: int) -> dict[str, dict[str, float]]:
@@ -90,11 +90,11 @@ def compare(draws: int) -> dict[str, dict[str, float]]:
 @click.option("--draws", default=100_000, show_default=True)
 def main(draws: int) -> None:
     """Compare, print and write a record."""
-    found = compare(draws)
+    rows = compare(draws)
     table = ["| parameter | largest distance of the distribution functions | p |", "|---|---|---|"]
-    table += [f"| {name} | {row['distance']:.4f} | {row['p']:.3f} |" for name, row in found.items()]
+    table += [f"| {name} | {row['distance']:.4f} | {row['p']:.3f} |" for name, row in rows.items()]
     click.echo("\n".join(table))
-    click.echo(f"→ {harness.write_record('distributions', {'draws': draws}, found, chr(10).join(table))}")
+    click.echo(f"→ {harness.write_record('distributions', {'draws': draws}, rows, chr(10).join(table))}")
 
 
 if __name__ == "__main__":

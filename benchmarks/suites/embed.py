@@ -55,9 +55,9 @@ def embedded(store: Path, target: Path, model: str, weights: Path, runtime: Runt
     def first(done: int, _total: int) -> None:
         began.append(time.perf_counter()) if done == embed.BATCH else None
 
-    found = embed.embed_store(store, target, model, runtime, weights=weights, advance=first)
+    embedding = embed.embed_store(store, target, model, runtime, weights=weights, advance=first)
     # From the first batch on: what comes before it is the start of a process, once, however many patches there are.
-    return (found.embedded - embed.BATCH) / (time.perf_counter() - began[0])
+    return (embedding.embedded - embed.BATCH) / (time.perf_counter() - began[0])
 
 
 def watched(encoder: Encoder, store: Repeated, target: Path, runtime: Runtime) -> tuple[float, list[float]]:

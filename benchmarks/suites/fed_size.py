@@ -55,8 +55,8 @@ def features(patches: MemoryPatches, stats: ChannelStats, model: nn.Module, runt
     """Return what a frozen network makes of patches before its head, float64 [N, F]."""
     with torch.inference_mode():
         made = [model(images_NCHW) for images_NCHW in _images(patches, stats, SIZE, runtime)]
-    found: NDArray[np.float64] = torch.cat(made).double().numpy()
-    return found
+    features_ND: NDArray[np.float64] = torch.cat(made).double().numpy()
+    return features_ND
 
 
 def _images(patches: MemoryPatches, stats: ChannelStats, size_px: int, runtime: Runtime) -> Any:  # noqa: ANN401
@@ -128,9 +128,9 @@ def main(weights: Path, folder: Path | None, patches: int) -> None:
         f"Difference {test.difference:+.4f} ({low:+.4f} to {high:+.4f}).",
     ]
     click.echo("\n".join(lines))
-    told = {"patches": len(labels_N), "network": f"{NETWORK}, ImageNet weights, frozen, fed at {SIZE} px"}
-    told |= {"data": f"{folder.name}, real patches", "interval": "DeLong, 95 %, patches taken as independent"}
-    click.echo(f"→ {harness.write_record('fed-size', told, results, chr(10).join(lines))}")
+    setup = {"patches": len(labels_N), "network": f"{NETWORK}, ImageNet weights, frozen, fed at {SIZE} px"}
+    setup |= {"data": f"{folder.name}, real patches", "interval": "DeLong, 95 %, patches taken as independent"}
+    click.echo(f"→ {harness.write_record('fed-size', setup, results, chr(10).join(lines))}")
 
 
 if __name__ == "__main__":

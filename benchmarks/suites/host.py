@@ -146,12 +146,12 @@ def _batches(
     """Return what makes a `Batch` out of the graph's outputs, before and now."""
     layout = step_inputs.training_layout(store.patch_size_px, config)
     pipeline = graph.training_graph(feed, 0, layout, config.data.batch_size, runtime, config.data.augment)
-    images, told = pipeline.run()
+    images, rows_output = pipeline.run()
     stream = loader.Stream(lambda _: pipeline, lambda _: len(rows), store.labels_N, runtime)
     labels = np.where(store.labels_N < 0, np.nan, store.labels_N).astype(np.float32)
     return {
-        BEFORE: lambda _: former.batch(images, told, len(rows), labels, runtime),
-        NOW: lambda _: stream.batch(images, told, len(rows)),
+        BEFORE: lambda _: former.batch(images, rows_output, len(rows), labels, runtime),
+        NOW: lambda _: stream.batch(images, rows_output, len(rows)),
     }
 
 
@@ -160,24 +160,28 @@ def table_of(figures: dict[str, dict[str, list[float]]]) -> str:
     lines = ["| CPU µs a patch, median (min to max) | before | now | before / now |", "|---|---|---|---|"]
 
     def shown(values: list[float]) -> str:
-        found = harness.summary(values)
-        return f"{found['median']:.2f} ({found['min']:.2f} to {found['max']:.2f})"
+        summary = harness.summary(values)
+        return f"{summary['median']:.2f} ({summary['min']:.2f} to {summary['max']:.2f})"
 
-    for batch, found in figures.items():
+    for batch, microseconds in figures.items():
         both = {
-            when: [sum(pair) for pair in zip(found[f"feed, {when}"], found[f"batch, {when}"], strict=True)]
+            when: [
+                sum(pair) for pair in zip(microseconds[f"feed, {when}"], microseconds[f"batch, {when}"], strict=True)
+            ]
             for when in (BEFORE, NOW)
         }
         rows: list[tuple[str, list[float], list[float]]] = [
-            ("feed, patches on the card", found[f"feed, {BEFORE}"], found[f"feed, {NOW}"]),
-            ("Batch and labels", found[f"batch, {BEFORE}"], found[f"batch, {NOW}"]),
+            ("feed, patches on the card", microseconds[f"feed, {BEFORE}"], microseconds[f"feed, {NOW}"]),
+            ("Batch and labels", microseconds[f"batch, {BEFORE}"], microseconds[f"batch, {NOW}"]),
             ("**both: all but DALI and the network**", both[BEFORE], both[NOW]),
-            ("feed where nothing lies ready", found[f"feed, {BEFORE}"], found["feed, made by the step"]),
+            ("feed where nothing lies ready", microseconds[f"feed, {BEFORE}"], microseconds["feed, made by the step"]),
         ]
         for name, old, new in rows:
             ratio = harness.ratios({NOW: old, "": new}, NOW)[""]["median"]
             lines.append(f"| batch {batch}: {name} | {shown(old)} | {shown(new)} | {ratio:.1f} |")
-        lines.append(f"| batch {batch}: gather from the store, on the CPU | as now | {shown(found['gather'])} | |")
+        lines.append(
+            f"| batch {batch}: gather from the store, on the CPU | as now | {shown(microseconds['gather'])} | |"
+        )
     return "\n".join(lines)
 
 
@@ -195,7 +199,7 @@ def main(folder: Path | None, rounds: int) -> None:
         figures = {str(size): measure(store, size, rounds, resolve("cpu")) for size in (64, 256, 1024)}
     table = table_of(figures)
     click.echo(table)
-    told: dict[str, Any] = {
+    setup: dict[str, Any] = {
         "policy": "the notebook's, at 224 px",
         "clock": "CPU time of the calling thread (time.thread_time)",
         "positions_an_epoch": POSITIONS,
@@ -204,7 +208,7 @@ def main(folder: Path | None, rounds: int) -> None:
         "bounds": "feed at batch 64: before / now at least 10; both at batch 64: now at most 5 µs. Both leave out "
         "the gather, which a card that holds the patches does itself, and DALI's own Python",
     }
-    click.echo(f"→ {harness.write_record('host', told, figures, table)}")
+    click.echo(f"→ {harness.write_record('host', setup, figures, table)}")
 
 
 if __name__ == "__main__":

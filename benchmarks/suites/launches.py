@@ -64,7 +64,8 @@ def _kind(func: Any, args: Any) -> str:  # noqa: ANN401
 
 def _launches(func: Any, args: Any) -> int:  # noqa: ANN401
     name: str = func.overloadpacket.__name__
-    views = any(one.alias_info is not None and not one.alias_info.is_write for one in func._schema.returns)
+    aliases = [returned.alias_info for returned in func._schema.returns if returned.alias_info is not None]
+    views = not all(alias.is_write for alias in aliases)
     if views or func.namespace != "aten" or "empty" in name or name == "as_strided_":
         return 0
     lists = [arg for arg in args if isinstance(arg, list | tuple) and arg and isinstance(arg[0], Tensor)]
@@ -91,12 +92,12 @@ def count(config: Config, *, lean: bool) -> dict[str, int]:
     model = build(config.model.model_copy(update={"pretrained": False, "weights": None}), size)
     network = training_network(model, config, CPU) if lean else _before(model, config)
     optimizer = make_optimizer(*parameter_groups(model), config.optim)
-    found = {"backward": _backward(network.train(), size)}
+    by_part = {"backward": _backward(network.train(), size)}
     optimizer.step()  # the first makes its state
     with Launches() as launches:
         optimizer.step()
-    found["optimiser"] = sum(launches.counts.values())
-    found["average"] = _average(model, lean=lean) if config.train.ema_decay else 0
+    by_part["optimiser"] = sum(launches.counts.values())
+    by_part["average"] = _average(model, lean=lean) if config.train.ema_decay else 0
     with _fake_card():
         _to_card(model, network)
         images = torch.empty(2, 3, size, size, device=CARD.device).contiguous(memory_format=torch.channels_last)
@@ -105,12 +106,12 @@ def count(config: Config, *, lean: bool) -> dict[str, int]:
         with Launches() as loss:
             functional.binary_cross_entropy_with_logits(logits_N.float(), logits_N.detach().float(), reduction="sum")
     counts = launches.counts
-    found |= {
+    by_part |= {
         "casts": counts["casts"],
         "counters": counts["counters"],
         "rest": counts["other"] + sum(loss.counts.values()),
     }
-    return found | {"total": sum(found.values())}
+    return by_part | {"total": sum(by_part.values())}
 
 
 def _before(model: LogitNetwork, config: Config) -> LogitNetwork:
@@ -179,13 +180,15 @@ def main() -> None:
         # A step's launches do not depend on the side of its input, and small ones are sooner passed back.
         config = configuration.load(configuration.recipe(recipe), ["data.image_size_px=64"])
         for name, lean in (("before", False), ("now", True)):
-            found = results[f"{recipe}, {name}"] = count(config, lean=lean)
+            counts = results[f"{recipe}, {name}"] = count(config, lean=lean)
             parts = ("total", "casts", "counters", "rest", "backward", "optimiser", "average")
-            rows.append(f"| {recipe}.toml | {name} | " + " | ".join(str(found[part]) for part in parts) + " |")
+            rows.append(f"| {recipe}.toml | {name} | " + " | ".join(str(counts[part]) for part in parts) + " |")
         # Two copies of the batch, the graph, a copy of its loss.
-        outside = 4 + found["optimiser"] + found["average"]
+        outside = 4 + counts["optimiser"] + counts["average"]
         results[f"{recipe}, graph"] = {"total": outside}
-        rows.append(f"| {recipe}.toml | as a graph | {outside} | | | 4 | | {found['optimiser']} | {found['average']} |")
+        rows.append(
+            f"| {recipe}.toml | as a graph | {outside} | | | 4 | | {counts['optimiser']} | {counts['average']} |"
+        )
     click.echo("\n".join(rows))
     settings = {"tensors": "fake CUDA tensors; backward on the CPU", "precision": "bfloat16"}
     click.echo(f"→ {harness.write_record('launches', settings, results, chr(10).join(rows))}")

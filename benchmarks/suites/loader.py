@@ -186,10 +186,10 @@ def table_of(
         "|---|---|---|---|---|",
     ]
     for name, values in figures.items():
-        found, ratio, work = harness.summary(values), ratios.get(name), described[name]
+        rate, ratio, work = harness.summary(values), ratios.get(name), described[name]
         faster = f"{ratio['median']:.2f}x ({ratio['min']:.2f} to {ratio['max']:.2f})" if ratio else ""
         same = f"no: cannot do {', '.join(work['cannot'])}" if work["cannot"] else "yes"
-        cells = [name, f"{found['median']:.0f} ({found['min']:.0f} to {found['max']:.0f})", faster, same]
+        cells = [name, f"{rate['median']:.0f} ({rate['min']:.0f} to {rate['max']:.0f})", faster, same]
         lines.append(f"| {' | '.join([*cells, '; '.join(work['differs'])])} |")
     lines += [f"| {name} | left out | | | {reason.replace('|', '/')} |" for name, reason in skipped.items()]
     return "\n".join(lines)

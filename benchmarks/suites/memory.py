@@ -27,9 +27,9 @@ SETTINGS = ("data.image_size_px=64", "data.limit=512", "data.val_limit=256", "tr
 def memory_mib(what: str) -> float:
     """Return a line of this process's status in MiB: `VmRSS`, its memory now, or `VmHWM`, the most it had."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    found = re.search(rf"{what}:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) / 1024
+    match = re.search(rf"{what}:\s+(\d+) kB", status)
+    assert match is not None
+    return int(match[1]) / 1024
 
 
 @click.command()
@@ -62,8 +62,8 @@ def main(folder: Path | None, epochs: int) -> None:
         f"| peak | {peak:.0f} |\n| growth from epoch {SETTLED} to {epochs} | {growth:+.1f} ({share:+.2%}) |"
     )
     click.echo(table)
-    told = {"network": "baseline_cnn", "epochs": epochs, "settings": " ".join(SETTINGS)}
-    path = harness.write_record("train-memory", told, {"resident_mib": resident, "peak_mib": peak}, table)
+    setup = {"network": "baseline_cnn", "epochs": epochs, "settings": " ".join(SETTINGS)}
+    path = harness.write_record("train-memory", setup, {"resident_mib": resident, "peak_mib": peak}, table)
     click.echo(f"→ {path}")
 
 

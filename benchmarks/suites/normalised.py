@@ -48,17 +48,17 @@ def main(folder: Path | None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         pack.pack_source(folder, Path(scratch) / "store")
         store = open_store(Path(scratch) / "store")
-        found = {f"at {size} px": channels(store, resolve("cpu"), size) for size in (96, 224)}
+        channels_of_size = {f"at {size} px": channels(store, resolve("cpu"), size) for size in (96, 224)}
     table = ["| epoch | | red | green | blue |", "|---|---|---|---|---|"]
-    for epoch, measures in found.items():
+    for epoch, measures in channels_of_size.items():
         for name, values in measures.items():
             table.append(f"| {epoch} | {name} | {' | '.join(f'{value:+.5f}' for value in values)} |")
     click.echo("\n".join(table))
-    told = {
+    setup = {
         "data": f"{folder.name}, real patches, training split",
         "normalised with": "the statistics found on packing",
     }
-    click.echo(f"→ {harness.write_record('normalised', told, found, chr(10).join(table))}")
+    click.echo(f"→ {harness.write_record('normalised', setup, channels_of_size, chr(10).join(table))}")
 
 
 if __name__ == "__main__":

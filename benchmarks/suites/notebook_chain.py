@@ -103,7 +103,7 @@ def steps(images_NHWC: NDArray[np.uint8], policy: AugmentConfig, runtime: Runtim
 
 def to_the_chain(images_NHWC: NDArray[np.uint8], runtime: Runtime) -> dict[str, Measures]:
     """Return the distances between graph, chain and what lies between them, with everything the notebook draws."""
-    found = {pair: Distances() for pair in PAIRS}
+    distances_of_pair = {pair: Distances() for pair in PAIRS}
     for graph_NCHW, sources, drawn in steps(images_NHWC, NOTEBOOK, runtime):
         made = {
             GRAPH: graph_NCHW,
@@ -112,21 +112,21 @@ def to_the_chain(images_NHWC: NDArray[np.uint8], runtime: Runtime) -> dict[str, 
             FLOAT: reference.training_images(sources, drawn, SIZE, STATS),
             FLOAT_NEAREST: reference.training_images(sources, drawn, SIZE, STATS, rotation=reference.NEAREST),
         }
-        for one, other in PAIRS:
-            found[one, other].add(_grey(made[one] - made[other]))
-    return {f"{one} to {other}": distances.measures() for (one, other), distances in found.items()}
+        for first, other in PAIRS:
+            distances_of_pair[first, other].add(_grey(made[first] - made[other]))
+    return {f"{first} to {other}": distances.measures() for (first, other), distances in distances_of_pair.items()}
 
 
 def of_colour(images_NHWC: NDArray[np.uint8], runtime: Runtime) -> dict[str, Measures]:
     """Return the distance of the fitted colour map from the exact jitter, by what patch and pixel were."""
-    found: dict[str, Distances] = {}
+    distances_by_name: dict[str, Distances] = {}
     for graph_NCHW, sources, drawn in steps(images_NHWC, COLOUR_ALONE, runtime):
         exact = reference.training_images(sources, drawn, SIZE, STATS)
         before = _levels(reference.evaluation_images(sources, SIZE, STATS))
         signed = _grey(graph_NCHW - exact)
         for name, mask in _strata(before, _levels(exact), drawn).items():
-            found.setdefault(name, Distances()).add(signed[np.broadcast_to(mask, signed.shape)])
-    return {name: distances.measures() for name, distances in found.items()}
+            distances_by_name.setdefault(name, Distances()).add(signed[np.broadcast_to(mask, signed.shape)])
+    return {name: distances.measures() for name, distances in distances_by_name.items()}
 
 
 def _strata(

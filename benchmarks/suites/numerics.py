@@ -61,17 +61,19 @@ def distances(store: Store, rows: NDArray[np.int64], size: int, case: str, runti
     policy = AugmentConfig.model_validate(asked if "policy" in asked else STILL | asked)
     field = noise.noise_field(42, store.patch_size_px)
     config = Config(seed=42, data=DataConfig(image_size_px=size, batch_size=64, sampling="natural", augment=policy))
-    found = []
+    grey_levels = []
     batches = loader.train_loader(Samples(store, rows, STATS), config, runtime)
     for step, batch in enumerate(batches.epoch(0)):
         drawn = draw.draw_augmentation(policy, size, config.seed, 0, range(step * 64, step * 64 + len(batch.indices_N)))
         taken = batch.indices_N.numpy()
         partners = ring_swap.partner_rows(drawn.stages, taken, rows)
-        patches, lent = (torch.from_numpy(store.gather(these)).permute(0, 3, 1, 2) for these in (taken, partners))
-        patches = reference.patches_with_artefacts(patches, lent, drawn, field)
+        patches, partner_patches = (
+            torch.from_numpy(store.gather(these)).permute(0, 3, 1, 2) for these in (taken, partners)
+        )
+        patches = reference.patches_with_artefacts(patches, partner_patches, drawn, field)
         wanted = reference.training_images(patches, drawn, size, STATS, border=policy.border)
-        found.append((batch.images_NCHW - wanted) * torch.tensor(STATS.std_3)[:, None, None] * 255)
-    return torch.cat(found).numpy()
+        grey_levels.append((batch.images_NCHW - wanted) * torch.tensor(STATS.std_3)[:, None, None] * 255)
+    return torch.cat(grey_levels).numpy()
 
 
 @click.command()

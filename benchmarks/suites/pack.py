@@ -111,8 +111,8 @@ def measure(name: str, folder: Path) -> tuple[float, float]:
     done = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
     if done.returncode:
         raise click.ClickException(f"{name} failed:\n{done.stderr}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    return found["seconds"], found["peak_mb"]
+    measured = json.loads(done.stdout.splitlines()[-1])
+    return measured["seconds"], measured["peak_mb"]
 
 
 def contest(name: str, folder: Path) -> None:
@@ -227,9 +227,9 @@ def rows_of(title: str, count: int, figures: dict[str, list[float]], peak: float
     }
     lines = []
     for name, values in figures.items():
-        found = harness.summary(values)
-        spread = f"{found['median']:.2f} ({found['min']:.2f} to {found['max']:.2f})"
-        each = f"{found['median'] / count * 1e6:.0f}"
+        summary = harness.summary(values)
+        spread = f"{summary['median']:.2f} ({summary['min']:.2f} to {summary['max']:.2f})"
+        each = f"{summary['median'] / count * 1e6:.0f}"
         lines.append(f"| {title} | {name} | {spread} | {each} | {remarks.get(name, '')} |")
     return lines
 

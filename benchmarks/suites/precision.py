@@ -43,18 +43,18 @@ def contestants(settings: Config, batch_size: int, *, emulated: bool) -> tuple[d
         emulated: Time bfloat16 where the CPU has no instructions for it, too.
     """
     asked = runtime.resolve("cpu", amp=True)
-    found = settle(asked, settings)
-    plain = replace(found, precision="float32", notice="")
-    wheres = {AMP: found, FLOAT32: plain}
+    settled = settle(asked, settings)
+    plain = replace(settled, precision="float32", notice="")
+    runtimes = {AMP: settled, FLOAT32: plain}
     if asked.tentative or emulated:
-        wheres[BFLOAT16] = replace(plain, precision="bfloat16")
+        runtimes[BFLOAT16] = replace(plain, precision="bfloat16")
     batch = synthetic(settings.data.image_size_px, batch_size)
     runs: dict[str, Callable[[], float]] = {}
-    for name, resolved in wheres.items():
+    for name, resolved in runtimes.items():
         step = functools.partial(training_step(settings, resolved), batch)
         step()  # torch and oneDNN prepare in the first
         runs[name] = functools.partial(rate, step, batch_size)
-    return runs, found.precision
+    return runs, settled.precision
 
 
 def rate(step: Callable[[], object], batch_size: int, count: int = 2) -> float:
@@ -75,8 +75,10 @@ def row(name: str, figures: Mapping[str, list[float]], chosen: str) -> str:
     """Return a network's line of the table."""
     cells = []
     for precision in (FLOAT32, BFLOAT16, AMP):
-        told = harness.summary(figures[precision]) if precision in figures else None
-        cells.append("not timed" if told is None else f"{told['median']:.1f} ({told['min']:.1f} to {told['max']:.1f})")
+        timed = harness.summary(figures[precision]) if precision in figures else None
+        cells.append(
+            "not timed" if timed is None else f"{timed['median']:.1f} ({timed['min']:.1f} to {timed['max']:.1f})"
+        )
     share = share_of_faster(figures)
     return f"| {name} | {' | '.join(cells)} | {chosen} | {share:.2f}{'' if share >= WANTED else ', short of it'} |"
 
@@ -105,8 +107,8 @@ def main(rounds: int, batch_size: int, sizes: str, names: str, emulated: bool) -
     wanted = f"Patches a second, median (extremes) of {rounds}; {WANTED} of the faster is wanted."
     text = "\n".join([*table, "", wanted])
     click.echo(text)
-    told = {"cpu": cpu_name(), "rounds": rounds, "batch_size": batch_size, "bfloat16": runtime.cpu_has_bfloat16()}
-    click.echo(f"→ {harness.write_record('precision', told, figures, text)}")
+    setup = {"cpu": cpu_name(), "rounds": rounds, "batch_size": batch_size, "bfloat16": runtime.cpu_has_bfloat16()}
+    click.echo(f"→ {harness.write_record('precision', setup, figures, text)}")
 
 
 if __name__ == "__main__":

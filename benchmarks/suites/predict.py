@@ -51,8 +51,8 @@ class Repeated:
 
 def anonymous_mib() -> float:
     """Return memory that this process holds and no file backs, in MiB."""
-    found = re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())
-    return int(found.group(1)) / 1024 if found else float("nan")
+    match = re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(match.group(1)) / 1024 if match else float("nan")
 
 
 def model_alone(run: TrainedRun, store: Store, runtime: Runtime, patches: int) -> float:

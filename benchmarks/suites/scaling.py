@@ -112,8 +112,8 @@ def in_a_process(store: Path, threads: int, batches: int, size: int) -> dict[str
         capture_output=True,
         text=True,
     )
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    rates: dict[str, float] = json.loads(done.stdout)
+    return rates
 
 
 def table_of(figures: dict[str, list[dict[str, float]]]) -> str:
@@ -170,9 +170,9 @@ def main(
             for count in sizes:
                 for some in threads:
                     name = f"{count:,} patches, {some} thread{'s' if some > 1 else ''}"
-                    found = in_a_process(Path(scratch) / str(count), some, batches, size)
-                    figures.setdefault(name, []).append(found)
-                    click.echo(f"round {number + 1}/{rounds}  {name:28s} {found['images_per_s']:8.0f}", err=True)
+                    rates = in_a_process(Path(scratch) / str(count), some, batches, size)
+                    figures.setdefault(name, []).append(rates)
+                    click.echo(f"round {number + 1}/{rounds}  {name:28s} {rates['images_per_s']:8.0f}", err=True)
     table = table_of(figures)
     click.echo(table)
     if record:

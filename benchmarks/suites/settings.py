@@ -80,9 +80,9 @@ def table_of(figures: dict[str, list[float]]) -> str:
     ratios = harness.ratios(figures, of="base")
     table = ["| settings | patches/s, median (min to max) | against the base |", "|---|---|---|"]
     for name, values in figures.items():
-        found = harness.summary(values)
+        summary = harness.summary(values)
         times = f"{1 / ratios[name]['median']:.2f}x" if name in ratios else ""
-        table.append(f"| {name} | {found['median']:.0f} ({found['min']:.0f} to {found['max']:.0f}) | {times} |")
+        table.append(f"| {name} | {summary['median']:.0f} ({summary['min']:.0f} to {summary['max']:.0f}) | {times} |")
     return "\n".join(table)
 
 
@@ -103,8 +103,8 @@ def main(folder: Path | None, rounds: int) -> None:
         figures = harness.alternate(turns, rounds)
     table = table_of(figures)
     click.echo(table)
-    told = {"base": str(BASE), "patches_on_the_clock": PATCHES, "rounds": rounds}
-    click.echo(f"→ {harness.write_record('settings', told, {'images_per_s': figures}, table)}")
+    setup = {"base": str(BASE), "patches_on_the_clock": PATCHES, "rounds": rounds}
+    click.echo(f"→ {harness.write_record('settings', setup, {'images_per_s': figures}, table)}")
 
 
 if __name__ == "__main__":

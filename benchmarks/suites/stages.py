@@ -161,9 +161,9 @@ def main(folder: Path | None, size: int, rounds: int, threads: int) -> None:
     base = harness.summary(figures["as built"])["median"]
     table = ["| pipeline | patches/s, median (min to max) | µs a patch | against as built |", "|---|---|---|---|"]
     for name, values in figures.items():
-        found = harness.summary(values)
-        spread = f"{found['median']:.0f} ({found['min']:.0f} to {found['max']:.0f})"
-        table.append(f"| {name} | {spread} | {1e6 / found['median']:.0f} | {found['median'] / base:.2f}x |")
+        summary = harness.summary(values)
+        spread = f"{summary['median']:.0f} ({summary['min']:.0f} to {summary['max']:.0f})"
+        table.append(f"| {name} | {spread} | {1e6 / summary['median']:.0f} | {summary['median'] / base:.2f}x |")
     click.echo("\n".join(table))
     settings = {"image_size_px": size, "batch_size": BATCH, "threads": threads, "rounds": rounds, "batches": BATCHES}
     path = harness.write_record(f"stages-{size}", settings, {"images_per_s": figures}, "\n".join(table))

@@ -108,8 +108,8 @@ def jittered(images_NHWC: NDArray[np.float32], reach: float, rng: np.random.Gene
 def scored(model: nn.Module, images_NHWC: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return logits, float32 [N]."""
     with torch.inference_mode():
-        found: NDArray[np.float32] = model(torch.from_numpy(images_NHWC).permute(0, 3, 1, 2) - 0.6).numpy()
-    return found
+        logits_N: NDArray[np.float32] = model(torch.from_numpy(images_NHWC).permute(0, 3, 1, 2) - 0.6).numpy()
+    return logits_N
 
 
 def table_of(auc: dict[str, dict[str, list[float]]], gain: dict[str, dict[str, list[float]]]) -> list[str]:
@@ -119,8 +119,8 @@ def table_of(auc: dict[str, dict[str, list[float]]], gain: dict[str, dict[str, l
         cells = []
         for name, values in by_laboratory.items():
             mean, low, high = gain[way][name]
-            told = "" if way == "neither" else f" ({mean:+.3f}, {low:+.3f} to {high:+.3f})"
-            cells.append(f"{np.mean(values):.3f}{told}")
+            change = "" if way == "neither" else f" ({mean:+.3f}, {low:+.3f} to {high:+.3f})"
+            cells.append(f"{np.mean(values):.3f}{change}")
         lines.append(f"| {way} | {' | '.join(cells)} |")
     return lines
 
@@ -129,16 +129,16 @@ def gains(labels_N: NDArray[np.int64], logits: Logits) -> dict[str, dict[str, li
     """Return the mean difference in AUC from neither over seeds: itself and its bootstrap interval over patches."""
     rng = np.random.default_rng(0)
     draws = [np.arange(len(labels_N)), *rng.integers(0, len(labels_N), (DRAWS, len(labels_N)))]
-    found: dict[str, dict[str, list[float]]] = {way: {} for way in logits}
+    gain_of_way: dict[str, dict[str, list[float]]] = {way: {} for way in logits}
     for name in LABORATORIES:
         mean = {
-            way: [np.mean([roc_auc_score(labels_N[draw], one[draw]) for one in by[name]]) for draw in draws]
+            way: [np.mean([roc_auc_score(labels_N[draw], logits_N[draw]) for logits_N in by[name]]) for draw in draws]
             for way, by in logits.items()
         }
         for way, values in mean.items():
             differences = np.array(values) - np.array(mean["neither"])
-            found[way][name] = [float(differences[0]), *map(float, np.percentile(differences[1:], [2.5, 97.5]))]
-    return found
+            gain_of_way[way][name] = [float(differences[0]), *map(float, np.percentile(differences[1:], [2.5, 97.5]))]
+    return gain_of_way
 
 
 @click.command()
@@ -170,17 +170,20 @@ def main(folder: Path | None, seeds: int, num_train: int, num_held: int) -> None
                 f"{seed} {way}: {[round(roc_auc_score(labels_N[held], by[-1]), 3) for by in logits[way].values()]}"
             )
     auc = {
-        way: {name: [float(roc_auc_score(labels_N[held], one)) for one in found] for name, found in by.items()}
+        way: {
+            name: [float(roc_auc_score(labels_N[held], logits_N)) for logits_N in logits_by_seed]
+            for name, logits_by_seed in by.items()
+        }
         for way, by in logits.items()
     }
     gain = gains(labels_N[held], logits)
     lines = table_of(auc, gain)
     click.echo("\n".join(lines))
-    told = {"network": f"three convolutions at {SMALL_PX} px, {EPOCHS} epochs", "seeds": seeds}
-    told |= {"trained on": len(fitted), "held": len(held)}
-    told |= {"data": f"{folder.name}, real patches, random split by patch: optimistic"}
-    told |= {"interval": f"95 %, bootstrap of the held patches ({DRAWS} draws) as if independent, mean over seeds"}
-    click.echo(f"→ {harness.write_record('stain-worth', told, {'auc': auc, 'gain': gain}, chr(10).join(lines))}")
+    setup = {"network": f"three convolutions at {SMALL_PX} px, {EPOCHS} epochs", "seeds": seeds}
+    setup |= {"trained on": len(fitted), "held": len(held)}
+    setup |= {"data": f"{folder.name}, real patches, random split by patch: optimistic"}
+    setup |= {"interval": f"95 %, bootstrap of the held patches ({DRAWS} draws) as if independent, mean over seeds"}
+    click.echo(f"→ {harness.write_record('stain-worth', setup, {'auc': auc, 'gain': gain}, chr(10).join(lines))}")
 
 
 if __name__ == "__main__":

@@ -37,9 +37,9 @@ def main(rounds: int) -> None:
     figures = harness.alternate(runs, rounds, say=lambda _: None)
     table = [f"| command | seconds, median (min to max) | under {LIMIT_S} s |", "|---|---|---|"]
     for name, values in figures.items():
-        found = harness.summary(values)
-        under = "yes" if found["max"] < LIMIT_S else "no"
-        table.append(f"| `{name}` | {found['median']:.3f} ({found['min']:.3f} to {found['max']:.3f}) | {under} |")
+        summary = harness.summary(values)
+        under = "yes" if summary["max"] < LIMIT_S else "no"
+        table.append(f"| `{name}` | {summary['median']:.3f} ({summary['min']:.3f} to {summary['max']:.3f}) | {under} |")
     click.echo("\n".join(table))
     path = harness.write_record("startup", {"rounds": rounds}, {"seconds": figures}, "\n".join(table))
     click.echo(f"→ {path}")

@@ -59,10 +59,10 @@ def plain(scratch: Path, folder: Path, weights: Path, seed: int, epochs: int) ->
         [*command, f"--epochs={epochs}", f"--seed={seed}", "--workers=2"], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        told = [json.loads(line) | {"seconds": time.perf_counter() - began} for line in process.stdout]
+        timed_epochs = [json.loads(line) | {"seconds": time.perf_counter() - began} for line in process.stdout]
     if process.returncode:
         raise click.ClickException(f"the plain loop ended with {process.returncode}")
-    return {"epochs": told, "logits": np.load(logits)}
+    return {"epochs": timed_epochs, "logits": np.load(logits)}
 
 
 def fast(scratch: Path, weights: Path, seed: int, recipe: str) -> dict[str, Any]:
@@ -72,14 +72,14 @@ def fast(scratch: Path, weights: Path, seed: int, recipe: str) -> dict[str, Any]
     settings = ["--config", recipe, "--set", f"model.weights={weights}", "--seed", str(seed)]
     began = time.perf_counter()
     with subprocess.Popen([*command, *settings], stdout=subprocess.DEVNULL) as process:
-        told: list[dict[str, Any]] = []
-        while process.poll() is None or len(told) < len(_lines(run_dir)):
-            for line in _lines(run_dir)[len(told) :]:
-                told.append({"epoch": line["epoch"], "auc": line["val_auc"], "seconds": time.perf_counter() - began})
+        epochs: list[dict[str, Any]] = []
+        while process.poll() is None or len(epochs) < len(_lines(run_dir)):
+            for line in _lines(run_dir)[len(epochs) :]:
+                epochs.append({"epoch": line["epoch"], "auc": line["val_auc"], "seconds": time.perf_counter() - began})
             time.sleep(0.05)
     if process.returncode:
         raise click.ClickException(f"fastpath train ended with {process.returncode}")
-    return {"epochs": told, "logits": _final_logits(run_dir)}
+    return {"epochs": epochs, "logits": _final_logits(run_dir)}
 
 
 def _lines(run_dir: Path) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ def _final_logits(run_dir: Path) -> np.ndarray:
 
 def seconds_to(epochs: list[dict[str, Any]], auc: float) -> float:
     """Return the time of the first epoch at or above an AUC; infinite where there is none."""
-    return next((float(told["seconds"]) for told in epochs if told["auc"] >= auc), float("inf"))
+    return next((float(epoch["seconds"]) for epoch in epochs if epoch["auc"] >= auc), float("inf"))
 
 
 def paired_difference(labels_N: np.ndarray, ours_SN: np.ndarray, theirs_SN: np.ndarray) -> dict[str, float]:
@@ -148,15 +148,15 @@ def main(weights: Path, folder: Path | None, seeds: int, auc: float, recipe: str
         for seed in range(42, 42 + seeds):
             runs["fastpath"].append(fast(scratch, weights.resolve(), seed, recipe))
             runs["plain PyTorch"].append(plain(scratch, folder, weights.resolve(), seed, plain_epochs))
-            for who, found in runs.items():
-                click.echo(f"seed {seed}  {who:14s} {_told(found[-1]['epochs'])}")
-    times = {who: [seconds_to(found["epochs"], auc) for found in each] for who, each in runs.items()}
-    logits = {who: np.stack([found["logits"] for found in each]) for who, each in runs.items()}
+            for who, outcome in runs.items():
+                click.echo(f"seed {seed}  {who:14s} {_epochs_text(outcome[-1]['epochs'])}")
+    times = {who: [seconds_to(outcome["epochs"], auc) for outcome in each] for who, each in runs.items()}
+    logits = {who: np.stack([outcome["logits"] for outcome in each]) for who, each in runs.items()}
     apart = paired_difference(labels_N, logits["fastpath"], logits["plain PyTorch"])
     ratios = [slow / quick for slow, quick in zip(times["plain PyTorch"], times["fastpath"], strict=True)]
     lines = [f"| | s to AUC {auc}, median (min to max) | final AUC of each seed |", "|---|---|---|"]
     for who, values in times.items():
-        finals = ", ".join(f"{found['epochs'][-1]['auc']:.4f}" for found in runs[who])
+        finals = ", ".join(f"{outcome['epochs'][-1]['auc']:.4f}" for outcome in runs[who])
         lines.append(f"| {who} | {statistics.median(values):.0f} ({min(values):.0f} to {max(values):.0f}) | {finals} |")
     lines += [
         "",
@@ -172,15 +172,15 @@ def main(weights: Path, folder: Path | None, seeds: int, auc: float, recipe: str
         "plain_loop": "float32, NCHW, DataLoader with 2 workers, 96 px, batch 64",
     }
     results = {
-        "epochs": {who: [found["epochs"] for found in each] for who, each in runs.items()},
+        "epochs": {who: [outcome["epochs"] for outcome in each] for who, each in runs.items()},
         "ratios": ratios,
         "final_auc": apart,
     }
     click.echo(f"→ {harness.write_record('time-to-auc', settings, results, text)}")
 
 
-def _told(epochs: list[dict[str, Any]]) -> str:
-    return "  ".join(f"{told['auc']:.4f} at {told['seconds']:.0f} s" for told in epochs)
+def _epochs_text(epochs: list[dict[str, Any]]) -> str:
+    return "  ".join(f"{epoch['auc']:.4f} at {epoch['seconds']:.0f} s" for epoch in epochs)
 
 
 if __name__ == "__main__":

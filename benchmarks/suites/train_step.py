@@ -118,24 +118,24 @@ def epochs(train: Mapping[str, Sequence[float]], val: Mapping[str, Sequence[floa
             return val[BASE]
         return val[FAST_VALIDATION if name.startswith("fast recipe") else PARITY]
 
-    told = {
+    seconds = {
         name: [NUM_TRAIN / images + NUM_VAL / scored for images, scored in zip(values, validated(name), strict=True)]
         for name, values in train.items()
     }
-    small, large = (told.get(f"fast recipe at {size} px", []) for size in (96, 128))
+    small, large = (seconds.get(f"fast recipe at {size} px", []) for size in (96, 128))
     # recipe fast: four epochs at 96 pixels, one at 128.
     mean = [(4 * a + b) / 5 for a, b in zip(small, large, strict=False)]
-    return told | ({"fast recipe, mean of its five": mean} if mean else {})
+    return seconds | ({"fast recipe, mean of its five": mean} if mean else {})
 
 
 def table_of(figures: Mapping[str, Sequence[float]], base: str, unit: str, *, lower: bool = False) -> str:
     """Return Markdown: each contestant's figure, and how many times faster than `base` it is."""
     lines = [f"| | {unit}, median (min to max) | times as fast |", "|---|---|---|"]
     for name, values in figures.items():
-        told = harness.summary(values)
+        summary = harness.summary(values)
         pairs = zip(values, figures[base], strict=True)
         times = harness.summary([theirs / ours if lower else ours / theirs for ours, theirs in pairs])
-        spread = f"{told['median']:.1f} ({told['min']:.1f} to {told['max']:.1f})"
+        spread = f"{summary['median']:.1f} ({summary['min']:.1f} to {summary['max']:.1f})"
         lines.append(f"| {name} | {spread} | {times['median']:.2f} ({times['min']:.2f} to {times['max']:.2f}) |")
     return "\n".join(lines)
 
@@ -166,8 +166,8 @@ def main(folder: Path | None, rounds: int, batches: int, ingredients: bool) -> N
         val = race(VALIDATION, task("val", 224), batches)
         alone = {name: Contestant("fastpath_loop", variant) for name, variant in AT_96.items() if ingredients}
         parts = race(alone, task("train", 96), 4 * batches)
-    found = limits()
-    near = statistics.median(train[PARITY]) / found["bound_images_per_s"]
+    bounds = limits()
+    near = statistics.median(train[PARITY]) / bounds["bound_images_per_s"]
     tables = [table_of(train, BASE, "patches/s, training")]
     tables += ["Validation", table_of(val, BASE, "patches/s")]
     tables += [
@@ -175,13 +175,13 @@ def main(folder: Path | None, rounds: int, batches: int, ingredients: bool) -> N
         table_of(epochs(train, val), BASE, "s", lower=True),
     ]
     tables += ["Each alone, at 96 pixels", table_of(parts, "at 96 px", "patches/s")] if parts else []
-    tables += ["\n".join(f"- {name.replace('_', ' ')}: {value:.1f}" for name, value in found.items())]
+    tables += ["\n".join(f"- {name.replace('_', ' ')}: {value:.1f}" for name, value in bounds.items())]
     tables += [f"`{PARITY}` takes {near:.0%} of what the largest matrix product's rate allows."]
     text = "\n\n".join(tables)
     click.echo(text)
     settings = {"model": "resnet50, layer4 and head", "batch_size": 64, "threads": 2, "batches": batches}
     settings |= {"rounds": rounds, "mean": MEAN, "std": STD, "precision": resolve("cpu", amp=True).describe()}
-    results = {"train_images_per_s": train, "val_images_per_s": val, "alone_images_per_s": parts, "limits": found}
+    results = {"train_images_per_s": train, "val_images_per_s": val, "alone_images_per_s": parts, "limits": bounds}
     click.echo(f"→ {harness.write_record('train-step', settings, results, text)}")
 
 

@@ -49,8 +49,8 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands in groups."""
-        found = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
-        write_commands(formatter, {name: command for name, command in found.items() if command is not None})
+        command_by_name = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        write_commands(formatter, {name: command for name, command in command_by_name.items() if command is not None})
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -209,7 +209,7 @@ def fit(
 
 
 def _train(
-    state: TrainState, feed: BatchSource, runtime: Runtime, timing: Timing, take: Callable[[Batch], Tensor]
+    state: TrainState, feed: BatchSource, runtime: Runtime, timing: Timing, train_on: Callable[[Batch], Tensor]
 ) -> Iterator[StepEvent]:
     """Take the rest of the epoch's steps."""
     if state.step >= feed.num_steps:
@@ -221,7 +221,7 @@ def _train(
     batches = iter(feed.train_batches(state.epoch, state.step))
     while state.step < feed.num_steps:
         batch = clock.next(batches)
-        loss = take(batch)
+        loss = train_on(batch)
         num_images = batch.num_total or len(batch.labels_N)
         state.loss_sum += loss.double() * num_images
         state.num_seen += num_images

@@ -138,22 +138,22 @@ def add_groups(store: Store, table: Path) -> Store:
     return store.with_groups(np.array(names, object))
 
 
-def leak_notice(store: Store, table: SplitTable, judged: Split = Split.VAL) -> str:
+def leak_notice(store: Store, table: SplitTable, part: Split = Split.VAL) -> str:
     """Return one line on what a score on a part of this split cannot be trusted for; empty where all is well.
 
     Args:
         store: The store.
         table: Its split.
-        judged: The part. Validation scores are spoilt by what training has seen, those of the test split also by what
+        part: The part. Validation scores are spoilt by what training has seen, those of the test split also by what
             chose the epoch, the calibration and the thresholds.
     """
-    if judged is Split.TRAIN:
+    if part is Split.TRAIN:
         return ""
     seen_N, sides, scores = table.rows(Split.TRAIN), "both training and validation", "validation"
-    if judged is Split.TEST:
+    if part is Split.TEST:
         seen_N = np.concatenate([seen_N, table.rows(Split.VAL)])
         sides, scores = "both training or validation and test", "test"
-    num_twins = _num_shared(store.hash_halves_N2, seen_N, table.rows(judged))
+    num_twins = _num_shared(store.hash_halves_N2, seen_N, table.rows(part))
     if num_twins:
         problem = f"this split leaks: {num_twins} patches are in {sides}, pixel for pixel"
         return f"{problem}; pack with --drop duplicate"
@@ -165,7 +165,7 @@ def leak_notice(store: Store, table: SplitTable, judged: Split = Split.VAL) -> s
             f"slides are unknown, so patches of one slide may be on both sides and {scores} scores are "
             "optimistic; give --groups to divide by slide"
         )
-    both = set(groups_N[seen_N]) & set(groups_N[table.rows(judged)])
+    both = set(groups_N[seen_N]) & set(groups_N[table.rows(part)])
     if not both:
         return ""
     return (

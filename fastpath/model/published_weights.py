@@ -33,12 +33,12 @@ def in_cache(name: str) -> Path | None:
     if known.hf_hub_id:
         hub, _, revision = known.hf_hub_id.partition("@")
         for file in (known.hf_hub_filename,) if known.hf_hub_filename else _FILES:
-            found = try_to_load_from_cache(hub, file, revision=revision or None)
-            if isinstance(found, str):
-                return Path(found)
+            cached = try_to_load_from_cache(hub, file, revision=revision or None)
+            if isinstance(cached, str):
+                return Path(cached)
         return None
-    found = Path(torch.hub.get_dir()) / "checkpoints" / Path(known.url or "").name
-    return found if known.url and found.is_file() else None
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(known.url or "").name
+    return cached if known.url and cached.is_file() else None
 
 
 def check(name: str) -> None:

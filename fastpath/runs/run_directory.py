@@ -115,8 +115,8 @@ def begin(path: Path, origin: Provenance, facts: Mapping[str, Any]) -> None:
 
 def sessions_of(path: Path) -> list[dict[str, str]]:
     """Return when, where and by which command the run in this directory has begun and gone on; empty where untold."""
-    found = _told(path).get("sessions")
-    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    sessions = _told(path).get("sessions")
+    return [entry for entry in sessions if isinstance(entry, dict)] if isinstance(sessions, list) else []
 
 
 def _session() -> dict[str, str]:

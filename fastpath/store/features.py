@@ -260,12 +260,12 @@ def _document(path: Path, kind: type[fmt.Document]) -> fmt.Document:
         raise StoreError(path, problem, _REMEDY) from None
 
 
-def _check_origin(where: Path, present: Origin, wanted: Origin) -> None:
+def _check_origin(path: Path, present: Origin, wanted: Origin) -> None:
     """Refuse features of another origin, and say in what it differs."""
     theirs, ours = present.model_dump(), wanted.model_dump()
     for name, value in ours.items():
         if theirs[name] != value and name != "store":  # which may have been renamed
-            raise UsageError(where, f"is of another {name}: found {theirs[name]}, wanted {value}", _REMEDY)
+            raise UsageError(path, f"is of another {name}: found {theirs[name]}, wanted {value}", _REMEDY)
 
 
 def _check_free(path: Path) -> None:

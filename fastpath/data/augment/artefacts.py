@@ -119,11 +119,11 @@ def shown(policy: AugmentConfig, drawn: Mapping[str, Parameters], num: int) -> P
     """
     values: dict[str, NDArray[Any]] = {}
     for name in STAGES:
-        one = stage(name)
-        widths = np.zeros((num, 1 + max(last_column(place) for place in one.columns.values())))
-        without = one.draw(policy, np.zeros(num, bool), named(widths, one.columns))
+        artefact = stage(name)
+        widths = np.zeros((num, 1 + max(last_column(place) for place in artefact.columns.values())))
+        without = artefact.draw(policy, np.zeros(num, bool), named(widths, artefact.columns))
         for key, values_N in drawn.get(name, without).items():
-            values[one.shown.get(key, f"{name}_{key}")] = values_N
+            values[artefact.shown.get(key, f"{name}_{key}")] = values_N
     return values
 
 

@@ -143,7 +143,11 @@ def draw_augmentation(
 
 def shown(config: AugmentConfig, drawn: Augmentation) -> dict[str, NDArray[Any]]:
     """Return all parameters, N entries each, by the names that files have for them."""
-    own = {one.name.rsplit("_", 1)[0]: getattr(drawn, one.name) for one in fields(drawn) if one.name != "stages"}
+    own = {
+        member.name.rsplit("_", 1)[0]: getattr(drawn, member.name)
+        for member in fields(drawn)
+        if member.name != "stages"
+    }
     return own | dict(artefacts.shown(config, drawn.stages, len(drawn)))
 
 

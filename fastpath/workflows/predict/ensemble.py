@@ -127,8 +127,8 @@ def _fit(scored: ScoredTable, method: Method, seed: int) -> tuple[Calibrator, li
     notices = [f"the mean of the runs is calibrated ({method}) on {num:,} patches that calibrated every run"]
     if len(set(scored.labels_N[~fits_N].tolist())) == 2:
         units = intervals.units_of(scored.groups_N, len(scored), scored.labels_N).part(~fits_N)
-        judged = report_calibration.judge(scored, used, units, seed)
-        notices += [f"{judgement.about} of the mean: {judgement.text}" for judgement in judged if judgement.caution]
+        judgements = report_calibration.judge(scored, used, units, seed)
+        notices += [f"{judgement.about} of the mean: {judgement.text}" for judgement in judgements if judgement.caution]
     return used, notices
 
 

@@ -91,22 +91,22 @@ def probe_features(
     output_place.check_directory(output, METRICS, (path, store_path))
     features = open_features(path)
     division = divide(features, path, store_path, split_file)
-    judged = split or (Split.TEST if len(division.rows(Split.TEST)) else Split.VAL)
+    evaluated = split or (Split.TEST if len(division.rows(Split.TEST)) else Split.VAL)
     labels_N = features.rows["label"].to_numpy(np.int8)
-    for part in {Split.TRAIN, Split.VAL, judged}:
+    for part in {Split.TRAIN, Split.VAL, evaluated}:
         report_table.check_labels(labels_N[division.rows(part)], path, f"the {part} split")
     features_ND, train_N, groups_N = features.read(), division.rows(Split.TRAIN), division.groups_N
     head = fit_head(features_ND[train_N], labels_N[train_N], None if groups_N is None else groups_N[train_N], seed)
-    rows_N, table, dealt = _table(features, features_ND, head, division, judged, path, seed)
+    rows_N, table, dealt = _table(features, features_ND, head, division, evaluated, path, seed)
     evaluation = evaluate_scores(table, EvaluateOptions(seed=seed))
     cards = _gallery(table, evaluation, division.store, rows_N, runtime, seed)
     val_N = division.rows(Split.VAL)
     facts = _facts(features, head, train_N) | {
         "validation_auc": metrics.roc_auc(labels_N[val_N], head.logits(features_ND[val_N]))
     }
-    notices = [division.leaks.get(str(judged), ""), *head.notices, dealt, UNSEEN]
+    notices = [division.leaks.get(str(evaluated), ""), *head.notices, dealt, UNSEEN]
     about = {
-        "split": judged,
+        "split": evaluated,
         "store": features.manifest.origin.store,
         "store_fingerprint": features.manifest.origin.store_fingerprint,
         "split_kind": division.kind,
@@ -153,13 +153,13 @@ def _table(
     features_ND: NDArray[np.float32],
     head: LinearHead,
     division: Division,
-    judged: Split,
+    evaluated: Split,
     path: Path,
     seed: int,
 ) -> tuple[NDArray[np.int64], ScoredTable, str]:
     """Return the rows that are scored, their divided table, and a notice of how it was divided."""
     val_N, frame = division.rows(Split.VAL), features.rows
-    rows_N = val_N if judged is Split.VAL else np.concatenate([val_N, division.rows(judged)])
+    rows_N = val_N if evaluated is Split.VAL else np.concatenate([val_N, division.rows(evaluated)])
     table = ScoredTable(
         ids_N=frame["id"].to_numpy(object)[rows_N],
         labels_N=frame["label"].to_numpy(np.int8)[rows_N],
@@ -168,7 +168,7 @@ def _table(
         history_N=_words(division, rows_N),
     )
     report_table.check(table, path)
-    if judged is Split.VAL:
+    if evaluated is Split.VAL:
         return rows_N, *report_table.divide(table, seed)
     return rows_N, replace(table, is_calibration_N=np.arange(len(rows_N)) < len(val_N), apart=True), ""
 
