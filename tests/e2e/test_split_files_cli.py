@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -193,6 +195,16 @@ def test_a_file_of_another_store_is_refused(root: Path, kaggle_folder: Path, tmp
     split.split_store(tmp_path / "with-groups", output=root / "theirs.json")
     with pytest.raises(StoreError, match="found a split of store"):
         read_split(open_store(root / "store", split_file=root / "theirs.json"))
+
+
+def test_the_next_command_is_one_that_can_be_given(root: Path) -> None:
+    outcome = CliRunner().invoke(app, ["split", str(root / "store"), "-o", str(root / "mine.json")])
+    (line,) = (line for line in outcome.stderr.splitlines() if line.startswith("next: "))
+    words = shlex.split(line)[2:]
+    assert words[words.index("--split-file") + 1] == str(root / "mine.json")
+    command = app.get_command(click.Context(app), words[0])
+    assert command is not None
+    command.make_context(words[0], words[1:])  # an option that is none would be refused
 
 
 def test_another_split_than_the_runs_own_is_refused_unless_named(root: Path) -> None:

@@ -87,5 +87,5 @@ def command(
     values = dataclasses.asdict(division) | {"store": str(division.store), "file": str(division.file)}
     render.result(values, as_json=as_json, title="divided", location=output or store)
     if not as_json:
-        split_file = () if output is None else ("--split", output)
+        split_file = () if output is None else ("--split-file", output)
         render.next_step("fastpath", "train", store, *split_file, "-o", "runs/first", "--amp")
