@@ -215,7 +215,7 @@ def _on_cuda(device: str, local_rank: int) -> tuple[bool, str]:
         )
     if device == "cpu" or not torch.cuda.is_available():
         return False, ""
-    result, number = cards.found(), int(device.partition(":")[2] or local_rank)
+    result, number = cards.names_and_capabilities(), int(device.partition(":")[2] or local_rank)
     if number >= len(result) or cards.served(result[number][1], cards.kernels()):
         return True, ""
     lack = f"this torch has no kernels for {result[number][0]}"

@@ -28,7 +28,7 @@ from benchmarks.card import driver
 from benchmarks.card.check import RESULTS, Check, read_rows
 from benchmarks.card.stages import STAGES, Stage
 from benchmarks.card.table import failures, table
-from benchmarks.card.targets import where
+from benchmarks.card.targets import rows_of
 
 REHEARSAL_PATIENCE = 40.0  # a rehearsal's stages are expected to take what a card would, and no CPU does
 TABLE = "table.md"
@@ -51,7 +51,7 @@ def chosen(only: str, skip: str, stages: Sequence[Stage] = STAGES) -> list[Stage
 def record(out: Path, settings: dict[str, Any], text: str, *, keep: bool) -> list[Path]:
     """Write the record into the check's folder and, where it is to be kept, beside the others; returns where."""
     rows = list(read_rows(out))
-    facts = {key: value for row in where(rows, "facts") for key, value in row.items()}
+    facts = {key: value for row in rows_of(rows, "facts") for key, value in row.items()}
     card = facts["smi"].get("name") if isinstance(facts.get("smi"), dict) else None
     settings |= {name: facts[name] for name in ("runtime", "smi", "versions") if name in facts}
     folders = [out, *([harness.RECORDS] if keep else [])]

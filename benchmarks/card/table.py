@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.card.stages import STAGES, Stage
-from benchmarks.card.targets import CARD, TARGETS, Rows, where
+from benchmarks.card.targets import CARD, TARGETS, Rows, rows_of
 
 STATUSES = ("skipped", "begun", "done", "failed", "ended")
 META = {"stage", "at_s", "status"}
@@ -16,14 +16,14 @@ def table(rows: Rows, stages: Sequence[Stage] = STAGES) -> str:
     """Return the whole report."""
     parts = [_targets(rows), _stages(rows, stages)]
     for stage in stages:
-        stage_rows = [row for row in where(rows, stage.name) if "status" not in row]
+        stage_rows = [row for row in rows_of(rows, stage.name) if "status" not in row]
         parts += [f"## {stage.asks}", *_tables(stage_rows)] if stage_rows else []
     return "\n\n".join(parts)
 
 
 def status_of(rows: Rows, stage: str) -> str:
     """Return how a stage ended, `begun` where the check ended before it, or `not run`."""
-    statuses = [row["status"] for row in where(rows, stage) if row.get("status") in STATUSES]
+    statuses = [row["status"] for row in rows_of(rows, stage) if row.get("status") in STATUSES]
     return str(statuses[-1]) if statuses else "not run"
 
 
@@ -46,7 +46,7 @@ def _targets(rows: Rows) -> str:
 def _stages(rows: Rows, stages: Sequence[Stage]) -> str:
     lines = ["| stage | | took | expected |", "|---|---|---|---|"]
     for stage in stages:
-        ended = [row for row in where(rows, stage.name) if "status" in row]
+        ended = [row for row in rows_of(rows, stage.name) if "status" in row]
         took = f"{ended[-1]['seconds']} s" if ended and "seconds" in ended[-1] else ""
         why = f": {_plain(ended[-1]['error'])}" if ended and "error" in ended[-1] else ""
         status = status_of(rows, stage.name)

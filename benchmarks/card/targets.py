@@ -36,7 +36,7 @@ class Target:
         return "met" if (measured >= self.bound if self.at_least else measured <= self.bound) else "short"
 
 
-def where(rows: Rows, stage: str, **values: object) -> list[dict[str, Any]]:
+def rows_of(rows: Rows, stage: str, **values: object) -> list[dict[str, Any]]:
     """Return the results of a stage that have these values."""
     return [
         row for row in rows if row["stage"] == stage and all(row.get(key) == wanted for key, wanted in values.items())
@@ -50,30 +50,30 @@ def _last(rows: Rows, key: str) -> float | None:
 
 def notebook_epoch_s(rows: Rows) -> float | None:
     """Return the notebook's whole epoch."""
-    return _last(where(rows, "epochs", recipe="notebook"), "epoch_s")
+    return _last(rows_of(rows, "epochs", recipe="notebook"), "epoch_s")
 
 
 def fast_epoch_s(rows: Rows) -> float | None:
     """Return the mean of the fast recipe's five epochs: four like its second, one like its last."""
-    by_number = {row["epoch"]: row["epoch_s"] for row in where(rows, "epochs", recipe="fast") if "epoch_s" in row}
+    by_number = {row["epoch"]: row["epoch_s"] for row in rows_of(rows, "epochs", recipe="fast") if "epoch_s" in row}
     return (4 * by_number[2] + by_number[3]) / 5 if {2, 3} <= set(by_number) else None
 
 
 def loader_images_per_s(rows: Rows) -> float | None:
     """Return the loader's best rate of all sizes of batch, with patches on the card."""
-    resident = where(rows, "sweep", name="patches", residency="device")
-    rates = [row["images_per_s"] for row in where(rows, "sweep", kind="loader", recipe="notebook")]
+    resident = rows_of(rows, "sweep", name="patches", residency="device")
+    rates = [row["images_per_s"] for row in rows_of(rows, "sweep", kind="loader", recipe="notebook")]
     return max(rates) if rates and resident else None
 
 
 def stall_share(rows: Rows) -> float | None:
     """Return the share of the notebook's epoch that training waited for the loader."""
-    return _last(where(rows, "epochs", recipe="notebook"), "stall_share")
+    return _last(rows_of(rows, "epochs", recipe="notebook"), "stall_share")
 
 
 def host_ms(rows: Rows) -> float | None:
     """Return the calling thread's time for a step of the notebook's, feed included."""
-    return _last(where(rows, "sweep", kind="both", recipe="notebook", batch=64), "host_ms")
+    return _last(rows_of(rows, "sweep", kind="both", recipe="notebook", batch=64), "host_ms")
 
 
 TARGETS = (

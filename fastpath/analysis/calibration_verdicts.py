@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastpath.analysis.calibration import Calibrator
 from fastpath.analysis.intervals import Interval
-from fastpath.analysis.verdicts import Sampled, Verdict, told
+from fastpath.analysis.verdicts import Sampled, Verdict, interval_text
 
 
 def gain(used: Calibrator, change: Interval, num_patches: int, sampled: Sampled) -> Verdict:
@@ -25,8 +25,8 @@ def gain(used: Calibrator, change: Interval, num_patches: int, sampled: Sampled)
     if not used.kept:
         text = f"{used.method} is not applied, as it does not lower the loss of the patches it was fitted on: "
         return Verdict(about, "not applied", True, f"{text}probabilities are as the network gives them")
-    numbers = f"{used.method} changes the log loss of {num_patches:,} patches by {told(change, signed=True, digits=4)}"
-    numbers += sampled.optimistic
+    changed = interval_text(change, signed=True, digits=4)
+    numbers = f"{used.method} changes the log loss of {num_patches:,} patches by {changed}{sampled.optimistic}"
     if not sampled.decides:
         return Verdict(about, "undecided", True, f"whether it helped cannot be told: {sampled.few} ({numbers})")
     if change.high < 0:
@@ -48,9 +48,9 @@ def in_the_large(before: Interval, after: Interval | None, sampled: Sampled) -> 
         sampled: How the patches were sampled.
     """
     about, used = "calibration in the large", before if after is None else after
-    numbers = f"observed over expected {told(used)}{sampled.optimistic}"
+    numbers = f"observed over expected {interval_text(used)}{sampled.optimistic}"
     if after is not None:
-        numbers += f"; before calibration {told(before)}"
+        numbers += f"; before calibration {interval_text(before)}"
     if not sampled.decides:
         return Verdict(about, "undecided", True, f"whether it is right cannot be told: {sampled.few} ({numbers})")
     if used.high < 1:

@@ -13,7 +13,7 @@ from fastpath.analysis import intervals, metrics
 from fastpath.analysis.intervals import Interval, Units
 from fastpath.analysis.metrics import Floats
 
-TOLD = (0.05, 0.1, 0.2, 0.3, 0.5)
+STEPS_WITH_INTERVALS = (0.05, 0.1, 0.2, 0.3, 0.5)
 """Probabilities at which net benefit is told with its interval."""
 
 
@@ -71,7 +71,7 @@ class NetBenefit:
 
 
 def net_benefits(
-    labels_N: NDArray[Any], logits_N: NDArray[Any], units: Units, thresholds: Sequence[float] = TOLD
+    labels_N: NDArray[Any], logits_N: NDArray[Any], units: Units, thresholds: Sequence[float] = STEPS_WITH_INTERVALS
 ) -> list[NetBenefit]:
     """Return net benefits with their intervals.
 

@@ -24,13 +24,13 @@ class Guarantee:
         point: The threshold; None where these patches are worth too little for any.
         wanted: Sensitivity on these patches that it takes; NaN without one.
         worth: Independent positives that these are worth.
-        told: The same in words.
+        words: The same in words.
     """
 
     point: OperatingPoint | None
     wanted: float
     worth: float
-    told: str
+    words: str
 
 
 def guaranteed(labels_N: NDArray[Any], logits_N: NDArray[Any], units: Units) -> Guarantee:

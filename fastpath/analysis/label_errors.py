@@ -106,7 +106,7 @@ def overlap(labels_N: NDArray[Any], logits_N: NDArray[Any], seed: int = 0) -> In
     return Interval(mean, max(mean - reach, 0.0), mean + reach)
 
 
-def judge(labels_N: NDArray[Any], logits_N: NDArray[Any], num: int, *, out_of_fold: bool) -> list[Verdict]:
+def in_words(labels_N: NDArray[Any], logits_N: NDArray[Any], num: int, *, out_of_fold: bool) -> list[Verdict]:
     """Return in words what `num` suspected labels come to; nothing where there are none, which leaves out nobody."""
     if not num:
         return []

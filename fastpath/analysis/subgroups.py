@@ -103,7 +103,7 @@ def survey(
     units = intervals.units_of(groups_N, len(labels_N), labels_N)
     parts = [(name, value, values_N == value) for name, values_N in columns.items() for value in _values(values_N)]
     subgroups_ = [
-        _judge(name, str(value), part_N, labels_N, logits_N, groups_N, units, threshold, seed)
+        _subgroup(name, str(value), part_N, labels_N, logits_N, groups_N, units, threshold, seed)
         for name, value, part_N in parts
     ]
     whole, compared = metrics.roc_auc(labels_N, logits_N), sum(auc.error > 0 for _, auc in subgroups_)
@@ -124,7 +124,7 @@ def _values(values_N: Names) -> Sequence[str]:
     return sorted(set(values_N.tolist()))
 
 
-def _judge(
+def _subgroup(
     variable: str,
     value: str,
     part_N: NDArray[np.bool_],

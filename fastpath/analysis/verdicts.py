@@ -86,7 +86,7 @@ def where_it_looks(centre_over_ring: Interval, ring: Interval, sampled: Sampled)
         sampled: How the patches were sampled.
     """
     about = "where the network looks"
-    numbers = f"AUC of the centre alone less that of the ring alone {told(centre_over_ring, signed=True)}"
+    numbers = f"AUC of the centre alone less that of the ring alone {interval_text(centre_over_ring, signed=True)}"
     if not sampled.decides:
         return Verdict(
             about, "undecided", True, f"whether centre or ring decides cannot be told: {sampled.few} ({numbers})"
@@ -112,7 +112,7 @@ def ranking(auc: Interval, sampled: Sampled) -> Verdict:
         auc: With its interval.
         sampled: How the patches were sampled.
     """
-    about, numbers = "how well tumour and normal are told apart", f"AUC {told(auc)}"
+    about, numbers = "how well tumour and normal are told apart", f"AUC {interval_text(auc)}"
     if not sampled.decides:
         return Verdict(about, "undecided", True, f"not told by so few slides: {sampled.few} ({numbers})")
     if not (math.isfinite(auc.low) and math.isfinite(auc.high)):
@@ -160,7 +160,7 @@ def aims(reached: Sequence[Aim], sampled: Sampled) -> Verdict:
         elif sampled.decides and result.reached.low >= result.wanted:
             finding = "kept"
         findings.append(finding)
-        phrases.append(f"'{result.name}' {finding} ({told(result.reached)})")
+        phrases.append(f"'{result.name}' {finding} ({interval_text(result.reached)})")
     worst = next(word for word in ("missed", "undecided", "kept") if word in findings)
     text = f"on patches that did not choose the thresholds: {', '.join(phrases)}{sampled.optimistic}"
     return Verdict("whether thresholds keep their aim", worst, worst != "kept", text)
@@ -246,7 +246,7 @@ def foreign(measures: Sequence[Outside], anywhere: float) -> Verdict:
     return Verdict(about, "foreign", True, f"{text}; nothing is known of how the network does on such tissue")
 
 
-def told(interval: Interval, *, signed: bool = False, digits: int = 3) -> str:
+def interval_text(interval: Interval, *, signed: bool = False, digits: int = 3) -> str:
     """Return a measure with its 95 % interval, as sentences show it."""
     form = f"{'+' if signed else ''}.{digits}f"
     if not (math.isfinite(interval.low) and math.isfinite(interval.high)):

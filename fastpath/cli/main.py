@@ -100,11 +100,11 @@ def main() -> NoReturn:
         if debug:
             raise
         outlets.silence_if_full(error)
-        _leave(*_told(_of_system(error)))
+        _leave(*_line_and_status(_of_system(error)))
     except Exception as error:
         if debug:
             raise
-        _leave(*_told(error))
+        _leave(*_line_and_status(error))
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -120,7 +120,7 @@ def check_arguments(words: list[str]) -> None:
             raise UsageError(f"argument {number}", problem, "rename the file, for example with convmv")
 
 
-def _told(error: Exception) -> tuple[str, int]:
+def _line_and_status(error: Exception) -> tuple[str, int]:
     """Return the line that tells an error, and the exit status."""
     if isinstance(error, FastpathError):
         return str(error), error.exit_status

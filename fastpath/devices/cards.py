@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 
-def found() -> list[tuple[str, tuple[int, int]]]:
+def names_and_capabilities() -> list[tuple[str, tuple[int, int]]]:
     """Return the name and compute capability of each card that torch can open."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of a card that it has no kernels for; the caller says so itself

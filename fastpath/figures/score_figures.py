@@ -43,7 +43,7 @@ def roc(
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":")
     axes.plot(fall_out_T, recall_T, color=_BLUE, linewidth=1.8)
     _unit(axes)
-    _finish(axes, f"Area {_told(auc)}", "false positive rate (1 − specificity)", "sensitivity")  # noqa: RUF001
+    _finish(axes, f"Area {_interval_text(auc)}", "false positive rate (1 − specificity)", "sensitivity")  # noqa: RUF001
     inset = axes.inset_axes((0.42, 0.13, 0.55, 0.5))
     least = 0.5 / steps.num_negative
     inset.plot(np.maximum(fall_out_T, least), recall_T, color=_BLUE, linewidth=1.5)
@@ -71,7 +71,7 @@ def precision_recall(labels_N: NDArray[Any], logits_N: NDArray[Any], area: Inter
     axes.text(0.01, share + 0.015, f"chance: {share:.3f}", fontsize=9, color=_INK)
     axes.step(recall_T, precision_T, where="pre", color=_BLUE, linewidth=1.8)
     _unit(axes)
-    _finish(axes, f"Average precision {_told(area)}", "recall (sensitivity)", "precision (PPV)")
+    _finish(axes, f"Average precision {_interval_text(area)}", "recall (sensitivity)", "precision (PPV)")
     return png.of_figure(figure)
 
 
@@ -179,7 +179,7 @@ def _thin(values_T: Floats) -> Floats:
     return np.asarray(values_T[np.unique(np.linspace(0, len(values_T) - 1, _DRAWN).astype(int))])
 
 
-def _told(interval: Interval) -> str:
+def _interval_text(interval: Interval) -> str:
     ends = "" if np.isnan(interval.low) else f" ({interval.low:.4f} to {interval.high:.4f})"
     return f"{interval.value:.4f}{ends}"
 

@@ -9,7 +9,7 @@ import numpy as np
 from fastpath.errors import DataError, FastpathError, StoreError, UsageError
 from fastpath.ingest.assign_split import deal_folds, num_sites
 from fastpath.ingest.sources.columns import read_columns
-from fastpath.ingest.sources.mending import told
+from fastpath.ingest.sources.mending import suggestion
 from fastpath.ingest.sources.pcam import official_parts
 from fastpath.ingest.sources.tables import groups_of
 from fastpath.store import format as fmt
@@ -113,7 +113,7 @@ def write_split_from_csv(store: Store, table: Path) -> SplitTable:
     columns = read_columns(table, ["id", "split"], needed=[["id"], ["split"]])
     for row, (name, part) in enumerate(zip(columns.cells["id"], columns.cells["split"], strict=True)):
         if name not in row_of or part not in set(Split):
-            mended = told([name], row_of) if name not in row_of else ""
+            mended = suggestion([name], row_of) if name not in row_of else ""
             problem = f"found id {name!r}, split {part!r}; wanted an id of the store and train, val or test{mended}"
             raise DataError(columns.location_of(row), problem, "correct that line")
         if codes_N[row_of[name]] != ord("-"):

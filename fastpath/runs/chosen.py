@@ -47,4 +47,4 @@ def choose(table: ScoredTable, method: Method, miss_cost: float) -> Chosen:
     calibrated_N = fitted.get(method, calibration.IDENTITY).apply(logits_N)
     points = operating_points.choose(labels_N, calibrated_N, miss_cost)
     assured = guaranteed(labels_N, calibrated_N, table.units(table.is_calibration_N))
-    return Chosen(method, fitted, [*points, *([assured.point] if assured.point else [])], assured.told)
+    return Chosen(method, fitted, [*points, *([assured.point] if assured.point else [])], assured.words)

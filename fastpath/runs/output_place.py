@@ -88,7 +88,7 @@ def check_directory(output: Path, closing: str, inputs: Iterable[Path | None] = 
     names = (*SETS[closing], closing)
     for other, theirs in SETS.items():
         shared = set(names) & set(theirs)
-        if other != closing and shared and _found(output / other):
+        if other != closing and shared and _stat(output / other):
             problem = f"holds another command's {other}, whose {min(shared)} would be overwritten"
             raise UsageError(output, problem, "choose another -o")
     for name in names:
@@ -135,10 +135,10 @@ def check_whole(path: Path) -> None:
         DataError: Naming that one.
     """
     sets = {closing: names for closing, names in SETS.items() if path.name in names}
-    if any(_found(path.with_name(closing)) for closing in sets):
+    if any(_stat(path.with_name(closing)) for closing in sets):
         return
     for closing, names in sets.items():
-        if any(_found(path.with_name(name)) for name in names if name != path.name):
+        if any(_stat(path.with_name(name)) for name in names if name != path.name):
             problem = f"belongs to a set that is not whole: {path.with_name(closing)} is missing"
             raise DataError(path, problem, "run the command that writes it again")
 
@@ -174,7 +174,7 @@ def make_parent(path: Path) -> None:
 
 def _check_writable(output: Path, folder: Path) -> None:
     """Refuse a folder that is none, or that nothing can be put into."""
-    standing = next(each for each in (folder, *folder.parents) if _found(each))
+    standing = next(each for each in (folder, *folder.parents) if _stat(each))
     if not standing.is_dir():
         problem = "found a file, wanted a directory" if standing == output.resolve() else f"{standing} is no directory"
         raise UsageError(output, problem, "choose another -o")
@@ -196,7 +196,7 @@ def _check_around(output: Path, folder: Path, inputs: Sequence[Path]) -> None:
 
 def _check_target(target: Path, inputs: Sequence[Path]) -> None:
     """Refuse a file that is there and must stay."""
-    result = _found(target)
+    result = _stat(target)
     if result is None:
         return
     if not stat.S_ISREG(result.st_mode):
@@ -206,7 +206,7 @@ def _check_target(target: Path, inputs: Sequence[Path]) -> None:
         raise UsageError(target, "is of a packed store or a run", "choose another name")
     for path in inputs:
         for read in _read_of(path, linked=result.st_nlink > 1):
-            other = _found(read)
+            other = _stat(read)
             if other is not None and os.path.samestat(result, other):
                 raise UsageError(target, f"is what is read: {read}", "choose another name")
         in_source = path.is_dir() and path.resolve() in place.parents and not _is(path, _RUN)
@@ -221,7 +221,7 @@ def _read_of(path: Path, *, linked: bool) -> list[Path]:
     return [path]
 
 
-def _found(path: Path) -> os.stat_result | None:
+def _stat(path: Path) -> os.stat_result | None:
     """Return what is there, links followed; None where nothing is.
 
     Raises:
@@ -236,7 +236,7 @@ def _found(path: Path) -> os.stat_result | None:
 
 
 def _is(folder: Path, names: Sequence[str]) -> bool:
-    return sum(_found(folder / name) is not None for name in names) >= 2
+    return sum(_stat(folder / name) is not None for name in names) >= 2
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

@@ -40,11 +40,11 @@ def describe(table: ScoredTable, chosen: Chosen, units: Units, seed: int) -> tup
         }
         if name in ("none", chosen.method):
             values[name]["intervals"] = measures.with_intervals(labels_N, logits_N, units, seed)
-    verdicts = judge(table, chosen.used, units, seed)
+    verdicts = verdicts_of(table, chosen.used, units, seed)
     return {"method": chosen.method, "methods": values, "verdicts": verdicts}, verdicts
 
 
-def judge(table: ScoredTable, used: Calibrator, units: Units, seed: int) -> list[Verdict]:
+def verdicts_of(table: ScoredTable, used: Calibrator, units: Units, seed: int) -> list[Verdict]:
     """Return in words what a calibration came to on the patches of a divided table that are judged.
 
     Args:

@@ -115,7 +115,7 @@ def begin(path: Path, origin: Provenance, facts: Mapping[str, Any]) -> None:
 
 def sessions_of(path: Path) -> list[dict[str, str]]:
     """Return when, where and by which command the run in this directory has begun and gone on; empty where untold."""
-    sessions = _told(path).get("sessions")
+    sessions = _run_document(path).get("sessions")
     return [entry for entry in sessions if isinstance(entry, dict)] if isinstance(sessions, list) else []
 
 
@@ -154,18 +154,18 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def precision_of(path: Path) -> str:
     """Return what the run in this directory, or the first of its folds, computes in; empty where nothing tells."""
-    return str(_told(path).get("precision", ""))
+    return str(_run_document(path).get("precision", ""))
 
 
 def threads_of(path: Path) -> int:
     """Return `Runtime.summing_threads` of the run in this directory, or the first of its folds; 0 if nothing tells."""
-    threads = _told(path).get("threads")
+    threads = _run_document(path).get("threads")
     return threads if isinstance(threads, int) else 0
 
 
 def split_file_of(path: Path) -> Path | None:
     """Return where the split lay of the run in this directory, or the first of its folds; None where in the store."""
-    place = _told(path).get("split_file")
+    place = _run_document(path).get("split_file")
     return Path(place) if isinstance(place, str) and place else None
 
 
@@ -175,7 +175,7 @@ def views_of(path: Path) -> dict[str, Path]:
     return {name: place for name, both in places.items() for place in both if place.exists()}
 
 
-def _told(path: Path) -> dict[str, Any]:
+def _run_document(path: Path) -> dict[str, Any]:
     """Return what `run.json` tells of a run, or of the first of its folds."""
     for each in (path / RUN, path / "fold-0" / RUN):
         with contextlib.suppress(OSError, ValueError):

@@ -79,7 +79,7 @@ def of_run(trained: TrainedRun) -> Look | None:
         return None
 
 
-def judge(trained: TrainedRun, patches: Patches, seed: int = 0) -> tuple[list[Outside], Verdict]:
+def appearance_verdict(trained: TrainedRun, patches: Patches, seed: int = 0) -> tuple[list[Outside], Verdict]:
     """Tell whether patches, such as the tiles of a slide, look like those that a run was trained on.
 
     Args:

@@ -200,7 +200,7 @@ def _gpu(installed: Mapping[str, str | None], listed: list[str], driver: str | N
     majors = [major for name, major in _DALI_BUILDS.items() if installed[name]]
     what = "; ".join(listed) if listed else "none: training runs on the processor"
     match = cuda_match(torch.version.cuda, majors[0] if majors else None, driver)
-    return [Check("GPU", what), match, *card_kernels(cards.found(), cards.kernels())]
+    return [Check("GPU", what), match, *card_kernels(cards.names_and_capabilities(), cards.kernels())]
 
 
 def _processor() -> list[Check]:

@@ -94,7 +94,7 @@ def test_net_benefits_have_intervals_by_slide_and_gains_over_the_better_default(
     of_N = np.repeat(np.arange(20), 30)
     labels_N = (rng.random(600) < 0.3).astype(int)
     logits_N = 2.5 * labels_N - 1.5 + rng.normal(size=600) + rng.normal(size=20)[of_N]
-    curve = decision.decision_curve(labels_N, logits_N, np.array(decision.TOLD))
+    curve = decision.decision_curve(labels_N, logits_N, np.array(decision.STEPS_WITH_INTERVALS))
     by_slide = decision.net_benefits(labels_N, logits_N, intervals.units_of(of_N, 600, labels_N))
     by_patch = decision.net_benefits(labels_N, logits_N, intervals.units_of(None, 600))
     for at, (of_slides, other) in enumerate(zip(by_slide, by_patch, strict=True)):

@@ -20,7 +20,7 @@ def test_of_independent_patches_it_is_clopper_and_pearsons_bound() -> None:
     hits = int((logits_N[:400] >= guaranteed.point.logit).sum())
     bounds = {number: beta.ppf(0.05, number, 400 - number + 1) for number in (hits - 1, hits)}
     assert bounds[hits - 1] < 0.95 <= bounds[hits]  # the strictest whose lower bound is 95 %
-    assert "patches as independent" in guaranteed.told
+    assert "patches as independent" in guaranteed.words
 
 
 @pytest.mark.parametrize(("num", "possible"), [(58, False), (59, True)])
@@ -30,7 +30,7 @@ def test_it_takes_59_independent_positives(num: int, possible: bool) -> None:
     guaranteed = guarantee.guaranteed(labels_N, logits_N, intervals.units_of(None, num + 100))
     assert (guaranteed.point is not None) == possible
     if not possible:
-        assert f"worth 59 independent ones, and those of the calibration part are worth {num}" in guaranteed.told
+        assert f"worth 59 independent ones, and those of the calibration part are worth {num}" in guaranteed.words
 
 
 def test_few_slides_are_worth_few_patches() -> None:
@@ -40,7 +40,7 @@ def test_few_slides_are_worth_few_patches() -> None:
     guaranteed = guarantee.guaranteed(labels_N, logits_N, intervals.units_of(of_N, 1200, labels_N))
     assert guaranteed.point is None
     assert guaranteed.worth < 59
-    assert "over slides" in guaranteed.told
+    assert "over slides" in guaranteed.words
 
 
 def test_in_simulated_studies_it_is_kept_where_the_plain_point_misses() -> None:

@@ -65,7 +65,7 @@ def page(browser: Any, evaluated: Path, request: pytest.FixtureRequest) -> Itera
     opened.close()
 
 
-def _told(page: Any, name: str) -> str:
+def _text_of(page: Any, name: str) -> str:
     return str(page.locator(f"#{name}").inner_text())
 
 
@@ -102,14 +102,14 @@ def test_the_slider_says_what_metrics_json_says(page: Any, evaluated: Path) -> N
         page.get_by_role("button", name=point["name"], exact=True).click()
         counts = point["confusion"]
         for short, name in (("tp", "true_positive"), ("fp", "false_positive"), ("tn", "true_negative")):
-            assert _told(page, short) == str(counts[name]), point["name"]
-        assert _told(page, "fn") == str(counts["false_negative"])
-        assert _told(page, "at") == f"{point['probability']:.4f}"
+            assert _text_of(page, short) == str(counts[name]), point["name"]
+        assert _text_of(page, "fn") == str(counts["false_negative"])
+        assert _text_of(page, "at") == f"{point['probability']:.4f}"
         for name in ("sensitivity", "specificity", "ppv", "npv"):
-            assert _told(page, name) == percent(point[name]["value"], _size(name, counts)), (point["name"], name)
+            assert _text_of(page, name) == percent(point[name]["value"], _size(name, counts)), (point["name"], name)
         for name in ("ppv", "npv"):
             value = point[f"{name}_at_prevalence"]
-            assert _told(page, f"{name}_there") == percent(value, facts["parts"]["held"]["num_patches"])
+            assert _text_of(page, f"{name}_there") == percent(value, facts["parts"]["held"]["num_patches"])
 
 
 @pytest.mark.parametrize(
@@ -126,12 +126,12 @@ def test_a_prevalence_is_a_percentage(page: Any, evaluated: Path, typed: str, ta
     facts = json.loads((evaluated / "metrics.json").read_text())
     point, num = facts["operating_points"][0], facts["parts"]["held"]["num_patches"]
     page.locator("#prevalence").fill(typed)
-    assert _told(page, "prevalence_word") == word
+    assert _text_of(page, "prevalence_word") == word
     values = ("–", "–")  # noqa: RUF001
     if taken is not None:
         predictive = predictive_values(point["sensitivity"]["value"], point["specificity"]["value"], taken)
         values = tuple(percent(value, num) for value in predictive)
-    assert (_told(page, "ppv_there"), _told(page, "npv_there")) == values
+    assert (_text_of(page, "ppv_there"), _text_of(page, "npv_there")) == values
 
 
 def test_the_slider_moves_by_keyboard_and_counts_every_patch(page: Any, evaluated: Path) -> None:
@@ -140,9 +140,10 @@ def test_the_slider_moves_by_keyboard_and_counts_every_patch(page: Any, evaluate
     slider.focus()
     for key in ("Home", "ArrowRight", "End", "ArrowLeft"):
         slider.press(key)
-        assert sum(int(_told(page, name)) for name in ("tp", "fp", "tn", "fn")) == facts["parts"]["held"]["num_patches"]
+        counts = [int(_text_of(page, name)) for name in ("tp", "fp", "tn", "fn")]
+        assert sum(counts) == facts["parts"]["held"]["num_patches"]
         stop = facts["slider"][int(slider.input_value())]
-        assert [int(_told(page, name)) for name in ("tp", "fp")] == stop[1:]
+        assert [int(_text_of(page, name)) for name in ("tp", "fp")] == stop[1:]
 
 
 def test_nothing_is_lost_on_paper(page: Any) -> None:

@@ -66,7 +66,7 @@ def test_tissue_is_told_from_that_trained_on(
     train = open_store(learned.parent / "store")
     assert train.groups_N is not None
     slide = int(str(train.groups_N[read_split(train).rows(Split.TRAIN)][0]).rsplit("_", 1)[-1])
-    outside, verdict = training_appearance.judge(trained, Tiles(change(_tissue(slide))))
+    outside, verdict = training_appearance.appearance_verdict(trained, Tiles(change(_tissue(slide))))
     assert verdict.finding == finding, verdict
     assert says in verdict.text
     assert all(0 <= measure.below + measure.above <= 1 for measure in outside)
@@ -91,5 +91,5 @@ def test_what_is_kept_is_what_the_store_tells_and_an_older_run_asks_the_store(le
 
 def test_a_run_that_nothing_is_known_of_is_told(learned: Path, tmp_path: Path) -> None:
     (tmp_path / "best.pt").write_bytes((learned / "best.pt").read_bytes())
-    outside, verdict = training_appearance.judge(open_run(tmp_path / "best.pt"), Tiles(_tissue(3)))
+    outside, verdict = training_appearance.appearance_verdict(open_run(tmp_path / "best.pt"), Tiles(_tissue(3)))
     assert (outside, verdict.finding, verdict.caution) == ([], "unknown", True)

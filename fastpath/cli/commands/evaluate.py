@@ -146,16 +146,16 @@ def _shown(evaluation: EvaluateResult) -> dict[str, Any]:
     facts = evaluation.facts
     values: dict[str, Any] = {name: facts[name] for name in _SHOWN} | facts["confusion"]
     for name, interval in facts["intervals"].items():
-        values[name] = _told(interval)
+        values[name] = _interval_text(interval)
     used = facts["calibration"]["methods"][facts["calibration"]["method"]]["intervals"]
     for name in ("observed_over_expected", "calibration_intercept"):
         values[f"{name}, calibrated"] = (
-            f"{_told(used[name])}  of {facts['parts']['held']['num_patches']:,} judged apart"
+            f"{_interval_text(used[name])}  of {facts['parts']['held']['num_patches']:,} judged apart"
         )
     values["intervals_by"] = facts["resampling"]["unit"] + (", optimistic" if facts["resampling"]["optimistic"] else "")
     return values
 
 
-def _told(values: dict[str, Any]) -> str:
+def _interval_text(values: dict[str, Any]) -> str:
     ends = "no interval" if values["low"] is None else f"{values['low']:.4f} to {values['high']:.4f}"
     return "undefined" if values["value"] is None else f"{values['value']:.4f}  ({ends})"

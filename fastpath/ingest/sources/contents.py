@@ -47,11 +47,11 @@ def no_patches(folder: Path) -> DataError:
     """Return the error for a folder without patches, that names what it holds instead and what to give."""
     look = _look(folder)
     wanted = "wanted files ending in " + " ".join(SUFFIXES)
-    remedy, result = visible(_remedy(folder, look)), visible(_told(look))
+    remedy, result = visible(_remedy(folder, look)), visible(_contents_text(look))
     return DataError(folder, f"found no patches{f' but {result}' if result else ''}, {wanted}", remedy)
 
 
-def _told(look: _Look) -> str:
+def _contents_text(look: _Look) -> str:
     kinds = look.endings.most_common(NAMED)
     parts = [f"{count} {ending} files" if count > 1 else f"a file {ending}" for ending, count in kinds]
     parts += [f"patches in {name}/" for name in sorted(look.images)[:NAMED]]

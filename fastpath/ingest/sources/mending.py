@@ -67,7 +67,7 @@ def mend(unknown: Collection[str], known: Iterable[str]) -> Mend | None:
     return Mend(needed, count)
 
 
-def told(unknown: Collection[str], known: Iterable[str]) -> str:
+def suggestion(unknown: Collection[str], known: Iterable[str]) -> str:
     """Return what `mend` finds as the end of a message; empty where it finds nothing."""
     result = mend(unknown, known)
     return result.sentence(len(unknown)) if result else ""

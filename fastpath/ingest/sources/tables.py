@@ -12,7 +12,7 @@ import numpy as np
 from fastpath.errors import DataError
 from fastpath.ingest.sources.columns import Columns, read_columns
 from fastpath.ingest.sources.listing import Listing, check_ids
-from fastpath.ingest.sources.mending import mend, told
+from fastpath.ingest.sources.mending import mend, suggestion
 from fastpath.text import from_cell
 
 Orphans = Literal["refuse", "own-group", "drop"]
@@ -72,7 +72,7 @@ def join_labels(path: Path, names: dict[str, str], folder: Path) -> tuple[list[s
     if unknown:
         lost = [ids[row] for row in unknown]
         known = set(ids)
-        mended = told(lost, (name for name in names if name not in known))
+        mended = suggestion(lost, (name for name in names if name not in known))
         description = f"found {len(lost)} ids without a file in {folder} (first: {lost[0]!r})"
         remedy = "write ids as the files are named" if mended else "restore the files or remove those lines"
         raise DataError(table.location_of(unknown[0]), f"{description}, wanted a file for each{mended}", remedy)
@@ -121,7 +121,7 @@ def join_groups(listing: Listing, path: Path, orphans: Orphans) -> Listing:
         sites = {name: site_of.get(name, NO_SITE) for name in listing.ids}
     lost = [row for row, name in enumerate(listing.ids) if name not in group_of]
     if lost and (orphans == "refuse" or len(lost) == len(listing)):  # a table that names none of them is another's
-        mended = told([listing.ids[row] for row in lost], group_of.keys() - set(listing.ids))
+        mended = suggestion([listing.ids[row] for row in lost], group_of.keys() - set(listing.ids))
         problem = f"lacks {len(lost)} of {len(listing)} ids (first: '{listing.ids[lost[0]]}'), wanted a group for each"
         remedy = "add them, or use --orphans own-group or --orphans drop"
         if mended or orphans != "refuse":
@@ -151,7 +151,7 @@ def groups_of(ids: Sequence[str], path: Path) -> list[str]:
     group_of = _one_each(table, GROUP_COLUMNS, "group")
     lost = [name for name in ids if name not in group_of]
     if lost:
-        mended = told(lost, group_of.keys() - set(ids))
+        mended = suggestion(lost, group_of.keys() - set(ids))
         problem = f"lacks {len(lost)} of {len(ids)} ids (first: '{lost[0]}'), wanted a group for each"
         raise DataError(path, problem + mended, "write ids as the store has them" if mended else "add them")
     return [group_of[name] for name in ids]
@@ -189,5 +189,5 @@ def keep_only(listing: Listing, path: Path) -> Listing:
     if lost:
         names = {ids[row] for row in lost}
         problem = f"found {len(names)} ids that are not in the source (first: {min(names)!r})"
-        raise DataError(table.location_of(lost[0]), problem + told(names, known - wanted), "correct those lines")
+        raise DataError(table.location_of(lost[0]), problem + suggestion(names, known - wanted), "correct those lines")
     return listing.take([row for row, name in enumerate(listing.ids) if name in wanted])

@@ -260,7 +260,7 @@ def _labelled(
     kinds_N = np.concatenate([np.full(len(at), kind, object) for kind, at in taken])
     probability_N = metrics.probabilities(logits_N[at_N])
     result = _MinedRows(data.store, rows_N[at_N], kinds_N, labels_N[at_N], probability_N, loss_N[at_N])
-    verdicts = label_errors.judge(labels_N, logits_N, int(wrong_N.sum()), out_of_fold=inputs.predictions is not None)
+    verdicts = label_errors.in_words(labels_N, logits_N, int(wrong_N.sum()), out_of_fold=inputs.predictions is not None)
     return result, suspects, verdicts
 
 

@@ -83,18 +83,18 @@ def calibrate(
     if not any(run_calibration.calibrator.method != "none" for run_calibration in kept):
         return None, []  # raw on demand, or no run has any, which each says
     if any(run_calibration.missing for run_calibration in kept):
-        return None, [_told("not every run has a calibration")]
+        return None, [_each_alone_notice("not every run has a calibration")]
     try:
         tables = [_read(run_calibration) for run_calibration in kept]
     except (FastpathError, OSError, ValueError, KeyError) as error:
-        return None, [_told(str(error))]
+        return None, [_each_alone_notice(str(error))]
     scored = _common(tables, mean, weights)
     assert scored.is_calibration_N is not None
     labels_N = scored.labels_N[scored.is_calibration_N]
     num_positive, num_negative = (int((labels_N == label).sum()) for label in (1, 0))
     if min(num_positive, num_negative) < _LEAST:
         problem = f"found {num_positive} tumour and {num_negative} normal patches that calibrated every run"
-        return None, [_told(f"{problem}, wanted {_LEAST} of each")]
+        return None, [_each_alone_notice(f"{problem}, wanted {_LEAST} of each")]
     return _fit(scored, _method(kept), seed)
 
 
@@ -127,7 +127,7 @@ def _fit(scored: ScoredTable, method: Method, seed: int) -> tuple[Calibrator, li
     notices = [f"the mean of the runs is calibrated ({method}) on {num:,} patches that calibrated every run"]
     if len(set(scored.labels_N[~fits_N].tolist())) == 2:
         units = intervals.units_of(scored.groups_N, len(scored), scored.labels_N).part(~fits_N)
-        judgements = report_calibration.judge(scored, used, units, seed)
+        judgements = report_calibration.verdicts_of(scored, used, units, seed)
         notices += [f"{judgement.about} of the mean: {judgement.text}" for judgement in judgements if judgement.caution]
     return used, notices
 
@@ -156,7 +156,7 @@ def _of(path: Path | None) -> str:
     return "" if path is None else f": {path}"
 
 
-def _told(why: str) -> str:
+def _each_alone_notice(why: str) -> str:
     return (
         f"each run is calibrated alone and not their mean, which is then less sure than it should be: {why}; run "
         "'fastpath evaluate' of every run again, on a split they share"

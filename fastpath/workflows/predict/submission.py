@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastpath.errors import DataError
 from fastpath.ingest.sources.columns import read_columns
-from fastpath.ingest.sources.mending import told
+from fastpath.ingest.sources.mending import suggestion
 from fastpath.store.reader import locate
 from fastpath.urls import behind_url
 
@@ -38,7 +38,7 @@ def rows_of(sample: Path, ids_N: NDArray[np.object_]) -> NDArray[np.int64]:
     rows_N, missing = locate(ids_N, wanted)
     if missing:
         problem = f"names {len(missing)} of {len(wanted)} ids that are not among the patches, the first '{missing[0]}'"
-        problem += told(missing, set(ids_N.tolist()) - set(wanted))
+        problem += suggestion(missing, set(ids_N.tolist()) - set(wanted))
         raise DataError(sample, problem, "give the sample of these patches, or the patches that are missing")
     if len(wanted) != len(ids_N):
         extra = next(iter(set(ids_N.tolist()) - set(wanted)))

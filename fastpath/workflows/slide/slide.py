@@ -157,7 +157,7 @@ def score_slide(
             num_called = int((probability_N >= options.threshold).sum())
             width, height = slide.size_px
             with ThreadPoolExecutor(runtime.num_threads) as pool:
-                outside, verdict = training_appearance.judge(
+                outside, verdict = training_appearance.appearance_verdict(
                     trained, Tiles(grid, places_N2, pool, trained.checkpoint.stain)
                 )
             result = SlideResult(

@@ -117,7 +117,7 @@ def _row(
             result = slide.score_slide(trained.path, image, output, runtime, options=chosen, advance=advance)
             facts = asdict(result)
     except Exception as error:  # whatever a slide is like, those after it are scored
-        return row | {"status": "failed", "problem": _told(error)}
+        return row | {"status": "failed", "problem": _failure_text(error)}
     lesions = facts["lesions"] or {}
     return {
         **row,
@@ -129,7 +129,7 @@ def _row(
     }
 
 
-def _told(error: Exception) -> str:
+def _failure_text(error: Exception) -> str:
     """Return in one line why a slide has no score."""
     known = error if isinstance(error, FastpathError) else memory_exhausted(error)
     return str(known or f"{type(error).__name__}: {brief(error, 300)}")

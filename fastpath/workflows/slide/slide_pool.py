@@ -94,7 +94,7 @@ def pool_slides(folder: Path, output: Path) -> PoolResult:
         sensitivity_at=curve.sensitivity_at,
         auc=None if aucs is None else {name: pooled.value for name, pooled in aucs.items()},
         auc_ends=None if aucs is None else {name: (pooled.low, pooled.high) for name, pooled in aucs.items()},
-        notices=_told(slides),
+        notices=_history_notices(slides),
         output=str(output),
     )
     facts = {key: value for key, value in asdict(result).items() if key != "output"}
@@ -136,7 +136,7 @@ def _read(path: Path) -> dict[str, Any]:
     return document
 
 
-def _told(slides: Sequence[Mapping[str, Any]]) -> list[str]:
+def _history_notices(slides: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return how many slides were scored by a network that knew them, or may have."""
     notices = [str(slide.get("notice", "")) for slide in slides]
     kinds = {

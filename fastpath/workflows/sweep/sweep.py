@@ -239,7 +239,7 @@ def _conclude(
     return SweepResult(
         status="interrupted" if interrupted else "failed" if failures else "finished",
         settings=rows,
-        pairs=[_told(contrast, [plan.settings[at].name for at in complete]) for contrast in result],
+        pairs=[_pair_facts(contrast, [plan.settings[at].name for at in complete]) for contrast in result],
         seeds=plan.seeds,
         chance=moved.error if moved else None,
         chance_over=moved.over if moved else None,
@@ -256,7 +256,7 @@ def _conclude(
     )
 
 
-def _told(contrast: Contrast, names: list[str]) -> dict[str, Any]:
+def _pair_facts(contrast: Contrast, names: list[str]) -> dict[str, Any]:
     """Return a pair in plain values."""
     return {
         "first": names[contrast.first],

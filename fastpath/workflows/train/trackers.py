@@ -146,7 +146,7 @@ class _Patient:
             try:
                 self._tracker.close(failed=failed)
             except Exception as error:
-                self._notice(f"--{self._name}: could not be told that the run has ended ({_told(error)})")
+                self._notice(f"--{self._name}: could not be told that the run has ended ({_error_line(error)})")
 
     def _deliver(self) -> None:
         """Open the tracker where it is not yet, and tell it what waits."""
@@ -159,7 +159,7 @@ class _Patient:
                 self._waiting.popleft()
         except Exception as error:  # whatever a package raises over its server, its disk or its own limits
             if not self._away:
-                self._notice(f"--{self._name}: {_told(error)}; training goes on, and tells it later")
+                self._notice(f"--{self._name}: {_error_line(error)}; training goes on, and tells it later")
             self._away, self._next_s = True, self._clock() + _PAUSE * (self._clock() - began_s)
             return
         if self._away:
@@ -171,7 +171,7 @@ def _opener(name: str, run_dir: Path, config: Config, first_epoch: int) -> Calla
     return lambda: TRACKERS[name].open(run_dir, config, first_epoch)
 
 
-def _told(error: Exception) -> str:
+def _error_line(error: Exception) -> str:
     return redacted(brief(error, 160), foreign=True)
 
 
