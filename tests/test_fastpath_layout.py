@@ -11,7 +11,7 @@ from fastpath.cli.main import app
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE, TESTS = ROOT / "fastpath", ROOT / "tests"
-ELSEWHERE = {"benchmarks", "e2e", "gpu", "kills", "stand_in", "tools", "writers"}
+ELSEWHERE = {"benchmarks", "docs", "e2e", "gpu", "kills", "stand_in", "tools", "writers"}
 """Folders of tests that look at more than one module, or at what is no part of the package."""
 MODULES_MAX = 24
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -11,43 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from pcam_writer import SIZES, SLIDES, write_pcam
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from fastpath.cli.main import app
-from fastpath.ingest import tissue
-from fastpath.ingest.sources.pcam import STEM
 from fastpath.store.reader import open_store
 from fastpath.store.split_table import read_split
 from fastpath.types import Split
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
-
-SIZES = {"train": 96, "valid": 60, "test": 80}
-SLIDES = {"train": (0, 12), "valid": (12, 8), "test": (20, 10)}  # the first slide of a part, and how many it has
-
-
-def _write(folder: Path) -> dict[str, np.ndarray]:
-    """Write the set as it is published, only smaller: images, packed labels, tables of slides; returns the labels."""
-    h5py, labels = pytest.importorskip("h5py"), {}
-    folder.mkdir(parents=True)
-    for number, (part, size) in enumerate(SIZES.items()):
-        labels[part] = np.random.default_rng(number).permutation(np.arange(size) % 2).astype(np.int8)
-        first, num = SLIDES[part]
-        slides_N = first + np.arange(size) % num
-        images_NHWC = np.concatenate(list(tissue.paint_patches(labels[part], slides_N, seed=number, chunk=0))).reshape(
-            size, 96, 96, 3
-        )
-        names = {what: folder / f"{STEM.format(part=part, what=what)}" for what in "xy"}
-        with h5py.File(f"{names['x']}.h5", "w") as file:
-            file.create_dataset("x", data=images_NHWC, chunks=(1, 96, 96, 3), compression="gzip")
-        with h5py.File(f"{names['y']}.h5", "w") as file:
-            file["y"] = labels[part].astype(np.uint8).reshape(-1, 1, 1, 1)
-        content = Path(f"{names['y']}.h5").read_bytes()
-        Path(f"{names['y']}.h5").unlink()
-        Path(f"{names['y']}.h5.gz").write_bytes(gzip.compress(content))
-        lines = [f"{row},camelyon16_{part}_{slide:03d}" for row, slide in enumerate(slides_N)]
-        (folder / f"{STEM.format(part=part, what='meta')}.csv").write_text("\n".join([",wsi", *lines]) + "\n")
-    return labels
 
 
 def _run(*arguments: object) -> dict[str, Any]:
@@ -61,7 +32,7 @@ def _run(*arguments: object) -> dict[str, Any]:
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray], dict[str, Any]]:
     """Where the commands of the page wrote, the labels, and what the evaluation of the test set said."""
     root = tmp_path_factory.mktemp("pcam")
-    labels = _write(root / "pcam")
+    labels = write_pcam(root / "pcam")
     packed = _run("pack", root / "pcam", "-o", root / "store", "--workers", 1)
     assert packed["split"] == "official"
     small = ["--set", "data.image_size_px=32", "--set", "model.name=baseline_cnn", "--set", "model.pretrained=false"]
