@@ -19,10 +19,13 @@ from fastpath.ingest import tissue
 from fastpath.ingest.synth import write_kaggle_folder
 
 SIDE = 96
-TINY = (
-    *("--device", "cpu", "--set", "model.name=test_resnet", "--set", "model.pretrained=false"),
-    *("--set", "data.image_size_px=32", "--set", "data.batch_size=16"),
-)
+SETTINGS = {
+    "model.name": "test_resnet",
+    "model.pretrained": "false",
+    "data.image_size_px": "32",
+    "data.batch_size": "16",
+}
+TINY = ("--device", "cpu", *(word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")))
 """What makes any recipe of pretrained networks one of seconds, with no weights to download."""
 
 Made = Callable[[str], Path]
@@ -104,7 +107,7 @@ def lesions(path: Path, made: Made) -> None:
 def lesions_of_slides(path: Path, made: Made) -> None:
     """An outline for each slide of the page."""
     path.mkdir()
-    for name in ("IMAGE", "tumor_001", "normal_001"):
+    for name in ("IMAGE", "tumor_001", "tumor_002", "normal_001", "normal_002"):
         shutil.copy(made("lesions"), path / f"{name}.geojson")
 
 
@@ -121,6 +124,14 @@ def zipped_pcam(path: Path, made: Made) -> None:
     for file in path.glob("*_x.h5"):
         file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes(), 1))
         file.unlink()
+
+
+def tiny_recipe(path: Path, made: Made) -> None:
+    """A recipe of seconds, for commands that take no `--set`."""
+    text = "".join(
+        f"{key} = {value if value.isdigit() or value == 'false' else repr(value)}\n" for key, value in SETTINGS.items()
+    )
+    path.write_text(text + "train.epochs = 1\n", encoding="utf-8")
 
 
 def folder(path: Path, made: Made) -> None:
@@ -146,6 +157,7 @@ MAKERS: dict[str, Callable[[Path, Made], None]] = {
     "lesions of slides": lesions_of_slides,
     "pcam": pcam,
     "zipped pcam": zipped_pcam,
+    "tiny recipe": tiny_recipe,
     "folder": folder,
 }
 
@@ -162,7 +174,12 @@ GIVEN: dict[str, dict[str, str]] = {
     "docs/explain.md": {"RUN": "run"},
     "docs/export.md": {"RUN": "run", "store": "store", "patch.tif": "patches/train/*.tif"},
     "docs/installation.md": {".config/fish/completions": "folder"},
-    "docs/mining.md": {"store": "store", "unlabelled": "unlabelled store", "runs/first": "run"},
+    "docs/mining.md": {
+        "store": "store",
+        "unlabelled": "unlabelled store",
+        "runs/first": "run",
+        "tiny.toml": "tiny recipe",
+    },
     "docs/patchcamelyon.md": {"pcam": "zipped pcam"},
     "docs/scale.md": {"SOURCE": "patches"},
     "docs/shard-format.md": {"store": "store"},
@@ -174,7 +191,9 @@ GIVEN: dict[str, dict[str, str]] = {
         "FOLDER": "lesions of slides",
         "predictions.parquet": "predictions",
         "tumor_001.tif": "slide",
+        "tumor_002.tif": "slide",
         "normal_001.tif": "other slide",
+        "normal_002.tif": "other slide",
         "annotations": "lesions of slides",
     },
     "docs/sweeps.md": {"store": "store", "runs/baseline": "run", "runs/resnet50": "second run"},

@@ -30,9 +30,10 @@ from fastpath import config
 from fastpath.cli.main import app
 
 SMALLER: tuple[tuple[str, str], ...] = (
-    (r"^fastpath (train|sweep|compare --splits)\b.*", rf"\g<0> {shlex.join(TINY)}"),
+    (r"^fastpath (train|sweep)\b.*", rf"\g<0> {shlex.join(TINY)}"),
     (r"^fastpath train\b.*", r"\g<0> --epochs 1"),
-    (r"^fastpath (pack)\b.*", r"\g<0> --workers 1"),
+    (r"--config fast\b", "--config tiny.toml"),
+    (r"^fastpath pack\b.*", r"\g<0> --workers 1"),
     (r"--repeats \d", "--repeats 1"),
     (r"--jobs \d", "--jobs 1"),
     (r"--folds \d", "--folds 2"),
