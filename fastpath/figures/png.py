@@ -1,4 +1,4 @@
-"""Pictures as PNG files in memory, the same bytes for the same picture."""
+"""Pictures as files in memory, the same bytes for the same picture: PNG, and JPEG where there are many."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ def of_image(image_HWC: NDArray[np.uint8]) -> bytes:
     """Return uint8 [H, W, 3] as a PNG file, pixel for pixel."""
     content = io.BytesIO()
     Image.fromarray(image_HWC).save(content, format="png")
+    return content.getvalue()
+
+
+def jpeg_of_image(image_HWC: NDArray[np.uint8]) -> bytes:
+    """Return uint8 [H, W, 3] as a JPEG file for the eye: a sixth of the PNG, its colours not subsampled."""
+    content = io.BytesIO()
+    Image.fromarray(image_HWC).save(content, format="jpeg", quality=90, subsampling=0)
     return content.getvalue()
 
 

@@ -1,6 +1,7 @@
 """The table of mined patches: what `fastpath mine` writes and `train --set data.extra=TABLE` reads.
 
-Parquet or CSV, by the name's suffix. A row is a patch to train on more, less, or at all.
+Parquet or CSV, by the name's suffix. A row is a patch to train on more, less, or at all. Training takes its label and
+its weight; the page of `mine` (`figures.review_page`) writes the same table again, with both as a reviewer decided.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ COLUMNS = ("id", "kind", "label", "probability", "loss", "weight", "store", "sto
 EVIDENCE = "evidence"
 """A column that need not be there: `OUT_OF_FOLD` or `TRAINING` for a loss, by which networks; empty for new labels."""
 OUT_OF_FOLD, TRAINING = "out of fold", "training"
+DECISION = "decision"
+"""A column that need not be there: what a reviewer decided, one of `Decision`; empty where nobody has."""
 
 
 class MinedKind(StrEnum):
@@ -48,6 +51,26 @@ WEIGHTS: Mapping[MinedKind, float] = {
     MinedKind.PSEUDO_LABEL: 1.0,
 }
 """How often each is drawn where an unmined patch is drawn once."""
+
+
+class Decision(StrEnum):
+    """What a reviewer may decide of a mined patch. The row's label and weight follow it."""
+
+    KEEP = "keep"
+    """The label is right."""
+    FLIP = "flip"
+    """The other label is."""
+    DROP = "drop"
+    """Neither can be told: not to be trained on."""
+
+
+REVIEWED_WEIGHTS: Mapping[MinedKind, Mapping[Decision, float]] = {
+    # A label that was confirmed is trained on. One that was flipped agrees with the network, which erred on the wrong
+    # one: the patch is hard no longer.
+    kind: {Decision.KEEP: weight or 1.0, Decision.FLIP: 1.0, Decision.DROP: 0.0}
+    for kind, weight in WEIGHTS.items()
+}
+"""Weight of a row by its kind and what was decided."""
 SEEN_BY_ITSELF = (
     "losses are of the training patches themselves, which a network fits, wrong labels included: "
     "'fastpath train --folds K' gives better ones"
@@ -126,10 +149,14 @@ def read(path: Path) -> MinedTable:
 def _check_values(path: Path, frame: pd.DataFrame) -> None:
     """Refuse a table with a row that cannot be trained on."""
     weight_N = np.asarray(_numbers(frame["weight"]))
+    decision = frame[DECISION] if DECISION in frame else frame["kind"].where(frame["kind"].isna())
+    dropped_N = (decision == Decision.DROP).to_numpy()
     for name, good_N, wanted in (
         ("kind", frame["kind"].isin([str(kind) for kind in MinedKind]).to_numpy(), f"one of {', '.join(MinedKind)}"),
         ("label", np.isin(_numbers(frame["label"]), (0.0, 1.0)), "0 or 1"),
         ("weight", (weight_N >= 0) & (weight_N <= WEIGHT_MAX), f"a number from 0 on, up to {WEIGHT_MAX:g}"),
+        (DECISION, (decision.isna() | decision.isin(["", *Decision])).to_numpy(), f"{', '.join(Decision)} or nothing"),
+        ("weight", ~dropped_N | (weight_N == 0), "0, as its decision is 'drop'"),
         ("id", frame["id"].notna().to_numpy(), "a name"),
         ("id", ~frame.duplicated(["id", "store_fingerprint"]).to_numpy(), "each patch once"),
     ):

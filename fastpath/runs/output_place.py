@@ -54,6 +54,7 @@ SETS: Mapping[str, Sequence[str]] = {
     ),
     "comparison.json": ("predictions.parquet", "comparison.png"),
     "audit.json": ("neighbours.csv", "neighbours.png"),
+    "review.html": ("pictures/patch-*.png", "pictures/similar-*.jpg"),
     "explain.json": ("attributions.csv", "explain.png"),
     "show.json": ("overview.png",),
     "slide.json": (

@@ -23,7 +23,8 @@ class FileSet:
 
     Args:
         output: The directory; made where it is missing.
-        closing: The file by whose presence a set is known to be whole. It has to be written.
+        closing: The file by whose presence a set is known to be whole, by its path within the directory. It has to be
+            written.
         owned: Patterns (`fnmatch`, relative, with `/`) of all that may belong to a set: what is there and not written
             anew is removed, so name nothing that could be another's.
     """
@@ -34,7 +35,7 @@ class FileSet:
 
     def __enter__(self) -> FileSet:
         try:
-            self.output.mkdir(parents=True, exist_ok=True)
+            (self.output / self.closing).parent.mkdir(parents=True, exist_ok=True)
             clear_temporaries(self.output / self.closing)
             self._lock = -1
             while self._lock < 0 or not os.fstat(self._lock).st_nlink:  # cleared away before it was locked
@@ -89,8 +90,9 @@ class FileSet:
     def _commit(self) -> None:
         """Put the new set in the old one's place."""
         assert self.closing in self._names, f"{self.closing} was not written"
-        (self.output / self.closing).unlink(missing_ok=True)
-        sync_directory(self.output)
+        closing = self.output / self.closing
+        closing.unlink(missing_ok=True)
+        sync_directory(closing.parent)
         for path in self._old():
             path.unlink()
         for name in sorted(self._names, key=lambda name: name == self.closing):
@@ -100,7 +102,7 @@ class FileSet:
                 for folder in {(self.output / each).parent for each in self._names}:
                     sync_directory(folder)
             (self._place / name).replace(target)
-        sync_directory(self.output)
+        sync_directory(closing.parent)
 
     def _old(self) -> list[Path]:
         """Return the files of an older set that the new one does not hold."""

@@ -65,10 +65,15 @@ def parse(content: bytes, path: Path) -> pd.DataFrame:
 def render(frame: pd.DataFrame, path: Path) -> bytes:
     """Return a table as the content of a file of this name; `parse` returns it."""
     if path.suffix == ".csv":
-        return to_csv(list(frame.columns), ([_cell(value) for value in row] for row in frame.itertuples(index=False)))
+        return to_csv(list(frame.columns), cells(frame))
     import pyarrow as pa
 
     return checked_table.to_bytes(pa.Table.from_pandas(frame, preserve_index=False))
+
+
+def cells(frame: pd.DataFrame) -> list[list[object]]:
+    """Return a table's rows as they stand in a CSV, before quoting."""
+    return [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
 
 
 def _cell(value: Any) -> object:  # noqa: ANN401 (whatever a column holds)

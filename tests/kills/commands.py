@@ -110,6 +110,14 @@ _COMPARE = of_run(
     *("compare", "given/run", "given/second"), files=("predictions.parquet", "comparison.png", "comparison.json")
 )
 
+_MINE = Command(
+    ("mine", "given/run", "-o", "work/mined.csv", "--hard", "0.2", "--device", "cpu"),
+    ("patches", "store", "run"),
+    files=("work/mined.csv", "work/mined-review/pictures/patch-00001.png", "work/mined-review/review.html"),
+    closing="work/mined-review/review.html",
+    slow=True,
+)
+
 COMMANDS: dict[str, Command] = {
     "pack": Command(PACKED, store="work/store", refuses=True),
     "pack --overwrite": Command((*PACKED, "--overwrite"), start=(OTHERS,), store="work/store"),
@@ -165,6 +173,8 @@ COMMANDS: dict[str, Command] = {
         closing="work/out/audit.json",
         slow=True,
     ),
+    "mine": _MINE,
+    "mine again": over(_MINE, "--hard", "0.5"),
     "explain": _EXPLAIN,
     "explain again": over(_EXPLAIN, "--sample", "3"),
     "compare": _COMPARE,

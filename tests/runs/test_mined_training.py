@@ -233,6 +233,8 @@ class TestTables:
             ("label", 2, "found label .*2.*, wanted 0 or 1"),
             ("weight", -1.0, "wanted a number from 0 on"),
             ("weight", float("nan"), "wanted a number from 0 on"),
+            ("decision", "maybe", "found decision 'maybe', wanted keep, flip, drop or nothing"),
+            ("decision", "drop", "found weight .*1.*, wanted 0, as its decision is 'drop'"),
             ("id", "nobody", "names patch 'nobody'"),
             ("store_fingerprint", "0" * 32, "is not the store that patches were mined in"),
         ],
@@ -246,6 +248,23 @@ class TestTables:
         frame.to_parquet(path)
         with pytest.raises((DataError, StoreError), match=says):
             opened(store, path)
+
+    @pytest.mark.parametrize("name", ["table.parquet", "table.csv"])
+    def test_a_decision_is_no_more_than_a_note(
+        self, store: Path, unlabelled: Path, write: Callable[..., Path], name: str
+    ) -> None:
+        """Label and weight are what counts, whoever wrote them."""
+        ids = open_store(unlabelled).ids_N
+        rows = [(ids[at], MinedKind.PSEUDO_LABEL, at % 2, float(at < 3), unlabelled) for at in range(4)]
+        plain = opened(store, write(rows, name))
+        frame = mined_table.read(write(rows, name)).frame
+        frame["decision"] = ["keep", "flip", None, "drop"]
+        path = write(rows, name)
+        mined_table.write(path, frame)
+        assert "decision" in mined_table.read(path).frame
+        decided = opened(store, path)
+        np.testing.assert_array_equal(decided.train_rows_N, plain.train_rows_N)
+        np.testing.assert_array_equal(decided.patches.labels_N, plain.patches.labels_N)
 
     def test_a_patch_twice(self, store: Path, unlabelled: Path, write: Callable[..., Path]) -> None:
         row: Row = (open_store(unlabelled).ids_N[0], MinedKind.PSEUDO_LABEL, 1, 1.0, unlabelled)

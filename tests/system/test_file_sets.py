@@ -30,6 +30,21 @@ def test_a_set_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").read_text() == "2"
 
 
+def test_the_closing_file_may_lie_in_a_folder_of_the_set(tmp_path: Path) -> None:
+    def write(letter: str, names: list[str]) -> None:
+        with FileSet(tmp_path, "page/index.html", owned=("page/*.png",)) as made:
+            for name in [*names, "page/index.html"]:
+                made.write(name, letter.encode())
+
+    write("1", ["table.csv", "page/a.png"])
+    with pytest.raises(TypeError):
+        write("2", ["table.csv", None])  # type: ignore[list-item]
+    assert (tmp_path / "table.csv").read_text() == "1"
+    write("3", ["table.csv", "page/b.png"])
+    assert _names(tmp_path) == ["page", "page/b.png", "page/index.html", "table.csv"]
+    assert (tmp_path / "table.csv").read_text() == "3"
+
+
 def test_a_set_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
     _write_set(tmp_path, "1", ["a.png"])
     with (

@@ -36,7 +36,7 @@ from fastpath.workflows.evaluate import evaluate, report_gallery, report_picture
 from fastpath.workflows.explain import explain
 from fastpath.workflows.export import export
 from fastpath.workflows.inspect import inspect
-from fastpath.workflows.mine import mine
+from fastpath.workflows.mine import mine, similar
 from fastpath.workflows.predict import predict
 from fastpath.workflows.show import show
 from fastpath.workflows.slide import slide, slide_files, slide_progress
@@ -58,6 +58,7 @@ SLOW = (
     (slide_files, "heatmap"),
     *((mine, name) for name in ("open_run", "score")),
     *(
+        (similar, "similar_rows"),
         (audit, "_pairs"),
         (compare, "compare_scores"),
         (compare.run_comparison, "draw_comparison"),

@@ -1,4 +1,4 @@
-"""`fastpath mine`: a trained run in, a table of patches to train on more, less, or anew out."""
+"""`fastpath mine`: a trained run in; out a table of patches to train on more, less, or anew, and a page of them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ def command(
     """Find hard patches, likely label errors, and new labels.
 
     The table holds id, kind, label, probability, loss and weight of each. Trained with, hard patches are drawn twice
-    as often, likely errors not at all, and newly labelled patches join; edit weights and labels as you see fit.
+    as often, likely errors not at all, and newly labelled patches join. The page beside it, TABLE-review/review.html,
+    shows each patch, to be kept, flipped or dropped by a key; what is downloaded there is trained with likewise.
     Patches held out of training are never listed, and refused when training.
 
     \b
@@ -98,4 +99,4 @@ def command(
     for text in result.notices:
         render.notice(text)
     render.verdicts(result.verdicts)
-    render.result(asdict(result), as_json=as_json, title="mined", location=output)
+    render.result(asdict(result), as_json=as_json, title="mined", location=result.review)

@@ -6,24 +6,25 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fastpath.analysis import label_errors, metrics
 from fastpath.analysis.calibration import Calibrator
+from fastpath.analysis.pixels.eda import CLASS_WORDS
 from fastpath.analysis.verdicts import Verdict
 from fastpath.errors import StoreError
 from fastpath.runs import mined_table, out_of_fold, output_place
-from fastpath.runs.mined_table import WEIGHTS, MinedKind
+from fastpath.runs.mined_table import MinedKind
 from fastpath.runs.mined_training import held_out_twins
 from fastpath.runs.run_data import RunData, run_data_of
 from fastpath.runs.score_views import score
 from fastpath.runs.trained import TrainedRun, Which, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store, open_store
-from fastpath.store.split_table import SplitTable, read_split
-from fastpath.workflows.mine import pseudo_labels
+from fastpath.store.split_table import read_split
+from fastpath.workflows.mine import pseudo_labels, review
+from fastpath.workflows.mine.mined_rows import MinedRows, to_frame
 
 Advance = Callable[[int, int], None]
 Begin = Callable[[int], Advance | None]
@@ -52,7 +53,8 @@ class MineResult:
 
     Attributes:
         table: The table.
-        num_rows: Its rows.
+        review: The page on which to look at its patches, and to keep, flip or drop them.
+        num_rows: The table's rows.
         hard_negatives: Of these, negatives of high loss.
         hard_positives: Positives of high loss.
         label_errors: Patches whose label is likely wrong.
@@ -68,6 +70,7 @@ class MineResult:
     """
 
     table: Path
+    review: Path
     num_rows: int
     hard_negatives: int
     hard_positives: int
@@ -98,18 +101,6 @@ class _MiningInputs:
     predictions: Path | None
 
 
-@dataclass(frozen=True, slots=True)
-class _MinedRows:
-    """Rows of a store with why they were taken, and what was predicted of them."""
-
-    store: Store
-    rows_N: np.ndarray
-    kinds_N: np.ndarray
-    labels_N: np.ndarray
-    probability_N: np.ndarray
-    loss_N: np.ndarray
-
-
 def mine_patches(
     run_dir: Path,
     output: Path,
@@ -122,7 +113,9 @@ def mine_patches(
     checkpoint: Which = "best",
     advance: Advance | None = None,
 ) -> MineResult:
-    """Write a table of patches for `data.extra`: nothing that is held out of training, by id, pixels or slide.
+    """Write a table of patches for `data.extra`, and a page to review it on.
+
+    Nothing is mined that is held out of training, by id, pixels or slide.
 
     Args:
         run_dir: A run, or the directory of `train --folds`.
@@ -140,7 +133,9 @@ def mine_patches(
     """
     options = options or MineOptions()
     mined_table.check_target(output)
-    output_place.check_file(output, (run_dir, predictions, *stores))
+    read = (run_dir, predictions, *stores)
+    output_place.check_file(output, read)
+    output_place.check_directory(review.page_of(output).parent, review.PAGE, read)
     inputs = _mining_inputs(run_dir, predictions, checkpoint, stores, split_file)
     own = inputs.data.store
     places = [_or_own(open_store(path), own) for path in stores] or [own]
@@ -161,13 +156,16 @@ def mine_patches(
     calibrator = pseudo_labels.calibrator(inputs.trained, inputs.data, inputs.predictions, notices, needed=needed)
     for store, rows_N in zip(places, rows, strict=True):
         mined.append(_pseudo(inputs.trained, store, rows_N, calibrator, options, runtime, begin))
-    _write(output, mined, inputs.data.split, _evidence(inputs))
+    frame = to_frame(mined, inputs.data.split, _evidence(inputs))
+    about = _review_evidence(run_dir, inputs, options, calibrator.method)
+    cautions = [*notices, *(verdict.text for verdict in verdicts if verdict.caution)]
+    review.write(output, mined, frame, inputs.trained, inputs.data, about, runtime, notices=cautions, advance=advance)
     return _result(output, mined, inputs, suspects, rows, calibrator, verdicts, notices)
 
 
 def _result(
     output: Path,
-    mined: Sequence[_MinedRows],
+    mined: Sequence[MinedRows],
     inputs: _MiningInputs,
     suspects: label_errors.Suspects | None,
     rows: Sequence[np.ndarray],
@@ -180,6 +178,7 @@ def _result(
     pseudo_N = np.concatenate([each.labels_N[each.kinds_N == MinedKind.PSEUDO_LABEL] for each in mined])
     return MineResult(
         table=output,
+        review=review.page_of(output),
         num_rows=sum(kinds.values()),
         hard_negatives=kinds[MinedKind.HARD_NEGATIVE],
         hard_positives=kinds[MinedKind.HARD_POSITIVE],
@@ -235,7 +234,7 @@ def _counter(advance: Advance | None, total: int) -> Begin:
 
 def _labelled(
     inputs: _MiningInputs, options: MineOptions, runtime: Runtime, begin: Begin
-) -> tuple[_MinedRows, label_errors.Suspects, list[Verdict]]:
+) -> tuple[MinedRows, label_errors.Suspects, list[Verdict]]:
     """Find hard patches and likely label errors among those trained on; hard ones are not among the errors."""
     data = inputs.data
     rows_N = data.train_rows_N[~held_out_twins(data.store, data.split, data.store, data.train_rows_N)]
@@ -259,7 +258,7 @@ def _labelled(
     at_N = np.concatenate([at for _, at in taken])
     kinds_N = np.concatenate([np.full(len(at), kind, object) for kind, at in taken])
     probability_N = metrics.probabilities(logits_N[at_N])
-    result = _MinedRows(data.store, rows_N[at_N], kinds_N, labels_N[at_N], probability_N, loss_N[at_N])
+    result = MinedRows(data.store, rows_N[at_N], kinds_N, labels_N[at_N], probability_N, loss_N[at_N])
     verdicts = label_errors.in_words(labels_N, logits_N, int(wrong_N.sum()), out_of_fold=inputs.predictions is not None)
     return result, suspects, verdicts
 
@@ -272,7 +271,7 @@ def _pseudo(
     options: MineOptions,
     runtime: Runtime,
     begin: Begin,
-) -> _MinedRows:
+) -> MinedRows:
     """Label the unlabelled patches that the network is sure of, the surest first."""
     logits_N = np.zeros(0)
     if len(rows_N):
@@ -280,7 +279,7 @@ def _pseudo(
     labels_N, sure_N = (logits_N > 0).astype(np.int8), metrics.probabilities(np.abs(logits_N))
     at_N = np.argsort(-sure_N, kind="stable")
     at_N = at_N[sure_N[at_N] >= options.confidence]
-    return _MinedRows(
+    return MinedRows(
         store=store,
         rows_N=rows_N[at_N],
         kinds_N=np.full(len(at_N), MinedKind.PSEUDO_LABEL, object),
@@ -294,18 +293,25 @@ def _evidence(inputs: _MiningInputs) -> str:
     return mined_table.OUT_OF_FOLD if inputs.predictions else mined_table.TRAINING
 
 
-def _write(output: Path, mined: Sequence[_MinedRows], split: SplitTable, evidence: str) -> None:
-    columns: dict[str, list[Any]] = {name: [] for name in (*mined_table.COLUMNS, mined_table.EVIDENCE)}
-    for each in mined:
-        columns["id"] += each.store.ids_N[each.rows_N].tolist()
-        columns["kind"] += [str(kind) for kind in each.kinds_N]
-        columns["label"] += each.labels_N.tolist()
-        columns["probability"] += each.probability_N.tolist()
-        columns["loss"] += each.loss_N.tolist()
-        columns["weight"] += [WEIGHTS[kind] for kind in each.kinds_N]
-        columns["store"] += [each.store.place] * len(each.rows_N)
-        columns["store_fingerprint"] += [each.store.fingerprint] * len(each.rows_N)
-        columns["split_fingerprint"] += [mined_table.split_fingerprint(split)] * len(each.rows_N)
-        columns[mined_table.EVIDENCE] += ["" if kind == MinedKind.PSEUDO_LABEL else evidence for kind in each.kinds_N]
-    output_place.make_parent(output)
-    mined_table.write(output, mined_table.frame_of(columns))
+def _review_evidence(run_dir: Path, inputs: _MiningInputs, options: MineOptions, calibration: str) -> review.Evidence:
+    """Return what the page says of why a patch was taken, and of whose its probability is."""
+    suspected = "confident learning suspects the label: the network is sure enough of the other one"
+    if options.errors is not None:
+        suspected = f"among the {options.errors:,} training patches of the highest loss (--errors)"
+    hard = "among the {:.3g}% of {} training patches with the highest loss (--hard)"
+    fold_of: dict[str, int] = {}
+    if inputs.predictions is not None:
+        table = out_of_fold.read(inputs.predictions)
+        fold_of = dict(zip(table["id"], table["fold"], strict=True)) if "fold" in table else {}
+    return review.Evidence(
+        run=run_dir.resolve().name,
+        reasons={
+            MinedKind.LABEL_ERROR: suspected,
+            MinedKind.HARD_NEGATIVE: hard.format(100 * options.hard_share, CLASS_WORDS[0]),
+            MinedKind.HARD_POSITIVE: hard.format(100 * options.hard_share, CLASS_WORDS[1]),
+            MinedKind.PSEUDO_LABEL: f"no label, and a probability of {options.confidence} or more (--confidence)",
+        },
+        losses=_evidence(inputs),
+        fold_of=fold_of,
+        calibration=calibration,
+    )
