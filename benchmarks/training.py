@@ -39,12 +39,12 @@ def steps(config: Config, data: RunData, batches: Iterator[Batch], runtime: Runt
         batches: Endless, on the runtime's device.
         runtime: Device and precision.
     """
-    course = build_stages(config, len(data.train_rows_N))
-    state, settings = make_state(config, course, data, runtime, None, data.store.path), course[0].config
-    feed = BatchSource(lambda _epoch, _step: batches, (), ENDLESS)
+    stages = build_stages(config, len(data.train_rows_N))
+    state, settings = make_state(config, stages, data, runtime, None, data.store.path), stages[0].config
+    source = BatchSource(lambda _epoch, _step: batches, (), ENDLESS)
     for event in fit(
         state,
-        feed,
+        source,
         runtime,
         num_epochs=1,
         seed=settings.seed,

@@ -166,7 +166,7 @@ class BatchSource:
 
 def fit(
     state: TrainState,
-    feed: BatchSource,
+    source: BatchSource,
     runtime: Runtime,
     *,
     num_epochs: int,
@@ -182,7 +182,7 @@ def fit(
 
     Args:
         state: Changed in place.
-        feed: Batches on the runtime's device.
+        source: Batches on the runtime's device.
         runtime: Device and precision.
         num_epochs: Length of the whole run, the epochs that `state` has behind it included.
         seed: Decides dropout, together with epoch and step.
@@ -204,22 +204,22 @@ def fit(
 
     while state.epoch < num_epochs:
         timing = Timing()
-        yield from _train(state, feed, runtime, timing, step)
-        yield from _validate(state, feed, runtime, timing)
+        yield from _train(state, source, runtime, timing, step)
+        yield from _validate(state, source, runtime, timing)
 
 
 def _train(
-    state: TrainState, feed: BatchSource, runtime: Runtime, timing: Timing, train_on: Callable[[Batch], Tensor]
+    state: TrainState, source: BatchSource, runtime: Runtime, timing: Timing, train_on: Callable[[Batch], Tensor]
 ) -> Iterator[StepEvent]:
     """Take the rest of the epoch's steps."""
-    if state.step >= feed.num_steps:
+    if state.step >= source.num_steps:
         return  # resumed in the midst of a validation
     state.network.train()
     guard = LossGuard(state.epoch, state.step, runtime.device)
     began = time.perf_counter()
     clock = runtime.idle_clock()
-    batches = iter(feed.train_batches(state.epoch, state.step))
-    while state.step < feed.num_steps:
+    batches = iter(source.train_batches(state.epoch, state.step))
+    while state.step < source.num_steps:
         batch = clock.next(batches)
         loss = train_on(batch)
         num_images = batch.num_total or len(batch.labels_N)
@@ -230,7 +230,7 @@ def _train(
         clock.step_done()
         timing.num_images += num_images
         timing.wait_s, timing.train_s = clock.idle_s(), time.perf_counter() - began
-        yield StepEvent(state.epoch, state.step, num_images, loss, timing.stall_share, feed.num_steps)
+        yield StepEvent(state.epoch, state.step, num_images, loss, timing.stall_share, source.num_steps)
     guard.check(state.loss_sum)  # waits for the device, so that the time of the steps is not told as validation's
     timing.wait_s, timing.train_s = clock.idle_s(), time.perf_counter() - began
 
@@ -249,14 +249,14 @@ def _step(state: TrainState, batch: Batch, learn: Step) -> Tensor:
 
 
 def _validate(
-    state: TrainState, feed: BatchSource, runtime: Runtime, timing: Timing
+    state: TrainState, source: BatchSource, runtime: Runtime, timing: Timing
 ) -> Iterator[ValidationEvent | EpochEvent]:
     """Validate, and close the epoch."""
     began = time.perf_counter()
     table = LogitTable(runtime)
     model = state.average.model if state.average else state.model
     runtime.broadcast_buffers(model)
-    for batch, logits_N in infer(model, feed.val_batches, runtime):
+    for batch, logits_N in infer(model, source.val_batches, runtime):
         table.add(batch, logits_N)
         yield ValidationEvent(state.epoch, table.num_patches)
     predictions = table.predictions()

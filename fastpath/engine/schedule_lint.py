@@ -35,24 +35,24 @@ class EpochRates:
     trunk: float
 
 
-def planned_rates(course: Sequence[Stage]) -> tuple[EpochRates, ...]:
+def planned_rates(stages: Sequence[Stage]) -> tuple[EpochRates, ...]:
     """Return the rates of every epoch; for `plateau`, those of a run whose AUC rises in every epoch.
 
     Args:
-        course: The run's stages.
+        stages: The run's stages.
     """
-    return tuple(rates for phase in _phases(course) for rates in _phase_rates(phase))
+    return tuple(rates for phase in _phases(stages) for rates in _phase_rates(phase))
 
 
-def lint(course: Sequence[Stage], train: TrainConfig) -> tuple[str, ...]:
+def lint(stages: Sequence[Stage], train: TrainConfig) -> tuple[str, ...]:
     """Return what is odd about a run's schedules, a sentence each; nothing where nothing is.
 
     Args:
-        course: The run's stages.
+        stages: The run's stages.
         train: Of the run: when it stops early.
     """
     warnings: list[str] = []
-    for phase in _phases(course):
+    for phase in _phases(stages):
         schedule, epochs = phase[0].config.schedule, _num_epochs(phase)
         check = _CHECKS.get(schedule.kind)
         warnings += check(schedule, epochs, train) if check else []
@@ -116,9 +116,9 @@ _CHECKS: dict[str, Callable[[ScheduleConfig, int, TrainConfig], list[str]]] = {
 }
 
 
-def _phases(course: Sequence[Stage]) -> Iterator[tuple[Stage, ...]]:
-    for phase in range(course[-1].phase + 1):
-        yield phase_of(course, phase)
+def _phases(stages: Sequence[Stage]) -> Iterator[tuple[Stage, ...]]:
+    for phase in range(stages[-1].phase + 1):
+        yield phase_of(stages, phase)
 
 
 def _num_epochs(phase: Sequence[Stage]) -> int:

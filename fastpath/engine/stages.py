@@ -45,19 +45,19 @@ def build_stages(config: Config, num_train: int) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-def stage_at(course: Sequence[Stage], epoch: int) -> Stage:
+def stage_at(stages: Sequence[Stage], epoch: int) -> Stage:
     """Return the stage of a 0-based epoch; the last one for the epoch after the run."""
-    return next((stage for stage in course if epoch < stage.end_epoch), course[-1])
+    return next((stage for stage in stages if epoch < stage.end_epoch), stages[-1])
 
 
-def phase_of(course: Sequence[Stage], phase: int) -> tuple[Stage, ...]:
+def phase_of(stages: Sequence[Stage], phase: int) -> tuple[Stage, ...]:
     """Return the stages that share an optimiser."""
-    return tuple(stage for stage in course if stage.phase == phase)
+    return tuple(stage for stage in stages if stage.phase == phase)
 
 
-def begins_phase(course: Sequence[Stage], epoch: int, step: int) -> bool:
+def begins_phase(stages: Sequence[Stage], epoch: int, step: int) -> bool:
     """Whether a run that stands at this epoch and step is to make a new optimiser before it goes on."""
-    return step == 0 and epoch == phase_of(course, stage_at(course, epoch).phase)[0].first_epoch
+    return step == 0 and epoch == phase_of(stages, stage_at(stages, epoch).phase)[0].first_epoch
 
 
 def _learning(config: Config) -> tuple[object, ...]:

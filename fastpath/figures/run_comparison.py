@@ -41,7 +41,7 @@ def draw_comparison(
 
     figure = Figure(figsize=(11, 4.6), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    roc, course = figure.subplots(1, 2)
+    roc, auc_axes = figure.subplots(1, 2)
     roc.plot([0, 1], [0, 1], color="#b0b5bc", linewidth=1, linestyle=":")
     for at, (given, logits_N, epochs) in enumerate(zip(names, logits_RN, journals, strict=True)):
         name = png.literal(given, 40)
@@ -52,11 +52,11 @@ def draw_comparison(
         roc.plot(fall_out_T, np.append(0.0, points.true_positives_T / points.num_positive), label=label, **look)
         known = [(row["epoch"], row["val_auc"]) for row in epochs if row.get("val_auc") is not None]
         if known:
-            course.plot(*zip(*known, strict=True), label=name, marker="o", markersize=3.5, **look)
+            auc_axes.plot(*zip(*known, strict=True), label=name, marker="o", markersize=3.5, **look)
     _frame(roc, "ROC", "false positive rate (1 − specificity)", "sensitivity")  # noqa: RUF001
     roc.legend(frameon=False, fontsize=8, loc="lower right")
-    _frame(course, "Validation AUC, as each run saw it while training", "epoch", "")
-    course.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    _frame(auc_axes, "Validation AUC, as each run saw it while training", "epoch", "")
+    auc_axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.suptitle(png.literal(title), x=0.01, ha="left", fontsize=11)
     return png.of_figure(figure)
 

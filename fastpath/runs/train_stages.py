@@ -39,13 +39,13 @@ COMPILED_SIZES = 64  # sizes of input and of batch that a run's stages may bring
 
 
 def make_state(
-    config: Config, course: Sequence[Stage], data: RunData, runtime: Runtime, checkpoint: Checkpoint | None, path: Path
+    config: Config, stages: Sequence[Stage], data: RunData, runtime: Runtime, checkpoint: Checkpoint | None, path: Path
 ) -> TrainState:
     """Make the network and all that trains it, fresh or as the checkpoint left it.
 
     Args:
         config: Of the run.
-        course: Its stages.
+        stages: Its stages.
         data: What it will train on.
         runtime: Device and precision.
         checkpoint: Where to go on from; None begins.
@@ -61,11 +61,11 @@ def make_state(
     else:
         model = restore(config.model, config.data.image_size_px, checkpoint.model, path)
     runtime.prepare(model)
-    _check_stages(model, config.data.image_size_px, course, len(data.train_rows_N), runtime)
+    _check_stages(model, config.data.image_size_px, stages, len(data.train_rows_N), runtime)
     if checkpoint is None and config.model.recalibrate:
-        recalibrate(model, _first_images(config.model.recalibrate, data, course[0], runtime))
+        recalibrate(model, _first_images(config.model.recalibrate, data, stages[0], runtime))
     epoch, step = (checkpoint.epoch, checkpoint.step) if checkpoint else (0, 0)
-    network, optimizer, schedule = _make_network_and_optimizer(model, course, stage_at(course, epoch), runtime)
+    network, optimizer, schedule = _make_network_and_optimizer(model, stages, stage_at(stages, epoch), runtime)
     state = TrainState(
         model=model,
         network=network,
@@ -78,16 +78,16 @@ def make_state(
     if config.train.ema_decay:
         state.average = ModelEMA(model, config.train.ema_decay)
     if checkpoint is not None:
-        new = begins_phase(course, epoch, step)
+        new = begins_phase(stages, epoch, step)
         longer = flat(checkpoint.config).get("train.epochs") != config.train.epochs  # then there is one stage
-        wound = not new and longer and wind_on(schedule, epoch, epoch * course[0].num_steps + step)
+        wound = not new and longer and wind_on(schedule, epoch, epoch * stages[0].num_steps + step)
         restore_state(checkpoint, state, path, new_optimizer=new, new_schedule=wound)
     return state
 
 
 def train_stages(
     state: TrainState,
-    course: Sequence[Stage],
+    stages: Sequence[Stage],
     data: RunData,
     val_batches: Iterable[Batch],
     runtime: Runtime,
@@ -97,20 +97,20 @@ def train_stages(
 
     Args:
         state: Changed in place.
-        course: The run's stages.
+        stages: The run's stages.
         data: What it trains on.
         val_batches: Validation batches, anew at each iteration; the same for every stage.
         runtime: Device and precision.
         pixels: Where the patches are; None reads them from the store.
     """
-    made = stage_at(course, state.epoch).phase
-    for stage in course:
+    made = stage_at(stages, state.epoch).phase
+    for stage in stages:
         if state.epoch >= stage.end_epoch:
             continue
         if stage.phase != made:
             assert isinstance(state.model, LogitNetwork)
             state.network, state.optimizer, state.schedule = _make_network_and_optimizer(
-                state.model, course, stage, runtime
+                state.model, stages, stage, runtime
             )
             if state.average is not None:
                 state.average.follow(state.model)
@@ -137,10 +137,10 @@ def _first_images(count: int, data: RunData, stage: Stage, runtime: Runtime) -> 
 
 
 def _make_network_and_optimizer(
-    model: LogitNetwork, course: Sequence[Stage], stage: Stage, runtime: Runtime
+    model: LogitNetwork, stages: Sequence[Stage], stage: Stage, runtime: Runtime
 ) -> tuple[nn.Module, torch.optim.Optimizer, Schedule]:
     """Freeze the model as a stage asks and make what trains it: the network, the optimiser and its schedule."""
-    config, phase = stage.config, phase_of(course, stage.phase)
+    config, phase = stage.config, phase_of(stages, stage.phase)
     freeze(model, config.model.trainable, config.model.batchnorm)
     if config.train.sync_batchnorm and runtime.world_size > 1:
         synchronise(model.train(), runtime.all_reduce_sum)
@@ -178,14 +178,14 @@ def _compiled(network: nn.Module) -> nn.Module:
     return torch.compile(network, dynamic=False)  # type: ignore[return-value]
 
 
-def _check_stages(model: LogitNetwork, made_px: int, course: Sequence[Stage], num_train: int, runtime: Runtime) -> None:
+def _check_stages(model: LogitNetwork, made_px: int, stages: Sequence[Stage], num_train: int, runtime: Runtime) -> None:
     """Refuse stages that the network cannot train in, before hours go into the first.
 
     Raises:
         ConfigError: It does not take a stage's size, has no module of a stage's name, or cannot learn from as few
             patches as a stage's last step has.
     """
-    for stage in course:
+    for stage in stages:
         config = stage.config
         probe(model, config.model.name, made_px, stage_px=config.data.image_size_px)
         freeze(model, config.model.trainable, config.model.batchnorm)
@@ -202,5 +202,5 @@ def _least_part(num_train: int, config: Config, world_size: int) -> int:
     """Return the fewest patches that go through the network at once: on a rank that has any, in a part that has any."""
     batch_size, accumulate = config.data.batch_size, config.train.accumulate
     steps = {min(batch_size, num_train), num_train - (num_train - 1) // batch_size * batch_size}
-    shares = {share for length in steps for share in (length // world_size, -(-length // world_size)) if share}
-    return max(1, min(shares, default=1) // accumulate)
+    sizes = {size for length in steps for size in (length // world_size, -(-length // world_size)) if size}
+    return max(1, min(sizes, default=1) // accumulate)

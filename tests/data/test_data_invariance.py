@@ -76,7 +76,9 @@ def test_100_positions_do_not_depend_on_batch_size_threads_ranks_or_start(
     for batch_size, ranks in variants(runtime):
         config = settings(seed, batch_size)
         by_rank = [window(patches, stats, config, rank, epoch, first, first + WINDOW - 1) for rank in ranks]
-        in_order = [sample for shares in zip(*by_rank, strict=True) for share in shares for sample in share]
+        in_order = [
+            sample for shares in zip(*by_rank, strict=True) for rank_samples in shares for sample in rank_samples
+        ]
         skipped = first - first // batch_size * batch_size
         in_window = in_order[skipped : skipped + WINDOW]
         wanted = wanted or in_window
@@ -101,8 +103,8 @@ def sampled(
 
     def place(position: int) -> int:
         step = position // batch_size
-        share = order.step_positions(NUM_ROWS, batch_size, step, runtime.rank, runtime.world_size)
-        return position - share.start if position in share else -1
+        rank_positions = order.step_positions(NUM_ROWS, batch_size, step, runtime.rank, runtime.world_size)
+        return position - rank_positions.start if position in rank_positions else -1
 
     mine = [triple for triple in triples if place(triple[2]) >= 0]
 
@@ -115,8 +117,11 @@ def sampled(
 
     sample_of: dict[Triple, Sample] = {}
     if mine:
-        layout, share = step_inputs.training_layout(96, Config(data=data)), -(-batch_size // runtime.world_size)
-        pipeline = graph.training_graph(feed, 0, layout, share, runtime, data.augment)
+        layout, rank_batch_size = (
+            step_inputs.training_layout(96, Config(data=data)),
+            -(-batch_size // runtime.world_size),
+        )
+        pipeline = graph.training_graph(feed, 0, layout, rank_batch_size, runtime, data.augment)
         for triple in mine:
             images, rows = (np.asarray(output.as_tensor()) for output in pipeline.run())
             at = place(triple[2])

@@ -90,7 +90,7 @@ def batch(epoch: int, step: int) -> Batch:
     return Batch(images, (torch.arange(size) % 2).float(), torch.arange(size))
 
 
-def feed(side: int = 6) -> BatchSource:
+def batch_source(side: int = 6) -> BatchSource:
     def batches(epoch: int, first: int) -> list[Batch]:
         whole = [batch(epoch, step) for step in range(first, NUM_STEPS)]
         return [Batch(each.images_NCHW[..., :side, :side], each.labels_N, each.indices_N) for each in whole]
@@ -145,7 +145,7 @@ def recorders(monkeypatch: pytest.MonkeyPatch) -> list[TapeRecorder]:
 
 
 def trained(state: TrainState, *, graph: bool, epochs: int = 3, side: int = 6, runtime: Runtime = CPU) -> list[Any]:
-    events = list(fit(state, feed(side), runtime, num_epochs=epochs, seed=5, cuda_graph=graph))
+    events = list(fit(state, batch_source(side), runtime, num_epochs=epochs, seed=5, cuda_graph=graph))
     return [event for event in events if isinstance(event, StepEvent | EpochEvent)]
 
 

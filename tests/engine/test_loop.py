@@ -31,7 +31,7 @@ def train_batches(epoch: int, first_step: int) -> Iterator[Batch]:
     return (batch(epoch, step, size=4 if step < NUM_STEPS - 1 else 3) for step in range(first_step, NUM_STEPS))
 
 
-FEED = BatchSource(train_batches, [batch(99, 0), batch(99, 1)], NUM_STEPS)
+SOURCE = BatchSource(train_batches, [batch(99, 0), batch(99, 1)], NUM_STEPS)
 
 
 def fresh(kind: str = "onecycle") -> TrainState:
@@ -58,8 +58,8 @@ def fresh(kind: str = "onecycle") -> TrainState:
     )
 
 
-def events(state: TrainState, feed: BatchSource = FEED) -> Iterator[Event]:
-    return fit(state, feed, CPU, num_epochs=NUM_EPOCHS, seed=5)
+def events(state: TrainState, source: BatchSource = SOURCE) -> Iterator[Event]:
+    return fit(state, source, CPU, num_epochs=NUM_EPOCHS, seed=5)
 
 
 def without_times(event: EpochEvent) -> tuple[object, ...]:
@@ -122,8 +122,8 @@ def test_stopping_after_any_event_and_going_on_changes_nothing(kind: str, tmp_pa
 )
 def test_best_epoch_and_epochs_since_are_kept(scores: list[float], wanted: tuple[object, ...]) -> None:
     state = fresh()
-    feed = BatchSource(train_batches, ScriptedAuc(state.model, scores), NUM_STEPS)
-    seen = [event for event in events(state, feed) if isinstance(event, EpochEvent)]
+    source = BatchSource(train_batches, ScriptedAuc(state.model, scores), NUM_STEPS)
+    seen = [event for event in events(state, source) if isinstance(event, EpochEvent)]
     assert [event.val_auc for event in seen] == scores
     assert ([event.improved for event in seen], state.best_auc, state.best_epoch, state.epochs_since_best) == wanted
 
@@ -150,8 +150,8 @@ class ScriptedAuc:
 def test_the_first_epoch_is_best_even_where_auc_is_undefined() -> None:
     one_class = Batch(torch.randn(2, 3, 6, 6), torch.ones(2), torch.arange(2))
     state = fresh()
-    feed = BatchSource(train_batches, [one_class], NUM_STEPS)
-    improved = [event.improved for event in events(state, feed) if isinstance(event, EpochEvent)]
+    source = BatchSource(train_batches, [one_class], NUM_STEPS)
+    improved = [event.improved for event in events(state, source) if isinstance(event, EpochEvent)]
     assert improved == [True, False]
     assert state.best_auc == -1.0
 
@@ -163,7 +163,7 @@ def test_host_reads_do_not_grow_with_the_steps(host_reads: Callable[[], Any]) ->
 
         state = fresh("constant")
         with host_reads() as mode:
-            for _ in fit(state, BatchSource(many, FEED.val_batches, num_steps), CPU, num_epochs=1, seed=5):
+            for _ in fit(state, BatchSource(many, SOURCE.val_batches, num_steps), CPU, num_epochs=1, seed=5):
                 pass
         return mode.count
 

@@ -46,11 +46,11 @@ def warnings(schedule: dict[str, Any], epochs: int, **train: Any) -> tuple[str, 
 )
 def test_the_rates_told_are_those_taken(schedule: dict[str, Any], epochs: int) -> None:
     settings = config(schedule, epochs)
-    course = build_stages(settings, NUM_TRAIN)
+    stages = build_stages(settings, NUM_TRAIN)
     optimizer = make_optimizer([nn.Parameter(torch.zeros(1))], [nn.Parameter(torch.zeros(1))], settings.optim)
-    steps = course[0].num_steps
+    steps = stages[0].num_steps
     moving = make_schedule(optimizer, settings.schedule, num_epochs=epochs, total_steps=epochs * steps)
-    for planned in planned_rates(course):
+    for planned in planned_rates(stages):
         taken = []
         for _ in range(steps):
             taken.append(learning_rates(optimizer))
@@ -104,15 +104,15 @@ def test_what_is_sound_passes(schedule: dict[str, Any], epochs: int, train: dict
 
 
 def test_a_stage_is_judged_by_its_own_length() -> None:
-    stages = [
+    tables = [
         {"epochs": 3, "model": {"trainable": "head"}, "schedule": {"kind": "step", "step_epochs": 3}},
         {"epochs": 5, "model": {"trainable": "layer4"}},
     ]
-    settings = parse({"stages": stages})
-    course = build_stages(settings, NUM_TRAIN)
-    (warning,) = lint(course, settings.train)
+    settings = parse({"stages": tables})
+    stages = build_stages(settings, NUM_TRAIN)
+    (warning,) = lint(stages, settings.train)
     assert "never fires in 3 epochs" in warning
-    rates = planned_rates(course)
+    rates = planned_rates(stages)
     assert [rate.trunk > 0 for rate in rates] == [False] * 3 + [True] * 5
     assert rates[3].highest == pytest.approx(1e-4)  # the cosine begins anew
 
@@ -127,8 +127,8 @@ def test_the_rate_follows_the_batch_by_adams_rule() -> None:
 @pytest.mark.parametrize("steps", [1, 2, 7, 40])
 def test_a_few_steps_tell_the_highest_rate_of_an_epoch(kind: str, share: float, steps: int) -> None:
     settings = config({"kind": kind, "warmup_share": share}, 5)
-    course = build_stages(settings, 16 * steps)
-    for planned in planned_rates(course):
+    stages = build_stages(settings, 16 * steps)
+    for planned in planned_rates(stages):
         every = range((planned.epoch - 1) * steps, planned.epoch * steps)
         rates = [1e-3 * rate_share(settings.schedule, planned.epoch - 1, 5, step, 5 * steps) for step in every]
         assert (planned.first, planned.highest, planned.last) == (rates[0], max(rates), rates[-1])
@@ -137,6 +137,6 @@ def test_a_few_steps_tell_the_highest_rate_of_an_epoch(kind: str, share: float, 
 @pytest.mark.parametrize("kind", ["cosine", "onecycle", "warmup_cosine", "step"])
 def test_the_longest_run_is_looked_at_in_time_that_goes_with_its_epochs(kind: str) -> None:
     settings = config({"kind": kind, "step_epochs": 1}, 10_000)
-    course = build_stages(settings, 2**31 - 1)
-    assert len(planned_rates(course)) == 10_000
-    assert all(len(sentence) < 1000 for sentence in lint(course, settings.train))
+    stages = build_stages(settings, 2**31 - 1)
+    assert len(planned_rates(stages)) == 10_000
+    assert all(len(sentence) < 1000 for sentence in lint(stages, settings.train))

@@ -24,19 +24,19 @@ def test_a_run_without_stages_is_one() -> None:
 
 
 def test_stages_follow_and_share_a_phase_where_only_size_and_batch_differ() -> None:
-    course = build_stages(PROGRESSIVE, 65)
-    assert [(s.first_epoch, s.end_epoch, s.num_steps, s.phase) for s in course] == [
+    stages = build_stages(PROGRESSIVE, 65)
+    assert [(s.first_epoch, s.end_epoch, s.num_steps, s.phase) for s in stages] == [
         (0, 1, 3, 0),
         (1, 3, 3, 1),
         (3, 6, 5, 1),
     ]
-    assert [stage_at(course, epoch) for epoch in range(7)] == [course[i] for i in (0, 1, 1, 2, 2, 2, 2)]
-    assert phase_of(course, 1) == course[1:]
+    assert [stage_at(stages, epoch) for epoch in range(7)] == [stages[i] for i in (0, 1, 1, 2, 2, 2, 2)]
+    assert phase_of(stages, 1) == stages[1:]
 
 
 def test_an_optimiser_begins_with_its_phase_only() -> None:
-    course = build_stages(PROGRESSIVE, 65)
-    begins = [(epoch, step) for epoch in range(6) for step in range(3) if begins_phase(course, epoch, step)]
+    stages = build_stages(PROGRESSIVE, 65)
+    begins = [(epoch, step) for epoch in range(6) for step in range(3) if begins_phase(stages, epoch, step)]
     assert begins == [(0, 0), (1, 0)]
 
 

@@ -145,12 +145,12 @@ def test_the_shares_of_ranks_add_up_to_the_whole_batch(monkeypatch: pytest.Monke
     sums: list[Tensor] = []
     monkeypatch.setattr(Runtime, "all_reduce_sum", lambda _, values: sums.append(values.clone()) or values.clone())
     for model, (first, last) in zip(models, bounds, strict=True):
-        share = Batch(given.images_NCHW[first:last], given.labels_N[first:last], given.indices_N[first:last], 6)
+        rank_batch = Batch(given.images_NCHW[first:last], given.labels_N[first:last], given.indices_N[first:last], 6)
         runtime = CPU if model is models[0] else Runtime(torch.device("cpu"), world_size=3)
-        train_step(model, share, torch.optim.SGD(model.parameters(), lr=0.0), CPU.grad_scaler(), runtime)
+        train_step(model, rank_batch, torch.optim.SGD(model.parameters(), lr=0.0), CPU.grad_scaler(), runtime)
     for whole, *ranks in zip(*(model.parameters() for model in models), strict=True):
         assert whole.grad is not None
-        mean = sum(share.grad for share in ranks) / 3
+        mean = sum(rank_batch.grad for rank_batch in ranks) / 3
         torch.testing.assert_close(mean, whole.grad, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(sum(sums[1:]), sums[0])
 
@@ -173,8 +173,8 @@ def test_the_tables_of_ranks_are_joined_in_the_order_of_one_process(monkeypatch:
 
     def table(*shares: range) -> LogitTable:
         made = LogitTable(runtime, room=2)
-        for share in shares:
-            row = torch.tensor(list(share), dtype=torch.int64)
+        for positions in shares:
+            row = torch.tensor(list(positions), dtype=torch.int64)
             made.add(Batch(torch.empty(len(row), 3, 8, 8), row.float() % 2, row, num_total=3), row.float() / 8)
         return made
 

@@ -52,7 +52,7 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("course") / "store"
+    path = tmp_path_factory.mktemp("stages") / "store"
     pack.pack_source(kaggle_folder, path, workers=1)
     return path
 

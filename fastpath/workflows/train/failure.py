@@ -22,7 +22,7 @@ from fastpath.text import command_line
 FACTS, SETTINGS = "failure.json", "failure.toml"
 
 
-def record(run_dir: Path, error: NonFiniteLossError, course: Sequence[Stage], data: RunData) -> FastpathError:
+def record(run_dir: Path, error: NonFiniteLossError, stages: Sequence[Stage], data: RunData) -> FastpathError:
     """Write down the batch of a loss that was not finite; returns the error to end the run with.
 
     The batch is computed anew from its place: order and augmentation are functions of epoch and position.
@@ -30,10 +30,10 @@ def record(run_dir: Path, error: NonFiniteLossError, course: Sequence[Stage], da
     Args:
         run_dir: Where to write.
         error: Says where.
-        course: The run's stages.
+        stages: The run's stages.
         data: What it trains on.
     """
-    stage = stage_at(course, error.epoch)
+    stage = stage_at(stages, error.epoch)
     config, size = stage.config, len(data.train_rows_N)
     positions = order.step_positions(size, config.data.batch_size, error.step)
     rows_N = data.order(config, error.epoch)[positions.start : positions.stop]

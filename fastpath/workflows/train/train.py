@@ -146,31 +146,31 @@ def train_run(
         split_file = split_file or (directory.split_file_of(run_dir) if resume else None)
         data = with_extra(open_run_data(store_path, config, split, split_file=split_file), config)
         check_classes(data)
-        course = build_stages(config, len(data.train_rows_N))
+        stages = build_stages(config, len(data.train_rows_N))
         origin = origin_of(data, config)
         checkpoint = _checkpoint(run_dir, origin) if resume else None
         runtime = settle(runtime, config, began=directory.precision_of(run_dir) if resume else "")
         rows_N = np.concatenate([data.train_rows_N, data.val_rows_N])
         runtime.release()  # what the fold before has left
-        frame_px = max(training_frame(stage.config, data.patches.patch_size_px) for stage in course)
+        frame_px = max(training_frame(stage.config, data.patches.patch_size_px) for stage in stages)
         memory = budget(residency, len(np.unique(rows_N)), data.patches.patch_size_px, runtime, frame_px)
-        state = make_state(config, course, data, runtime, checkpoint, run_dir / directory.LAST)
+        state = make_state(config, stages, data, runtime, checkpoint, run_dir / directory.LAST)
         runtime.rank_zero_first(
             lambda: _claim(stack, run_dir, stood, origin, _facts(data, runtime, memory), state.epoch)
         )
         emit = on_event or (lambda _event: None)
         leaks = "" if split is not None else leak_notice(data.store, data.split)  # who gives a split tells it once
-        emit(_start(state, data, course, config, memory, runtime.notice, [leaks, _stretched(checkpoint, config)]))
+        emit(_start(state, data, stages, config, memory, runtime.notice, [leaks, _stretched(checkpoint, config)]))
         pixels = make_pixel_source(data.patches, rows_N, memory.residency, runtime, frame_px)
         val = stack.enter_context(closing(eval_loader(data.val, config, runtime, pixels=pixels)))
         try:
-            with closing(train_stages(state, course, data, val, runtime, pixels)) as events:
+            with closing(train_stages(state, stages, data, val, runtime, pixels)) as events:
                 saver = _saver(run_dir, lambda: snapshot(state, origin), config, runtime, clock)
                 result = _follow(events, state, run_dir, config, saver, emit, runtime)
         except NonFiniteLossError as error:
             if runtime.rank > 0:
                 raise
-            raise failure.record(run_dir, error, course, data) from None
+            raise failure.record(run_dir, error, stages, data) from None
         labels_M = data.store.labels_N[data.val_rows_N]
         about_epoch = best_epoch.of_training(config, result.epochs, result.best_auc, labels_M)
         result = replace(result, notices=[*about_epoch, *filter(None, [data.extra_notice])])
@@ -275,27 +275,27 @@ def _stretched(checkpoint: Checkpoint | None, config: Config) -> str:
 def _start(
     state: TrainState,
     data: RunData,
-    course: Sequence[Stage],
+    stages: Sequence[Stage],
     config: Config,
     memory: Budget,
     precision: str,
     notes: Sequence[str],
 ) -> StartEvent:
-    policies = {(stage.config.data.augment, stage.config.data.image_size_px) for stage in course}
+    policies = {(stage.config.data.augment, stage.config.data.image_size_px) for stage in stages}
     parameters = list(state.model.parameters())
     return StartEvent(
         num_train=len(data.train_rows_N),
         num_val=len(data.val_rows_N),
         num_epochs=config.train.epochs,
-        num_steps=stage_at(course, state.epoch).num_steps,
+        num_steps=stage_at(stages, state.epoch).num_steps,
         epoch=state.epoch,
         step=state.step,
         num_parameters=sum(parameter.numel() for parameter in parameters),
         num_trained=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
         centre_lost_share=max(centre_lost_share(policy, data.store.patch_size_px, size) for policy, size in policies),
-        rates=planned_rates(course),
+        rates=planned_rates(stages),
         warnings=(
-            *lint(course, config.train),
+            *lint(stages, config.train),
             *filter(None, [best_epoch.TRAINED_ON if config.train.include_val else "", *notes]),
         ),
         memory=memory.describe(),
