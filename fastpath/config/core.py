@@ -44,7 +44,8 @@ class Config(Section):
     def _stages_make_the_run(self) -> Self:
         total = sum(stage.epochs for stage in self.stages)
         if self.stages and self.train.epochs != total:
-            raise ValueError(f"train.epochs: found {self.train.epochs}, wanted {total}, the sum of the stages' epochs")
+            wanted = f"wanted {total}, the sum of the stages' epochs, or --set stages=[]"
+            raise ValueError(f"train.epochs: found {self.train.epochs}, {wanted}")
         return self
 
     def of_stage(self, stage: StageConfig) -> Config:

@@ -119,7 +119,10 @@ def test_a_stage_takes_what_it_does_not_give_from_the_run() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"train": {"epochs": 4}}, "train.epochs: found 4, wanted 5, the sum of the stages' epochs"),
+        (
+            {"train": {"epochs": 4}},
+            "train.epochs: found 4, wanted 5, the sum of the stages' epochs, or --set stages=[]",
+        ),
         ({"stages": [{"epochs": 1, "optim": {"lr": 1}}]}, "unknown key 'stages.0.optim.lr'; did you mean 'optim.lr"),
         ({"stages": [{"model": {}}]}, "'stages.0.epochs' is missing"),
         ({"stages": [{"epochs": 1, "model": {"name": "resnet18"}}]}, "unknown key 'stages.0.model.name'"),

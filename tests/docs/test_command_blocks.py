@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import itertools
 import os
 import re
 import shlex
@@ -28,6 +29,7 @@ from reader_folder import GIVEN, MAKERS, TINY, prepare
 
 from fastpath import config
 from fastpath.cli.main import app
+from fastpath.cli.options import RECIPE
 
 SMALLER: tuple[tuple[str, str], ...] = (
     (r"^fastpath (train|sweep)\b.*", rf"\g<0> {shlex.join(TINY)}"),
@@ -174,7 +176,7 @@ def test_options_are_those_of_today(command: Command, tmp_path: Path, monkeypatc
         words = words[1:] if "=" in words[0] else words[start:]
     if words[:1] == ["make"]:
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
-    elif words[:1] == ["python"] and words[1] != "-c":
+    elif re.match(r"python (-m )?(benchmarks|tools)\b", shlex.join(words)):
         module = words[2] if words[1] == "-m" else words[1].removesuffix(".py").replace("/", ".")
         found = importlib.import_module(module)
         known = [value for value in vars(found).values() if isinstance(value, click.Command)]
@@ -186,6 +188,11 @@ def test_options_are_those_of_today(command: Command, tmp_path: Path, monkeypatc
         named = app.get_command(click.Context(app), words[1])
         assert named is not None, f"no command {words[1]}"
         named.make_context(words[1], words[2:])
+        for option, given in itertools.pairwise(words):
+            if option in ("--set", "--grid"):
+                assert given.split("=")[0] in config.keys()  # noqa: SIM118 (a function's)
+            if option == "--config":
+                assert given in RECIPE.names
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.tag == "toml"], ids=lambda block: block.place)
