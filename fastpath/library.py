@@ -22,7 +22,7 @@ from fastpath.errors import DataError
 from fastpath.ingest.stain import Normalise, normaliser
 from fastpath.runs import calibration_file, trained
 from fastpath.runs.score_views import Tta, score_views
-from fastpath.runs.trained import TrainedRun, Which
+from fastpath.runs.trained import CheckpointName, TrainedRun
 from fastpath.runtime import Runtime, resolve
 from fastpath.store.reader import Store, open_store
 from fastpath.types import Samples
@@ -76,7 +76,7 @@ def train(
     return open_run(output)
 
 
-def open_run(run: AnyPath, checkpoint: Which = "best") -> Run:
+def open_run(run: AnyPath, checkpoint: CheckpointName = "best") -> Run:
     """Open a trained run: its directory, or a checkpoint's file, which may lie alone.
 
     Args:

@@ -33,10 +33,10 @@ def tell(check: Check) -> None:
     check.tell("sweep", name="patches", residency=residency, precision=runtime.precision)
     for recipe, sizes in RECIPES.items():
         for batch_size in (4,) if check.tiny else sizes:
-            _one(check, recipe, batch_size, data, pixels, runtime)
+            _point(check, recipe, batch_size, data, pixels, runtime)
 
 
-def _one(check: Check, recipe: str, batch_size: int, data: RunData, pixels: Pixels, runtime: Runtime) -> None:
+def _point(check: Check, recipe: str, batch_size: int, data: RunData, pixels: Pixels, runtime: Runtime) -> None:
     config = check.config(f"data.batch_size={batch_size}", "model.recalibrate=0", recipe=recipe)
     settings = training.first_stage(config, data).config
     count = 2 if check.tiny else int(np.clip(NUM_IMAGES // batch_size, 10, 60))

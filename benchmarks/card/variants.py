@@ -63,7 +63,7 @@ def tell(check: Check) -> None:
         if check.tiny and variant.compiles:
             continue
         try:
-            _one(check, variant, data, batches[variant.batch])
+            _variant(check, variant, data, batches[variant.batch])
         except (FastpathError, RuntimeError) as error:  # torch's own, out of memory among them
             check.tell("variants", name=variant.name, failed=" ".join(str(error).split())[:300])
 
@@ -79,7 +79,7 @@ def _sized(check: Check, batch_size: int) -> list[str]:
     return [] if check.tiny else [f"data.batch_size={batch_size}"]
 
 
-def _one(check: Check, variant: Variant, data: RunData, batch: Batch) -> None:
+def _variant(check: Check, variant: Variant, data: RunData, batch: Batch) -> None:
     runtime = check.runtime()
     # On the CPU a rehearsal computes in float32: not every one has the others.
     if variant.precision is not None and runtime.device.type == "cuda":

@@ -16,7 +16,7 @@ from fastpath.text import brief
 BATCH = 2
 """Images of the pass: with one, a network that loses the batch's dimension would look right."""
 
-_found: dict[tuple[str, int, int], tuple[str, ...]] = {}  # what passed in this process, with its lone norms
+_passed_before: dict[tuple[str, int, int], tuple[str, ...]] = {}  # what passed in this process, with its lone norms
 
 
 def probe(
@@ -39,12 +39,12 @@ def probe(
     """
     size_px = stage_px or made_px
     key = (name, made_px, size_px)
-    if key not in _found:
+    if key not in _passed_before:
         try:
-            _found[key] = _passed(model, name, size_px)
+            _passed_before[key] = _passed(model, name, size_px)
         except _RefusalError as refusal:
             raise _explained(name, made_px, size_px, own_px, refusal) from None
-    model.lone_norms = tuple(sorted({*model.lone_norms, *_found[key]}))
+    model.lone_norms = tuple(sorted({*model.lone_norms, *_passed_before[key]}))
 
 
 class _RefusalError(Exception):

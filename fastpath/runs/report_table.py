@@ -70,7 +70,7 @@ class ScoredTable:
             return ~self.is_calibration_N
         return np.ones(len(self), bool)
 
-    def judged(self) -> ScoredTable:
+    def judged_part(self) -> ScoredTable:
         """Return the patches that are judged."""
         return self.part(self.judged_N)
 

@@ -20,7 +20,7 @@ from fastpath.store.recorded import open_recorded
 from fastpath.types import ChannelStats, Patches
 from fastpath.urls import behind_url
 
-Which = Literal["best", "last"]
+CheckpointName = Literal["best", "last"]
 _FILES = {"best": directory.BEST, "last": directory.LAST}
 
 
@@ -99,7 +99,7 @@ class TrainedRun:
         return restore(self.config.model, self.config.data.image_size_px, self.checkpoint.weights, self.path).eval()
 
 
-def open_run(run: Path, checkpoint: Which = "best") -> TrainedRun:
+def open_run(run: Path, checkpoint: CheckpointName = "best") -> TrainedRun:
     """Read a run's checkpoint: of its directory, or by the name of a checkpoint's file, which may lie alone.
 
     Raises:

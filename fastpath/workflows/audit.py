@@ -14,7 +14,7 @@ from fastpath.figures import patch_figures
 from fastpath.figures.patch_figures import Row
 from fastpath.runs import output_place
 from fastpath.runs.inference import trunk_features
-from fastpath.runs.trained import Which, open_run
+from fastpath.runs.trained import CheckpointName, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store, open_store
 from fastpath.store.split_table import read_split
@@ -81,7 +81,7 @@ def audit_split(
     *,
     split_file: Path | None = None,
     run_dir: Path | None = None,
-    checkpoint: Which = "best",
+    checkpoint: CheckpointName = "best",
     advance: Advance | None = None,
 ) -> AuditResult:
     """Write every validation patch's nearest training patch, the likest first, and a sheet of the likest pairs.

@@ -95,7 +95,7 @@ class Block:
 
 def blocks(page: str) -> list[Block]:
     """Return the fenced blocks of a page in order."""
-    found: list[Block] = []
+    fenced: list[Block] = []
     lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
     opened: int | None = None
     for number, line in enumerate(lines):
@@ -107,9 +107,9 @@ def blocks(page: str) -> list[Block]:
             continue
         mark = _MARK.fullmatch(lines[opened - 1].strip())
         text = "\n".join(lines[opened + 1 : number]) + "\n"
-        found.append(Block(page, opened + 1, tag, text, _marks(mark[1]) if mark else ()))
+        fenced.append(Block(page, opened + 1, tag, text, _marks(mark[1]) if mark else ()))
         opened = None
-    return found
+    return fenced
 
 
 def _marks(text: str) -> tuple[tuple[str, str], ...]:

@@ -178,10 +178,10 @@ def test_options_are_those_of_today(command: Command, tmp_path: Path, monkeypatc
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     elif re.match(r"python (-m )?(benchmarks|tools)\b", shlex.join(words)):
         module = words[2] if words[1] == "-m" else words[1].removesuffix(".py").replace("/", ".")
-        found = importlib.import_module(module)
-        known = [value for value in vars(found).values() if isinstance(value, click.Command)]
+        imported = importlib.import_module(module)
+        known = [value for value in vars(imported).values() if isinstance(value, click.Command)]
         options = words[3:] if words[1] == "-m" else words[2:]
-        assert known or (hasattr(found, "main") and not options), f"{module} is no command"
+        assert known or (hasattr(imported, "main") and not options), f"{module} is no command"
         if known:
             known[0].make_context(module, options)
     elif words[:1] == ["fastpath"] and words[1] not in (".", ">"):

@@ -13,13 +13,13 @@ _LINK = re.compile(r"\]\(\s*<?([^)\s>]+)>?\s*\)")
 
 def anchors(page: Path) -> set[str]:
     """Return what headings are called in links, by GitHub's rule; a site of mkdocs is looked at by `make docs`."""
-    found: set[str] = set()
+    names: set[str] = set()
     for heading in re.findall(r"^#+ (.+?)\s*$", FENCED.sub("", page.read_text(encoding="utf-8")), re.M):
         shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
         name = re.sub(r"[^\w\- ]", "", shown).replace(" ", "-")
-        number = sum(1 for other in found if re.fullmatch(rf"{re.escape(name)}(-\d+)?", other))
-        found.add(f"{name}-{number}" if number else name)
-    return found
+        number = sum(1 for other in names if re.fullmatch(rf"{re.escape(name)}(-\d+)?", other))
+        names.add(f"{name}-{number}" if number else name)
+    return names
 
 
 @pytest.mark.parametrize("page", PAGES)

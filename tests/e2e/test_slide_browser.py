@@ -24,10 +24,10 @@ pytestmark = pytest.mark.e2e
 
 SIZE_PX, CELL_PX, MPP = (1536, 1152), 96.0, 0.5
 TISSUE = (205, 130, 175)
-FOUND = (slice(3, 6), slice(9, 13))  # rows and columns of cells that are called tumour
+TUMOUR_CELLS = (slice(3, 6), slice(9, 13))  # rows and columns of cells that are called tumour
 NAME = "</script><b>a&b.svs"
 LOADED = "viewer.world.getItemCount() === 2 && [0, 1].every(n => viewer.world.getItemAt(n).getFullyLoaded())"
-WHERE = """(() => {
+CENTRE_PX = """(() => {
   const at = viewer.world.getItemAt(0).viewportToImageCoordinates(viewer.viewport.getCenter());
   return [at.x, at.y];
 })()"""
@@ -48,7 +48,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("viewer")
     Image.new("RGB", SIZE_PX, TISSUE).save(folder / "slide.png")
     map_HW = np.full((12, 16), 0.02)
-    map_HW[FOUND] = 0.95
+    map_HW[TUMOUR_CELLS] = 0.95
     corners = np.array([[9, 3], [13, 3], [13, 6], [9, 6]]) * CELL_PX
     outline = Outline(corners, (corners / 4 + [900, 300],))
     slide = open_slide(folder / "slide.png")
@@ -128,10 +128,10 @@ def test_the_scale_bar_tells_what_a_pixel_of_the_screen_is(page: Any) -> None:
 def test_the_surest_tile_is_brought_to_the_middle(page: Any) -> None:
     page.locator(".top button").first.click()
     _settled(page)
-    assert page.evaluate(WHERE) == pytest.approx([1008, 336], abs=2)
+    assert page.evaluate(CENTRE_PX) == pytest.approx([1008, 336], abs=2)
     page.locator("#whole").click()
     _settled(page)
-    assert page.evaluate(WHERE) == pytest.approx([SIZE_PX[0] / 2, SIZE_PX[1] / 2], abs=2)
+    assert page.evaluate(CENTRE_PX) == pytest.approx([SIZE_PX[0] / 2, SIZE_PX[1] / 2], abs=2)
 
 
 def test_outlines_and_heatmap_lie_over_the_same_place(page: Any) -> None:

@@ -73,7 +73,7 @@ def test_trains_and_says_where(
         )
 
 
-ONE = ("--threads", 1)  # as in SMALL: another number would be told of
+ONE_THREAD = ("--threads", 1)  # as in SMALL: another number would be told of
 
 
 def test_resuming_takes_the_runs_settings_with_what_is_asked_for_in_their_place(
@@ -82,7 +82,7 @@ def test_resuming_takes_the_runs_settings_with_what_is_asked_for_in_their_place(
     run_dir = tmp_path / "run"
     assert in_process(monkeypatch, capsys, store, "-o", run_dir, *SMALL, "--epochs", 1, "--tensorboard")[0] == 0
     events = set((run_dir / "tensorboard").iterdir())
-    again = (store, "-o", run_dir, "--resume", *ONE)
+    again = (store, "-o", run_dir, "--resume", *ONE_THREAD)
     status, out, error = in_process(monkeypatch, capsys, *again, "--epochs", 2, "--json")
     assert (status, json.loads(out)["epochs"]) == (0, 2), error
     assert json.loads((run_dir / "config.json").read_text())["model"]["name"] == "baseline_cnn"
@@ -113,15 +113,15 @@ def test_resuming_goes_on_in_the_precision_of_the_run(
     assert chosen == "bfloat16"
     assert "runs at 2.00 of float32's rate" in error
     assert "2.00" in json.loads((run_dir / "run.json").read_text())["precision_notice"]
-    chosen, error = precision("--resume", *ONE)
+    chosen, error = precision("--resume", *ONE_THREAD)
     assert chosen == "bfloat16"
     assert "goes on in" not in error
     monkeypatch.setenv("FASTPATH_CACHE_DIR", str(tmp_path / "empty"))  # nothing is remembered, and now it is slower
     monkeypatch.setattr("fastpath.runs.precision.gain", lambda _plain, _mixed: 0.5)
-    chosen, error = precision("--resume", "--amp", *ONE)
+    chosen, error = precision("--resume", "--amp", *ONE_THREAD)
     assert chosen == "bfloat16"
     assert "goes on in" not in error
-    chosen, error = precision("--resume", "--no-amp", *ONE)
+    chosen, error = precision("--resume", "--no-amp", *ONE_THREAD)
     assert chosen == "float32"
     assert "the run began in bfloat16 and goes on in float32" in error
 

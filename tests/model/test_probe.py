@@ -34,7 +34,7 @@ class Trunk(nn.Module):
 
 @pytest.fixture(autouse=True)
 def _nothing_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_found", {})
+    monkeypatch.setattr(module, "_passed_before", {})
 
 
 def refuse(_logits: Tensor) -> None:

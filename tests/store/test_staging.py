@@ -133,7 +133,7 @@ def test_a_kill_at_the_very_start_is_no_hindrance(tmp_path: Path, made: str) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
-SPOILT: dict[str, Callable[[Path, Path], object]] = {
+DAMAGES: dict[str, Callable[[Path, Path], object]] = {
     "a flipped byte": lambda shard, _: _flip(shard, 200),
     "a flipped header": lambda shard, _: _flip(shard, 60),
     "cut": lambda shard, _: os.truncate(shard, 150),
@@ -177,13 +177,13 @@ def _fewer(content: bytes) -> bytes:
     return content.partition(b"}\n")[0] + b"}\n" + buffer.getvalue()
 
 
-@pytest.mark.parametrize("kind", SPOILT)
+@pytest.mark.parametrize("kind", DAMAGES)
 def test_a_spoilt_shard_is_not_finished(tmp_path: Path, kind: str) -> None:
     with interrupted(tmp_path / "store", num_shards=2) as staging:
         fill(staging, 0)
         fill(staging, 1)
         assert staging.finished(0) is not None
-        SPOILT[kind](staging.store / fmt.shard_name(0), staging.work / "0.record")
+        DAMAGES[kind](staging.store / fmt.shard_name(0), staging.work / "0.record")
         assert staging.finished(0) is None
         assert staging.finished(1) is not None
 

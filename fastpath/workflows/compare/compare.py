@@ -19,7 +19,7 @@ from fastpath.runs import best_epoch, output_place
 from fastpath.runs import run_directory as directory
 from fastpath.runs.row_history import history_of
 from fastpath.runs.score_views import score
-from fastpath.runs.trained import TrainedRun, Which, open_run
+from fastpath.runs.trained import CheckpointName, TrainedRun, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store
 from fastpath.store.split_table import read_split
@@ -43,7 +43,7 @@ def compare_runs(
     store_path: Path | None = None,
     split_file: Path | None = None,
     output: Path | None = None,
-    checkpoint: Which = "best",
+    checkpoint: CheckpointName = "best",
     advance: Callable[[int, int], None] | None = None,
 ) -> CompareResult:
     """Score every run on the whole validation split and compare all pairs.

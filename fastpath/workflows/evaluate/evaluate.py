@@ -19,7 +19,7 @@ from fastpath.runs.report_table import ScoredTable
 from fastpath.runs.row_history import COLUMN, HONEST, RowHistory, error_of, history_of
 from fastpath.runs.row_words import of_words
 from fastpath.runs.score_views import score_views
-from fastpath.runs.trained import TrainedRun, Which, open_run
+from fastpath.runs.trained import CheckpointName, TrainedRun, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store, locate, open_store
 from fastpath.store.split_table import SplitTable, read_split
@@ -41,7 +41,7 @@ def evaluate_run(
     split_file: Path | None = None,
     split: Split | None = None,
     output: Path | None = None,
-    checkpoint: Which = "best",
+    checkpoint: CheckpointName = "best",
     options: EvaluateOptions | None = None,
     advance: Advance | None = None,
 ) -> EvaluateResult:
@@ -212,7 +212,7 @@ def _gallery(
     own_N = table.judged_N
     how: dict[str, Any] = {"num": GALLERY_NUM, "seed": options.seed}
     calibrated_N = evaluation.calibrated_N[own_N]
-    return report_gallery.make(table.judged(), calibrated_N, store, rows_N[own_N], trained, runtime, **how)
+    return report_gallery.make(table.judged_part(), calibrated_N, store, rows_N[own_N], trained, runtime, **how)
 
 
 def _store_of_folds(run_dir: Path) -> Store | None:

@@ -28,7 +28,7 @@ from fastpath.runs.precision import newly_told, settle
 from fastpath.runs.report_table import Floats, ScoredTable
 from fastpath.runs.row_history import RowHistory, history_of
 from fastpath.runs.score_views import score_views
-from fastpath.runs.trained import TrainedRun, Which
+from fastpath.runs.trained import CheckpointName, TrainedRun
 from fastpath.runtime import Runtime
 from fastpath.store.format import UNLABELLED
 from fastpath.store.reader import Store
@@ -79,7 +79,7 @@ def validate_externally(
     output: Path,
     *,
     split: Split | None,
-    checkpoint: Which,
+    checkpoint: CheckpointName,
     options: EvaluateOptions,
     advance: Callable[[int, int], None] | None = None,
 ) -> EvaluateResult:

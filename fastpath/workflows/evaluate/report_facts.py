@@ -97,7 +97,7 @@ def evaluate_scores(table: ScoredTable, options: EvaluateOptions, chosen: Chosen
     fits, tests = table.is_calibration_N, ~table.is_calibration_N
     chosen = chosen or choose(table, options.method, options.miss_cost)
     calibrated_N = chosen.used.apply(table.logits_N)
-    evaluation, units = table.judged(), table.units(table.judged_N)
+    evaluation, units = table.judged_part(), table.units(table.judged_N)
     calibrating, held = table.part_names
     calibrated, verdicts = report_calibration.describe(table, chosen, table.units(tests), options.seed)
     facts: dict[str, Any] = {

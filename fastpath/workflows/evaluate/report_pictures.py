@@ -21,7 +21,7 @@ from fastpath.workflows.evaluate.report_gallery import Card
 def draw_report(table: ScoredTable, evaluation: Evaluation) -> dict[str, bytes]:
     """Return PNG files by name: of all patches that are judged before calibration, of the held part after it."""
     assert table.is_calibration_N is not None
-    calibrated_N, table = evaluation.calibrated_N[table.judged_N], table.judged()
+    calibrated_N, table = evaluation.calibrated_N[table.judged_N], table.judged_part()
     assert table.is_calibration_N is not None
     tests, labels_N = ~table.is_calibration_N, table.labels_N
     after_N = calibrated_N[tests]

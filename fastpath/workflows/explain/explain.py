@@ -23,7 +23,7 @@ from fastpath.model.attribution import METHODS, Method
 from fastpath.runs import output_place
 from fastpath.runs.inference import all_logits
 from fastpath.runs.row_history import history_of
-from fastpath.runs.trained import Which, open_run
+from fastpath.runs.trained import CheckpointName, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.patch_ids import rows_by_id
 from fastpath.store.reader import Store
@@ -78,7 +78,7 @@ class ExplainResult:
     verdicts: list[Verdict]
     notices: list[str]
     split: Split
-    checkpoint: Which
+    checkpoint: CheckpointName
     output: str
 
 
@@ -93,7 +93,7 @@ def explain_run(
     split: Split = Split.VAL,
     methods: Sequence[Method] = METHODS,
     with_audit: bool = True,
-    checkpoint: Which = "best",
+    checkpoint: CheckpointName = "best",
     advance: Callable[[int, int], None] | None = None,
 ) -> ExplainResult:
     """Write explain.json, attributions.csv, explain.png and one picture a patch.

@@ -23,7 +23,7 @@ from fastpath.model.freeze import LogitNetwork
 from fastpath.runs import calibration_file as calibrations
 from fastpath.runs import output_place
 from fastpath.runs.score_views import Tta
-from fastpath.runs.trained import TrainedRun, Which, open_run
+from fastpath.runs.trained import CheckpointName, TrainedRun, open_run
 from fastpath.runtime import Runtime
 from fastpath.system.file_sets import FileSet
 from fastpath.workflows.export import model_card, model_card_page, model_facts, timm_folder
@@ -89,7 +89,7 @@ def export_run(
     store_path: Path | None = None,
     split_file: Path | None = None,
     check: int = CHECKED,
-    checkpoint: Which = "best",
+    checkpoint: CheckpointName = "best",
     advance: Advance | None = None,
 ) -> ExportResult:
     """Write the file and its card as a set, or the folder, once what was written has been compared.

@@ -19,7 +19,7 @@ from fastpath.runs.mined_table import MinedKind
 from fastpath.runs.mined_training import held_out_twins
 from fastpath.runs.run_data import RunData, run_data_of
 from fastpath.runs.score_views import score
-from fastpath.runs.trained import TrainedRun, Which, open_run
+from fastpath.runs.trained import CheckpointName, TrainedRun, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store, open_store
 from fastpath.store.split_table import read_split
@@ -110,7 +110,7 @@ def mine_patches(
     predictions: Path | None = None,
     split_file: Path | None = None,
     options: MineOptions | None = None,
-    checkpoint: Which = "best",
+    checkpoint: CheckpointName = "best",
     advance: Advance | None = None,
 ) -> MineResult:
     """Write a table of patches for `data.extra`, and a page to review it on.
@@ -196,7 +196,7 @@ def _result(
 
 
 def _mining_inputs(
-    run_dir: Path, predictions: Path | None, checkpoint: Which, stores: Sequence[Path], split_file: Path | None
+    run_dir: Path, predictions: Path | None, checkpoint: CheckpointName, stores: Sequence[Path], split_file: Path | None
 ) -> _MiningInputs:
     """Open the network to mine with and the store it was trained on, which must be unchanged."""
     folds = (run_dir / out_of_fold.NAME).exists()

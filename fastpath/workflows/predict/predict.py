@@ -22,7 +22,7 @@ from fastpath.runs.precision import newly_told, settle
 from fastpath.runs.row_history import COLUMN, RowHistory, history_of
 from fastpath.runs.row_words import worst
 from fastpath.runs.score_views import Tta, score_views
-from fastpath.runs.trained import TrainedRun, Which, open_run
+from fastpath.runs.trained import CheckpointName, TrainedRun, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store, open_store
 from fastpath.system.files import durably, write_durably
@@ -49,7 +49,7 @@ class PredictOptions:
     ensemble: Mean = "logits"
     weights: tuple[float, ...] | None = None
     calibrate: bool = True
-    checkpoint: Which = "best"
+    checkpoint: CheckpointName = "best"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class PredictResult:
     mean_probability: float
     share_positive: float
     runs: int
-    checkpoint: Which
+    checkpoint: CheckpointName
     epoch: list[int]
     calibration: list[str]
     history: list[dict[str, Any]]
@@ -209,7 +209,7 @@ def open_patches(store: Path | None, source: Path | None, follow: Sequence[Path]
     raise UsageError("--store, --source", f"found {problem}, wanted one of them", "give the patches to predict")
 
 
-def check_runs(run_dirs: Sequence[Path], checkpoint: Which, output: Path) -> list[TrainedRun]:
+def check_runs(run_dirs: Sequence[Path], checkpoint: CheckpointName, output: Path) -> list[TrainedRun]:
     """Open the runs and see that the target can be a table.
 
     Raises:

@@ -195,7 +195,9 @@ def _gallery(
     own_N = table.judged_N
     places_N, _ = locate(store.ids_N, table.ids_N[own_N])
     calibrated_N = evaluation.calibrated_N[own_N]
-    return report_gallery.make(table.judged(), calibrated_N, store, places_N, None, runtime, num=GALLERY_NUM, seed=seed)
+    return report_gallery.make(
+        table.judged_part(), calibrated_N, store, places_N, None, runtime, num=GALLERY_NUM, seed=seed
+    )
 
 
 def _facts(features: Features, head: LinearHead, train_N: NDArray[np.int64]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from fastpath.runs import calibration_file, output_place, training_appearance
 from fastpath.runs.inference import portions
 from fastpath.runs.precision import settle
 from fastpath.runs.row_history import of_slide
-from fastpath.runs.trained import TrainedRun, Which, open_run
+from fastpath.runs.trained import CheckpointName, TrainedRun, open_run
 from fastpath.runtime import Runtime
 from fastpath.workflows.slide import slide_files, slide_origin, slide_top
 from fastpath.workflows.slide.slide_grid import Grid, Tiles, lay_grid
@@ -119,7 +119,7 @@ def score_slide(
     runtime: Runtime,
     *,
     options: SlideOptions | None = None,
-    checkpoint: Which = "best",
+    checkpoint: CheckpointName = "best",
     advance: Advance | None = None,
 ) -> SlideResult:
     """Score a slide and write what `slide_files` names. A run that was stopped goes on where it was.

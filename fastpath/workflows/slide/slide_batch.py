@@ -12,7 +12,7 @@ from typing import Any
 
 from fastpath.errors import FastpathError, UsageError, memory_exhausted
 from fastpath.runs import output_place
-from fastpath.runs.trained import TrainedRun, Which, open_run
+from fastpath.runs.trained import CheckpointName, TrainedRun, open_run
 from fastpath.runtime import Runtime
 from fastpath.system import json_values
 from fastpath.text import brief, to_csv
@@ -57,7 +57,7 @@ def score_slides(
     runtime: Runtime,
     *,
     options: SlideOptions,
-    checkpoint: Which,
+    checkpoint: CheckpointName,
     watch: Watch,
 ) -> BatchResult:
     """Score slides one after the other; one that cannot be scored does not end the others.

@@ -24,7 +24,7 @@ from fastpath.types import CENTRE, ChannelStats, Patches, Samples
 ROWS = np.arange(60, dtype=np.int64)
 RING = {"ring_blur_p": 0.5, "ring_stain_p": 0.5, "ring_swap_p": 0.5}
 SEEN = {"blur_sigma_px": (1.0, 2.0)}  # smooth patches hide less
-SPOILT = {"blur_p": 0.5, "noise_p": 0.5, "jpeg_p": 0.5}
+WITH_ARTEFACTS = {"blur_p": 0.5, "noise_p": 0.5, "jpeg_p": 0.5}
 
 
 def images(
@@ -38,7 +38,7 @@ def images(
 
 @pytest.mark.dali
 @pytest.mark.parametrize("option", [RING, {"ring_blur_p": 1.0}, {"ring_stain_p": 1.0}, {"ring_swap_p": 1.0}])
-@pytest.mark.parametrize("others", [{}, SPOILT, {"hue": 0.1, "contrast": 0.3, "stain": 0.1}])
+@pytest.mark.parametrize("others", [{}, WITH_ARTEFACTS, {"hue": 0.1, "contrast": 0.3, "stain": 0.1}])
 def test_a_ring_leaves_every_byte_of_the_centre_as_the_other_transforms_give_it(
     patches: Patches, stats: ChannelStats, runtime: Runtime, option: dict[str, float], others: dict[str, float]
 ) -> None:
@@ -74,7 +74,7 @@ def test_batch_size_and_threads_change_no_byte(
 
 
 @pytest.mark.dali
-@pytest.mark.parametrize("key", [*SPOILT, *RING])
+@pytest.mark.parametrize("key", [*WITH_ARTEFACTS, *RING])
 def test_a_probability_is_the_share_of_samples_that_change(
     patches: Patches, stats: ChannelStats, runtime: Runtime, key: str
 ) -> None:

@@ -323,7 +323,7 @@ def test_folds_leave_a_directory_alone_that_another_process_has(
         folds.train_folds(store, run_dir, config(), ONE_THREAD, 3)
     assert not any(run_dir.iterdir())
 
-    def meanwhile(*_told: object) -> None:
+    def meanwhile(*_arguments: object) -> None:
         shutil.copytree(whole.run_dir, run_dir, dirs_exist_ok=True)
 
     monkeypatch.setattr(folds, "_check", meanwhile)
