@@ -12,7 +12,9 @@ import numpy as np
 from fastpath.errors import UsageError
 from fastpath.store import format as fmt
 
-BLACK_MEAN, WHITE_MEAN = 10.0, 245.0  # of all channels, grey levels
+BLACK_MEAN, WHITE_MEAN = 25.0, 245.0
+"""Of all channels, grey levels. The darkest of 5,020 real patches has a mean of 52.9, the next 66.4: below half of that
+there is no tissue, only what lies beyond a slide's edge, with the noise that JPEG leaves there."""
 CONSTANT_STD = 6.0  # of the channel that varies most, grey levels
 BLURRED_VARIANCE = 100.0  # of the Laplacian, squared grey levels; tissue in focus has thousands
 GREEN_EXCESS = 4.0  # haematoxylin and eosin both absorb green most: more green than red and blue is not H&E

@@ -135,6 +135,20 @@ def test_blank_patches() -> None:
     ]
 
 
+def test_near_black_counts_as_black_and_the_darkest_tissue_does_not() -> None:
+    """What JPEG leaves of black, a bright edge in it, and a patch as dark as the darkest real one."""
+    rng = np.random.default_rng(0)
+    noisy, edged = rng.integers(8, 18, (96, 96, 3), np.uint8), rng.integers(0, 6, (96, 96, 3), np.uint8)
+    edged[:, :6] = 240
+    darkest = np.clip(rng.normal(52.9, 33, (96, 96, 3)), 0, 255).astype(np.uint8)
+    assert [bool(flag & Flag.BLACK) for flag in flags([noisy, edged, darkest])] == [True, True, False]
+
+
+def test_no_real_patch_is_nearly_black(sample_folder: Path) -> None:
+    paths = sorted((sample_folder / "train").glob("*.tif"))[::50]
+    assert not any(flag & Flag.BLACK for flag in flags([np.asarray(Image.open(path)) for path in paths]))
+
+
 def test_a_blurred_patch_is_not_a_blank_one() -> None:
     ramp = np.linspace(100, 220, 96)
     smooth = np.repeat(np.repeat(ramp[:, None, None], 96, 1), 3, 2) * [1, 0.7, 0.9]
