@@ -133,7 +133,7 @@ def _phase_rates(phase: Sequence[Stage]) -> list[EpochRates]:
     epochs, rates, done = _num_epochs(phase), [], 0
     for stage in phase:
         for epoch in range(stage.first_epoch, stage.end_epoch):
-            steps = _telling_steps(settings.schedule, range(done, done + stage.num_steps), total)
+            steps = telling_steps(settings.schedule, range(done, done + stage.num_steps), total)
             shares = [
                 rate_share(settings.schedule, epoch - phase[0].first_epoch, epochs, step, total) for step in steps
             ]
@@ -143,7 +143,7 @@ def _phase_rates(phase: Sequence[Stage]) -> list[EpochRates]:
     return rates
 
 
-def _telling_steps(schedule: ScheduleConfig, steps: range, total_steps: int) -> list[int]:
+def telling_steps(schedule: ScheduleConfig, steps: range, total_steps: int) -> list[int]:
     """Return an epoch's first step, the one of its highest rate and its last: a rate rises once and falls once."""
     top = math.floor(schedule.warmup_share * (total_steps + 1))
     return [steps[0], *(step for step in range(top - 2, top + 3) if step in steps), steps[-1]]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import jinja2
 
-import fastpath
+from fastpath.figures import style
+from fastpath.figures.imprint import written
 
 
 def render(
@@ -27,24 +26,30 @@ def render(
         template: The page's template.
         more: What else the template shows.
     """
-    environment = jinja2.Environment(
+    return (
+        environment()
+        .get_template(template)
+        .render(
+            facts=facts,
+            written=written(),
+            colours=style.PAGE,
+            pictures={name: embed(png) for name, png in pictures.items()},
+            **more,
+        )
+    )
+
+
+def environment() -> jinja2.Environment:
+    """Return where pages are rendered: their templates, and the filters that write numbers."""
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("fastpath.figures"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "share": _share, "triple": _triple, "number": _number, "percent": percent}
-    return environment.get_template(template).render(
-        facts=facts, written=written(), pictures={name: embed(png) for name, png in pictures.items()}, **more
-    )
-
-
-def written() -> str:
-    """Return what wrote a page, and the day; that of SOURCE_DATE_EPOCH where pages are to be equal byte for byte."""
-    seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
-    day = datetime.fromtimestamp(int(seconds), UTC) if seconds.isdigit() else datetime.now(UTC)
-    return f"fastpath {fastpath.__version__}, {day:%Y-%m-%d}"
+    made.filters |= {"count": _count, "share": _share, "triple": _triple, "number": _number, "percent": percent}
+    return made
 
 
 def embed(png: bytes) -> dict[str, Any]:

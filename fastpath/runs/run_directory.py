@@ -25,6 +25,8 @@ from fastpath.engine import journal
 from fastpath.engine.archive import share_file
 from fastpath.engine.checkpoint import Checkpoint, Provenance, check_same_config, save_checkpoint
 from fastpath.engine.loop import EpochEvent
+from fastpath.engine.stages import Stage
+from fastpath.engine.step_rates import step_rates
 from fastpath.errors import FastpathError, UsageError
 from fastpath.figures.training_curves import draw_curves
 from fastpath.system.files import as_failure, write_durably
@@ -208,9 +210,10 @@ def has_epochs(path: Path) -> bool:
     return bool(journal.read(path / JOURNAL))
 
 
-def draw_training(path: Path, title: str) -> None:
-    """Draw the curves so far under a title."""
-    draw_curves(path / CURVES, journal.read(path / JOURNAL), title, journal.read(path / TIMINGS))
+def draw_training(path: Path, title: str, stages: Sequence[Stage]) -> None:
+    """Draw the curves so far of a run of these stages, under a title."""
+    records, timings = journal.read(path / JOURNAL), journal.read(path / TIMINGS)
+    draw_curves(path / CURVES, records, title, timings, step_rates(stages, records))
 
 
 @contextmanager

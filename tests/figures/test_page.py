@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastpath.figures import page
+from fastpath.figures import imprint, page
 
 
 @pytest.mark.parametrize(
@@ -29,4 +29,4 @@ def test_a_percentage_has_the_digits_that_its_patches_allow(value: float | None,
 
 def test_a_page_bears_the_day_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
-    assert page.written().endswith(", 1970-01-02")
+    assert imprint.written().endswith(", 1970-01-02")

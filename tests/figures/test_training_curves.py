@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastpath.figures import style, training_curves
 from fastpath.figures.training_curves import draw_curves
 
 
@@ -33,11 +34,24 @@ def test_draws_any_journal(given: list[dict[str, Any]], tmp_path: Path) -> None:
         assert picture.width > 2 * picture.height > 600
 
 
-def test_a_head_alone_has_one_rate(tmp_path: Path) -> None:
-    alone = records(3)
-    for record in alone:
-        del record["lr_trunk"]
-    draw_curves(tmp_path / "alone.png", alone, "a run")
-    draw_curves(tmp_path / "both.png", records(3), "a run")
-    pictures = [np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("alone", "both")]
-    assert not np.array_equal(*pictures)
+def _drawn(path: Path, rates: dict[str, list[tuple[float, float]]]) -> np.ndarray:
+    draw_curves(path, records(2), "a run", (), rates)
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+def _share(picture: np.ndarray, colour: str) -> float:
+    """Return the share of the third panel, that of learning rates, in a colour."""
+    panel = picture[:, picture.shape[1] // 2 : 3 * picture.shape[1] // 4]
+    return float((np.abs(panel - np.array(style.rgb(colour))).max(axis=2) < 8).mean())
+
+
+def test_each_parameter_group_has_its_learning_rate_and_equal_ones_have_one_line(tmp_path: Path) -> None:
+    rise, low = [(0.0, 1e-4), (0.5, 1e-3), (2.0, 1e-6)], [(0.0, 1e-5), (2.0, 1e-7)]
+    (head, _), (trunk, _) = training_curves.RATES["head"], training_curves.RATES["trunk"]
+    alone, both, same = (
+        _drawn(tmp_path / f"{number}.png", rates)
+        for number, rates in enumerate(({"head": rise}, {"head": rise, "trunk": low}, {"head": rise, "trunk": rise}))
+    )
+    assert _share(alone, head) > 0
+    assert _share(alone, trunk) == _share(same, trunk) == 0
+    assert _share(both, trunk) > 0

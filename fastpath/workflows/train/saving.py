@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -20,6 +20,7 @@ from typing import Self
 from fastpath.engine.checkpoint import Checkpoint, save_checkpoint
 from fastpath.engine.loop import EpochEvent, Event
 from fastpath.engine.snapshot import Snapshot
+from fastpath.engine.stages import Stage
 from fastpath.runs import run_directory as directory
 from fastpath.runtime import Arrival, Runtime
 
@@ -42,6 +43,7 @@ class Saver:
         *,
         minutes: float,
         title: str,
+        stages: Sequence[Stage],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin.
@@ -52,9 +54,11 @@ class Saver:
             runtime: Whose first rank writes.
             minutes: Between two saves within an epoch; 0 saves at its end only.
             title: Above the curves.
+            stages: The run's stages, which tell its learning rates.
             clock: Seconds since any moment.
         """
-        self._run_dir, self._capture, self._title, self._clock = run_dir, capture, title, clock
+        self._run_dir, self._capture, self._clock = run_dir, capture, clock
+        self._title, self._stages = title, stages
         self._writes, self._every_s = runtime.rank == 0, 60 * minutes or math.inf
         self._snapshot, self._kept = Snapshot(runtime), (-1, -1)
         self._thread = ThreadPoolExecutor(1, "fastpath-save")
@@ -130,7 +134,7 @@ class Saver:
     def _draw(self) -> None:
         """Draw the curves, unless they are as they were."""
         if self._undrawn:
-            directory.draw_training(self._run_dir, self._title)
+            directory.draw_training(self._run_dir, self._title, self._stages)
             self._drawn_s, self._undrawn = self._clock(), False
 
 

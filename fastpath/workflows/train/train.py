@@ -22,6 +22,7 @@ from fastpath.engine.loop import EpochEvent, Event, Timing, TrainState
 from fastpath.engine.schedule_lint import EpochRates, lint, planned_rates
 from fastpath.engine.stages import Stage, build_stages, stage_at
 from fastpath.errors import CheckpointError
+from fastpath.figures import imprint
 from fastpath.ingest.split import leak_notice
 from fastpath.runs import best_epoch, output_place, training_appearance
 from fastpath.runs import run_directory as directory
@@ -165,7 +166,7 @@ def train_run(
         val = stack.enter_context(closing(eval_loader(data.val, config, runtime, pixels=pixels)))
         try:
             with closing(train_stages(state, stages, data, val, runtime, pixels)) as events:
-                saver = _saver(run_dir, lambda: snapshot(state, origin), config, runtime, clock)
+                saver = _saver(run_dir, lambda: snapshot(state, origin), config, stages, runtime, clock)
                 result = _follow(events, state, run_dir, config, saver, emit, runtime)
         except NonFiniteLossError as error:
             if runtime.rank > 0:
@@ -196,12 +197,18 @@ def _claim(
 
 
 def _saver(
-    run_dir: Path, snapshot: Callable[[], Checkpoint], config: Config, runtime: Runtime, clock: Callable[[], float]
+    run_dir: Path,
+    snapshot: Callable[[], Checkpoint],
+    config: Config,
+    stages: Sequence[Stage],
+    runtime: Runtime,
+    clock: Callable[[], float],
 ) -> Saver:
     num = config.train.epochs
-    title = f"{config.model.name}, {num} epoch{'s' if num != 1 else ''}"
+    title = f"{run_dir.resolve().name}: {config.model.name}, {num} epoch{'s' if num != 1 else ''}, {imprint.written()}"
     title += ", validation patches are trained on too" if config.train.include_val else ""
-    return Saver(run_dir, snapshot, runtime, minutes=config.train.checkpoint_minutes, title=title, clock=clock)
+    minutes = config.train.checkpoint_minutes
+    return Saver(run_dir, snapshot, runtime, minutes=minutes, title=title, stages=stages, clock=clock)
 
 
 def _follow(

@@ -17,6 +17,7 @@ from fastpath.config import Config
 from fastpath.engine.archive import share_file
 from fastpath.engine.checkpoint import Checkpoint, load_checkpoint
 from fastpath.engine.loop import EpochEvent, StepEvent, Timing, ValidationEvent
+from fastpath.engine.stages import build_stages
 from fastpath.errors import FastpathError
 from fastpath.runs import run_directory
 from fastpath.runtime import Runtime
@@ -77,7 +78,8 @@ def training() -> Training:
 def saver(training: Training, tmp_path: Path) -> Callable[..., Saver]:
     def made(minutes: float = 0, runtime: Runtime = CPU) -> Saver:
         clock = lambda: training.now_s  # noqa: E731
-        return Saver(tmp_path, training.capture, runtime, minutes=minutes, title="a run", clock=clock)
+        stages = build_stages(Config(), num_train=8)
+        return Saver(tmp_path, training.capture, runtime, minutes=minutes, title="a run", stages=stages, clock=clock)
 
     return made
 
@@ -314,7 +316,7 @@ def test_curves_are_drawn_now_and_then_and_at_the_end(
 ) -> None:
     drawn: list[tuple[str, int, bool]] = []
 
-    def draw(path: Path, records: list[dict[str, Any]], title: str, _timings: object) -> None:
+    def draw(path: Path, records: list[dict[str, Any]], title: str, *_more: object) -> None:
         drawn.append((title, len(records), threading.current_thread() is threading.main_thread()))
 
     monkeypatch.setattr(run_directory, "draw_curves", draw)
