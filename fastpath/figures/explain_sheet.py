@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.figures import png
+from fastpath.figures import png, style
 
 
 def sheet(
@@ -30,12 +30,8 @@ def sheet(
     Returns:
         A PNG, the same for the same input.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     num, side = strips_NHWC.shape[:2]
-    figure = Figure(figsize=(1.3 + 2.2 * len(columns), 0.5 + 2.45 * num), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = style.canvas((1.3 + 2.2 * len(columns), 0.5 + 2.45 * num), 100)
     axes = figure.subplots(num, len(columns), squeeze=False)
     for row in range(num):
         for number, name in enumerate(columns):

@@ -14,15 +14,11 @@ from numpy.typing import NDArray
 from fastpath.analysis import calibration, decision, metrics, proportions
 from fastpath.analysis.intervals import Interval, Units
 from fastpath.analysis.metrics import Curve, Floats
-from fastpath.figures import png
+from fastpath.figures import png, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
 
-_BLUE, _ORANGE, _GREY, _INK, _GRID = "#1f6fb4", "#d9730d", "#8a8f98", "#30353b", "#e3e5e8"
-_SIZE_IN, _DPI = (4.6, 4.0), 160
 _DRAWN = 4000  # points of a curve: more cannot be seen
 
 
@@ -37,41 +33,41 @@ def roc(
         auc: Told above.
         points: False positive rate and sensitivity of each operating point, numbered from 1 in the picture.
     """
-    figure, axes = _panel()
+    figure, axes = style.panel()
     steps = metrics.curve(labels_N, logits_N)
     fall_out_T, recall_T = _rates(steps)
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":")
-    axes.plot(fall_out_T, recall_T, color=_BLUE, linewidth=1.8)
+    axes.plot([0, 1], [0, 1], color=style.CHANCE, linewidth=1, linestyle=":")
+    axes.plot(fall_out_T, recall_T, color=style.MODEL, linewidth=1.8)
     _unit(axes)
-    _finish(axes, f"Area {_interval_text(auc)}", "false positive rate (1 − specificity)", "sensitivity")  # noqa: RUF001
+    style.finish(axes, f"AUC {_interval_text(auc)}", "false positive rate (1 − specificity)", "sensitivity")  # noqa: RUF001
     inset = axes.inset_axes((0.42, 0.13, 0.55, 0.5))
     least = 0.5 / steps.num_negative
-    inset.plot(np.maximum(fall_out_T, least), recall_T, color=_BLUE, linewidth=1.5)
+    inset.plot(np.maximum(fall_out_T, least), recall_T, color=style.MODEL, linewidth=1.5)
     _mark(axes, points, 0.0)
     _mark(inset, points, least, with_numbers=False)
     inset.set_xscale("log")
     inset.set_xlim(least, 1)
-    _plain_decades(inset.xaxis)
+    style.plain_decades(inset.xaxis)
     inset.set_ylim(0, 1.02)
     inset.tick_params(labelsize=8)
-    inset.set_title("the same, false positive rate on a log axis", fontsize=8, loc="right", color=_INK)
-    inset.grid(color=_GRID, linewidth=0.6)
+    inset.set_title("the same, false positive rate on a log axis", fontsize=8, loc="right", color=style.INK)
+    inset.grid(color=style.LINE, linewidth=0.6)
     return png.of_figure(figure)
 
 
 def precision_recall(labels_N: NDArray[Any], logits_N: NDArray[Any], area: Interval) -> bytes:
     """Draw precision over recall; the dotted line is what chance gives."""
-    figure, axes = _panel()
+    figure, axes = style.panel()
     points = metrics.curve(labels_N, logits_N)
     _, recall_T = _rates(points)
     found_T, called_T = points.true_positives_T, points.true_positives_T + points.false_positives_T
     precision_T = _thin(np.append(found_T[0] / called_T[0], found_T / called_T))
     share = points.num_positive / (points.num_positive + points.num_negative)
-    axes.axhline(share, color=_GREY, linewidth=1, linestyle=":")
-    axes.text(0.01, share + 0.015, f"chance: {share:.3f}", fontsize=9, color=_INK)
-    axes.step(recall_T, precision_T, where="pre", color=_BLUE, linewidth=1.8)
+    axes.axhline(share, color=style.CHANCE, linewidth=1, linestyle=":")
+    axes.text(0.01, share + 0.015, f"chance: {share:.3f}", fontsize=9, color=style.INK)
+    axes.step(recall_T, precision_T, where="pre", color=style.MODEL, linewidth=1.8)
     _unit(axes)
-    _finish(axes, f"Average precision {_interval_text(area)}", "recall (sensitivity)", "precision (PPV)")
+    style.finish(axes, f"Average precision {_interval_text(area)}", "recall (sensitivity)", "precision (PPV)")
     return png.of_figure(figure)
 
 
@@ -80,9 +76,12 @@ def reliability(labels_N: NDArray[Any], before_N: NDArray[Any], after_N: NDArray
 
     Bars are 95% intervals of the share in a bin after calibration (`proportions.proportion`), by the units sampled.
     """
-    figure, axes = _panel()
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle=":")
-    styles = ((before_N, "before", _ORANGE, "--", "s", "none"), (after_N, "after", _BLUE, "-", "o", _BLUE))
+    figure, axes = style.panel()
+    axes.plot([0, 1], [0, 1], color=style.CHANCE, linewidth=1, linestyle=":")
+    styles = (
+        (before_N, "before", style.BEFORE, "--", "s", "none"),
+        (after_N, "after", style.MODEL, "-", "o", style.MODEL),
+    )
     for logits_N, name, colour, line, marker, fill in styles:
         result = calibration.reliability(labels_N, logits_N)
         error = metrics.expected_calibration_error(labels_N, logits_N)
@@ -102,55 +101,56 @@ def reliability(labels_N: NDArray[Any], before_N: NDArray[Any], after_N: NDArray
     for at in result.probability_K:
         of_N = bins_N == metrics.probability_bins(np.array([at]))[0]
         interval = proportions.proportion(np.asarray(labels_N) == 1, of_N, units)
-        axes.plot([at, at], [interval.low, interval.high], color=_BLUE, linewidth=1, alpha=0.6)
-    axes.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2)
+        axes.plot([at, at], [interval.low, interval.high], color=style.MODEL, linewidth=1, alpha=0.6)
+    style.legend_above(axes)
     _unit(axes)
-    _finish(axes, "", "probability (mean of a bin)", "share of tumour patches; marks grow with patches")
+    style.finish(axes, "", "probability (mean of a bin)", "share of tumour patches; marks grow with patches")
     return png.of_figure(figure)
 
 
 def histogram(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> bytes:
     """Draw how the two classes' probabilities lie, patches on a logarithmic axis."""
-    figure, axes = _panel()
+    figure, axes = style.panel()
     probability_N, bins = metrics.probabilities(logits_N), np.linspace(0, 1, 31).tolist()
-    for label, name, colour, hatch in ((0, "normal", _BLUE, "////"), (1, "tumour", _ORANGE, "....")):
+    for label, name, colour, hatch in ((0, "normal", style.NORMAL, "////"), (1, "tumour", style.TUMOUR, "....")):
         chosen_N = probability_N[np.asarray(labels_N) == label]
         label_text = f"{name} ({len(chosen_N):,})"
         axes.hist(chosen_N, bins=bins, label=label_text, color=colour, hatch=hatch, edgecolor=colour, alpha=0.28)
         axes.hist(chosen_N, bins=bins, histtype="step", color=colour, linewidth=1.4)
     axes.set_yscale("log")
-    _plain_decades(axes.yaxis)
-    axes.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2)
-    _finish(axes, "", "calibrated probability", "patches")
+    axes.set_ylim(bottom=0.6)  # a single patch is seen
+    style.plain_decades(axes.yaxis)
+    style.legend_above(axes)
+    style.finish(axes, "", "calibrated probability", "patches")
     return png.of_figure(figure)
 
 
 def decision_curve(labels_N: NDArray[Any], logits_N: NDArray[Any]) -> bytes:
     """Draw the net benefit of acting on the model, on every patch and on none."""
-    figure, axes = _panel()
+    figure, axes = style.panel()
     result = decision.decision_curve(labels_N, logits_N)
-    axes.axhline(0, color=_GREY, linewidth=1.2, linestyle=":", label="act on none")
-    axes.plot(result.thresholds_T, result.all_T, color=_ORANGE, linewidth=1.4, linestyle="--", label="act on all")
-    axes.plot(result.thresholds_T, result.model_T, color=_BLUE, linewidth=1.8, label="act on the model")
+    axes.axhline(0, color=style.CHANCE, linewidth=1.2, linestyle=":", label="act on none")
+    axes.plot(result.thresholds_T, result.all_T, color=style.BEFORE, linewidth=1.4, linestyle="--", label="act on all")
+    axes.plot(result.thresholds_T, result.model_T, color=style.MODEL, linewidth=1.8, label="act on the model")
     top = float(max(result.model_T.max(), result.all_T.max(), 0.01))
     axes.set_ylim(-0.25 * top, 1.1 * top)
     axes.set_xlim(0, 1)
-    axes.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=3)
-    _finish(axes, "", "probability at which one would act", "net benefit, true positives a patch")
+    style.legend_above(axes, 3)
+    style.finish(axes, "", "probability at which one would act", "net benefit, true positives a patch")
     return png.of_figure(figure)
 
 
 def risk_coverage(curves: Mapping[str, decision.RiskCoverage]) -> bytes:
     """Draw the share of errors among the most certain patches, by measure of uncertainty."""
-    figure, axes = _panel()
-    styles = ((_BLUE, "-"), (_ORANGE, "--"), (_GREY, ":"))
+    figure, axes = style.panel()
+    styles = tuple(zip(style.SERIES, style.DASHES, strict=False))
     for (name, curve), (colour, line) in zip(curves.items(), styles, strict=False):
         label = f"{name}: area {curve.area:.4f}"
         axes.plot(_thin(curve.coverage_T), _thin(curve.risk_T), line, color=colour, linewidth=1.6, label=label)
     axes.set_xlim(0, 1.01)
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=9, loc="upper left")
-    _finish(axes, "", "share of patches decided, the surest first", "share of errors among them")
+    style.finish(axes, "", "share of patches decided, the surest first", "share of errors among them")
     return png.of_figure(figure)
 
 
@@ -163,10 +163,19 @@ def _mark(axes: Axes, points: Sequence[tuple[float, float]], least: float, *, wi
             rings.append((x, y, [str(number)]))
         else:
             near[2].append(str(number))
-        axes.plot([max(x, least)], [y], "o", color=_ORANGE, markersize=5, fillstyle="none", clip_on=False, zorder=3)
+        axes.plot(
+            [max(x, least)],
+            [y],
+            "o",
+            color=style.OPERATING_POINT,
+            markersize=5,
+            fillstyle="none",
+            clip_on=False,
+            zorder=3,
+        )
     for x, y, numbers in rings if with_numbers else ():
         # Below and to the right of a curve that rises to the left of its points there is nothing.
-        axes.annotate(",".join(numbers), (x, y), (4, -10), textcoords="offset points", fontsize=8, color=_INK)
+        axes.annotate(",".join(numbers), (x, y), (4, -10), textcoords="offset points", fontsize=8, color=style.INK)
 
 
 def _rates(points: Curve) -> tuple[Floats, Floats]:
@@ -184,34 +193,6 @@ def _interval_text(interval: Interval) -> str:
     return f"{interval.value:.4f}{ends}"
 
 
-def _panel() -> tuple[Figure, Axes]:
-    # Object-oriented, with no pyplot: no window system, no global state.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=_SIZE_IN, dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
-
-
-def _plain_decades(axis: Axis) -> None:
-    """Name the decades of a logarithmic axis, five at most, and nothing between them: there is no room to."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(base=10, numticks=5))
-    axis.set_minor_formatter(NullFormatter())
-
-
 def _unit(axes: Axes) -> None:
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
-
-
-def _finish(axes: Axes, title: str, x_name: str, y_name: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11, color=_INK)
-    axes.set_xlabel(x_name, fontsize=10, color=_INK)
-    axes.set_ylabel(y_name, fontsize=10, color=_INK)
-    axes.tick_params(labelsize=9, colors=_INK)
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -11,14 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis.outlines import Outline
-from fastpath.figures import png
+from fastpath.figures import png, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-COLOUR_MAP = "viridis"
-CALLED, LESION = "#000000", "#ff6a00"
-"""Colours of outlines: around what is called tumour, and around what is known to be tumour."""
 
 NICE_UM = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 """Lengths of scale bars, in micrometres."""
@@ -68,15 +64,11 @@ def heatmap(shown: SlideMap, lines: Sequence[str]) -> bytes:
     Returns:
         A PNG, the same for the same input.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows, columns = shown.map_HW.shape
     # Side by side where the slide is upright, else one above the other.
     panels = (1, 2) if rows > columns else (2, 1)
     height_in = min(24.0, max(3.0, _WIDTH_IN * rows / columns * (0.5 if rows > columns else 2.0)) + 1.0)
-    figure = Figure(figsize=(_WIDTH_IN, height_in), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = style.canvas((_WIDTH_IN, height_in), _DPI)
     right, bottom = columns * shown.cell_px, rows * shown.cell_px
     plain, scored = figure.subplots(*panels)
     for panel in (plain, scored):
@@ -86,9 +78,9 @@ def heatmap(shown: SlideMap, lines: Sequence[str]) -> bytes:
         scale_bar(panel, right, bottom, shown.mpp)
     _probabilities(shown, scored)
     for panel, outlines, colour, name in (
-        (plain, shown.lesions, LESION, "known tumour"),
-        (scored, shown.called, CALLED, f"probability of at least {shown.threshold:g}"),
-        (scored, shown.lesions, LESION, "known tumour"),
+        (plain, shown.lesions, style.LESION, "known tumour"),
+        (scored, shown.called, style.CALLED, f"probability of at least {shown.threshold:g}"),
+        (scored, shown.lesions, style.LESION, "known tumour"),
     ):
         _outlines(panel, outlines, colour, name)
     title = "\n".join(textwrap.fill(png.literal(line, 400), 150) for line in lines)
@@ -102,7 +94,7 @@ def _probabilities(shown: SlideMap, panel: Axes) -> None:
     from matplotlib.colors import ListedColormap
 
     steps = np.linspace(0, 1, 256)
-    colours_256x4 = colormaps[COLOUR_MAP](steps)
+    colours_256x4 = colormaps[style.HEAT](steps)
     colours_256x4[:, 3] = alpha(steps, shown.threshold)
     rows, columns = shown.map_HW.shape
     drawn = panel.imshow(
@@ -116,7 +108,7 @@ def _probabilities(shown: SlideMap, panel: Axes) -> None:
     bar = panel.figure.colorbar(drawn, ax=panel, shrink=0.8, label="probability of tumour", pad=0.01)
     if bar.solids is not None:  # half-opaque steps whose edges overlap would show as stripes
         bar.solids.set(edgecolor="none", linewidth=0, antialiased=False)
-    bar.ax.axhline(shown.threshold, color=CALLED, linewidth=1.2)
+    bar.ax.axhline(shown.threshold, color=style.CALLED, linewidth=1.2)
 
 
 def _outlines(panel: Axes, outlines: Sequence[Outline], colour: str, name: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpath.figures import png
+from fastpath.figures import png, style
 from fastpath.figures.slide_map import scale_bar
 
 COLUMNS = 4
@@ -27,15 +27,12 @@ def sheet(images_NHWC: NDArray[np.uint8], captions: Sequence[str], cell_share: f
     Returns:
         A PNG, the same for the same input.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     num, side = images_NHWC.shape[:2]
     rows = -(-num // COLUMNS)
     size_in = (COLUMNS * _SIDE_IN, rows * (_SIDE_IN + _CAPTION_IN) + _HEAD_IN)
-    figure = Figure(figsize=size_in, dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = style.canvas(size_in, _DPI)
     panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     low, width = side * (1 - cell_share) / 2, side * cell_share
     for number, panel in enumerate(panels):

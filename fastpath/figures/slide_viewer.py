@@ -15,8 +15,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from fastpath.analysis.outlines import Outline
-from fastpath.figures import page, png
-from fastpath.figures.slide_map import CALLED, COLOUR_MAP, LESION, NICE_UM, SlideMap, alpha
+from fastpath.figures import page, png, style
+from fastpath.figures.slide_map import NICE_UM, SlideMap, alpha
 
 _HEAT_PX = 2048  # longest side of the heatmap at most: cells stay sharp where each has several pixels
 
@@ -55,7 +55,7 @@ def render(
         size_px=(columns * shown.cell_px, rows * shown.cell_px),
         called=_path(shown.called),
         lesions=_path(shown.lesions),
-        colours={"called": CALLED, "lesion": LESION},
+        outline_colours={"called": style.CALLED, "lesion": style.LESION},
         top=[{**each, "uri": _uri(each["jpeg"], "jpeg")} for each in top],
         licence=(library / "openseadragon-LICENSE.txt").read_text(encoding="utf-8"),
         library=Markup((library / "openseadragon-6.1.1.min.js").read_text(encoding="utf-8")),
@@ -67,7 +67,7 @@ def _heat(shown: SlideMap) -> bytes:
     """Return the heatmap as a PNG with alpha, each cell a square of pixels."""
     from matplotlib import colormaps
 
-    colours_HW4 = np.rint(255 * colormaps[COLOUR_MAP](np.nan_to_num(shown.map_HW))).astype(np.uint8)
+    colours_HW4 = np.rint(255 * colormaps[style.HEAT](np.nan_to_num(shown.map_HW))).astype(np.uint8)
     colours_HW4[..., 3] = np.rint(255 * alpha(shown.map_HW, shown.threshold)).astype(np.uint8)
     times = max(1, _HEAT_PX // max(shown.map_HW.shape))
     return png.of_image(colours_HW4.repeat(times, axis=0).repeat(times, axis=1))

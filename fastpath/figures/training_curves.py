@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,13 +44,14 @@ def draw_curves(
     _line(loss, epochs, _column(records, "val_loss"), "validation", VALIDATION)
     _line(auc, epochs, _column(records, "val_auc"), "validation", VALIDATION)
     _mark_best(auc, records)
-    _rates(rate, rates or {})
+    power = _rates(rate, rates or {})
     _speed(speed, timings)
     _finish(loss, "Loss (binary cross-entropy)")
     _finish(auc, "Validation AUC")
-    _finish(rate, "Learning rate of each step")
+    _finish(rate, f"Learning rate of each step{power}", least_named=1)
     _finish(speed, "Training patches a second")
     rate.set_ylim(bottom=0)
+    speed.yaxis.set_major_formatter(lambda value, _position: f"{value:,.0f}")
     figure.suptitle(png.literal(title, 160), x=0.01, ha="left", fontsize=12, color=style.INK)
     write_durably(path, png.of_figure(figure))
 
@@ -63,15 +65,17 @@ def _line(axes: Axes, epochs: list[int], values: list[float], label: str, colour
     axes.plot(epochs, values, form, color=colour, label=label, linewidth=1.8, markersize=4)
 
 
-def _rates(axes: Axes, rates: Mapping[str, Sequence[tuple[float, float]]]) -> None:
-    """Draw the learning rate of each parameter group; one line where they are the same."""
+def _rates(axes: Axes, rates: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Draw the learning rate of each parameter group, one line where they are the same; return the axis's power of ten."""
     if len(rates) > 1 and len({tuple(points) for points in rates.values()}) == 1:
         rates = {" and ".join(rates): next(iter(rates.values()))}
     for name, points in rates.items():
         colour, dashes = RATES.get(name, RATES["head"])
         axes.plot(*zip(*points, strict=True), dashes, color=colour, label=name, linewidth=1.8)
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3), useMathText=True)
-    axes.yaxis.get_offset_text().set(fontsize=style.SMALL_PT, color=style.INK)
+    highest = max((rate for points in rates.values() for _, rate in points), default=1.0)
+    power = math.floor(math.log10(highest)) if highest > 0 else 0
+    axes.yaxis.set_major_formatter(lambda value, _position: f"{value / 10.0**power:.3g}")
+    return f" ($\\times 10^{{{power}}}$)" if power else ""
 
 
 def _speed(axes: Axes, timings: Sequence[dict[str, Any]]) -> None:
@@ -85,7 +89,8 @@ def _speed(axes: Axes, timings: Sequence[dict[str, Any]]) -> None:
     stall.set_ylim(0, 100)
     stall.set_ylabel("bars: waiting for the loader (%)", fontsize=style.SMALL_PT, color=style.SOFT)
     stall.tick_params(labelsize=style.SMALL_PT, colors=style.SOFT)
-    stall.spines[["top"]].set_visible(False)
+    stall.spines[["top", "left", "bottom"]].set_visible(False)
+    stall.spines[["right"]].set_color(style.UNLABELLED)
 
 
 def _mark_best(axes: Axes, records: list[dict[str, Any]]) -> None:
@@ -99,11 +104,12 @@ def _mark_best(axes: Axes, records: list[dict[str, Any]]) -> None:
         axes.annotate(f"{value:.4f}", (epoch, value), (reach, 8), textcoords="offset points", color=BEST, ha=side)
 
 
-def _finish(axes: Axes, title: str) -> None:
+def _finish(axes: Axes, title: str, *, least_named: int = 2) -> None:
+    """Name a panel, and its lines where there are that many."""
     from matplotlib.ticker import MaxNLocator
 
     style.finish(axes, title, "epoch", "", grid="y")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.margins(x=0.06, y=0.15)
-    if axes.get_legend_handles_labels()[1][1:]:
+    if len(axes.get_legend_handles_labels()[1]) >= least_named:
         axes.legend(frameon=False, fontsize=style.SMALL_PT, labelcolor=style.INK)

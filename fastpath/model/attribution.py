@@ -24,8 +24,6 @@ Floats = NDArray[np.float32]
 
 IG_STEPS = 24  # points of the path integral, each a pass forward and back
 
-_COVER = 0.65  # of what lies below that the map's largest value hides
-
 
 def attribute(model: nn.Module, images_NCHW: Tensor, method: Method = "gradcam") -> Floats:
     """Return how much each place speaks for the class that is called, at least 0. Puts the model in evaluation mode.
@@ -106,46 +104,3 @@ def _middle(size: int) -> NDArray[np.float64]:
     edges = np.clip(np.arange(size + 1), *CENTRE.edges(size))
     parts: NDArray[np.float64] = np.diff(edges)
     return parts
-
-
-def overlay(patches_NHWC: NDArray[np.uint8], maps_NHW: NDArray[Any], zoom: int = 1) -> NDArray[np.uint8]:
-    """Lay maps over patches: the more a place counts, the more of the colour covers it.
-
-    Each map is scaled by its own 99.5th percentile, so overlays compare places of one patch, not patches.
-
-    Args:
-        patches_NHWC: uint8 [N, P, P, 3].
-        maps_NHW: At least 0, of any size; stretched over the patch.
-        zoom: Pixels of the picture a pixel of the patch.
-
-    Returns:
-        uint8 [N, P·zoom, P·zoom, 3], with a line around the centre.
-    """
-    from matplotlib import colormaps
-
-    side = patches_NHWC.shape[1] * zoom
-    patches_NCHW = torch.from_numpy(np.ascontiguousarray(patches_NHWC)).permute(0, 3, 1, 2).float()
-    ground = functional.interpolate(patches_NCHW, size=(side, side), mode="nearest").permute(0, 2, 3, 1).numpy()
-    maps_N1HW = torch.from_numpy(np.asarray(maps_NHW, np.float32))[:, None]
-    shown_NHW = functional.interpolate(maps_N1HW, size=(side, side), mode="bilinear")[:, 0].numpy()
-    # A high quantile in place of the maximum: single pixels of a gradient would leave the rest invisible.
-    peak_N11 = np.quantile(shown_NHW, 0.995, axis=(1, 2), keepdims=True).astype(np.float32)
-    shown_NHW = np.divide(shown_NHW, peak_N11, out=np.zeros_like(shown_NHW), where=peak_N11 > 0).clip(0, 1)
-    # Dark to light yellow: brightness alone tells the order, and no tissue is stained so.
-    colour = 255 * colormaps["viridis"](shown_NHW)[..., :3]
-    cover = (_COVER * np.sqrt(shown_NHW))[..., None]
-    blended = (1 - cover) * ground + cover * colour
-    _frame(blended)
-    shown: NDArray[np.uint8] = np.rint(blended).astype(np.uint8)
-    return shown
-
-
-def _frame(images_NHWC: NDArray[Any]) -> None:
-    """Draw a line around the centre, in place: white, and black within, so that it shows on glass too."""
-    side = images_NHWC.shape[1]
-    middle, width = CENTRE.pixels(side), max(1, side // 160)
-    centre = images_NHWC[:, middle, middle]
-    for value in (255, 0):
-        for edge in (slice(None, width), slice(-width, None)):
-            centre[:, edge] = centre[:, :, edge] = value
-        centre = centre[:, width:-width, width:-width]

@@ -9,10 +9,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fastpath.figures import explain_sheet, patch_figures, png, run_comparison, slide_map, training_curves
+from fastpath.figures import (
+    explain_sheet,
+    patch_figures,
+    png,
+    run_comparison,
+    slide_map,
+    sweep_settings,
+    training_curves,
+)
 from fastpath.figures.patch_figures import Row
 from fastpath.workflows.bench import bench
-from fastpath.workflows.sweep import sweep_report
 
 NAMES = (
     "$x_$",
@@ -42,7 +49,7 @@ def _compared(name: str, _path: Path) -> bytes:
 def _swept(name: str, _path: Path) -> bytes:
     from fastpath.workflows.sweep.sweep import Row as Setting
 
-    return sweep_report.draw_sweep([Setting(name, (0.8, 0.9), 0.85, 0.05, "best")], name)
+    return sweep_settings.draw_sweep([Setting(name, (0.8, 0.9), 0.85, 0.05, "best")], name)
 
 
 def _benched(name: str, path: Path) -> bytes:

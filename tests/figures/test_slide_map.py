@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from fastpath.analysis.outlines import Outline
-from fastpath.figures import slide_map, slide_tiles
+from fastpath.figures import slide_tiles, style
 from fastpath.figures.slide_map import SlideMap, alpha, heatmap, length, round_length_um
 
 SQUARE = np.array([[160.0, 120.0], [480.0, 120.0], [480.0, 360.0], [160.0, 360.0]])
@@ -55,14 +55,14 @@ def test_what_is_surely_normal_or_was_not_scored_looks_as_it_is() -> None:
 
 def test_the_known_outline_and_the_called_one_are_drawn_in_colours_of_their_own() -> None:
     plain = _pixels(heatmap(_slide(), ["slide"]))
-    assert _num(plain, slide_map.LESION) == 0
+    assert _num(plain, style.LESION) == 0
     hole = Outline(SQUARE, (SQUARE[::-1] / 2 + 120,))
     lesions, called = (_pixels(heatmap(replace(_slide(), **{name: [hole]}), ["s"])) for name in ("lesions", "called"))
-    assert _num(lesions, slide_map.LESION) > 1000
-    assert _num(called, slide_map.LESION) == 0
-    assert _num(called, slide_map.CALLED) > _num(plain, slide_map.CALLED) + 500
+    assert _num(lesions, style.LESION) > 1000
+    assert _num(called, style.LESION) == 0
+    assert _num(called, style.CALLED) > _num(plain, style.CALLED) + 500
     filled = _pixels(heatmap(replace(_slide(), lesions=[Outline(SQUARE)]), ["s"]))
-    assert _num(filled, slide_map.LESION) < _num(lesions, slide_map.LESION)  # the hole is drawn, too
+    assert _num(filled, style.LESION) < _num(lesions, style.LESION)  # the hole is drawn, too
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from fastpath.config import Config
 from fastpath.data.loader import TrainLoader, train_loader
 from fastpath.data.residency import Pixels, ResidencyChoice, budget, make_pixel_source
 from fastpath.data.step_parameters import training_frame
-from fastpath.figures import png
+from fastpath.figures import bench_rates
 from fastpath.runs import output_place
 from fastpath.runs.lone_step import training_step
 from fastpath.runs.precision import settle
@@ -270,8 +270,6 @@ def draw_benchmark(result: BenchResult, path: Path) -> None:
         result: From `run_benchmark`.
         path: Where to write.
     """
-    from matplotlib.figure import Figure  # heavy, and most runs draw nothing
-
     rates = {
         "reading alone": result.gather_images_per_s,
         "loader alone": result.loader_images_per_s,
@@ -279,16 +277,9 @@ def draw_benchmark(result: BenchResult, path: Path) -> None:
         "both": result.train_images_per_s,
         "the device's bound": result.bound_images_per_s,
     }
-    shown = {name: rate for name, rate in rates.items() if rate is not None}
-    figure = Figure(figsize=(7, 1.2 + 0.6 * len(shown)), layout="constrained")
-    axes = figure.subplots()
-    bars = axes.barh(list(shown), list(shown.values()), color="#4477aa")
-    axes.bar_label(bars, fmt="%.0f", padding=3)
-    axes.set_xscale("log")  # reading is hundreds of times faster than training
-    axes.margins(x=0.12)
-    axes.invert_yaxis()
-    axes.set_xlabel(f"patches a second (log) at {result.image_size_px} px, batch {result.batch_size}")
-    axes.set_title(png.literal(result.runtime, 120), fontsize="small", loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
+    size = f"{result.image_size_px} px, batch {result.batch_size}"
+    picture = bench_rates.draw_rates(
+        {name: rate for name, rate in rates.items() if rate is not None}, size, result.runtime
+    )
     output_place.make_parent(path)
-    write_durably(path, png.of_figure(figure))
+    write_durably(path, picture)

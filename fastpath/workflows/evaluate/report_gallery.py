@@ -13,7 +13,7 @@ from fastpath import text
 from fastpath.analysis import combine, gallery, metrics
 from fastpath.analysis.gallery import Pick
 from fastpath.errors import UsageError
-from fastpath.figures import png
+from fastpath.figures import attribution_overlay, png
 from fastpath.model import attribution
 from fastpath.runs import inference
 from fastpath.runs.report_table import Floats, ScoredTable
@@ -109,7 +109,7 @@ def _attributed(
         ]
     except UsageError:  # a network without feature maps has no such maps; the rest of the card stands
         return None
-    return attribution.overlay(patches_KHWC, np.concatenate(maps))
+    return attribution_overlay.overlay(patches_KHWC, np.concatenate(maps))
 
 
 def _facts(table: ScoredTable, calibrated_N: Floats, pick: Pick, spread: float | None) -> dict[str, Any]:

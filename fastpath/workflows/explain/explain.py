@@ -16,7 +16,7 @@ from fastpath.analysis.intervals import Interval
 from fastpath.analysis.pixels.eda import CLASS_WORDS
 from fastpath.analysis.verdicts import Sampled, Verdict
 from fastpath.errors import DataError, FastpathError, UsageError
-from fastpath.figures import png
+from fastpath.figures import attribution_overlay, patch_figures, png
 from fastpath.figures.explain_sheet import sheet
 from fastpath.model import attribution
 from fastpath.model.attribution import METHODS, Method
@@ -217,11 +217,11 @@ def _write(
     """Write the table, the pictures and the facts as a set; pictures that an older table names go with it."""
     ids, labels_N, probability_N = store.ids_N[rows_N], store.labels_N[rows_N], metrics.probabilities(logits_N)
     patches_NHWC = store.gather(rows_N)
-    strips = np.concatenate(
-        [attribution.overlay(patches_NHWC, 0 * next(iter(maps.values())), ZOOM)]
-        + [attribution.overlay(patches_NHWC, maps[method], ZOOM) for method in maps],
-        axis=2,
-    )
+    nothing = 0 * next(iter(maps.values()))
+    pictures = [attribution_overlay.overlay(patches_NHWC, one, ZOOM) for one in (nothing, *maps.values())]
+    for image_HWC in (image_HWC for images_NHWC in pictures for image_HWC in images_NHWC):
+        patch_figures.frame_centre(image_HWC, ZOOM)
+    strips = np.concatenate(pictures, axis=2)
     table = []
     for row, name in enumerate(ids):
         numbers = (logits_N[row], probability_N[row], *(mass_N[row] for mass_N in masses.values()))

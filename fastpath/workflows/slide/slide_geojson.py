@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis.outlines import Outline, Ring, trace
+from fastpath.figures import style
 from fastpath.workflows.slide.slide_grid import Grid
 
-CLASSES = {"Tumor": [200, 0, 0], "Normal": [31, 111, 180]}
+CLASSES = {"Tumor": [200, 0, 0], "Normal": style.rgb(style.NORMAL)}
 """Names and colours, red, green and blue, of the classes. `Tumor` is QuPath's own, with the colour that it gives it."""
 
 TUMOUR, NORMAL = CLASSES
