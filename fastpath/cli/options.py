@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,16 @@ import click
 from click.shell_completion import CompletionItem
 
 import fastpath
+from fastpath.cli import inputs, render
 from fastpath.cli.help import Section, option_meant
-from fastpath.errors import CheckpointError, FastpathError, StoreError
+from fastpath.system import run_log
 from fastpath.urls import as_url, located
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 COUNT_MAX = 2**31 - 1
 THREADS = click.IntRange(1, 1024)
+_WORDS = "fastpath.words"  # of a context's `meta`: the command line
 _NAME_BYTES, _PATH_BYTES = 255, 4095  # Linux, of a name and of a path
 
 
@@ -32,13 +34,16 @@ class UserPath(click.Path):
 
     Args:
         urls: Whether another URL will do: only where something is read.
+
+    Attributes:
+        reads: Whether it has to be there before the command begins.
     """
 
     name = "path"
 
     def __init__(self, *, urls: bool) -> None:
         super().__init__()
-        self._urls = urls
+        self._urls = self.reads = urls
 
     def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path, unless no file system can hold it; a URL survives as one, see `urls.as_url`."""
@@ -63,7 +68,7 @@ class Recipe(UserPath):
 
     def __init__(self, folder: str = "") -> None:
         super().__init__(urls=True)
-        self._folder = folder
+        self._folder, self.reads = folder, False  # `config.load` looks, and knows what else was meant
 
     @property
     def names(self) -> list[str]:
@@ -128,20 +133,6 @@ class Count(click.IntRange):
         return super()._describe_range() if self.max != COUNT_MAX else f"x>={self.min}"
 
 
-def missing(given: Mapping[str, object]) -> FastpathError | None:
-    """Return what to say where the store or the run that a command is about is not there; None where it is."""
-    for name in ("store", "run"):
-        path = given.get(name)
-        if not isinstance(path, Path) or as_url(path) is not None or os.path.lexists(path):
-            continue
-        if name == "store":
-            wanted = "wanted the directory of a packed store"
-            return StoreError(path, f"found nothing, {wanted}", "run 'fastpath pack' first")
-        wanted = "wanted the directory of a run, a checkpoint or a table"
-        return CheckpointError(path, f"found nothing, {wanted}", "give what 'fastpath train -o' wrote")
-    return None
-
-
 class Command(click.Command):
     """A command that refuses an option given twice, of which click would silently take the last.
 
@@ -171,24 +162,27 @@ class Command(click.Command):
             other = given[parameter.name]
             if other is not parameter and not (isinstance(parameter, click.Option) and parameter.multiple):
                 raise click.UsageError(f"{parameter.opts[-1]} and {other.opts[-1]} were both given; give one.", ctx)
+        ctx.meta[_WORDS] = ("fastpath", ctx.info_name, *args)
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 (as click's)
-        """Run the command, unless the store or run it is about is not there: told before seconds of imports.
+        """Run the command, unless what it is to read is not there: told before seconds of imports.
 
         Raises:
-            StoreError: There is no such store.
-            CheckpointError: There is no such run.
+            UsageError: See `inputs.check_inputs`.
         """
-        absent = missing(ctx.params)
-        if absent is not None:
-            raise absent
-        began_s = time.monotonic()
-        try:
-            return super().invoke(ctx)
-        finally:
-            if (ctx.params.get("verbosity") or 0) > 0:
-                click.echo(f"{ctx.info_name}: {time.monotonic() - began_s:.1f} s", err=True)
+        reads = (each for each in self.params if isinstance(each.type, UserPath) and each.type.reads)
+        inputs.check_inputs(ctx.info_name, ctx.params, [each.name for each in reads if each.name])
+        with run_log.of_command(render.Terminal(ctx.params.get("verbosity") or 0)):
+            render.begin(ctx.meta.get(_WORDS, ()))
+            began_s = time.monotonic()
+            try:
+                return super().invoke(ctx)
+            except click.exceptions.Exit as ended:  # is no failure
+                left = ended
+            finally:
+                render.detail(f"{ctx.info_name}: {time.monotonic() - began_s:.1f} s")
+        raise left
 
 
 def _may_repeat(option: click.Option) -> bool:
@@ -228,21 +222,25 @@ class Device(click.ParamType):  # type: ignore[type-arg] # generic since click 8
         return f"[{self.name}]"
 
 
-def common(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--json`, `-v`, `-q` and `--debug`. Passes `as_json: bool` and `verbosity: int` to the command."""
-    for option in (
-        click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."),
-        click.option("-q", "--quiet", "verbosity", help="No progress bars.", **_verbosity(-1)),
-        click.option("-v", "--verbose", "verbosity", help="Tell the device and the time taken.", **_verbosity(1)),
-        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."),
-    ):
-        function = option(function)
-    return function
-
-
 def _verbosity(value: int) -> dict[str, Any]:
     # Before click 8.3 a flag that shares its name with another has no default but None.
     return {"flag_value": value, "type": int, "callback": lambda context, parameter, result: result or 0}
+
+
+_DEBUG = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+_QUIET = click.option("-q", "--quiet", "verbosity", help="Show only warnings and errors.", **_verbosity(-1))
+_VERBOSE = click.option("-v", "--verbose", "verbosity", help="Tell what is read and written, too.", **_verbosity(1))
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+
+
+def common(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--json`, `-v`, `-q` and `--debug`. Passes `as_json: bool` and `verbosity: int` to the command."""
+    return _JSON(_VERBOSE(_QUIET(_DEBUG(function))))
+
+
+def answers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--json` and `--debug`, for a command that says nothing but its answer. Passes `as_json: bool`."""
+    return _JSON(_DEBUG(function))
 
 
 def seed(default: int | None = None) -> Decorator:

@@ -1,12 +1,17 @@
 """What commands show: progress on standard error, results on standard output.
 
+All that is said in lines goes through the package's logger: to the terminal by `Terminal`, and to `run.log` of what the
+command leaves (`system.run_log`).
+
 Nothing of the user's (paths, ids, names, errors, values) is markup or a terminal escape: consoles interpret no markup,
 and what is shown goes through `shown`. Styles are given beside a text, never within it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import logging
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from fastpath import __version__
+from fastpath.system.run_log import LOGGER
 from fastpath.text import command_line, visible
 from fastpath.urls import redacted
 
@@ -24,6 +31,8 @@ if TYPE_CHECKING:
 
 Advance = Callable[[int, int], None]
 """Called by a workflow with (done, total), both in patches."""
+Words = Sequence[object]
+"""A command line, word by word: paths as paths."""
 
 
 class _Console(Console):
@@ -70,31 +79,75 @@ def progress_bar(what: str, verbosity: int) -> Iterator[Advance]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+class Terminal(logging.Handler):
+    """Shows what is said on standard error, or on standard output where it is a result.
+
+    A record may bring, as `extra`, a `style`, a `mark` before it with the mark's style, `on_stdout`, and `kept_only`
+    where it is for `run.log` alone. Warnings are marked as notes.
+
+    Args:
+        verbosity: 0 shows what is told to everybody; below it, warnings and errors; above it, all.
+    """
+
+    def __init__(self, verbosity: int) -> None:
+        super().__init__(logging.DEBUG if verbosity > 0 else logging.WARNING if verbosity < 0 else logging.INFO)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record. What the stream refuses is raised, as of any other line."""
+        if getattr(record, "kept_only", False):
+            return
+        line = text(record.getMessage(), getattr(record, "style", ""))
+        mark = getattr(record, "mark", ("note:", "yellow") if record.levelno == logging.WARNING else None)
+        if mark is not None:
+            line = Text.assemble(mark, " ", line)
+        (console() if getattr(record, "on_stdout", False) else stderr).print(line, soft_wrap=True)
+
+
+def quieten() -> None:
+    """Show warnings and errors only from here on, as a rank beside the first does."""
+    for handler in LOGGER.handlers:
+        if isinstance(handler, Terminal):
+            handler.setLevel(max(handler.level, logging.WARNING))
+
+
+def quiet() -> bool:
+    """Return whether the command was asked to show warnings and errors only."""
+    context = click.get_current_context(silent=True)
+    return context is not None and (context.params.get("verbosity") or 0) < 0
+
+
+def begin(words: Words) -> None:
+    """Keep what was asked for, where something keeps what this command says."""
+    asked = f"{command_line(*words)}  (fastpath {__version__}, {platform.node()})"
+    LOGGER.info("%s", asked, extra={"kept_only": True})
+
+
 def notice(message: str) -> None:
-    """Say something the user should know, on standard error."""
-    stderr.print(Text.assemble(("note:", "yellow"), " ", shown(message)), soft_wrap=True)
+    """Say something the user should know, on standard error, also with `-q`."""
+    LOGGER.warning("%s", message)
+
+
+def detail(message: str) -> None:
+    """Say something for who looks closer: shown with `-v`, kept in any case."""
+    LOGGER.debug("%s", message)
 
 
 def verdicts(items: Iterable[Verdict]) -> None:
     """Say in words what numbers come to, on standard error; those that call for caution first."""
     for said in sorted(items, key=lambda said: not said.caution):
         mark = ("caution:", "yellow") if said.caution else ("verdict:", "green")
-        stderr.print(Text.assemble(mark, " ", shown(f"{said.about}: {said.text}")), soft_wrap=True)
+        level = logging.WARNING if said.caution else logging.INFO
+        LOGGER.log(level, "%s", f"{said.about}: {said.text}", extra={"mark": mark})
 
 
 def say(value: object, style: str = "", *, on_stderr: bool = False) -> None:
     """Print one line, however long, on standard output or standard error."""
-    (stderr if on_stderr else console()).print(text(value, style), soft_wrap=True)
+    LOGGER.info("%s", value, extra={"style": style, "on_stdout": not on_stderr})
 
 
-def next_step(*words: object) -> None:
-    """Say on standard error which command comes next, ready to be copied."""
-    stderr.print(Text.assemble(("next:", "cyan"), " ", shown(command_line(*words))), soft_wrap=True)
-
-
-def lies_in(location: object) -> None:
-    """Print the last line of a result: where it lies."""
-    say(f"→ {location}")
+def damage(message: str) -> None:
+    """Say on standard error what is wrong with something, also with `-q`."""
+    LOGGER.error("%s", message)
 
 
 def table(title: str = "", *headings: str, **styles: Any) -> Table:  # noqa: ANN401 (what rich's tables take)
@@ -121,17 +174,48 @@ def _heading(name: str) -> str:
     return " ".join(_CLASSES.get(word, word) for word in words.split(" "))
 
 
-def result(values: Mapping[str, Any], *, as_json: bool, title: str, location: object | None = None) -> None:
-    """Print a command's result: JSON, or a table of its plain values and a last line that says where things lie."""
+def show(*tables: Table) -> None:
+    """Print tables on standard output; none with `-q`."""
+    for each in () if quiet() else tables:
+        console().print(each)
+
+
+def result(
+    values: Mapping[str, Any], *, as_json: bool, title: str, location: object | None = None, following: Words = ()
+) -> None:
+    """Print a command's result.
+
+    That is JSON; or a table of its plain values, a line that says what to open, and the command that comes next.
+
+    Args:
+        values: The result.
+        as_json: Whether JSON was asked for.
+        title: Above the table.
+        location: The file to open, or the directory.
+        following: The words of the next command; none where nothing comes next.
+    """
+    plain = {_heading(name): _cell(value) for name, value in values.items() if not isinstance(value, Mapping | list)}
+    told = ", ".join(f"{name} {value}" for name, value in plain.items())
+    LOGGER.info("%s", f"{title or 'result'}: {told}", extra={"kept_only": True})
     if as_json:
         from fastpath.system import json_values  # imports NumPy, which `--help` must not wait for
 
         click.echo(redacted(json_values.dumps(values)))
         return
     made = table(title, "", "", show_header=False)
-    for name, value in values.items():
-        if not isinstance(value, Mapping | list):
-            add_row(made, _heading(name), f"{value:.4f}" if isinstance(value, float) else value)
-    console().print(made)
+    for name, value in plain.items():
+        add_row(made, name, value)
+    show(made)
+    end(location, following)
+
+
+def _cell(value: object) -> object:
+    return f"{value:.4f}" if isinstance(value, float) else value
+
+
+def end(location: object | None, following: Words = ()) -> None:
+    """Print the last lines of a result: the file to open, and the command that comes next."""
     if location is not None:
-        lies_in(location)
+        say(f"→ {location}")
+    if following:
+        LOGGER.info("%s", command_line(*following), extra={"mark": ("next:", "cyan")})

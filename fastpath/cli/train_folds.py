@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastpath.cli import render
+from fastpath.cli import following, render
 from fastpath.text import command_line
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ def watch(verbosity: int, runtime: Runtime) -> Watch:
 
     @contextmanager
     def shown(name: str) -> Iterator[Callable[[Any], None]]:
-        if verbosity >= 0:
-            render.say(name, "bold", on_stderr=True)
+        render.say(name, "bold", on_stderr=True)
         with TrainView(verbosity, runtime) as view:
             yield view.show
 
@@ -73,9 +72,10 @@ def train_folds(
         render.notice(text)
     values = asdict(result)
     if not as_json:
-        del values["sites"]  # a table of its own, in folds.json; what it comes to is among the notices
+        del values["sites"]  # a table of its own, in folds.json; what it next_command to is among the notices
         values["aucs"] = ", ".join(f"{auc:.4f}" for auc in result.aucs)
-    render.result(values, as_json=as_json, title=f"{num_folds} folds", location=output)
+    next_command = ("fastpath", "evaluate", output)
+    render.result(values, as_json=as_json, title=f"{num_folds} folds", location=output, following=next_command)
 
 
 def measure_leak(
@@ -84,13 +84,12 @@ def measure_leak(
     runtime: Runtime,
     *,
     splits: str,
-    config_path: Path | None,
+    settings: Config,
     folds: int | None,
     as_json: bool,
     verbosity: int,
 ) -> None:
     """Train a recipe by patch and by slide, and print the difference."""
-    from fastpath import config
     from fastpath.cli.main import INTERRUPTED
     from fastpath.errors import UsageError
     from fastpath.workflows.compare import leak
@@ -100,7 +99,6 @@ def measure_leak(
         problem = f"{len(stores)} arguments and {'no ' if output is None else ''}-o"
         example = "write 'fastpath compare --splits random,group STORE --config TOML -o DIR'"
         raise UsageError("--splits", f"found {problem}, wanted one store and -o", example)
-    settings = config.load(config_path)
     found_leak = leak.measure_leak(
         stores[0], output, settings, runtime, num_folds=folds or 0, watch=watch(verbosity, runtime)
     )
@@ -109,4 +107,7 @@ def measure_leak(
         click.get_current_context().exit(INTERRUPTED)
     for text in found_leak.notices:
         render.notice(text)
-    render.result(asdict(found_leak), as_json=as_json, title=found_leak.verdict, location=output)
+    next_command = following.split(stores[0], "--kind", "group")
+    render.result(
+        asdict(found_leak), as_json=as_json, title=found_leak.verdict, location=output, following=next_command
+    )

@@ -1,32 +1,26 @@
-"""What training looks like in a terminal: a line an epoch, and below them a bar that moves."""
+"""What training looks like in a terminal: below the lines that it says (`workflows.train.train_lines`), a bar."""
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, Progress, TaskID, TimeRemainingColumn
-from rich.text import Text
 
 from fastpath.cli import render
 
 if TYPE_CHECKING:
-    from fastpath.engine.loop import EpochEvent, Event, StepEvent
-    from fastpath.engine.schedule_lint import EpochRates
+    from fastpath.engine.loop import Event, StepEvent
     from fastpath.runtime import Runtime
-    from fastpath.workflows.train.train import StartEvent
+    from fastpath.workflows.train.train_lines import StartEvent
 
 # A line is written no more often than the eye needs.
 _REFRESH_S = 0.5
-_HEADINGS = ("epoch", "train loss", "val loss", "val AUC", "", "lr head", "img/s", "stall", "seconds")
-_WIDTHS = (7, 10, 9, 8, 4, 9, 7, 6, 8)
 
 
 class TrainView:
-    """Shows training events on standard error; silent below verbosity 0.
+    """Shows a bar of training events on standard error; none below verbosity 0.
 
     Attributes:
         start: What was told before the first step; None until then.
@@ -62,7 +56,7 @@ class TrainView:
     def show(self, event: StartEvent | Event) -> None:
         """Take one event of the training workflow."""
         from fastpath.engine.loop import EpochEvent, StepEvent, ValidationEvent
-        from fastpath.workflows.train.train import StartEvent
+        from fastpath.workflows.train.train_lines import StartEvent
 
         if isinstance(event, StartEvent):
             self.start = event
@@ -73,33 +67,13 @@ class TrainView:
         elif isinstance(event, ValidationEvent):
             self._validation(event.epoch, event.num_images)
         elif isinstance(event, EpochEvent):
-            self._epoch(event)
+            self._restart()
         else:
             self._begin(event)
 
     def _begin(self, start: StartEvent) -> None:
-        going_on = f", going on after epoch {start.epoch}, step {start.step}" if start.epoch or start.step else ""
-        self._say(
-            f"{start.num_train:,} training and {start.num_val:,} validation patches, "
-            f"{start.num_trained:,} of {start.num_parameters:,} parameters trained{going_on}"
-        )
-        if start.precision:
-            render.notice(start.precision)
-        if start.memory:
-            self._say(start.memory)
-        if start.centre_lost_share:
-            share = f"{start.centre_lost_share:.1%} of training samples"
-            render.notice(f"augmentation cuts into the centre that decides the label in {share}: see data.augment")
-        if start.rates:
-            self._say(f"learning rate by epoch: {rates_line(start.rates)}")
-        for warning in start.warnings:
-            render.notice(warning)
-        self._bar.console.print(_row(_HEADINGS, "bold"), soft_wrap=True)
         self._task = self._bar.add_task("epoch", total=start.num_steps, state="")
         self._restart()
-
-    def _say(self, text: str) -> None:
-        self._bar.console.print(render.text(text), soft_wrap=True)
 
     def _restart(self) -> None:
         self._epoch_images, self._epoch_began, self._shown = 0, time.monotonic(), 0.0
@@ -135,45 +109,3 @@ class TrainView:
         self._bar.update(
             self._task, description=description, completed=num_images, total=self.start.num_val, state="patches"
         )
-
-    def _epoch(self, event: EpochEvent) -> None:
-        assert self.start is not None
-        timing = event.timing
-        cells = (
-            f"{event.epoch}/{self.start.num_epochs}",
-            f"{event.train_loss:.4f}",
-            f"{event.val_loss:.4f}",
-            f"{event.val_auc:.4f}",
-            "best" if event.improved else "",
-            f"{event.learning_rates['head']:.1e}",
-            f"{timing.images_per_s:,.0f}",
-            f"{timing.stall_share:.0%}",
-            f"{timing.train_s + timing.val_s:.1f}",
-        )
-        self._bar.console.print(_row(cells, "green" if event.improved else ""), soft_wrap=True)
-        self._restart()
-
-
-def rates_line(rates: Sequence[EpochRates]) -> str:
-    """Return the head's rate in every epoch as one line: runs of equal epochs once, moving ones as first → last."""
-    cells = [
-        (rate.epoch, f"{rate.first:.1e}" if _still(rate) else f"{rate.first:.1e}→{_peak(rate)}{rate.last:.1e}")
-        for rate in rates
-    ]
-    parts = []
-    for text, group in itertools.groupby(cells, key=lambda cell: cell[1]):
-        epochs = [epoch for epoch, _ in group]
-        parts.append(f"{epochs[0]}: {text}" if len(epochs) == 1 else f"{epochs[0]}-{epochs[-1]}: {text}")
-    return ", ".join(parts)
-
-
-def _still(rate: EpochRates) -> bool:
-    return rate.first == rate.highest == rate.last
-
-
-def _peak(rate: EpochRates) -> str:
-    return f"{rate.highest:.1e}→" if rate.highest > max(rate.first, rate.last) else ""
-
-
-def _row(cells: tuple[str, ...], style: str) -> Text:
-    return Text(" ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)), style=style)

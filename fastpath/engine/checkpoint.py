@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,6 +17,7 @@ from fastpath.engine.loop import TrainState
 from fastpath.errors import CheckpointError, memory_exhausted
 from fastpath.text import brief
 
+_LOGGER = logging.getLogger(__name__)
 FORMAT = "fastpath-checkpoint"
 PROGRESS = ("epoch", "step", "best_auc", "best_epoch", "epochs_since_best", "num_seen")
 """Plain numbers that a `Checkpoint` and a `TrainState` have under the same name."""
@@ -210,6 +212,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     values = migrations.migrated(values, values.pop("version", None), path)
     form.check_fields(values, Checkpoint, path)
+    _LOGGER.debug("read %s: epoch %s, step %s", path, values["epoch"], values["step"])
     return Checkpoint(**values)
 
 

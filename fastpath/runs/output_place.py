@@ -7,12 +7,14 @@ import glob
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from fastpath.errors import DataError, UsageError
 from fastpath.ingest.sources.contents import SUFFIXES
 from fastpath.store import format as fmt
+from fastpath.system import run_log
 from fastpath.system.file_sets import FileSet
 from fastpath.system.files import as_failure
 
@@ -37,7 +39,7 @@ OF_RUN = (
         "failure.toml",
         "leak.json",
     ),
-    *("appearance.json", "mlflow.json", "tensorboard", "wandb.json", "wandb"),
+    *("appearance.json", "mlflow.json", "tensorboard", "wandb.json", "wandb", run_log.NAME),
 )
 
 _OF_SOURCE = ("train_labels.csv", "groups.csv", "sample_submission.csv")  # what packing and predicting read of a folder
@@ -144,7 +146,9 @@ def check_whole(path: Path) -> None:
             raise DataError(path, problem, "run the command that writes it again")
 
 
-def write_set(output: Path, closing: str, content: Mapping[str, bytes], stale: Iterable[str] = ()) -> None:
+def write_set(
+    output: Path, closing: str, content: Mapping[str, bytes], stale: Iterable[str] = (), *, logged: bool = True
+) -> None:
     """Put one of `SETS` in the place of an older one, as a whole.
 
     Args:
@@ -152,11 +156,14 @@ def write_set(output: Path, closing: str, content: Mapping[str, bytes], stale: I
         closing: Names the set.
         content: Every file by its name, the closing one among them.
         stale: Names that the older set has beside those of `SETS`.
+        logged: Whether what is said goes to a `run.log` beside it: not where the directory is to be published.
 
     Raises:
         FastpathError: It cannot be written; the older set is still whole.
     """
-    with FileSet(output, closing, (*map(glob.escape, stale), *SETS[closing])) as files:
+    with FileSet(output, closing, (*map(glob.escape, stale), *SETS[closing])) as files, ExitStack() as stack:
+        if logged:
+            stack.enter_context(run_log.kept_in(output))
         for name, each in content.items():
             files.write(name, each)
 

@@ -165,6 +165,12 @@ def threads_of(path: Path) -> int:
     return threads if isinstance(threads, int) else 0
 
 
+def store_of(path: Path) -> Path | None:
+    """Return where the store lay of the run in this directory, or the first of its folds; None where nothing tells."""
+    place = _run_document(path).get("store")
+    return Path(place) if isinstance(place, str) and place else None
+
+
 def split_file_of(path: Path) -> Path | None:
     """Return where the split lay of the run in this directory, or the first of its folds; None where in the store."""
     place = _run_document(path).get("split_file")

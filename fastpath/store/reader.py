@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import os
 from collections.abc import Iterable
 from functools import cached_property
@@ -25,6 +26,8 @@ from fastpath.urls import behind_url, located
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Store:
@@ -362,4 +365,5 @@ def open_store(path: Path | str, *, checked: bool = True, split_file: Path | str
         store = Store(path, fmt.load_document(path / fmt.MANIFEST, fmt.Manifest), seen=seen)
     if checked:
         store.check_index()
+    _LOGGER.debug("%s", f"opened the store {url or path}: {store.manifest.num_patches:,} patches")
     return store.with_split(split_file)

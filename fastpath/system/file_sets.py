@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,8 @@ from types import TracebackType
 from typing import BinaryIO
 
 from fastpath.system.files import as_failure, clear_temporaries, sync_directory, temporary_name
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class FileSet:
@@ -103,6 +106,7 @@ class FileSet:
                     sync_directory(folder)
             (self._place / name).replace(target)
         sync_directory(closing.parent)
+        _LOGGER.debug("%s", f"wrote {', '.join(self._names)} into {self.output}")
 
     def _old(self) -> list[Path]:
         """Return the files of an older set that the new one does not hold."""

@@ -10,6 +10,7 @@ import ctypes
 import errno
 import fcntl
 import fnmatch
+import logging
 import os
 import secrets
 import shutil
@@ -21,6 +22,7 @@ from typing import BinaryIO
 
 from fastpath.errors import FastpathError, UsageError
 
+_LOGGER = logging.getLogger(__name__)
 _STEM_CHARACTERS = 40  # of a name that is kept in a temporary one: names of 255 bytes have to fit as well
 _EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
 _HERE = -100  # AT_FDCWD of fcntl.h: relative paths are meant from the working directory
@@ -150,6 +152,7 @@ def durably(path: Path, remedy: str | None = None) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
             temporary.replace(path)
         sync_directory(path.parent)
+        _LOGGER.debug("wrote %s", path)
     except BaseException as error:
         if temporary is not None:
             with suppress(OSError):

@@ -16,11 +16,12 @@ from fastpath.errors import FastpathError, IntegrityError, UsageError
 from fastpath.ingest.synth import write_kaggle_folder
 from fastpath.runs import output_place
 from fastpath.runtime import Runtime
+from fastpath.system import run_log
 from fastpath.system.files import as_failure, read_regular, write_durably
 from fastpath.workflows import pack
 from fastpath.workflows.evaluate import evaluate
 from fastpath.workflows.train import train
-from fastpath.workflows.train.train import StartEvent
+from fastpath.workflows.train.train_lines import StartEvent
 from fastpath.workflows.verify import verify
 
 Advance = Callable[[int, int], None]
@@ -96,6 +97,19 @@ def run_demo(
     changes = [*overrides] if seed is None else [*overrides, f"seed={seed}"]
     config = configuration.load(configuration.recipe("demo"), changes)
     _vacate(output)
+    with run_log.kept_in(output):
+        return _walk(output, runtime, config, num_train, progress, watch)
+
+
+def _walk(
+    output: Path,
+    runtime: Runtime,
+    config: configuration.Config,
+    num_train: int,
+    progress: Callable[[str], AbstractContextManager[Advance]],
+    watch: Callable[[], AbstractContextManager[Watch]],
+) -> DemoResult | None:
+    """Do what `run_demo` says, in a directory that is there."""
     patches, store, run_dir, evaluation = (output / name for name in _NAMES)
     seconds: dict[str, float] = {}
     with _timed("draw", seconds), progress("drawing patches") as advance:

@@ -25,7 +25,7 @@ from fastpath.store import features
 from fastpath.store.features import SHARD_ROWS, Division, Features, Floats, Origin, Unfinished
 from fastpath.store.reader import Store, open_store
 from fastpath.store.split_table import SplitTable, read_split
-from fastpath.system import tables
+from fastpath.system import run_log, tables
 from fastpath.system.versions import versions
 from fastpath.types import Samples, Split
 
@@ -98,7 +98,8 @@ def embed_store(
     store = open_store(store_path)
     encoder = load_encoder(model, weights)
     decided = settle_encoder(runtime, encoder.network, encoder.name, encoder.image_size_px)
-    with features.unfinished(output, _origin(store, encoder, decided), len(store)) as place:
+    unfinished = features.unfinished(output, _origin(store, encoder, decided), len(store))
+    with unfinished as place, run_log.kept_in(output):
         if isinstance(place, Features):
             manifest, begin = place.manifest, len(store)
         else:

@@ -9,16 +9,17 @@ import pytest
 import torch
 
 from fastpath import runtime as runtimes
-from fastpath.cli import machine
+from fastpath.cli import machine, render
+from fastpath.system import run_log
 
 
 @pytest.mark.parametrize(
-    ("verbosity", "describe_from", "rank", "described"),
-    [(0, 1, 0, False), (1, 1, 0, True), (-1, 0, 0, False), (0, 0, 0, True), (1, 0, 1, False)],
+    ("verbosity", "plainly", "rank", "described"),
+    [(0, False, 0, False), (1, False, 0, True), (-1, True, 0, False), (0, True, 0, True), (1, True, 1, False)],
 )
 def test_the_first_rank_tells_where_it_computes(
     verbosity: int,
-    describe_from: int,
+    plainly: bool,
     rank: int,
     described: bool,
     monkeypatch: pytest.MonkeyPatch,
@@ -26,7 +27,8 @@ def test_the_first_rank_tells_where_it_computes(
 ) -> None:
     runtime = runtimes.Runtime(torch.device("cpu"), notice="float16 is emulated", rank=rank, world_size=2)
     monkeypatch.setattr(runtimes, "resolve", lambda *_, **__: runtime)
-    assert machine.choose("cpu", "float16", verbosity, ranked=True, describe_from=describe_from) is runtime
+    with run_log.of_command(render.Terminal(verbosity)):
+        assert machine.choose("cpu", "float16", ranked=True, plainly=plainly) is runtime
     printed = capsys.readouterr()
     assert printed.out == ""
     assert (runtime.describe() in printed.err) == described

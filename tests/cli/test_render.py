@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -20,7 +21,11 @@ from fastpath.cli.main import app
 from fastpath.text import visible
 
 NAMES = ["a[/b]", "[red]x[/red]", "\x1b[31mred\x9b0m", "two\nlines\r", ":warning:", "[link=file]x[/link]", "[/]"]
-SCORES = {"confusion": {}, "intervals": {}, "resampling": {"unit": "slides", "optimistic": False}}
+SCORES = {
+    "confusion": {"false_positive": 1, "false_negative": 2},
+    "intervals": {},
+    "resampling": {"unit": "slides", "optimistic": False},
+}
 SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
 AGREEMENT = {
     name: {"value": 0.5, "low": 0.4, "high": 0.6} for name in ("observed_over_expected", "calibration_intercept")
@@ -88,7 +93,7 @@ def given(name: str) -> dict[str, Any]:
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Any]:
     """Return what replaces a workflow by one whose result is full of a name."""
 
-    monkeypatch.setattr("fastpath.cli.options.missing", lambda _given: None)  # nothing that is named exists
+    monkeypatch.setattr("fastpath.cli.inputs.check_inputs", lambda *_: None)  # nothing that is named exists
 
     def replace(target: str, name: str) -> Any:
         module_name, _, function = target.rpartition(".")
@@ -126,6 +131,23 @@ def test_a_command_shows_names_as_they_are(
     assert "\r" not in done.output
     if target != "bench.bench.run_benchmark":  # which shows no path
         assert visible(name) in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "target"), COMMANDS, ids=lambda argument: argument if isinstance(argument, str) else ""
+)
+def test_quiet_shows_warnings_and_errors_alone_and_verbose_more(
+    arguments: list[str], target: str, stand_in: Callable[[str, str], Any]
+) -> None:
+    stand_in(target, "X")
+    plain, quiet, verbose = (CliRunner().invoke(app, [*arguments, *more]) for more in ((), ("-q",), ("-v",)))
+    warnings = [line for line in plain.stderr.splitlines() if line.startswith(("note: ", "caution: ", "damaged: "))]
+    assert quiet.stderr.splitlines() == warnings
+    assert quiet.stdout == "" or arguments == ["doctor"]  # which leaves out what is in order
+    assert plain.exit_code == quiet.exit_code == verbose.exit_code
+    assert re.search(rf"^{arguments[0]}: \d+\.\d s$", verbose.stderr, re.MULTILINE)
+    assert not re.search(r": \d+\.\d s$", plain.stderr, re.MULTILINE)
+    assert set(plain.stderr.splitlines()) <= set(verbose.stderr.splitlines())
 
 
 @pytest.mark.parametrize(

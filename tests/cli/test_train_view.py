@@ -14,7 +14,8 @@ from fastpath.cli.train_view import TrainView
 from fastpath.engine.loop import EpochEvent, StepEvent, Timing, ValidationEvent
 from fastpath.engine.schedule_lint import EpochRates
 from fastpath.runtime import Runtime
-from fastpath.workflows.train.train import StartEvent
+from fastpath.system import run_log
+from fastpath.workflows.train.train_lines import StartEvent, told_in_lines
 
 CPU = Runtime(torch.device("cpu"))
 
@@ -32,16 +33,19 @@ START = StartEvent(
 EPOCH = EpochEvent(1, 0.51234, 0.4, 0.91, {"head": 1e-4}, True, Timing(4000, 10.0, 1.0, 2.0))
 
 
-def shown(verbosity: int, monkeypatch: pytest.MonkeyPatch, num_steps: int = 2) -> str:
+def shown(
+    verbosity: int, monkeypatch: pytest.MonkeyPatch, num_steps: int = 2, start: StartEvent = START, width: int = 120
+) -> str:
     stream = io.StringIO()
-    console = Console(file=stream, width=120, force_terminal=False, highlight=False)
+    console = Console(file=stream, width=width, force_terminal=False, highlight=False)
     monkeypatch.setattr(render, "stderr", console)
-    with TrainView(verbosity, CPU) as view:
-        view.show(replace(START, num_steps=num_steps))
+    with run_log.of_command(render.Terminal(verbosity)), TrainView(verbosity, CPU) as view:
+        take = told_in_lines(view.show, CPU)
+        take(replace(start, num_steps=num_steps))
         for step in range(1, num_steps + 1):
-            view.show(StepEvent(0, step, 2000, torch.zeros(()), 0.1, num_steps))
-        view.show(ValidationEvent(0, 1000))
-        view.show(EPOCH)
+            take(StepEvent(0, step, 2000, torch.zeros(()), 0.1, num_steps))
+        take(ValidationEvent(0, 1000))
+        take(EPOCH)
     return stream.getvalue()
 
 
@@ -53,8 +57,10 @@ def test_an_epoch_is_a_line_under_its_headings(monkeypatch: pytest.MonkeyPatch) 
     assert headings.index("val AUC") + len("val AUC") == epoch.index("0.9100") + len("0.9100")
 
 
-def test_quiet_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quiet_shows_warnings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown(-1, monkeypatch) == ""
+    odd = replace(START, warnings=("a triangle wave",), memory="in the store")
+    assert shown(-1, monkeypatch, start=odd) == "note: a triangle wave\n"
 
 
 def test_the_bar_tells_the_loss_of_the_step() -> None:
@@ -88,20 +94,13 @@ def test_losses_are_sent_for_now_and_then_and_none_is_waited_for(monkeypatch: py
 def test_a_crop_that_can_lose_the_centre_is_warned_of_with_its_share(
     monkeypatch: pytest.MonkeyPatch, share: float, said: bool
 ) -> None:
-    stream = io.StringIO()
-    monkeypatch.setattr(render, "stderr", Console(file=stream, width=120, force_terminal=False, highlight=False))
-    with TrainView(0, CPU) as view:
-        view.show(replace(START, centre_lost_share=share))
-    assert ("12.5% of training samples" in stream.getvalue()) == said
+    assert ("12.5% of training samples" in shown(0, monkeypatch, start=replace(START, centre_lost_share=share))) == said
 
 
 def test_the_rates_and_what_is_odd_about_them_come_before_the_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.StringIO()
-    monkeypatch.setattr(render, "stderr", Console(file=stream, width=400, force_terminal=False, highlight=False))
     still = [EpochRates(epoch, 1e-3, 1e-3, 1e-3, 0.0) for epoch in (1, 2, 3)]
     moving = [EpochRates(4, 4e-5, 1e-3, 5e-4, 0.0), EpochRates(5, 5e-4, 5e-4, 0.0, 0.0)]
-    with TrainView(0, CPU) as view:
-        view.show(replace(START, rates=(*still, *moving), warnings=("a triangle wave", "nothing is learnt")))
-    _, rates, *notes = stream.getvalue().splitlines()
+    start = replace(START, rates=(*still, *moving), warnings=("a triangle wave", "nothing is learnt"))
+    _, rates, *notes = shown(0, monkeypatch, start=start, width=400).splitlines()
     assert rates.endswith("1-3: 1.0e-03, 4: 4.0e-05→1.0e-03→5.0e-04, 5: 5.0e-04→0.0e+00")
     assert notes[:2] == ["note: a triangle wave", "note: nothing is learnt"]

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 SMALL = ["model.name=baseline_cnn", "model.pretrained=false", "model.trainable=all"]
 SMALL += ["data.image_size_px=32", "data.batch_size=8"]
 OPTIONS = [word for setting in SMALL for word in ("--set", setting)]
-OPTIONS += ["--batches", "2", "--device", "cpu", "--threads", "1", "-q"]
+OPTIONS += ["--batches", "2", "--device", "cpu", "--threads", "1"]
 
 
 @pytest.fixture(scope="module")

@@ -356,9 +356,9 @@ def test_rerunning_gives_the_same_files(run_dir: Path, tmp_path: Path) -> None:
 
 
 def test_without_a_target_it_writes_into_the_run(own: tuple[Path, Path]) -> None:
-    outcome = _invoke(own[0], "-q")
+    outcome = _invoke(own[0])
     assert outcome.exit_code == 0, outcome.output
-    assert outcome.stdout.rstrip().endswith(f"→ {own[0] / 'evaluation-val'}")
+    assert outcome.stdout.rstrip().endswith(f"→ {own[0] / 'evaluation-val' / 'report.html'}")
     assert (own[0] / "evaluation-val" / "metrics.json").exists()
 
 

@@ -49,7 +49,7 @@ def store(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def folds(store: Path) -> Path:
     path = store.parent / "folds"
-    recipe = ("--config", store.parent / "tiny.toml", "-q", "--json")
+    recipe = ("--config", store.parent / "tiny.toml", "--json")
     done = fastpath("train", store, "-o", path, "--folds", "2", *recipe)
     assert done.exit_code == 0, done.output
     trained = json.loads(done.stdout)
@@ -58,7 +58,7 @@ def folds(store: Path) -> Path:
 
 
 def test_folds_are_judged_by_slide(store: Path, folds: Path, tmp_path: Path) -> None:
-    done = fastpath("evaluate", folds, "-q", "--json")
+    done = fastpath("evaluate", folds, "--json")
     assert done.exit_code == 0, done.output
     evaluation = json.loads(done.stdout)
     assert evaluation["output"] == str(folds / "evaluation-out_of_fold")
@@ -72,7 +72,7 @@ def test_folds_are_judged_by_slide(store: Path, folds: Path, tmp_path: Path) -> 
     assert "predictions are of 2 networks" in " ".join(evaluation["notices"])
     assert len(pd.read_csv(folds / "evaluation-out_of_fold" / "gallery.csv")) > 0
 
-    done = fastpath("evaluate", folds / "out_of_fold.parquet", "-o", tmp_path / "table", "-q", "--json")
+    done = fastpath("evaluate", folds / "out_of_fold.parquet", "-o", tmp_path / "table", "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["operating_points"] == evaluation["operating_points"]
     done = fastpath("evaluate", folds, "--tta", "d4", "-o", tmp_path / "eight")
@@ -85,18 +85,19 @@ def test_folds_whose_store_is_gone_are_judged_without_a_gallery(store: Path, fol
     shutil.copytree(folds, tmp_path / "folds")
     facts = json.loads((folds / "fold-0" / "run.json").read_text())
     (tmp_path / "folds" / "fold-0" / "run.json").write_text(json.dumps(facts | {"store": str(tmp_path / "gone")}))
-    done = fastpath("evaluate", tmp_path / "folds", "-o", tmp_path / "out", "-q")
+    done = fastpath("evaluate", tmp_path / "folds", "-o", tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "metrics.json",
         "predictions.parquet",
         "report.html",
+        "run.log",
     }
 
 
 def test_the_way_from_folds_to_training_again(store: Path, folds: Path, tmp_path: Path) -> None:
-    recipe = ("--config", store.parent / "tiny.toml", "-q")
-    done = fastpath("mine", folds, "-o", tmp_path / "mined.parquet", "--hard", "0.2", "-q")
+    recipe = ("--config", store.parent / "tiny.toml")
+    done = fastpath("mine", folds, "-o", tmp_path / "mined.parquet", "--hard", "0.2")
     assert done.exit_code == 0, done.output
     assert "hard negatives" in done.stdout
     assert "out of fold" in done.stdout
@@ -106,7 +107,7 @@ def test_the_way_from_folds_to_training_again(store: Path, folds: Path, tmp_path
     done = fastpath("train", store, "-o", tmp_path / "again", *recipe, *extra)
     assert done.exit_code == 0, done.output
 
-    done = fastpath("audit", store, "-o", tmp_path / "audit", "-q", "--json")
+    done = fastpath("audit", store, "-o", tmp_path / "audit", "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["num_val"] == len(pd.read_csv(tmp_path / "audit" / "neighbours.csv"))
 
@@ -116,23 +117,23 @@ def test_the_way_from_folds_to_training_again(store: Path, folds: Path, tmp_path
 
 
 def test_the_leak_meter_says_what_it_wants(store: Path, kaggle_folder: Path, tmp_path: Path) -> None:
-    done = fastpath("compare", "--splits", "random,group", store, "-q")
+    done = fastpath("compare", "--splits", "random,group", store)
     assert isinstance(done.exception, UsageError)
     assert "wanted one store and -o" in str(done.exception)
     done = fastpath("compare", "--splits", "random,csv", store, "-o", tmp_path / "leak")
     assert isinstance(done.exception, UsageError)
     assert "wanted random,group" in str(done.exception)
     pack.pack_source(kaggle_folder / "test", tmp_path / "bare", workers=1)
-    done = fastpath("compare", "--splits", "random,group", tmp_path / "bare", "-o", tmp_path / "leak", "-q")
+    done = fastpath("compare", "--splits", "random,group", tmp_path / "bare", "-o", tmp_path / "leak")
     assert isinstance(done.exception, DataError)
     assert "found no groups" in str(done.exception)
     assert not (tmp_path / "leak").exists()
 
 
 def test_the_leak_meter_trains_both_sides(store: Path, tmp_path: Path) -> None:
-    recipe = ("--config", store.parent / "tiny.toml", "-q", "--json")
+    recipe = ("--config", store.parent / "tiny.toml", "--json")
     done = fastpath("compare", "--splits", "random,group", store, "-o", tmp_path / "leak", *recipe)
     assert done.exit_code == 0, done.output
     meter = json.loads(done.stdout)
     assert meter["difference"] == pytest.approx(meter["random_auc"] - meter["group_auc"])
-    assert {path.name for path in (tmp_path / "leak").iterdir()} == {"random", "group", "leak.json"}
+    assert {path.name for path in (tmp_path / "leak").iterdir()} == {"random", "group", "leak.json", "run.log"}

@@ -40,7 +40,7 @@ def test_patches_of_another_size_are_refused_before_anything_is_written(
     out, name = tmp_path / "out", min(path.stem for path in (kaggle_folder / "train").iterdir())
     words = {"run": learned, "store": other, "out": out, "id": name}
     arguments = [word.format_map(words) for word in COMMANDS[command]]
-    result = CliRunner().invoke(app, [command.split()[0], *arguments, "-q"])
+    result = CliRunner().invoke(app, [command.split()[0], *arguments])
     assert isinstance(result.exception, DataError), result.output
     assert "found patches of 48 px, wanted 96 px as the run was trained on" in str(result.exception)
     assert not out.exists()

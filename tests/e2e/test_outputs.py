@@ -55,6 +55,10 @@ FAST: dict[str, Arguments] = {
     "evaluate test": ("evaluate", "@run", "--split", "test", "--tta", "d4", "-o", "@test"),
     "predict": ("predict", "@run", "--store", "@store", "-o", "@scores.csv", "--table", "@scores.parquet"),
     "export": ("export", "@run", "-o", "@model.ts"),
+    "config list": ("config", "list"),
+    "config show": ("config", "show", "notebook"),
+    "config keys": ("config", "keys", "optim"),
+    "models": ("models", "test_resnet*"),
 }
 CASES: dict[str, Arguments] = FAST | {
     "doctor": ("doctor",),
@@ -72,6 +76,9 @@ CASES: dict[str, Arguments] = FAST | {
     "split folds": ("split", "@other", "--folds", "2"),
     "folds": ("train", "@other", "-o", "@folds", "--folds", "2", *TRAIN),
     "leak": ("compare", "--splits", "random,group", "@other", "-o", "@leak", *TRAIN),
+    "embed": ("embed", "@store", "-o", "@features", "--model", "local-dir:@vit", "--device", "cpu"),
+    "probe": ("probe", "@features", "-o", "@probed", "--device", "cpu"),
+    "probe slides": ("probe", "@features", "-o", "@together", "--slides", "--device", "cpu"),
     "no store": ("train", "@nowhere", "-o", "@never"),
     "no such option": ("train", "--wrong"),
 }
@@ -120,8 +127,11 @@ def files(place: Path) -> set[str]:
 
 
 def prepare(place: Path) -> None:
+    import tiny_encoder  # of tests/writers
+
     from fastpath.ingest.synth import write_kaggle_folder
 
+    tiny_encoder.write_encoder(place / "vit")
     (place / "recipe.toml").write_text(RECIPE)
     write_kaggle_folder(place / "source", num_train=96, num_test=8, num_slides=6, seed=1)
     write_kaggle_folder(place / "second", num_train=64, num_test=0, num_slides=6, seed=2)
@@ -155,6 +165,7 @@ def test_nothing_that_programs_rely_on_is_gone(cases: dict[str, Arguments], tmp_
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(KNOWN.parents[1] / "writers"))
     with tempfile.TemporaryDirectory() as folder:
         KNOWN.write_text(json.dumps(observe(Path(folder), CASES), indent=1) + "\n", encoding="utf-8")
         sys.stdout.write(f"{KNOWN}\n")

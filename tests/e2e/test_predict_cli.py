@@ -43,7 +43,7 @@ def run_dir(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def _invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["predict", *map(str, arguments), "-q"])
+    return CliRunner().invoke(app, ["predict", *map(str, arguments)])
 
 
 def _refusal(result: Result, kind: type[FastpathError]) -> str:
@@ -319,11 +319,11 @@ def test_a_store_that_was_moved_is_asked_for(run_dir: Path, tmp_path: Path) -> N
     shutil.copytree(run_dir, tmp_path / "run")
     facts = json.loads((run_dir / "run.json").read_text())
     (tmp_path / "run" / "run.json").write_text(json.dumps(facts | {"store": str(tmp_path / "gone")}))
-    outcome = CliRunner().invoke(app, ["evaluate", str(tmp_path / "run"), "-q"])
+    outcome = CliRunner().invoke(app, ["evaluate", str(tmp_path / "run")])
     assert isinstance(outcome.exception, UsageError)
     message = str(outcome.exception)
     assert message.startswith(f"{tmp_path / 'gone'}: is not there, though {tmp_path / 'run' / 'run.json'} names it")
     assert message.endswith("if it was moved, say where it lies now with --store")
     mined = ["mine", str(tmp_path / "run"), "--store", str(run_dir.parent / "store"), "-o", str(tmp_path / "m.csv")]
-    outcome = CliRunner().invoke(app, [*mined, "-q"])
+    outcome = CliRunner().invoke(app, [*mined])
     assert outcome.exit_code == 0, outcome.output

@@ -79,7 +79,7 @@ def test_samples_are_those_of_the_training_loader_to_the_last_bit(store: Path, t
         assert sample["label"] == ("tumour" if opened.labels_N[row] else "normal")
         assert sample["part"] == "train"
     written = {name for sample in report["samples"] for name in sample["files"].values()}
-    assert {path.name for path in tmp_path.iterdir()} == written | {"overview.png", "show.json"}
+    assert {path.name for path in tmp_path.iterdir()} == written | {"overview.png", "show.json", "run.log"}
 
 
 def test_drawn_parameters_are_told(store: Path, tmp_path: Path) -> None:

@@ -63,14 +63,14 @@ def root(packed: Path, tmp_path: Path) -> Path:
 
 
 def _invoke(*arguments: object) -> dict[str, Any]:
-    outcome = CliRunner().invoke(app, [*map(str, arguments), "--json", "-q"])
+    outcome = CliRunner().invoke(app, [*map(str, arguments), "--json"])
     assert outcome.exit_code == 0, outcome.output + repr(outcome.exception)
     document: dict[str, Any] = json.loads(outcome.stdout)
     return document
 
 
 def _error(*arguments: object) -> str:
-    outcome = CliRunner().invoke(app, [*map(str, arguments), "-q"])
+    outcome = CliRunner().invoke(app, [*map(str, arguments)])
     assert isinstance(outcome.exception, UsageError), outcome.output
     assert len(str(outcome.exception).splitlines()) == 1
     return str(outcome.exception)

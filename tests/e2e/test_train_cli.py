@@ -53,7 +53,7 @@ def test_trains_and_says_where(
         monkeypatch, capsys, store, "-o", run_dir, *SMALL, "--epochs", 2, "--amp", "--seed", 3
     )
     assert status == 0
-    assert out.splitlines()[-1] == f"→ {run_dir}"
+    assert out.splitlines()[-1] == f"→ {run_dir / 'curves.png'}"
     assert f"next: fastpath evaluate {run_dir}" in error
     (session,) = json.loads((run_dir / "run.json").read_text())["sessions"]
     assert session["command"] == f"fastpath train {store} -o {run_dir} {' '.join(SMALL)} --epochs 2 --amp --seed 3"

@@ -30,6 +30,9 @@ from points import Points
 USUAL = ("fastpath.workflows.merge", "fastpath.workflows.repair", "pyarrow.parquet", "sklearn.model_selection")
 """What most commands import; what others do is seen when they first run."""
 
+LOG = "run.log"
+"""Tells times, of every run of a command."""
+
 Tree = dict[str, bytes]
 Point = tuple[int, str]
 
@@ -231,7 +234,7 @@ class Attempts:
 
     def _kind(self, name: str, left: Tree) -> list[str]:
         """Say which of old and new a file is; what varies is neither, and may be either."""
-        if Path(name).name in self.command.varies:
+        if Path(name).name in (*self.command.varies, LOG):
             return ["old", "new"]
         kinds = {"old": self.old, "new": self.new}
         if name not in left and self.command.closing and self.command.closing not in left:
@@ -241,7 +244,7 @@ class Attempts:
     def _differs(self, left: Tree) -> str:
         """Say in what the files differ from those of a run that nobody killed."""
         more, less = sorted(left.keys() - self.new.keys()), sorted(self.new.keys() - left.keys())
-        both = [name for name in left if name in self.new and Path(name).name not in self.command.varies]
+        both = [name for name in left if name in self.new and Path(name).name not in (*self.command.varies, LOG)]
         other = [name for name in both if not same(name, left[name], self.new[name])]
         return f"left {more} behind, lacks {less}, and differs in {other}" if more or less or other else ""
 

@@ -10,7 +10,7 @@ import pytest
 from fastpath.errors import DataError, FastpathError, UsageError
 from fastpath.runs import output_place
 from fastpath.runs.output_place import SETS
-from fastpath.system import file_sets
+from fastpath.system import file_sets, run_log
 
 
 @pytest.fixture
@@ -195,7 +195,8 @@ def test_an_error_while_a_set_is_written_leaves_the_old_one(tmp_path: Path, monk
     monkeypatch.setattr(file_sets.FileSet, "write", full)
     with pytest.raises(FastpathError, match="no space"):
         output_place.write_set(tmp_path, "metrics.json", dict.fromkeys(old, b"new"))
-    assert _tree(tmp_path) == before
+    assert "no space is left" in (tmp_path / run_log.NAME).read_text()
+    assert {path: content for path, content in _tree(tmp_path).items() if not path.endswith(run_log.NAME)} == before
 
 
 def test_all_that_a_run_writes_is_its_own() -> None:
@@ -215,5 +216,5 @@ def test_all_that_a_run_writes_is_its_own() -> None:
         out_of_fold.NAME,
     }
     names |= {tensorboard_tracker.TENSORBOARD, mlflow_tracker.MLFLOW, wandb_tracker.NOTE, wandb_tracker.FOLDER}
-    names |= {training_appearance.NAME, "fold-*"}
+    names |= {training_appearance.NAME, "fold-*", run_log.NAME}
     assert set(output_place.OF_RUN) == names

@@ -25,10 +25,12 @@ from _pytest.mark import ParameterSet
 from click.testing import CliRunner
 from PIL import Image
 
+from fastpath import config
 from fastpath.cli.main import app
 from fastpath.errors import FastpathError
 from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
+from fastpath.system import run_log
 from fastpath.system.files import as_failure
 from fastpath.workflows import audit, embed
 from fastpath.workflows.compare import compare
@@ -40,6 +42,13 @@ from fastpath.workflows.mine import mine, similar
 from fastpath.workflows.predict import predict
 from fastpath.workflows.show import show
 from fastpath.workflows.slide import slide, slide_files, slide_progress
+from fastpath.workflows.train import train
+
+OF_TIMM = {  # a network that timm knows by name
+    "data": {"image_size_px": 32, "batch_size": 16, "limit": 32, "val_limit": 16, "sampling": "natural"},
+    "model": {"name": "test_resnet", "pretrained": False, "trainable": "all"},
+    "train": {"epochs": 1},
+}
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 
@@ -111,11 +120,12 @@ def given(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     paths = {
         name: str(folder / name) for name in ("a.csv", "b.csv", "slide.png", "other.png", "scored", "vit", "features")
     }
+    train.train_run(store, folder / "small", config.parse(OF_TIMM), resolve("cpu"))
     # Copies: other tests evaluate the run that they share, and a calibration left in it would be read here.
     for name in ("run", "judged"):
         shutil.copytree(learned, folder / name)
     replacements = {"run": str(folder / "run"), "store": str(store), "id": str(open_store(store).ids_N[0]), **paths}
-    return replacements | {"judged": str(folder / "judged")}
+    return replacements | {name: str(folder / name) for name in ("judged", "small")}
 
 
 COMMANDS: dict[str, Sequence[str]] = {  # names of `given` in braces; {out} is a directory
@@ -126,6 +136,7 @@ COMMANDS: dict[str, Sequence[str]] = {  # names of `given` in braces; {out} is a
     "explain": ("{run}", "--ids", "{id}", "--no-audit", "-o", "{out}"),
     "export": ("{run}", "--check", "0", "-o", "{out}/model.ts"),
     "export weights": ("{run}", "--check", "0", "-o", "{out}/model.safetensors"),
+    "export timm": ("{small}", "--check", "0", "-o", "{out}", "--format", "timm"),
     "inspect": ("{store}", "-o", "{out}"),
     "mine": ("{run}", "-o", "{out}/mined.parquet"),
     "predict": ("{run}", "--store", "{store}", "-o", "{out}/a.csv", "--table", "{out}/b.parquet"),
@@ -172,9 +183,12 @@ def _written(command: str, given: dict[str, str], factory: pytest.TempPathFactor
 
 
 def _tree(out: Path) -> dict[str, bytes]:
-    """What lies there, but for what a slide's scoring goes on from."""
-    contents = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    return {name: content for name, content in contents.items() if name != slide_progress.NAME}
+    """What lies there, but for the log and what a slide's scoring goes on from."""
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in out.rglob("*")
+        if path.is_file() and path.name not in (run_log.NAME, slide_progress.NAME)
+    }
 
 
 def _check_refusal(error: BaseException | None, out: Path, code: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import machine, options, render
+from fastpath.cli import following, machine, options, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
@@ -47,11 +47,19 @@ def command(
 
     from fastpath.workflows import audit
 
-    runtime = machine.choose(device, precision, verbosity)
+    runtime = machine.choose(device, precision)
     with render.progress_bar("embedding", verbosity) as advance:
         result = audit.audit_split(
             store, output, runtime, split_file=split_file, run_dir=run_dir, checkpoint=checkpoint, advance=advance
         )
     if result.suspicious:
         render.notice(f"{result.suspicious} validation patches were nearly trained on: see {output / 'neighbours.png'}")
-    render.result(asdict(result), as_json=as_json, title=f"{result.split_kind} split of {store}", location=output)
+    leaks = result.suspicious and result.split_kind == "random" and result.same_slide is not None  # slides are known
+    file = () if split_file is None else ("--split-file", split_file)
+    render.result(
+        asdict(result),
+        as_json=as_json,
+        title=f"{result.split_kind} split of {store}",
+        location=following.to_open(output, "neighbours.png"),
+        following=following.split(store, "--kind", "group") if leaks else following.train(store, *file),
+    )

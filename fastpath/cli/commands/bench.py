@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpath.cli import machine, options, render
+from fastpath.cli import following, machine, options, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @options.overrides()
 @click.option("--batches", type=options.Count(min=1), default=30, show_default=True, help="Batches on each clock.")
 @click.option("--threads", type=options.THREADS, help="CPU threads.  [default: all cores]")
-@click.option("--plot", type=options.PATH, help="Also draw the rates as bars, into this PNG.")
+@click.option("--plot", type=options.OUTPUT, help="Also draw the rates as bars, into this PNG.")
 @options.precision()
 @options.device()
 @options.common
@@ -57,10 +57,13 @@ def command(
 
     if plot is not None:
         output_place.check_file(plot, (store, config_path), "--plot")
-    runtime = machine.choose(device, precision, verbosity, threads)
+    runtime = machine.choose(device, precision, threads)
     with render.progress_bar(f"bench {kind}", verbosity) as advance:
         result = bench.run_benchmark(kind, store, settings, runtime, num_batches=batches, advance=advance)  # type: ignore[arg-type]
     if plot is not None:
         bench.draw_benchmark(result, plot)
     shown = {name: value for name, value in asdict(result).items() if as_json or value not in (None, "")}
-    render.result(shown, as_json=as_json, title=f"bench {kind}", location=plot)
+    asked = [word for change in overrides for word in ("--set", change)]
+    asked = [*(() if config_path is None else ("--config", config_path)), *asked]
+    next_command = () if plot is None else following.train(store, *asked)
+    render.result(shown, as_json=as_json, title=f"bench {kind}", location=plot, following=next_command)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import machine, options, render
+from fastpath.cli import following, machine, options, render
 from fastpath.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,10 +62,13 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
+    from fastpath import config
     from fastpath.cli.train_folds import measure_leak
+
+    settings = config.load(config_path)  # told before seconds of imports
     from fastpath.workflows.compare import compare, compare_tables
 
-    runtime = machine.choose(device, precision, verbosity)
+    runtime = machine.choose(device, precision)
     tables = compare_tables.are_tables(runs)
     if split_file is not None and (splits is not None or tables):
         problem = f"found {split_file} for {'tables' if tables else '--splits'}, wanted runs to compare"
@@ -76,7 +79,7 @@ def command(
             output,
             runtime,
             splits=splits,
-            config_path=config_path,
+            settings=settings,
             folds=folds,
             as_json=as_json,
             verbosity=verbosity,
@@ -100,10 +103,10 @@ def command(
     if as_json:
         render.result(asdict(result), as_json=True, title="")
     else:
-        _tables(result)
+        _tables(result, runs)
 
 
-def _tables(comparison: CompareResult) -> None:
+def _tables(comparison: CompareResult, paths: tuple[Path, ...]) -> None:
     """Print the runs, best first, and the pairs."""
     title = f"{comparison.num_patches:,} validation patches of a {comparison.split_kind} split of {comparison.store}"
     runs = render.table(title, "run", "model", "epoch", "AUC", "standard error")
@@ -121,7 +124,7 @@ def _tables(comparison: CompareResult) -> None:
         numbers = ("" if math.isnan(p) else f"{p:.2g}" for p in p_values)
         interval = "" if math.isnan(pair.low) else f"{pair.low:+.4f} to {pair.high:+.4f}"
         render.add_row(pairs, f"{pair.first} - {pair.second}", f"{pair.difference:.4f}", interval, *numbers, text)
-    console = render.console()
-    console.print(runs)
-    console.print(pairs)
-    render.lies_in(comparison.output)
+    render.show(runs, pairs)
+    best = [path for path in paths if path.resolve().as_posix().endswith(f"/{comparison.runs[0].name}")]
+    next_command = ("fastpath", "evaluate", best[0]) if best else ()
+    render.end(following.to_open(comparison.output, "comparison.png"), next_command)

@@ -14,10 +14,8 @@ from fastpath.cli import options, render
 @click.argument("what", type=click.Choice(["list", "show", "keys"]))
 @click.argument("name", required=False)
 @options.overrides("With show, change one setting; may be repeated.")
-@options.common
-def command(
-    what: Literal["list", "show", "keys"], name: str | None, overrides: tuple[str, ...], as_json: bool, verbosity: int
-) -> None:
+@options.answers
+def command(what: Literal["list", "show", "keys"], name: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
     """List recipes, show one or a run's settings, or explain the keys.
 
     NAME is, for show, a recipe, a TOML file, or a run's directory (default: what differs from the defaults, nothing);

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpath.cli import machine, options, render
+from fastpath.cli import following, machine, options, render
 from fastpath.text import command_line
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def command(
         with TrainView(verbosity, runtime) as view:
             yield view.show
 
-    runtime = machine.choose(device, precision, verbosity, describe_from=0)
+    runtime = machine.choose(device, precision, plainly=True)
     result = demo.run_demo(
         output,
         runtime,
@@ -83,7 +83,9 @@ def command(
     if not as_json:
         seconds = values.pop("seconds")
         values["seconds"] = ", ".join(f"{name} {value}" for name, value in seconds.items())
-    render.result(values, as_json=as_json, title="demo", location=output)
+    page = following.to_open(result.evaluation, "report.html")
+    next_command = following.explain(Path(result.run), 0)
+    render.result(values, as_json=as_json, title="demo", location=page, following=next_command)
     if not result.passed:
         remedy = "train longer with --set train.epochs=10, or report this"
         raise FastpathError("demo", f"found AUC {result.auc:.4f}, wanted at least {result.wanted}", remedy)

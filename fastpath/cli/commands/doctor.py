@@ -42,5 +42,5 @@ def command(context: click.Context, as_json: bool, verbosity: int) -> None:
             remedy = f" → {check.remedy}" if check.remedy else ""
             render.add_row(table, render.text(check.status, colour), check.name, check.found + remedy)
         render.console().print(table)
-        render.lies_in("ready to train" if result.healthy else "not ready: see the problems above")
+        render.end("ready to train" if result.healthy else "not ready: see the problems above")
     context.exit(0 if result.healthy else 1)

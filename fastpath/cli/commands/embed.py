@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpath.cli import machine, options, render
+from fastpath.cli import following, inputs, machine, options, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
+
+_LOCAL = "local-dir:"
 
 
 @options.command("embed", "use")
@@ -53,11 +55,14 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from dataclasses import asdict
 
+    if model.startswith(_LOCAL):
+        inputs.check_there(Path(model.removeprefix(_LOCAL)))
     from fastpath.workflows import embed
 
-    runtime = machine.choose(device, precision, verbosity)
+    runtime = machine.choose(device, precision)
     with render.progress_bar("embedding", verbosity) as advance:
         result = embed.embed_store(store, output, model, runtime, weights=weights_path, advance=advance)
     for text in result.notices:
         render.notice(text)
-    render.result(asdict(result), as_json=as_json, title=f"features of {store}", location=output)
+    title, next_command = f"features of {store}", following.probe(output) if following.is_divided(store) else ()
+    render.result(asdict(result), as_json=as_json, title=title, location=output, following=next_command)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from fastpath.cli import machine, options, render
+from fastpath.cli import following, machine, options, render
 from fastpath.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def command(
     from fastpath.workflows.evaluate import evaluate
     from fastpath.workflows.evaluate.report_facts import EvaluateOptions
 
-    runtime = machine.choose(device, precision, verbosity)
+    runtime = machine.choose(device, precision)
     asked = EvaluateOptions(
         method=calibration, prevalence=prevalence, miss_cost=miss_cost, seed=seed, tta=tta, mean=mean, by=by
     )
@@ -138,7 +139,22 @@ def command(
     if as_json:
         render.result(result.facts | {"output": result.output}, as_json=True, title="")
     else:
-        render.result(_shown(result), as_json=False, title="evaluated", location=result.output)
+        page = following.to_open(result.output, "report.html")
+        more = {"--split-file": split_file, "--split": split, "--checkpoint": checkpoint}
+        next_command = () if store is not None else _next(run, result, more)
+        render.result(_shown(result), as_json=False, title="evaluated", location=page, following=next_command)
+
+
+def _next(run: Path, evaluation: EvaluateResult, asked: Mapping[str, object]) -> render.Words:
+    """Return what comes after a run was judged on its own store: a look at its errors, of folds the mining of them."""
+    from fastpath.runs import out_of_fold
+
+    if out_of_fold.table_of(run) is not None:
+        return ("fastpath", "mine", run, "-o", following.beside(run, "mined.parquet")) if run.is_dir() else ()
+    counts = evaluation.facts["confusion"]
+    usual = (None, "val", "best")
+    more = [word for name, value in asked.items() if value not in usual for word in (name, value)]
+    return following.explain(run, counts["false_positive"] + counts["false_negative"], *more)
 
 
 def _shown(evaluation: EvaluateResult) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import machine, options, render
+from fastpath.cli import following, machine, options, render
 
 if TYPE_CHECKING:
     from fastpath.model.attribution import Method
@@ -75,7 +75,7 @@ def command(
     from fastpath.workflows.explain import explain
 
     chosen = _chosen(first_ids, more_ids, errors, sample)
-    runtime = machine.choose(device, "float32", verbosity)
+    runtime = machine.choose(device, "float32")
     with render.progress_bar("explaining", verbosity) as advance:
         result = explain.explain_run(
             run,
@@ -100,7 +100,13 @@ def command(
             values |= {f"centre_mass_{method}": mass["mean"], f"untrained_{method}": untrained[method]["mean"]}
         audit = values.pop("audit") or {}
         values |= {("patches_audited" if name == "num_patches" else name): value for name, value in audit.items()}
-    render.result(values, as_json=as_json, title=f"{result.num_patches} patches explained", location=result.output)
+    render.result(
+        values,
+        as_json=as_json,
+        title=f"{result.num_patches} patches explained",
+        location=following.to_open(result.output, "explain.png"),
+        following=("fastpath", "export", run, "-o", following.beside(run, "model.pt2")),
+    )
 
 
 def _chosen(

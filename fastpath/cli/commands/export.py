@@ -63,7 +63,7 @@ def command(
 
     from fastpath.workflows.export import export
 
-    runtime = machine.choose("cpu", "float32", verbosity)
+    runtime = machine.choose("cpu", "float32")
     with render.progress_bar("comparing", verbosity) as advance:
         result = export.export_run(
             run,

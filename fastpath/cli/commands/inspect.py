@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import following, options, render
 from fastpath.urls import as_url, without_secrets
 
 
@@ -44,7 +44,8 @@ def command(
         result = inspect.inspect_store(
             store, directory, split_file=split_file, per_class=sample, seed=seed, advance=advance
         )
-    for text in result.notices if verbosity >= 0 else ():
+    for text in result.notices:
         render.notice(text)
-    values = asdict(result)
-    render.result(values, as_json=as_json, title=f"inspected {store}", location=result.report)
+    values, labelled = asdict(result), bool(result.negative and result.positive)
+    next_command = following.train_or_split(store, split_file) if labelled else ()
+    render.result(values, as_json=as_json, title=f"inspected {store}", location=result.report, following=next_command)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import following, options, render
 
 
 @options.command("merge", "data")
@@ -31,4 +31,6 @@ def command(stores: tuple[Path, ...], output: Path, as_json: bool, verbosity: in
     for text in result.notices:
         render.notice(text)
     values = dataclasses.asdict(result) | {"store": str(result.store)}
-    render.result(values, as_json=as_json, title=f"merged {result.num_stores} stores", location=output)
+    next_command = following.train(output) if result.split else following.inspect(output)
+    title = f"merged {result.num_stores} stores"
+    render.result(values, as_json=as_json, title=title, location=output, following=next_command)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import machine, options, render
+from fastpath.cli import following, machine, options, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
@@ -83,7 +83,7 @@ def command(
 
     from fastpath.workflows.mine import mine
 
-    runtime = machine.choose(device, precision, verbosity)
+    runtime = machine.choose(device, precision)
     with render.progress_bar("mining", verbosity) as advance:
         result = mine.mine_patches(
             run,
@@ -99,4 +99,10 @@ def command(
     for text in result.notices:
         render.notice(text)
     render.verdicts(result.verdicts)
-    render.result(asdict(result), as_json=as_json, title="mined", location=result.review)
+    from fastpath.runs import run_directory
+
+    trained_on, split_at = run_directory.store_of(run), run_directory.split_file_of(run)
+    file = () if split_at is None else ("--split-file", split_at)
+    again = ("--config", run, "--set", f"data.extra={output}")
+    next_command = () if trained_on is None else following.train(trained_on, *file, *again, run="mined")
+    render.result(asdict(result), as_json=as_json, title="mined", location=result.review, following=next_command)

@@ -10,8 +10,8 @@ from fastpath.cli import options, render
 @options.command("models", "train")
 @click.argument("pattern", metavar="[GLOB]", default="*")
 @click.option("--pretrained", is_flag=True, help="Only networks with published weights.")
-@options.common
-def command(pattern: str, pretrained: bool, as_json: bool, verbosity: int) -> None:
+@options.answers
+def command(pattern: str, pretrained: bool, as_json: bool) -> None:
     """List timm's networks by name: weights, input size, licence.
 
     GLOB may hold * and ?; a word without them matches any name that holds it. Parameters are counted where 20 networks

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import following, options, render
 from fastpath.errors import UsageError
 from fastpath.ingest.sources import KINDS
 
@@ -155,9 +155,9 @@ def _report(packed: PackResult, output: Path, *, as_json: bool) -> None:
         "notices": packed.notices,
         "store": str(packed.store),
     }
-    render.result(values, as_json=as_json, title=f"packed a {packed.kind} source", location=output)
-    if not as_json and packed.class_counts["0"] and packed.class_counts["1"]:
-        render.next_step("fastpath", "train", output, "-o", "runs/first", "--amp")
+    title = f"packed a {packed.kind} source"
+    next_command = following.train(output) if packed.split else following.inspect(output)
+    render.result(values, as_json=as_json, title=title, location=output, following=next_command)
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -56,7 +56,7 @@ def _number(text: str) -> float:
 @click.option("--raw", is_flag=True, help="Probabilities as networks give them, without the runs' calibration.")
 @click.option(
     "--table",
-    type=options.PATH,
+    type=options.OUTPUT,
     help="Also write id, logit, probability, what is known of slide, label and spread, and what the runs did with each "
     "patch, to this Parquet file, for 'fastpath evaluate'.",
 )
@@ -97,7 +97,7 @@ def command(
 
     from fastpath.workflows.predict import predict, submission
 
-    runtime = machine.choose(device, precision, verbosity)
+    runtime = machine.choose(device, precision)
     asked = predict.PredictOptions(
         tta=tta, mean=mean, ensemble=_MEANS[ensemble], weights=weights, calibrate=not raw, checkpoint=checkpoint
     )
@@ -110,4 +110,6 @@ def command(
         )
     for text in result.notices:
         render.notice(text)
-    render.result(asdict(result), as_json=as_json, title="predicted", location=output)
+    judged = table is not None and {0, 1} <= set(patches.labels_N.tolist())
+    next_command = ("fastpath", "evaluate", table) if judged else ()
+    render.result(asdict(result), as_json=as_json, title="predicted", location=output, following=next_command)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import machine, options, render
+from fastpath.cli import following, machine, options, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import Runtime
@@ -57,7 +57,7 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from fastpath.errors import UsageError
 
-    runtime = machine.choose(device, "float32", verbosity)
+    runtime = machine.choose(device, "float32")
     if slides or slide_labels is not None:
         for name, value in (("--store", store), ("--split-file", split_file), ("--split", split)):
             if value is not None:
@@ -79,7 +79,8 @@ def command(
         return
     names = ("split", "num_patches", "num_positive", "num_slides", "auc", "average_precision", "accuracy")
     values = {name: result.facts[name] for name in names} | {"penalty": result.facts["probe"]["penalty"]}
-    render.result(values, as_json=False, title=f"probe of {result.facts['encoder']}", location=result.output)
+    page = following.to_open(result.output, "report.html")
+    render.result(values, as_json=False, title=f"probe of {result.facts['encoder']}", location=page)
 
 
 def _aggregate(
@@ -99,7 +100,8 @@ def _aggregate(
     if not as_json:
         auc, _ = values.pop("auc"), values.pop("gain")
         values |= {f"auc {name}": _with_ends(interval) for name, interval in auc.items()}
-    render.result(values, as_json=as_json, title="slides told apart", location=result.output)
+    table = following.to_open(result.output, "slide_scores.csv")
+    render.result(values, as_json=as_json, title="slides told apart", location=table)
 
 
 def _with_ends(interval: dict[str, float | None]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import following, options, render
 from fastpath.cli.commands.verify import report_damages
 
 
@@ -41,5 +41,6 @@ def command(
         result = repair.repair_store(store, source, kind=source_kind, follow=follow, workers=workers, advance=advance)
     values = {"ok": not result.damages, "repaired": result.repaired, "damages": report_damages(result.damages)}
     title = f"repaired {len(result.repaired)} shards"
-    render.result(values, as_json=as_json, title=title, location=store)
+    next_command = () if result.damages else following.inspect(store)
+    render.result(values, as_json=as_json, title=title, location=store, following=next_command)
     return 1 if result.damages else 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fastpath.cli import machine, options, render
+from fastpath.cli import following, machine, options, render
 from fastpath.errors import UsageError
 
 
@@ -65,10 +65,11 @@ def command(
         result = show.patches(store, output, [*ids, *more_ids], split_file=split_file)
     else:
         from fastpath import config
-        from fastpath.workflows.show import show_samples
 
         settings = config.load(config_path, [*overrides, *([] if seed is None else [f"seed={seed}"])])
-        runtime = machine.choose("cpu", "float32", verbosity)  # a handful of samples, on whatever machine is at hand
+        from fastpath.workflows.show import show_samples  # takes seconds: what is wrong with a setting comes before
+
+        runtime = machine.choose("cpu", "float32")  # a handful of samples, on whatever machine is at hand
         result = show_samples.show_samples(
             store,
             output,
@@ -85,4 +86,5 @@ def command(
         for facts in result.shown:
             place = f"position {facts['position']}: " if "position" in facts else ""
             render.say(f"{place}{facts['id']}, {facts['label']}, row {facts['row']}")
-    render.result(values, as_json=as_json, title="shown", location=result.output)
+    picture, next_command = following.to_open(result.output, "overview.png"), following.inspect(store)
+    render.result(values, as_json=as_json, title="shown", location=picture, following=next_command)

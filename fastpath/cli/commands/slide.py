@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import machine, options, render
+from fastpath.cli import following, machine, options, render
 from fastpath.errors import UsageError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def command(
         raise UsageError("slide", "found no RUN and IMAGE, no --table, no --pool", "see 'fastpath slide --help'")
     from fastpath.workflows.slide.slide import SlideOptions
 
-    runtime = machine.choose(device, precision, verbosity)
+    runtime = machine.choose(device, precision)
     cut = SlideOptions(
         mpp=mpp,
         tile_mpp=tile_mpp,
@@ -156,7 +156,8 @@ def _show_together(result: TableResult | PoolResult, *, as_json: bool) -> None:
     values = asdict(result)
     if not as_json:
         values |= _aucs(values.pop("auc"), values.pop("auc_ends"))
-    render.result(values, as_json=as_json, title=f"{result.num_slides} slides", location=result.output)
+    table = following.to_open(result.output, "slides.csv", "froc.csv")
+    render.result(values, as_json=as_json, title=f"{result.num_slides} slides", location=table)
 
 
 def _aucs(aucs: dict[str, float] | None, ends: dict[str, tuple[float, float]] | None) -> dict[str, str]:
@@ -196,7 +197,7 @@ def _score(
 
 
 def _show_slide(result: SlideResult, *, as_json: bool) -> None:
-    """Print what one slide comes to."""
+    """Print what one slide next_command to."""
     from dataclasses import asdict
 
     if result.notice:
@@ -207,11 +208,12 @@ def _show_slide(result: SlideResult, *, as_json: bool) -> None:
         values |= {f"score_{name}": value for name, value in values.pop("scores").items()}
         values |= values.pop("lesions") or {}
         del values["fingerprint"]
-    render.result(values, as_json=as_json, title=result.image, location=result.output)
+    page = following.to_open(result.output, "viewer.html")
+    render.result(values, as_json=as_json, title=result.image, location=page)
 
 
 def _show_slides(result: BatchResult, *, as_json: bool) -> None:
-    """Print what each slide comes to; exit 1 where one has no score."""
+    """Print what each slide next_command to; exit 1 where one has no score."""
     from dataclasses import asdict
 
     for row in result.slides:
@@ -225,7 +227,10 @@ def _show_slides(result: BatchResult, *, as_json: bool) -> None:
         for row in result.slides:
             cells = ("" if row[name] is None else row[name] for name in shown)
             render.add_row(table, *(f"{cell:.4f}" if isinstance(cell, float) else cell for cell in cells))
-        render.console().print(table)
-        render.lies_in(result.output)
+        render.show(table)
+        folder = Path(result.output)
+        pooled = any(row["froc_score"] is not None for row in result.slides)
+        pool = ("fastpath", "slide", "--pool", folder, "-o", following.free(folder.with_name(f"{folder.name}-pool")))
+        render.end(following.to_open(folder, "scored.csv"), pool if pooled else ())
     if result.num_failed:
         click.get_current_context().exit(1)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import following, options, render
 from fastpath.errors import UsageError
 
 
@@ -82,10 +82,10 @@ def command(
     division = split.split_store(
         store, kind=kind, **shares, folds=folds or 0, fold=fold, seed=seed, table=table, groups=groups, output=output
     )
-    if division.notice and verbosity >= 0:
+    if division.notice:
         render.notice(division.notice)
     values = dataclasses.asdict(division) | {"store": str(division.store), "file": str(division.file)}
-    render.result(values, as_json=as_json, title="divided", location=output or store)
-    if not as_json:
-        split_file = () if output is None else ("--split-file", output)
-        render.next_step("fastpath", "train", store, *split_file, "-o", "runs/first", "--amp")
+    split_file = () if output is None else ("--split-file", output)
+    dealt = () if folds is None else ("--folds", folds)
+    next_command = following.train(store, *split_file, *dealt, run="first" if folds is None else "folds")
+    render.result(values, as_json=as_json, title="divided", location=output or store, following=next_command)

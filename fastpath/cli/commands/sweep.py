@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpath.cli import machine, options, render
+from fastpath.cli import following, machine, options, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
@@ -82,7 +82,7 @@ def command(
             precision=precision,
             num_threads=threads,
             jobs=jobs,
-            on_runtime=lambda runtime: machine.tell(runtime, verbosity),
+            on_runtime=machine.tell,
             advance=advance,
         )
     for text in (*result.failures, *result.notices):
@@ -90,7 +90,10 @@ def command(
     if as_json:
         render.result(asdict(result), as_json=True, title="")
     else:
-        _table(result)
+        slugs = {setting.name: setting.slug for setting in plan.settings}
+        best = next((row.name for row in result.settings[:1] if row.mean is not None and row.name in slugs), None)
+        run = None if best is None else sweep.run_path(output, slugs[best], plan.seeds[0])
+        _table(result, () if run is None else ("fastpath", "evaluate", run))
     if result.status == "interrupted":
         render.notice("stopped; the same command goes on")
         click.get_current_context().exit(INTERRUPTED)
@@ -98,7 +101,7 @@ def command(
         click.get_current_context().exit(1)
 
 
-def _table(comparison: SweepResult) -> None:
+def _table(comparison: SweepResult, next_command: render.Words) -> None:
     """Print the settings, best first, and the pairs that differ."""
     numeric = ("mean AUC", "sd", "lowest", "highest")
     table = render.table(f"Sweep {comparison.status}", "setting", *numeric, "against the best")
@@ -108,9 +111,9 @@ def _table(comparison: SweepResult) -> None:
         known = [auc for auc in row.aucs if auc is not None]
         numbers = (row.mean, row.spread, min(known, default=None), max(known, default=None))
         render.add_row(table, row.name, *("" if value is None else f"{value:.4f}" for value in numbers), row.verdict)
-    render.console().print(table)
+    render.show(table)
     for pair in comparison.pairs:
         if pair["verdict"] == "better":
             text = f"{pair['first']} is better than {pair['second']}"
             render.say(f"{text} by {pair['difference']:.4f} (p = {pair['p_corrected']:.2g})")
-    render.lies_in(comparison.output)
+    render.end(following.to_open(comparison.output, "sweep.png", "settings.csv"), next_command)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpath.cli import machine, options, render
+from fastpath.cli import following, machine, options, render
 from fastpath.text import command_line
 
 if TYPE_CHECKING:
@@ -93,11 +93,13 @@ def command(
     if not resume and attempt() > 0 and (output / run_directory.CONFIG).exists():
         resume, settings = True, _settings(output, config_path, changes, resume=True)
     began = run_directory.precision_of(output) if resume else ""
-    runtime = _runtime(device, threads, precision, began, verbosity)
+    runtime = _runtime(device, threads, precision, began)
     if resume:
         _tell_threads(run_directory.threads_of(output), runtime)
         trackers = _with_views(trackers, run_directory.views_of(output), runtime)
-    verbosity = verbosity if runtime.rank == 0 else -1
+    if runtime.rank > 0:
+        verbosity = -1
+        render.quieten()
     heard = trackers if runtime.rank == 0 else ()
     if folds:
         train_folds(
@@ -133,14 +135,12 @@ def _settings(output: Path, config_path: Path | None, changes: Sequence[str], *,
     return config.load(config_path, changes)
 
 
-def _runtime(
-    device: str, threads: int | None, precision: PrecisionChoice | None, began: str, verbosity: int
-) -> Runtime:
+def _runtime(device: str, threads: int | None, precision: PrecisionChoice | None, began: str) -> Runtime:
     """Decide where to compute, in the precision that the run began in where none is asked for, and tell it."""
     from fastpath.runtime import resumed
 
     asked = precision or (resumed(began, device) if began else "float32")
-    runtime = machine.choose(device, asked, verbosity, threads, ranked=True, describe_from=0)
+    runtime = machine.choose(device, asked, threads, ranked=True, plainly=True)
     if began and began != runtime.precision and not runtime.tentative:
         render.notice(f"the run began in {began} and goes on in {runtime.precision}: its end will differ a little")
     return runtime
@@ -173,9 +173,9 @@ def _tell(result: TrainResult, start: StartEvent | None, runtime: Runtime, again
         document = asdict(result) | ({"start": asdict(start)} if start else {})
         for text in result.notices:
             render.notice(text)
-        render.result(document, as_json=as_json, title=f"Training {result.status}", location=result.run_dir)
-        if not interrupted and not as_json:
-            render.next_step("fastpath", "evaluate", result.run_dir)
+        next_command = () if interrupted else ("fastpath", "evaluate", result.run_dir)
+        title, curves = f"Training {result.status}", following.to_open(result.run_dir, "curves.png")
+        render.result(document, as_json=as_json, title=title, location=curves, following=next_command)
         if interrupted:
             render.notice(f"stopped where it can go on: {again}")
     click.get_current_context().exit(INTERRUPTED if interrupted else 0)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from fastpath.cli import options, render
-from fastpath.urls import redacted
 
 if TYPE_CHECKING:
     from fastpath.store.check import Damage
@@ -20,7 +19,7 @@ def report_damages(damages: list[Damage]) -> list[dict[str, object]]:
     """Name damages on standard error, and return them all as plain values."""
     for damage in damages:
         ids = ", ".join(damage.ids[:SHOWN]) + (" …" if len(damage.ids) > SHOWN else "")
-        render.say(f"damaged: {damage.file}: {redacted(damage.problem)}{': ' if ids else ''}{ids}", on_stderr=True)
+        render.damage(f"damaged: {damage.file}: {damage.problem}{': ' if ids else ''}{ids}")
     return [
         {"file": damage.file, "problem": damage.problem, "rows": damage.rows, "ids": damage.ids} for damage in damages
     ]

@@ -17,7 +17,8 @@ from fastpath.runs import best_epoch, output_place
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store, open_store
 from fastpath.store.split_document import SplitKind
-from fastpath.system import json_values
+from fastpath.store.split_table import SplitTable
+from fastpath.system import json_values, run_log
 from fastpath.system.files import write_durably
 from fastpath.workflows.train import folds
 from fastpath.workflows.train.folds import Watch
@@ -123,6 +124,20 @@ def measure_leak(
         kind: [deal(store, kind, folds=num_folds, fold=fold, seed=seed) for fold in range(max(1, num_folds))]
         for kind in KINDS
     }
+    with run_log.kept_in(output):
+        return _train_both(store, output, config, runtime, splits, num_folds, watch)
+
+
+def _train_both(
+    store: Store,
+    output: Path,
+    config: Config,
+    runtime: Runtime,
+    splits: Mapping[SplitKind, Sequence[SplitTable]],
+    num_folds: int,
+    watch: Watch | None,
+) -> LeakResult:
+    """Train by each division, compare, and write down what it comes to."""
     frames: dict[str, pd.DataFrame] = {}
     for kind in KINDS:
         frame = folds.train_all(store, output / kind, config, runtime, splits[kind], watch=watch)

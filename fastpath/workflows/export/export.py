@@ -192,7 +192,7 @@ def _write(output: Path, written: Written, card: Mapping[str, Any]) -> None:
             timm_folder.CARD: facts,
             timm_folder.CONFIG: (json.dumps(written.config, indent=2) + "\n").encode(),
         }
-        output_place.write_set(output, timm_folder.CONFIG, content)
+        output_place.write_set(output, timm_folder.CONFIG, content, logged=False)
         return
     facts_path, page_path = model_card.files(_card(output))
     with FileSet(output.parent, facts_path.name) as files:

@@ -20,6 +20,7 @@ from fastpath.runs.precision import settle
 from fastpath.runs.row_history import of_slide
 from fastpath.runs.trained import CheckpointName, TrainedRun, open_run
 from fastpath.runtime import Runtime
+from fastpath.system import run_log
 from fastpath.workflows.slide import slide_files, slide_origin, slide_top
 from fastpath.workflows.slide.slide_grid import Grid, Tiles, lay_grid
 from fastpath.workflows.slide.slide_lesions import LesionMatch, known_tumour, lesions_of, match_lesions
@@ -207,7 +208,8 @@ def _scores(
     """
     runtime = settle(runtime, trained.config, training=False)
     model, total = runtime.prepare(trained.network()), len(places_N2)
-    with closing(Progress.resume(output, slide_origin.of_logits(trained, grid, places_N2, runtime), total)) as progress:
+    begun = Progress.resume(output, slide_origin.of_logits(trained, grid, places_N2, runtime), total)
+    with closing(begun) as progress, run_log.kept_in(output):
         with ThreadPoolExecutor(runtime.num_threads) as pool:
             tiles = Tiles(grid, places_N2, pool, trained.checkpoint.stain)
             rows_N = np.arange(len(progress), total)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -14,10 +15,12 @@ from fastpath.errors import FastpathError, UsageError, memory_exhausted
 from fastpath.runs import output_place
 from fastpath.runs.trained import CheckpointName, TrainedRun, open_run
 from fastpath.runtime import Runtime
-from fastpath.system import json_values
+from fastpath.system import json_values, run_log
 from fastpath.text import brief, to_csv
 from fastpath.workflows.slide import slide, slide_files, slide_lesions, slide_origin
 from fastpath.workflows.slide.slide import Advance, SlideOptions
+
+_LOGGER = logging.getLogger(__name__)
 
 TABLE, FACTS = "scored.csv", "scored.json"
 COLUMNS = (
@@ -79,6 +82,14 @@ def score_slides(
     """
     _check(images, output, run_dir, options)
     trained = open_run(run_dir, checkpoint)  # what is wrong with it is so for every slide
+    with run_log.kept_in(output):
+        return _score_each(trained, images, output, runtime, options, watch)
+
+
+def _score_each(
+    trained: TrainedRun, images: Sequence[Path], output: Path, runtime: Runtime, options: SlideOptions, watch: Watch
+) -> BatchResult:
+    """Score slides into folders of a directory that is there, and write the table after each."""
     rows: list[dict[str, Any]] = []
     for image in images:
         with watch(image.name) as advance:
@@ -117,7 +128,10 @@ def _row(
             result = slide.score_slide(trained.path, image, output, runtime, options=chosen, advance=advance)
             facts = asdict(result)
     except Exception as error:  # whatever a slide is like, those after it are scored
-        return row | {"status": "failed", "problem": _failure_text(error)}
+        problem = _failure_text(error)
+        foreseen = isinstance(error, FastpathError)
+        _LOGGER.error("%s", f"{image.name}: {problem}", exc_info=None if foreseen else error, extra={"kept_only": True})
+        return row | {"status": "failed", "problem": problem}
     lesions = facts["lesions"] or {}
     return {
         **row,

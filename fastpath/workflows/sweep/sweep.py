@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Generator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from fastpath.runs import run_directory as directory
 from fastpath.runs.run_choices import RUNS, SWEEP
 from fastpath.runs.run_data import RunData, check_classes, open_run_data
 from fastpath.runtime import PrecisionChoice, Runtime
-from fastpath.system import process_pool
+from fastpath.system import process_pool, run_log
 from fastpath.system.files import read_regular, write_durably
 from fastpath.system.interrupts import interruptible
 from fastpath.system.json_values import plain
@@ -32,6 +33,7 @@ from fastpath.workflows.sweep.sweep_plan import Plan
 from fastpath.workflows.sweep.sweep_result import Row, SweepResult
 from fastpath.workflows.train import train
 
+_LOGGER = logging.getLogger(__name__)
 _DONE = ("finished", "stopped early")
 
 
@@ -88,8 +90,9 @@ def sweep_settings(
     runtime = runtimes.resolve(device, precision=precision, num_threads=num_threads)
     if on_runtime is not None:
         on_runtime(runtime)
-    with directory.claimed(output):
+    with directory.claimed(output), ExitStack() as stack:
         _claim(output, plan, {"store_fingerprint": data.store.fingerprint, "precision": runtime.precision})
+        stack.enter_context(run_log.kept_in(output))
         if num_threads is None and jobs > 1:
             num_threads = max(1, runtime.num_threads // jobs)
         todo = [
@@ -161,10 +164,13 @@ def _train_all(todo: list[Job], jobs: int, advance: Callable[[int, int], None] |
     results = ((at, train_one(job)) for at, job in enumerate(left)) if jobs == 1 else _parallel(left, jobs)
     with closing(results):
         for at, (status, error) in results:
+            name = f"{left[at].run_dir.parent.name}/{left[at].run_dir.name}"
+            auc = _best_auc(left[at].run_dir)
+            _LOGGER.info("%s", f"{name}: {status}" + ("" if auc is None else f", AUC {auc:.4f}"))
             if status == "interrupted":
                 return failures, True
             if error:
-                failures.append(f"{left[at].run_dir.parent.name}/{left[at].run_dir.name}: {error}")
+                failures.append(f"{name}: {error}")
             done += 1
             tell(done, len(todo))
     return failures, False
@@ -185,7 +191,10 @@ def train_one(job: Job) -> tuple[str, str]:
     runtime = runtimes.resolve(job.device, precision=job.precision, num_threads=job.num_threads)
     try:
         resume = (job.run_dir / directory.CONFIG).exists()
-        done = train.train_run(job.store, job.run_dir, job.config, runtime, resume=resume, split_file=job.split_file)
+        with run_log.aside():  # what each says is in its own log
+            done = train.train_run(
+                job.store, job.run_dir, job.config, runtime, resume=resume, split_file=job.split_file
+            )
         return done.status, ""
     except FastpathError as error:
         return "failed", str(error)

@@ -28,7 +28,7 @@ from fastpath.runs.trained import open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store, open_store
 from fastpath.store.split_table import SplitTable, read_split
-from fastpath.system import json_values
+from fastpath.system import json_values, run_log
 from fastpath.system.files import write_durably
 from fastpath.text import command_line
 from fastpath.types import Split
@@ -176,7 +176,7 @@ def train_all(
     _check(config, runtime)
     for split in splits:  # all before the first is trained, which may take hours
         check_classes(with_extra(run_data_of(store, config, split), config))
-    with directory.claimed(run_dir, stood):
+    with directory.claimed(run_dir, stood), run_log.kept_in(run_dir):
         return _train_each(
             store, run_dir, config, runtime, splits, residency, trackers, watch or _unwatched, notice, may_change
         )

@@ -23,7 +23,7 @@ from fastpath.text import brief
 from fastpath.urls import redacted
 from fastpath.workflows.train.mlflow_tracker import Mlflow
 from fastpath.workflows.train.tensorboard_tracker import TensorBoard
-from fastpath.workflows.train.train import StartEvent
+from fastpath.workflows.train.train_lines import StartEvent
 from fastpath.workflows.train.wandb_tracker import Wandb
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from fastpath.data.step_parameters import training_frame
 from fastpath.engine.checkpoint import MAY_CHANGE, Checkpoint, Provenance, check_provenance, load_checkpoint, snapshot
 from fastpath.engine.guard import NonFiniteLossError
 from fastpath.engine.loop import EpochEvent, Event, Timing, TrainState
-from fastpath.engine.schedule_lint import EpochRates, lint, planned_rates
+from fastpath.engine.schedule_lint import lint, planned_rates
 from fastpath.engine.stages import Stage, build_stages, stage_at
 from fastpath.errors import CheckpointError
 from fastpath.figures import imprint
@@ -33,48 +33,15 @@ from fastpath.runs.train_stages import make_state, train_stages
 from fastpath.runtime import Runtime
 from fastpath.store.format import hash_file
 from fastpath.store.split_table import SplitTable
+from fastpath.system import run_log
 from fastpath.system.interrupts import interruptible
 from fastpath.workflows.train import failure
 from fastpath.workflows.train.ranks import asked_to_stop, together
 from fastpath.workflows.train.saving import Saver
+from fastpath.workflows.train.train_lines import StartEvent as StartEvent
+from fastpath.workflows.train.train_lines import told_in_lines
 
 Status = Literal["finished", "stopped early", "interrupted"]
-
-
-@dataclass(frozen=True, slots=True)
-class StartEvent:
-    """Training is about to begin, or to go on.
-
-    Attributes:
-        num_train: Training patches.
-        num_val: Validation patches.
-        num_epochs: Length of the whole run.
-        num_steps: Steps of the epoch under way.
-        epoch: Epochs completed before.
-        step: Steps completed in the epoch under way.
-        num_parameters: Of the network.
-        num_trained: Of these, how many are trained.
-        centre_lost_share: Share of training samples whose augmentation cuts into the centre that decides the label,
-            in the stage where most do.
-        rates: Learning rates of every epoch.
-        warnings: What is odd about the learning rates or the split, a sentence each.
-        memory: Where patches wait to be fed, and the memory that decided it.
-        precision: How the precision was decided, where that is not plain.
-    """
-
-    num_train: int
-    num_val: int
-    num_epochs: int
-    num_steps: int
-    epoch: int
-    step: int
-    num_parameters: int
-    num_trained: int
-    centre_lost_share: float
-    rates: tuple[EpochRates, ...] = ()
-    warnings: tuple[str, ...] = ()
-    memory: str = ""
-    precision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +86,8 @@ def train_run(
 ) -> TrainResult:
     """Train, validating and saving after every epoch. Nothing is written before all inputs are proven.
 
-    As one rank of several, train on a share of each batch; rank 0 alone writes, and all return the same result.
+    As one rank of several, train on a share of each batch; rank 0 alone writes, and all return the same result. What is
+    said meanwhile goes to the logger `fastpath` and, from the first step on, to the directory's `run.log`.
 
     Args:
         store_path: A packed store with a split.
@@ -159,7 +127,7 @@ def train_run(
         runtime.rank_zero_first(
             lambda: _claim(stack, run_dir, stood, origin, _facts(data, runtime, memory), state.epoch)
         )
-        emit = on_event or (lambda _event: None)
+        emit = told_in_lines(on_event, runtime)
         leaks = "" if split is not None else leak_notice(data.store, data.split)  # who gives a split tells it once
         emit(_start(state, data, stages, config, memory, runtime.notice, [leaks, _stretched(checkpoint, config)]))
         pixels = make_pixel_source(data.patches, rows_N, memory.residency, runtime, frame_px)
@@ -191,6 +159,7 @@ def _claim(
 ) -> None:
     """Make the run's directory this process's own for as long as the stack lives, and write down what begins."""
     stack.enter_context(directory.claimed(run_dir, stood))
+    stack.enter_context(run_log.kept_in(run_dir))
     directory.begin(run_dir, origin, facts)
     stack.enter_context(directory.failing(run_dir))
     directory.rewind(run_dir, epoch)

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 
 
 def _invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["explain", *map(str, arguments), "-q"])
+    return CliRunner().invoke(app, ["explain", *map(str, arguments)])
 
 
 def _refusal(result: Result, kind: type[FastpathError]) -> str:

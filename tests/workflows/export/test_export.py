@@ -62,7 +62,7 @@ def run_dir(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def _invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["export", *map(str, arguments), "-q"])
+    return CliRunner().invoke(app, ["export", *map(str, arguments)])
 
 
 def _refusal(result: Result, kind: type[FastpathError]) -> str:

@@ -55,7 +55,7 @@ def place(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def export(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["export", *map(str, arguments), "-q", "--json"])
+    return CliRunner().invoke(app, ["export", *map(str, arguments), "--json"])
 
 
 def exported(*arguments: object) -> dict[str, object]:

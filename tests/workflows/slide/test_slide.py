@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 ROWS, COLUMNS, SIDE = 12, 16, 96
 TUMOUR = (slice(3, 8), slice(9, 14))
 GLASS = slice(0, 3)  # columns
-WRITTEN = {*output_place.SETS[slide_files.FACTS], slide_files.FACTS}
+WRITTEN = {*output_place.SETS[slide_files.FACTS], slide_files.FACTS, "run.log"}
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +54,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["slide", *map(str, arguments), "-q"])
+    return CliRunner().invoke(app, ["slide", *map(str, arguments)])
 
 
 def _refusal(result: Result, kind: type[FastpathError]) -> str:
@@ -394,7 +394,8 @@ def test_a_slide_of_any_name_is_scored_and_nothing_is_lost_before_all_is_written
     with monkeypatch.context() as patch:
         patch.setattr(slide_files, "heatmap", broken)
         assert _invoke(*arguments).exit_code == 1
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {slide_progress.NAME}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {slide_progress.NAME, "run.log"}
+    assert "no drawing today" in (tmp_path / "out" / "run.log").read_text(encoding="utf-8")
     with monkeypatch.context() as patch:
         patch.setattr(slide, "portions", lambda *_: pytest.fail("scored again"))
         assert _invoke(*arguments).exit_code == 0

@@ -32,7 +32,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def _invoke(run: Path, images: list[Path], *more: object) -> Result:
-    words = ["slide", str(run), *map(str, images), "--mpp", "0.97", "--device", "cpu", *map(str, more), "-q"]
+    words = ["slide", str(run), *map(str, images), "--mpp", "0.97", "--device", "cpu", *map(str, more)]
     return CliRunner().invoke(app, words)
 
 
@@ -58,7 +58,13 @@ def test_one_bad_slide_does_not_end_the_others(learned: Path, images: list[Path]
     assert shown.exit_code == 1
     assert "3 slides, 1 failed" in shown.stdout
     assert all(path.name in shown.stdout for path in images)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"first", "last", "scored.csv", "scored.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "first",
+        "last",
+        "scored.csv",
+        "scored.json",
+        "run.log",
+    }
     pooled = CliRunner().invoke(app, ["slide", "--pool", str(tmp_path / "out"), "-o", str(tmp_path / "all")])
     assert "found 1 slides that have no score: bad.svs" in str(pooled.exception)
 

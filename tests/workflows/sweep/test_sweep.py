@@ -275,7 +275,7 @@ def test_the_command_prints_a_table_and_json(
         assert not ended.value.code
         printed.append(capsys.readouterr())
     assert "optim.lr_head=1e-5" in printed[0].out
-    assert printed[0].out.splitlines()[-1] == f"→ {tmp_path / 'sweep'}"
+    assert printed[0].out.splitlines()[-1] == f"→ {tmp_path / 'sweep' / 'sweep.png'}"
     assert "1 seed cannot tell settings apart" in " ".join(printed[0].err.split())
     values = json.loads(printed[1].out)
     assert values["status"] == "finished"
