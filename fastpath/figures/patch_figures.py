@@ -276,7 +276,7 @@ def frame_centre(large_HWC: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
         width = max(1, scale // 2)
         for offset in range(2 * width):  # light inside, dark outside: one of the two is seen on any tissue
             low, high = first - 1 - offset, last + offset
-            colour = (255, 255, 255) if offset < width else (30, 30, 30)
+            colour = (255, 255, 255) if offset < width else style.rgb(style.FRAME)
             large_HWC[[low, high], low : high + 1] = colour
             large_HWC[low : high + 1, [low, high]] = colour
     return large_HWC

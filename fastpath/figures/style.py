@@ -28,6 +28,8 @@ CALLED, LESION = "#000000", TUMOUR
 """Outlines around what is called tumour, and around what is known to be."""
 INK, SOFT, LINE, WASH = "#23282e", "#5c646d", "#e3e5e8", "#f6f7f8"
 """Letters; those of less weight; rules and grids; what lies behind a box."""
+FRAME = "#1e1e1e"
+"""Outer line of the frame around a labelled centre; the inner one is white, so that one is seen on any tissue."""
 CAUTION = "#fff6ec"
 """Behind what is to be heeded."""
 HEAT, DIVERGING = "viridis", "RdBu_r"
@@ -41,6 +43,7 @@ PAGE = {
     "normal": NORMAL,
     "tumour": TUMOUR,
     "unlabelled": UNLABELLED,
+    "frame": FRAME,
     "caution": CAUTION,
 }
 """What pages call these colours (`var(--tumour)`)."""

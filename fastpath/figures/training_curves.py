@@ -66,7 +66,7 @@ def _line(axes: Axes, epochs: list[int], values: list[float], label: str, colour
 
 
 def _rates(axes: Axes, rates: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """Draw the learning rate of each parameter group, one line where they are the same; return the axis's power of ten."""
+    """Draw the learning rate of each parameter group, one line where they are the same; return the axis' power."""
     if len(rates) > 1 and len({tuple(points) for points in rates.values()}) == 1:
         rates = {" and ".join(rates): next(iter(rates.values()))}
     for name, points in rates.items():

@@ -18,7 +18,7 @@ from fastpath.data.augment.draw import Augmentation
 from fastpath.data.loader import train_loader
 from fastpath.data.step_inputs import training_layout
 from fastpath.errors import UsageError
-from fastpath.figures import patch_figures, png
+from fastpath.figures import patch_figures, png, style
 from fastpath.figures.patch_figures import Row
 from fastpath.runs import output_place
 from fastpath.runs.mined_training import with_extra
@@ -162,7 +162,7 @@ def _pair(
         points = [(float(x), float(y)) for x, y in corners]
         pen = ImageDraw.Draw(picture)
         pen.line([*points, points[0]], fill=(255, 255, 255), width=3)
-        pen.line([*points, points[0]], fill=(30, 30, 30), width=1)
+        pen.line([*points, points[0]], fill=style.FRAME, width=1)
         lines.append(np.asarray(picture))
     return lines
 
