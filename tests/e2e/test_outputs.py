@@ -120,10 +120,12 @@ def form_of(path: Path) -> Any:
 
 
 def files(place: Path) -> set[str]:
-    """Return every file, by its path within the folder; a lock is none."""
-    return {
-        str(path.relative_to(place)) for path in place.rglob("*") if path.is_file() and not re.match(r"\.", path.name)
-    }
+    """Return every file, by its path within the folder; a lock is none. Of numbered pictures, the first of each kind:
+
+    how many there are is what a network made of the patches.
+    """
+    names = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()}
+    return {name for name in names if not re.search(r"(^|/)\.[^/]*$|/pictures/\w+-(?!00001)\d{5}\.", name)}
 
 
 def prepare(place: Path) -> None:
