@@ -47,10 +47,10 @@ class Batch:
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.images_NCHW, self.labels_N))
 
-    def to(self, device: Any, **how: Any) -> Batch:  # noqa: ANN401 (whatever `torch.Tensor.to` takes)
+    def to(self, device: Any, **options: Any) -> Batch:  # noqa: ANN401 (whatever `torch.Tensor.to` takes)
         """Return the batch on a device, as Lightning and Accelerate ask for it; the same memory where it is there."""
-        images_NCHW, labels_N = (tensor.to(device, **how) for tensor in self)
-        return Batch(images_NCHW, labels_N, self.indices_N.to(device, **how), self.num_total)
+        images_NCHW, labels_N = (tensor.to(device, **options) for tensor in self)
+        return Batch(images_NCHW, labels_N, self.indices_N.to(device, **options), self.num_total)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,11 +40,11 @@ class Worker:
         self._process = context.Process(target=worker.serve, args=(theirs, check))
         self._process.start()
         theirs.close()
-        said = self._answer(START_LIMIT_S)
-        if not isinstance(said, tuple) or said[0] != "ready":
+        answer = self._answer(START_LIMIT_S)
+        if not isinstance(answer, tuple) or answer[0] != "ready":
             self.close()
-            raise RefusedError(said[1] if isinstance(said, tuple) else f"the process that runs stages {said}")
-        self.device: str = said[1]
+            raise RefusedError(answer[1] if isinstance(answer, tuple) else f"the process that runs stages {answer}")
+        self.device: str = answer[1]
 
     def run(self, stage: Stage, limit_s: float) -> object:
         """Return `done`, `failed`, or how the process ended."""

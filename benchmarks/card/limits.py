@@ -54,9 +54,9 @@ class Limits:
     def _interrupt(self, _signal: int, _frame: types.FrameType | None) -> None:
         raise TimeoutError(f"the test took longer than {self._limit_s:.0f} s")
 
-    def _tell(self, test: str, outcome: str, said: str = "") -> None:
+    def _tell(self, test: str, outcome: str, last_line: str = "") -> None:
         with self._outcomes.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"test": test, "outcome": outcome, "said": said}) + "\n")
+            file.write(json.dumps({"test": test, "outcome": outcome, "said": last_line}) + "\n")
             file.flush()
             os.fsync(file.fileno())
 

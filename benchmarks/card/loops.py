@@ -63,12 +63,14 @@ def _arguments(check: Check) -> list[str]:
     return [*paths, "--mode=train", *(f"--{name}={value}" for name, value in sizes.items())]
 
 
-def _introduce(check: Check, name: str, said: object, running: dict[str, Running]) -> None:
+def _introduce(check: Check, name: str, description: object, running: dict[str, Running]) -> None:
     """Tell what a loop does otherwise than the notebook, or why it is left out."""
-    if isinstance(said, dict):
-        check.tell("loops", name=name, differs="; ".join(said["differs"]) or "nothing", positive=said["positive"])
+    if isinstance(description, dict):
+        check.tell(
+            "loops", name=name, differs="; ".join(description["differs"]) or "nothing", positive=description["positive"]
+        )
     else:
-        reason = said.message if isinstance(said, click.ClickException) else repr(said)
+        reason = description.message if isinstance(description, click.ClickException) else repr(description)
         check.tell("loops", name=name, left_out=reason)
         running.pop(name).close()
 

@@ -72,8 +72,10 @@ def _killed(check: Check, run_dir: Path) -> tuple[int, int]:
         process.kill()
     _, errors = process.communicate()
     if process.returncode != -9 or not last.exists():
-        said = (errors.strip().splitlines() or ["nothing"])[-1]
-        raise RuntimeError(f"the run to be killed ended with {process.returncode} before its first checkpoint: {said}")
+        last_line = (errors.strip().splitlines() or ["nothing"])[-1]
+        raise RuntimeError(
+            f"the run to be killed ended with {process.returncode} before its first checkpoint: {last_line}"
+        )
     kept = load_checkpoint(last)
     return kept.epoch, kept.step
 

@@ -44,9 +44,9 @@ def tell(check: Check, tests: tuple[str, ...] = ()) -> None:
         if not any(outcome == ENDED and test not in before for test, (outcome, _) in outcomes(outcomes_file).items()):
             break
     outcome_of_test = outcomes(outcomes_file)
-    for test, (outcome, said) in outcome_of_test.items():
+    for test, (outcome, last_line) in outcome_of_test.items():
         if outcome not in {"passed", "skipped"}:
-            check.tell("tests", test=test, outcome=outcome, said=said)
+            check.tell("tests", test=test, outcome=outcome, said=last_line)
     counted = Counter(outcome for outcome, _ in outcome_of_test.values())
     failed = sum(counted.values()) - counted["passed"] - counted["skipped"]
     seconds = round(time.perf_counter() - began, 1)

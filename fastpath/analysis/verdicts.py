@@ -97,8 +97,8 @@ def where_it_looks(centre_over_ring: Interval, ring: Interval, sampled: Sampled)
     if not centre_over_ring.low > 0:
         text = f"these patches cannot tell whether centre or ring decides ({numbers}{sampled.optimistic})"
         return Verdict(about, "undecided", True, text)
-    tells = "something too" if ring.value > ring.high else "nothing that can be told from chance"
-    text = f"the centre decides, and the ring tells {tells}"
+    ring_text = "something too" if ring.value > ring.high else "nothing that can be told from chance"
+    text = f"the centre decides, and the ring tells {ring_text}"
     return Verdict(about, "centre", False, f"{text} ({numbers}{sampled.optimistic})")
 
 
@@ -240,8 +240,8 @@ def foreign(measures: Sequence[Outside], anywhere: float) -> Verdict:
     phrases = []
     for looks in named:
         words = LOOKS[looks.name]
-        how, share = (words.more, looks.above) if looks.above >= looks.below else (words.less, looks.below)
-        phrases.append(f"{share:.0%} of them {how}")
+        direction, share = (words.more, looks.above) if looks.above >= looks.below else (words.less, looks.below)
+        phrases.append(f"{share:.0%} of them {direction}")
     text = f"it is foreign: {anywhere:.0%} of its patches look like hardly any trained on, {', '.join(phrases)}"
     return Verdict(about, "foreign", True, f"{text}; nothing is known of how the network does on such tissue")
 

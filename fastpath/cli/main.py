@@ -131,8 +131,8 @@ def _line_and_status(error: Exception) -> tuple[str, int]:
             text = " ".join(text.split())
         return f"{redacted(text)} See '{context} --help'.", error.exit_code
     exhausted = memory_exhausted(error)
-    said = redacted(" ".join(str(error).split()), foreign=True)
-    unknown = f"{type(error).__name__}: {said}; run again with --debug for the traceback"
+    message = redacted(" ".join(str(error).split()), foreign=True)
+    unknown = f"{type(error).__name__}: {message}; run again with --debug for the traceback"
     return str(exhausted or unknown), 1
 
 

@@ -134,10 +134,10 @@ def detail(message: str) -> None:
 
 def verdicts(items: Iterable[Verdict]) -> None:
     """Say in words what numbers come to, on standard error; those that call for caution first."""
-    for said in sorted(items, key=lambda said: not said.caution):
-        mark = ("caution:", "yellow") if said.caution else ("verdict:", "green")
-        level = logging.WARNING if said.caution else logging.INFO
-        LOGGER.log(level, "%s", f"{said.about}: {said.text}", extra={"mark": mark})
+    for verdict in sorted(items, key=lambda verdict: not verdict.caution):
+        mark = ("caution:", "yellow") if verdict.caution else ("verdict:", "green")
+        level = logging.WARNING if verdict.caution else logging.INFO
+        LOGGER.log(level, "%s", f"{verdict.about}: {verdict.text}", extra={"mark": mark})
 
 
 def say(value: object, style: str = "", *, on_stderr: bool = False) -> None:
@@ -195,8 +195,8 @@ def result(
         following: The words of the next command; none where nothing comes next.
     """
     plain = {_heading(name): _cell(value) for name, value in values.items() if not isinstance(value, Mapping | list)}
-    told = ", ".join(f"{name} {value}" for name, value in plain.items())
-    LOGGER.info("%s", f"{title or 'result'}: {told}", extra={"kept_only": True})
+    summary = ", ".join(f"{name} {value}" for name, value in plain.items())
+    LOGGER.info("%s", f"{title or 'result'}: {summary}", extra={"kept_only": True})
     if as_json:
         from fastpath.system import json_values  # imports NumPy, which `--help` must not wait for
 

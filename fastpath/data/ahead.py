@@ -175,7 +175,7 @@ class _Helper:
 
     def __init__(self, job: Job) -> None:
         self._slots = job.ring.slots
-        self._generation, self._wanted, self._heard = 1, -1, b""
+        self._generation, self._wanted, self._received = 1, -1, b""
         self._ready: set[int] = set()
         with _unnamed() as memory, _unnamed() as handed, _unnamed() as report:
             memory.truncate(job.ring.num_bytes)
@@ -223,19 +223,19 @@ class _Helper:
         if not self.close.alive:
             return None
         try:
-            heard = self._socket.recv(1 << 16)
+            received = self._socket.recv(1 << 16)
         except BlockingIOError:
             return None
         except OSError:
-            heard = b""
-        if not heard:
+            received = b""
+        if not received:
             return self._lost()
-        self._heard += heard
-        whole = len(self._heard) // MESSAGE.size * MESSAGE.size
-        for generation, number in MESSAGE.iter_unpack(self._heard[:whole]):
+        self._received += received
+        whole = len(self._received) // MESSAGE.size * MESSAGE.size
+        for generation, number in MESSAGE.iter_unpack(self._received[:whole]):
             if generation == self._generation and number >= self._wanted:
                 self._ready.add(number)
-        self._heard = self._heard[whole:]
+        self._received = self._received[whole:]
         return None
 
     def _lost(self) -> None:

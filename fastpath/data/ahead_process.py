@@ -79,12 +79,12 @@ def serve(job: Job, connection: socket.socket, memory: mmap.mmap) -> None:
     while os.getppid() == job.owner:
         idle = generation == 0 or following >= wanted + len(views)
         if listening.poll(OWNER_MS if idle else 0):
-            heard = connection.recv(1 << 16)
-            if not heard:
+            received = connection.recv(1 << 16)
+            if not received:
                 return
-            for said, number in MESSAGE.iter_unpack(heard):
-                following = number if said != generation else max(number, following)
-                generation, wanted = said, number
+            for of_generation, number in MESSAGE.iter_unpack(received):
+                following = number if of_generation != generation else max(number, following)
+                generation, wanted = of_generation, number
         elif not idle:
             make(following, views[following % len(views)])
             connection.sendall(MESSAGE.pack(generation, following))

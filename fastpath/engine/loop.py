@@ -195,8 +195,8 @@ def fit(
     """
     network = runtime.distribute(state.network)
     chance = Chance(seed, runtime)
-    how: dict[str, Any] = {"label_smoothing": label_smoothing, "accumulate": accumulate, "cuda_graph": cuda_graph}
-    learn = make_step(network, state.optimizer, state.scaler, runtime, **how)
+    options: dict[str, Any] = {"label_smoothing": label_smoothing, "accumulate": accumulate, "cuda_graph": cuda_graph}
+    learn = make_step(network, state.optimizer, state.scaler, runtime, **options)
 
     def step(batch: Batch) -> Tensor:
         with chance.at(state.epoch, state.step, num_images=len(batch.labels_N)):

@@ -35,14 +35,14 @@ def step_rates(stages: Sequence[Stage], records: Sequence[Mapping[str, Any]]) ->
     for record in records:
         stage, end = stage_at(stages, record["epoch"] - 1), float(record["epoch"])
         for name in ("head", "trunk"):
-            told = record.get(f"lr_{name}")
-            if told is None:
+            rate = record.get(f"lr_{name}")
+            if rate is None:
                 continue
-            points: Points = [(end - 1, told), (end, told)]
+            points: Points = [(end - 1, rate), (end, rate)]
             if stage.config.schedule.kind in ("onecycle", "warmup_cosine"):
                 points = list(_moving(stages, stage, record["epoch"] - 1, _highest(stages, stage, name)))
-                if not math.isclose(points[-1][1], told, rel_tol=1e-3, abs_tol=1e-12):
-                    points = [(end, told)]
+                if not math.isclose(points[-1][1], rate, rel_tol=1e-3, abs_tol=1e-12):
+                    points = [(end, rate)]
             rates.setdefault(name, []).extend(points)
     return rates
 

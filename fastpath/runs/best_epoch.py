@@ -76,8 +76,8 @@ def of_runs(names: Sequence[str], histories: Sequence[RowHistory], errors: Seque
     sizes = [history.optimism(error) for _, history, error in chosen]
     known = [size for size in sizes if size is not None]
     size = f", by about {max(known):.3f} at most where the epochs are equally good" if known else ""
-    whose = "each run's" if len(chosen) == len(names) else " and ".join(f"{name}'s" for name, _, _ in chosen)
-    notices = [f"{whose} AUC is of the best epoch by these very patches, so optimistic{size}; {HONEST}"]
+    owners = "each run's" if len(chosen) == len(names) else " and ".join(f"{name}'s" for name, _, _ in chosen)
+    notices = [f"{owners} AUC is of the best epoch by these very patches, so optimistic{size}; {HONEST}"]
     numbers = sorted(
         {history.num_epochs if history.epoch_N.any() and not history.stopped else 1 for history in histories}
     )

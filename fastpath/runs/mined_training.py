@@ -189,6 +189,8 @@ def _check_held_out(
         if len(bad):
             first, kind = table.frame["id"].iloc[bad[0]], table.frame["kind"].iloc[bad[0]]
             held = {str(store.ids_N[row]) for row in held_out(store, split)}
-            how = "by id" if first in held else "by pixels or slide"
-            problem = f"holds {len(bad)} patches of the validation or test split, the first '{first}' ({kind}, {how})"
+            matched_by = "by id" if first in held else "by pixels or slide"
+            problem = (
+                f"holds {len(bad)} patches of the validation or test split, the first '{first}' ({kind}, {matched_by})"
+            )
             raise DataError(table.path, problem, _MINE_AGAIN)

@@ -212,10 +212,10 @@ def synthetic(size_px: int, batch_size: int) -> Batch:
 def _subject(config: Config, training: bool, batch_size: int) -> dict[str, Any]:
     """Return all of a step that a decision depends on."""
     model = config.model
-    how: dict[str, Any] = {"name": model.name, "image_size_px": config.data.image_size_px, "batch_size": batch_size}
+    subject: dict[str, Any] = {"name": model.name, "image_size_px": config.data.image_size_px, "batch_size": batch_size}
     if training:
-        how |= {"trainable": model.trainable, "batchnorm": model.batchnorm, "compile": config.train.compile}
-    return how | {"training": training}
+        subject |= {"trainable": model.trainable, "batchnorm": model.batchnorm, "compile": config.train.compile}
+    return subject | {"training": training}
 
 
 def cpu_name() -> str:

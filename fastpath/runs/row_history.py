@@ -140,9 +140,9 @@ class RowHistory:
         if not self.trained_N.any():
             return ""
         also = self.trained_N & self.epoch_N
-        how = "have the id or the pixels of patches that were trained on" if self.named else "were trained on"
+        verb_phrase = "have the id or the pixels of patches that were trained on" if self.named else "were trained on"
         why = " (train.include_val)" if also.any() and not self.named else ""
-        return f"{_count(self.trained_N)} {how}{why}: no number on them says how the network does on new ones"
+        return f"{_count(self.trained_N)} {verb_phrase}{why}: no number on them says how the network does on new ones"
 
     def _of_slides(self) -> str:
         if not self.slide_N.any():

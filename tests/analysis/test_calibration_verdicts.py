@@ -15,7 +15,7 @@ PLATT, LEFT_OUT = Calibrator("platt", 0.8, 0.1), Calibrator("platt", kept=False)
 
 
 @pytest.mark.parametrize(
-    ("used", "change", "slides", "finding", "caution", "says"),
+    ("used", "change", "slides", "finding", "caution", "phrase"),
     [
         (PLATT, (-0.05, -0.08, -0.02), 8, "better", False, "it helped (platt changes the log loss of 750 patches by"),
         (PLATT, (-0.05, -0.08, -0.02), 0, "better", False, "slides are unknown, so the interval is optimistic"),
@@ -29,15 +29,15 @@ PLATT, LEFT_OUT = Calibrator("platt", 0.8, 0.1), Calibrator("platt", kept=False)
     ],
 )
 def test_a_calibration_helped_only_where_the_interval_says_so(
-    used: Calibrator, change: tuple[float, float, float], slides: int, finding: str, caution: bool, says: str
+    used: Calibrator, change: tuple[float, float, float], slides: int, finding: str, caution: bool, phrase: str
 ) -> None:
     verdict = verdicts.gain(used, Interval(*change), 750, Sampled(slides))
     assert (verdict.finding, verdict.caution) == (finding, caution)
-    assert says in verdict.text
+    assert phrase in verdict.text
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "slides", "finding", "caution", "says"),
+    ("before", "after", "slides", "finding", "caution", "phrase"),
     [
         (
             (0.4, 0.3, 0.5),
@@ -60,10 +60,10 @@ def test_probabilities_are_right_on_the_whole_unless_the_interval_leaves_out_one
     slides: int,
     finding: str,
     caution: bool,
-    says: str,
+    phrase: str,
 ) -> None:
     verdict = verdicts.in_the_large(Interval(*before), None if after is None else Interval(*after), Sampled(slides))
     assert (verdict.finding, verdict.caution) == (finding, caution)
-    assert says in verdict.text
+    assert phrase in verdict.text
     if after is None:
         assert "before calibration" not in verdict.text

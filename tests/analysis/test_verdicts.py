@@ -16,7 +16,7 @@ CHANCE = (0.44, 0.56)
 
 
 @pytest.mark.parametrize(
-    ("gap", "ring", "slides", "finding", "caution", "says"),
+    ("gap", "ring", "slides", "finding", "caution", "phrase"),
     [
         ((-0.16, -0.20, -0.12), 0.87, 8, "ring", True, "it has learned the wrong place"),
         ((-0.16, -0.20, -0.12), 0.87, 0, "ring", True, "slides are unknown, so the interval is optimistic"),
@@ -30,16 +30,16 @@ CHANCE = (0.44, 0.56)
     ],
 )
 def test_a_network_that_looks_at_the_wrong_place_is_told(
-    gap: tuple[float, float, float], ring: float, slides: int, finding: str, caution: bool, says: str
+    gap: tuple[float, float, float], ring: float, slides: int, finding: str, caution: bool, phrase: str
 ) -> None:
     verdict = verdicts.where_it_looks(Interval(*gap), Interval(ring, *CHANCE), Sampled(slides))
     assert (verdict.finding, verdict.caution) == (finding, caution)
-    assert says in verdict.text
+    assert phrase in verdict.text
     assert "\n" not in verdict.text
 
 
 @pytest.mark.parametrize(
-    ("num", "out_of_fold", "finding", "caution", "says"),
+    ("num", "out_of_fold", "finding", "caution", "phrase"),
     [
         (600, True, "too many", True, "(15.0%) are called wrong by predictions of AUC 0.785, more than the 3.3%"),
         (600, True, "too many", True, "they would still call 20.0% to 24.0% wrong"),
@@ -51,11 +51,11 @@ def test_a_network_that_looks_at_the_wrong_place_is_told(
     ],
 )
 def test_more_suspects_than_labels_are_usually_wrong_call_for_caution(
-    num: int, out_of_fold: bool, finding: str, caution: bool, says: str
+    num: int, out_of_fold: bool, finding: str, caution: bool, phrase: str
 ) -> None:
     verdict = verdicts.suspects(num, 4000, 0.785, Interval(0.22, 0.20, 0.24), out_of_fold=out_of_fold)
     assert (verdict.finding, verdict.caution) == (finding, caution)
-    assert says in verdict.text
+    assert phrase in verdict.text
 
 
 def _outside(name: str, below: float, above: float) -> Outside:
@@ -63,7 +63,7 @@ def _outside(name: str, below: float, above: float) -> Outside:
 
 
 @pytest.mark.parametrize(
-    ("measures", "anywhere", "finding", "caution", "says"),
+    ("measures", "anywhere", "finding", "caution", "phrase"),
     [
         ([], math.nan, "unknown", True, "keeps no appearance.json"),
         ([_outside("eosin", 0.0, 0.49)], 0.49, "alike", False, "49% of its patches lie outside"),
@@ -85,11 +85,11 @@ def _outside(name: str, below: float, above: float) -> Outside:
     ],
 )
 def test_foreign_tissue_is_named_by_what_is_foreign(
-    measures: list[Outside], anywhere: float, finding: str, caution: bool, says: str
+    measures: list[Outside], anywhere: float, finding: str, caution: bool, phrase: str
 ) -> None:
     verdict = verdicts.foreign(measures, anywhere)
     assert (verdict.finding, verdict.caution) == (finding, caution)
-    assert says in verdict.text
+    assert phrase in verdict.text
 
 
 @pytest.mark.parametrize("between", [0.0, 0.7, 1.0])
@@ -105,7 +105,7 @@ def test_few_slides_like_those_trained_on_are_called_foreign(between: float) -> 
 
 
 @pytest.mark.parametrize(
-    ("auc", "slides", "finding", "caution", "says"),
+    ("auc", "slides", "finding", "caution", "phrase"),
     [
         ((0.91, 0.87, 0.94), 12, "better than chance", False, "AUC 0.910, 95 % interval 0.870 to 0.940"),
         ((0.91, 0.87, 0.94), 0, "better than chance", False, "slides are unknown, so the interval is optimistic"),
@@ -117,18 +117,18 @@ def test_few_slides_like_those_trained_on_are_called_foreign(between: float) -> 
     ],
 )
 def test_an_auc_is_told_as_far_as_its_interval_allows(
-    auc: tuple[float, float, float], slides: int, finding: str, caution: bool, says: str
+    auc: tuple[float, float, float], slides: int, finding: str, caution: bool, phrase: str
 ) -> None:
     verdict = verdicts.ranking(Interval(*auc), Sampled(slides))
     assert (verdict.finding, verdict.caution) == (finding, caution)
-    assert says in verdict.text
+    assert phrase in verdict.text
 
 
 KEPT, OPEN, MISSED = (0.97, 0.95, 0.99), (0.95, 0.92, 0.97), (0.90, 0.85, 0.94)
 
 
 @pytest.mark.parametrize(
-    ("reached", "slides", "finding", "says"),
+    ("reached", "slides", "finding", "phrase"),
     [
         ([KEPT], 8, "kept", "'sensitivity 95%' kept (0.970, 95 % interval 0.950 to 0.990)"),
         ([KEPT, OPEN], 8, "undecided", "'sensitivity 95%' undecided (0.950, 95 % interval 0.920 to 0.970)"),
@@ -139,10 +139,10 @@ KEPT, OPEN, MISSED = (0.97, 0.95, 0.99), (0.95, 0.92, 0.97), (0.90, 0.85, 0.94)
     ],
 )
 def test_a_threshold_that_misses_its_aim_elsewhere_is_told(
-    reached: list[tuple[float, float, float]], slides: int, finding: str, says: str
+    reached: list[tuple[float, float, float]], slides: int, finding: str, phrase: str
 ) -> None:
     verdict = verdicts.aims(
         [Aim("sensitivity 95%", 0.95, Interval(*sensitivity)) for sensitivity in reached], Sampled(slides)
     )
     assert (verdict.finding, verdict.caution) == (finding, finding != "kept")
-    assert says in verdict.text
+    assert phrase in verdict.text

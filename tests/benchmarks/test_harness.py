@@ -13,7 +13,7 @@ rates = st.floats(1e-3, 1e6, allow_nan=False)
 
 def test_alternate_takes_turns_and_tells() -> None:
     order: list[str] = []
-    said: list[str] = []
+    lines: list[str] = []
 
     def contestant(name: str) -> Callable[[], float]:
         def run() -> float:
@@ -22,11 +22,11 @@ def test_alternate_takes_turns_and_tells() -> None:
 
         return run
 
-    figures = harness.alternate({"a": contestant("a"), "b": contestant("b")}, 3, say=said.append)
+    figures = harness.alternate({"a": contestant("a"), "b": contestant("b")}, 3, say=lines.append)
     assert order == ["a", "b"] * 3
     assert figures == {"a": [1.0, 3.0, 5.0], "b": [2.0, 4.0, 6.0]}
-    assert len(said) == 6
-    assert said[0].startswith("round 1/3  a")
+    assert len(lines) == 6
+    assert lines[0].startswith("round 1/3  a")
 
 
 def test_alternate_stops_at_a_contestant_that_fails() -> None:

@@ -35,7 +35,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.nn.Module]:
     for module in (notebook_loop, strong_loop):
         monkeypatch.setattr(module, "network", network)
     # Parameters of `layer4` are none here, which an optimiser refuses in a group of its own.
-    monkeypatch.setattr(torch.optim, "Adam", lambda groups, **how: torch.optim.SGD(groups[0]["params"], lr=0.1))
+    monkeypatch.setattr(torch.optim, "Adam", lambda groups, **options: torch.optim.SGD(groups[0]["params"], lr=0.1))
     return made
 
 

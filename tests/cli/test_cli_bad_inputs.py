@@ -288,7 +288,7 @@ TINY = {
 
 
 @pytest.fixture(scope="session")
-def things(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+def inputs(once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """Patches, two stores, two runs, a slide, and whatever is odd."""
 
     def fill(folder: Path) -> None:
@@ -371,7 +371,7 @@ def _no_scheduler(*_: object, **__: object) -> NoReturn:
 @pytest.mark.parametrize("case", _parameters())
 def test_bad_input_is_one_line(
     case: Case,
-    things: Path,
+    inputs: Path,
     stopped: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -381,8 +381,8 @@ def test_bad_input_is_one_line(
         if "{socket}" in case.words:
             monkeypatch.chdir(tmp_path)
             stack.enter_context(socket.socket(socket.AF_UNIX)).bind("socket")
-        words = [_filled(word, things, tmp_path, case.words[0]) for word in case.words]
-        before = _state(things)
+        words = [_filled(word, inputs, tmp_path, case.words[0]) for word in case.words]
+        before = _state(inputs)
         monkeypatch.chdir(_made(tmp_path / "here"))
         monkeypatch.setattr(sys, "argv", ["fastpath", words[0], "-q", *words[1:]])
         if "--dask" in words:
@@ -394,7 +394,7 @@ def test_bad_input_is_one_line(
         except SystemExit as ended:
             status = ended.code
     stderr = capfd.readouterr().err
-    assert _state(things) == before, "wrote where its inputs are"
+    assert _state(inputs) == before, "wrote where its inputs are"
     if status == 0:
         assert not case.refused, "was taken"
         return
@@ -410,14 +410,14 @@ def test_bad_input_is_one_line(
     assert re.fullmatch(r"fastpath: .+: .+; .+|fastpath: .+ See 'fastpath.*--help'\.", lines[0]), stderr
 
 
-def _filled(word: str, things: Path, tmp_path: Path, command: str) -> str:
+def _filled(word: str, inputs: Path, tmp_path: Path, command: str) -> str:
     """Return a word with the paths that it stands for."""
     from fastpath.store.reader import open_store
 
     def place(match: re.Match[str]) -> str:
         name = match[1]
         if name == "id":
-            return str(open_store(things / "store").ids_N[0])
+            return str(open_store(inputs / "store").ids_N[0])
         if name in ("new", "nowhere", "socket"):
             return str(tmp_path / name)
         if name in ("folder", "headless"):  # which outputs may fill
@@ -425,9 +425,9 @@ def _filled(word: str, things: Path, tmp_path: Path, command: str) -> str:
             return str(tmp_path / name)
         if name == "store" and command in ("split", "repair"):  # which write into it
             if not (tmp_path / "store").exists():
-                shutil.copytree(things / "store", tmp_path / "store")
+                shutil.copytree(inputs / "store", tmp_path / "store")
             return str(tmp_path / "store")
-        return str(things / PLACES.get(name, name))
+        return str(inputs / PLACES.get(name, name))
 
     return re.sub(r"\{([a-z]+2?)\}", place, word)
 

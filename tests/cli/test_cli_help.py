@@ -53,7 +53,7 @@ def test_every_command_has_help_with_an_example_and_the_common_options(name: str
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "phrase"),
     [
         (["trian"], "No such command 'trian'"),
         (["pack"], "Missing argument"),
@@ -61,11 +61,11 @@ def test_every_command_has_help_with_an_example_and_the_common_options(name: str
         (["evaluate", ".", "--amp", "--precision", "bfloat16"], "give one of them"),
     ],
 )
-def test_a_usage_error_is_one_line_and_exit_status_2(arguments: list[str], says: str, tmp_path: Path) -> None:
+def test_a_usage_error_is_one_line_and_exit_status_2(arguments: list[str], phrase: str, tmp_path: Path) -> None:
     done = fastpath(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith("fastpath: ")
-    assert says in done.stderr
+    assert phrase in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -37,7 +37,7 @@ def test_every_command_has_one_uncut_line_in_its_section() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "phrase"),
     [
         (["trian"], "No such command 'trian'. Did you mean 'train'?"),
         (["evalute", "x"], "Did you mean 'evaluate'?"),
@@ -50,14 +50,14 @@ def test_every_command_has_one_uncut_line_in_its_section() -> None:
         (["verify", "s", "-Z"], "No such option '-Z'."),
     ],
 )
-def test_what_is_mistyped_is_told_with_the_nearest(words: list[str], says: str) -> None:
+def test_what_is_mistyped_is_told_with_the_nearest(words: list[str], phrase: str) -> None:
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2
-    assert says in " ".join(done.stderr.split())
+    assert phrase in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "phrase"),
     [
         (["train", "{folder}", "-o", "r", "--set", "optim.lr=1"], "did you mean 'optim.lr_head' or 'optim.lr_trunk'?"),
         (["train", "{folder}", "-o", "r", "--config", "fast_lit0"], "did you mean 'fast_lite0'?"),
@@ -69,7 +69,7 @@ def test_what_is_mistyped_is_told_with_the_nearest(words: list[str], says: str) 
         (["verify", "nowhere"], "nowhere: found nothing, wanted the directory of a packed store"),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_large_is_imported(words: list[str], says: str, tmp_path: Path) -> None:
+def test_what_is_wrong_is_told_before_anything_large_is_imported(words: list[str], phrase: str, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom fastpath.cli.main import main\n"
         "try:\n    main()\n"
@@ -80,5 +80,5 @@ def test_what_is_wrong_is_told_before_anything_large_is_imported(words: list[str
         [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True, timeout=120, cwd=tmp_path
     )
     assert done.stdout == "2 []\n", done.stderr
-    assert says in done.stderr
+    assert phrase in done.stderr
     assert done.stderr.count("\n") == 1

@@ -90,11 +90,13 @@ def test_losses_are_sent_for_now_and_then_and_none_is_waited_for(monkeypatch: py
     assert sent == [1]  # the first is still on its way when the epoch ends
 
 
-@pytest.mark.parametrize(("share", "said"), [(0.0, False), (0.125, True)])
+@pytest.mark.parametrize(("share", "warned"), [(0.0, False), (0.125, True)])
 def test_a_crop_that_can_lose_the_centre_is_warned_of_with_its_share(
-    monkeypatch: pytest.MonkeyPatch, share: float, said: bool
+    monkeypatch: pytest.MonkeyPatch, share: float, warned: bool
 ) -> None:
-    assert ("12.5% of training samples" in shown(0, monkeypatch, start=replace(START, centre_lost_share=share))) == said
+    assert (
+        "12.5% of training samples" in shown(0, monkeypatch, start=replace(START, centre_lost_share=share))
+    ) == warned
 
 
 def test_the_rates_and_what_is_odd_about_them_come_before_the_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def test_overrides_win_over_the_file_and_are_read_as_toml_or_as_text(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("override", "says"),
+    ("override", "phrase"),
     [
         ("train.epoch=3", "did you mean 'train.epochs'?"),
         ("data.augment.rotation_degree=3", "did you mean 'data.augment.rotation_deg'?"),
@@ -63,10 +63,10 @@ def test_overrides_win_over_the_file_and_are_read_as_toml_or_as_text(tmp_path: P
         ("seed.value=3", "seed"),
     ],
 )
-def test_a_wrong_key_or_value_is_one_clear_line(override: str, says: str) -> None:
+def test_a_wrong_key_or_value_is_one_clear_line(override: str, phrase: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config.load(None, ["seed=1", override])
-    assert says in str(caught.value)
+    assert phrase in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -117,7 +117,7 @@ def test_a_stage_takes_what_it_does_not_give_from_the_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "phrase"),
     [
         (
             {"train": {"epochs": 4}},
@@ -133,10 +133,10 @@ def test_a_stage_takes_what_it_does_not_give_from_the_run() -> None:
         ({"stages": [{"epochs": "x"}]}, "stages.0.epochs: found 'x'"),
     ],
 )
-def test_a_wrong_stage_is_named(changes: dict[str, object], says: str) -> None:
+def test_a_wrong_stage_is_named(changes: dict[str, object], phrase: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config.parse(HEAD_THEN_LAYER4 | changes)
-    assert says in str(caught.value)
+    assert phrase in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_a_recipe_wins_over_a_file_of_its_name_and_a_path_is_a_file(
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "phrase"),
     [
         ("fast_lit0", "did you mean 'fast_lite0'?"),
         ("fast_lit0.toml", "did you mean 'fast_lite0'?"),
@@ -52,10 +52,10 @@ def test_a_recipe_wins_over_a_file_of_its_name_and_a_path_is_a_file(
         ("folder/absent.toml", "absent.toml"),
     ],
 )
-def test_what_is_neither_is_named_with_the_nearest(name: str, says: str) -> None:
+def test_what_is_neither_is_named_with_the_nearest(name: str, phrase: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config.load(Path(name))
-    assert says in str(caught.value)
+    assert phrase in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

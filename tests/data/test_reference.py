@@ -70,7 +70,7 @@ def test_the_oracle_rotates_by_either_interpolation_as_the_chain_does(
     chain = reference.notebook_images(sources, drawn, SIZE, stats, rotation=interpolation)
     other = {reference.BILINEAR: reference.NEAREST, reference.NEAREST: reference.BILINEAR}[interpolation]
     same, differs = (
-        float((chain - reference.training_images(sources, drawn, SIZE, stats, rotation=how)).abs().mean())
-        for how in (interpolation, other)
+        float((chain - reference.training_images(sources, drawn, SIZE, stats, rotation=rotation)).abs().mean())
+        for rotation in (interpolation, other)
     )
     assert same < differs / 2

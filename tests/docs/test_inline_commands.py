@@ -34,8 +34,8 @@ _COMMANDS = {name: app.get_command(click.Context(app), name) for name in app.lis
 
 def parameters(command: click.Command) -> dict[str, click.Option]:
     """Return a command's options, and those of its subcommands, by their names."""
-    kin = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
-    options = [option for command in kin for option in command.params if isinstance(option, click.Option)]
+    commands = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+    options = [option for command in commands for option in command.params if isinstance(option, click.Option)]
     return {name: option for option in options for name in (*option.opts, *option.secondary_opts)}
 
 

@@ -140,17 +140,19 @@ def long_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_source(tmp_path_factory.mktemp("long") / "source", 3000)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_command_goes_on_where_it_was(long_source: Path, tmp_path: Path, how: signal.Signals) -> None:
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_command_goes_on_where_it_was(
+    long_source: Path, tmp_path: Path, signal_number: signal.Signals
+) -> None:
     store, partial = tmp_path / "store", tmp_path / "store.fastpath-partial"
     command = ("pack", long_source, "-o", store, "--shard-mb", "1", "--workers", "2", "--resume", "--json")
     process = start(*command)
     while not list(partial.glob("work/*.record")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
-    os.killpg(process.pid, how) if how == signal.SIGINT else process.send_signal(how)
+    os.killpg(process.pid, signal_number) if signal_number == signal.SIGINT else process.send_signal(signal_number)
     process.communicate(timeout=60)
-    assert process.returncode == (130 if how == signal.SIGINT else -how)
+    assert process.returncode == (130 if signal_number == signal.SIGINT else -signal_number)
     assert not store.exists()
     again = start(*command)
     output, errors = again.communicate(timeout=60)

@@ -115,8 +115,8 @@ def test_an_ensembles_table_carries_labels_and_what_was_done_with_them(run_dir: 
     journal = own / "journal.jsonl"
     journal.write_text(journal.read_text() * 3)  # as if the best of three epochs
     table = tmp_path / "t.parquet"
-    how = ("--store", store.path, "--raw", "-o", tmp_path / "x.csv", "--table", table)
-    outcome = _invoke(own, run_dir, *how, "--json")
+    options = ("--store", store.path, "--raw", "-o", tmp_path / "x.csv", "--table", table)
+    outcome = _invoke(own, run_dir, *options, "--json")
     assert outcome.exit_code == 0, outcome.output
     frame = pd.read_parquet(table)
     assert frame.label.tolist() == store.labels_N.tolist()

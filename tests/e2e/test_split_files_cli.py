@@ -122,10 +122,10 @@ def test_a_run_finds_the_split_that_it_was_trained_by(root: Path) -> None:
 def test_runs_by_one_file_are_compared_swept_and_audited(root: Path) -> None:
     file = root / "folds.json"
     _invoke("split", root / "store", "--groups", root / "groups.csv", "--folds", 2, "-o", file)
-    how = ("--config", root / "tiny.toml", "--split-file", file)
-    assert _invoke("train", root / "store", "-o", root / "f", *how, "--folds", 2)["num_folds"] == 2
+    options = ("--config", root / "tiny.toml", "--split-file", file)
+    assert _invoke("train", root / "store", "-o", root / "f", *options, "--folds", 2)["num_folds"] == 2
     assert open_run(root / "f" / "fold-1").split_file == file
-    _invoke("sweep", root / "store", "-o", root / "s", *how, "--grid", "optim.weight_decay=0,0.1")
+    _invoke("sweep", root / "store", "-o", root / "s", *options, "--grid", "optim.weight_decay=0,0.1")
     runs = sorted((root / "s" / "runs").glob("*/seed-*"))
     assert len(_invoke("compare", *runs, "-o", root / "c")["runs"]) == 2
     audited = _invoke("audit", root / "store", "-o", root / "a", "--split-file", file)

@@ -82,12 +82,12 @@ class Stopped(Exception):
 def test_a_run_that_stops_between_two_steps_resumes_bit_for_bit(
     store: Path, settings: Path, whole: Path, tmp_path: Path, steps: int
 ) -> None:
-    run_dir, config, heard = tmp_path / "cut", load(settings), 0
+    run_dir, config, num_steps_seen = tmp_path / "cut", load(settings), 0
 
     def listen(event: object) -> None:
-        nonlocal heard
-        heard += isinstance(event, StepEvent)
-        if heard == steps:
+        nonlocal num_steps_seen
+        num_steps_seen += isinstance(event, StepEvent)
+        if num_steps_seen == steps:
             raise Stopped
 
     with pytest.raises(Stopped):

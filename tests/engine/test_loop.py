@@ -100,10 +100,10 @@ def test_stopping_after_any_event_and_going_on_changes_nothing(kind: str, tmp_pa
     num_events = NUM_EPOCHS * (NUM_STEPS + 3)
     for stop_after in range(1, num_events):
         first = fresh(kind)
-        heard = []
+        epochs_seen = []
         for number, event in enumerate(events(first), start=1):
             if isinstance(event, EpochEvent):
-                heard.append(without_times(event))
+                epochs_seen.append(without_times(event))
             if number == stop_after:
                 break
         save_checkpoint(snapshot(first, ORIGIN), tmp_path / "last.pt")
@@ -112,8 +112,8 @@ def test_stopping_after_any_event_and_going_on_changes_nothing(kind: str, tmp_pa
         torch.manual_seed(stop_after)  # another process has another history
         second.model.load_state_dict(checkpoint.model)
         restore_state(checkpoint, second)
-        heard += [without_times(event) for event in events(second) if isinstance(event, EpochEvent)]
-        assert heard == wanted, stop_after
+        epochs_seen += [without_times(event) for event in events(second) if isinstance(event, EpochEvent)]
+        assert epochs_seen == wanted, stop_after
         assert same_weights(whole.model, second.model), stop_after
 
 

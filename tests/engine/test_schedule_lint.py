@@ -73,7 +73,7 @@ def test_the_notebooks_triangle_wave_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schedule", "epochs", "train", "said"),
+    ("schedule", "epochs", "train", "phrase"),
     [
         ({"kind": "step", "step_epochs": 3}, 3, {}, "step_epochs=3 never fires in 3 epochs"),
         ({"kind": "cosine", "t_max_epochs": 10}, 5, {}, "t_max_epochs=10 is beyond the 5 epochs: the rate ends at 65%"),
@@ -83,9 +83,9 @@ def test_the_notebooks_triangle_wave_is_named() -> None:
         ({"kind": "warmup_cosine"}, 9, {"early_stop_epochs": 2}, "warmup_cosine is at its best at its end"),
     ],
 )
-def test_each_oddity_is_told_once(schedule: dict[str, Any], epochs: int, train: dict[str, Any], said: str) -> None:
+def test_each_oddity_is_told_once(schedule: dict[str, Any], epochs: int, train: dict[str, Any], phrase: str) -> None:
     (warning,) = warnings(schedule, epochs, **train)
-    assert said in warning
+    assert phrase in warning
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,8 @@ def test_every_drawn_rate_is_one_that_a_step_was_taken_with(kind: str, steps: in
         for at, rate in points:
             step = round(at * steps)
             near = {taken[number][name] for number in (step - 1, step) if 0 <= number < len(taken)}
-            assert step == len(taken) or any(rate == pytest.approx(one, rel=1e-6, abs=1e-12) for one in near)
-            tops += rate == pytest.approx(max(one[name] for one in taken))
+            assert step == len(taken) or any(rate == pytest.approx(other, rel=1e-6, abs=1e-12) for other in near)
+            tops += rate == pytest.approx(max(rates[name] for rates in taken))
         assert tops > 0  # the highest is among them, however few are drawn
 
 

@@ -57,12 +57,12 @@ def test_runs_are_equal_and_a_cut_one_ends_alike(
     config = settings(**trained)
     for name in ("first", "second"):
         train.train_run(store, tmp_path / name, config, cuda)
-    heard = 0
+    num_steps_seen = 0
 
     def listen(event: object) -> None:
-        nonlocal heard
-        heard += isinstance(event, StepEvent)
-        if heard == 3:
+        nonlocal num_steps_seen
+        num_steps_seen += isinstance(event, StepEvent)
+        if num_steps_seen == 3:
             raise Stopped
 
     with pytest.raises(Stopped):

@@ -134,9 +134,9 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_no_outline_is_one_line(case: str, tmp_path: Path) -> None:
-    document, suffix, says = WRONG[case]
+    document, suffix, phrase = WRONG[case]
     with pytest.raises(DataError) as caught:
         _read(tmp_path, document, suffix)
-    assert says in str(caught.value)
+    assert phrase in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500

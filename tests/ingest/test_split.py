@@ -206,16 +206,16 @@ def test_a_random_test_share_is_that_of_scikit_learn(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("options", "message"),
     [
         ({"kind": "official", "test": 0.1}, "found a test share of 0.1, wanted PatchCamelyon's own"),
         ({"kind": "group", "test": 0.05}, "6 groups for 20 folds"),
         ({"kind": "random", "test": 0.5, "val": 0.5}, "--val, --test: found 0.5 and 0.5; leave patches"),
     ],
 )
-def test_a_test_share_that_cannot_be_kept_is_refused(store: Store, how: dict[str, Any], message: str) -> None:
+def test_a_test_share_that_cannot_be_kept_is_refused(store: Store, options: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        write_split(store, **how)
+        write_split(store, **options)
 
 
 def test_shares_that_whole_slides_cannot_have_are_told(store: Store) -> None:

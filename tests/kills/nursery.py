@@ -72,10 +72,10 @@ def run(folder: Path, arguments: tuple[str, ...], point: Point | None = None) ->
     Returns:
         The exit status, negative for a signal; the operations; and what it said on standard error.
     """
-    said, done = folder / "said", folder / "operations"
+    stderr_path, done = folder / "said", folder / "operations"
     pid = os.fork()
     if pid == 0:
-        with said.open("wb") as file:
+        with stderr_path.open("wb") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
         points = Points(folder / "work", *(point or ()))
@@ -94,7 +94,7 @@ def run(folder: Path, arguments: tuple[str, ...], point: Point | None = None) ->
         if name not in sys.modules:
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
-    return status, operations, said.read_text(errors="replace")[-300:]
+    return status, operations, stderr_path.read_text(errors="replace")[-300:]
 
 
 def _call(arguments: tuple[str, ...]) -> int:
@@ -158,8 +158,8 @@ def prepare(folder: Path, step: tuple[str, ...]) -> None:
         return
     killed = step[0] == "!kill"
     point = (int(step[1]), "after") if killed else None
-    status, _, said = run(folder, step[2:] if killed else step, point)
-    assert status == (-signal.SIGKILL if killed else 0), (step, status, said)
+    status, _, stderr = run(folder, step[2:] if killed else step, point)
+    assert status == (-signal.SIGKILL if killed else 0), (step, status, stderr)
 
 
 class Attempts:
@@ -178,8 +178,8 @@ class Attempts:
             prepare(folder, step)
         shutil.copytree(self.work, self.start, symlinks=True)
         self.old = tree(self.work)
-        status, self.operations, said = run(folder, command.arguments)
-        assert status == 0, (command.arguments, status, said)
+        status, self.operations, stderr = run(folder, command.arguments)
+        assert status == 0, (command.arguments, status, stderr)
         self.new = tree(self.work)
 
     def points(self) -> Iterator[Point]:
@@ -193,19 +193,19 @@ class Attempts:
     def kill(self, point: Point) -> str:
         """Kill at a point and run again; return what was wrong, or nothing."""
         self._fresh(self.start)
-        status, _, said = run(self.folder, self.command.arguments, point)
+        status, _, stderr = run(self.folder, self.command.arguments, point)
         if status != -signal.SIGKILL:
-            return f"was not killed, but ended with {status}: {said}"
+            return f"was not killed, but ended with {status}: {stderr}"
         wrong = self._torn(tree(self.work))
         if wrong:
             return wrong
         again = self.command.arguments
         if self.command.resume_if and (self.folder / self.command.resume_if).exists():
             again += self.command.resume
-        status, _, said = run(self.folder, again)
+        status, _, stderr = run(self.folder, again)
         whole = self.command.refuses and self._part(tree(self.work)) == self._part(self.new)
         if status != 0 and not (status == 2 and whole):
-            return f"cannot be run again ({status}): {said}"
+            return f"cannot be run again ({status}): {stderr}"
         return self._differs(tree(self.work))
 
     def _fresh(self, start: Path | None = None) -> None:

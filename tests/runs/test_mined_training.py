@@ -227,7 +227,7 @@ class TestTables:
     """What is not a table of mined patches is one line."""
 
     @pytest.mark.parametrize(
-        ("column", "value", "says"),
+        ("column", "value", "phrase"),
         [
             ("kind", "odd", "found kind 'odd', wanted one of hard_negative"),
             ("label", 2, "found label .*2.*, wanted 0 or 1"),
@@ -240,13 +240,13 @@ class TestTables:
         ],
     )
     def test_a_wrong_value(
-        self, store: Path, unlabelled: Path, write: Callable[..., Path], column: str, value: object, says: str
+        self, store: Path, unlabelled: Path, write: Callable[..., Path], column: str, value: object, phrase: str
     ) -> None:
         path = write([(open_store(unlabelled).ids_N[0], MinedKind.PSEUDO_LABEL, 1, 1.0, unlabelled)])
         frame = pd.read_parquet(path)
         frame[column] = value
         frame.to_parquet(path)
-        with pytest.raises((DataError, StoreError), match=says):
+        with pytest.raises((DataError, StoreError), match=phrase):
             opened(store, path)
 
     @pytest.mark.parametrize("name", ["table.parquet", "table.csv"])

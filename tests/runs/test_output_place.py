@@ -105,12 +105,12 @@ def _tree(place: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize(("name", "read", "says"), FILES)
-def test_a_file_that_would_do_harm_is_refused(place: Path, name: str, read: str, says: str) -> None:
+@pytest.mark.parametrize(("name", "read", "phrase"), FILES)
+def test_a_file_that_would_do_harm_is_refused(place: Path, name: str, read: str, phrase: str) -> None:
     before = _tree(place)
     with pytest.raises(UsageError) as caught:
         output_place.check_file(place / name, (place / read, None))
-    assert says in str(caught.value)
+    assert phrase in str(caught.value)
     assert "\n" not in str(caught.value)
     assert _tree(place) == before
 
@@ -120,12 +120,14 @@ def test_any_other_file_is_taken(place: Path, name: str, read: str) -> None:
     output_place.check_file(place / name, (place / read,))
 
 
-@pytest.mark.parametrize(("name", "closing", "read", "says"), DIRECTORIES)
-def test_a_directory_that_would_do_harm_is_refused(place: Path, name: str, closing: str, read: str, says: str) -> None:
+@pytest.mark.parametrize(("name", "closing", "read", "phrase"), DIRECTORIES)
+def test_a_directory_that_would_do_harm_is_refused(
+    place: Path, name: str, closing: str, read: str, phrase: str
+) -> None:
     before = _tree(place)
     with pytest.raises(UsageError) as caught:
         output_place.check_directory(place / name, closing, (place / read, None))
-    assert says in str(caught.value)
+    assert phrase in str(caught.value)
     assert "\n" not in str(caught.value)
     assert _tree(place) == before
 
@@ -135,9 +137,11 @@ def test_any_other_directory_is_taken(place: Path, name: str, closing: str, read
     output_place.check_directory(place / name, closing, (place / read,))
 
 
-@pytest.mark.parametrize(("name", "says"), [("store/new", "lies in"), ("run/new", "lies in"), ("table.csv", "a file")])
-def test_a_new_run_or_store_lies_in_no_other(place: Path, name: str, says: str) -> None:
-    with pytest.raises(UsageError, match=says):
+@pytest.mark.parametrize(
+    ("name", "phrase"), [("store/new", "lies in"), ("run/new", "lies in"), ("table.csv", "a file")]
+)
+def test_a_new_run_or_store_lies_in_no_other(place: Path, name: str, phrase: str) -> None:
+    with pytest.raises(UsageError, match=phrase):
         output_place.check_new(place / name)
 
 

@@ -66,12 +66,12 @@ def whole(store: Path) -> tuple[Path, list[Any]]:
 
 
 def stop_after(steps: int) -> Callable[[object], None]:
-    heard = 0
+    num_steps_seen = 0
 
     def listen(event: object) -> None:
-        nonlocal heard
-        heard += isinstance(event, StepEvent)
-        if heard == steps and isinstance(event, StepEvent):
+        nonlocal num_steps_seen
+        num_steps_seen += isinstance(event, StepEvent)
+        if num_steps_seen == steps and isinstance(event, StepEvent):
             signal.raise_signal(signal.SIGINT)
 
     return listen

@@ -50,7 +50,7 @@ def test_a_sound_one_is_a_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         (of_config(more=1), r"unknown key 'more'"),
         (of_config(data=5), r"data: found 5"),
@@ -64,9 +64,9 @@ def test_a_sound_one_is_a_network(tmp_path: Path) -> None:
         (of_config(model={"trainable": "layer9"}), r"model.trainable: found 'layer9'"),
     ],
 )
-def test_a_foreign_configuration(config: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_a_foreign_configuration(config: dict[str, Any], message: str, tmp_path: Path) -> None:
     save_checkpoint(sound(config), tmp_path / "best.pt")
-    with pytest.raises(FastpathError, match=said) as refused:
+    with pytest.raises(FastpathError, match=message) as refused:
         open_run(tmp_path / "best.pt").network()
     assert len(str(refused.value).splitlines()) == 1
 

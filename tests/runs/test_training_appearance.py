@@ -49,7 +49,7 @@ def _blurred(images: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("change", "finding", "says"),
+    ("change", "finding", "phrase"),
     [
         (lambda images: images, "alike", "nothing says otherwise"),
         (lambda images: (images * 0.45).astype(np.uint8), "foreign", "darker"),
@@ -60,7 +60,7 @@ def _blurred(images: np.ndarray) -> np.ndarray:
     ids=["as it is", "dark", "red for blue", "out of focus", "glass"],
 )
 def test_tissue_is_told_from_that_trained_on(
-    learned: Path, change: Callable[[np.ndarray], np.ndarray], finding: str, says: str
+    learned: Path, change: Callable[[np.ndarray], np.ndarray], finding: str, phrase: str
 ) -> None:
     trained = open_run(learned)
     train = open_store(learned.parent / "store")
@@ -68,7 +68,7 @@ def test_tissue_is_told_from_that_trained_on(
     slide = int(str(train.groups_N[read_split(train).rows(Split.TRAIN)][0]).rsplit("_", 1)[-1])
     outside, verdict = training_appearance.appearance_verdict(trained, Tiles(change(_tissue(slide))))
     assert verdict.finding == finding, verdict
-    assert says in verdict.text
+    assert phrase in verdict.text
     assert all(0 <= measure.below + measure.above <= 1 for measure in outside)
 
 

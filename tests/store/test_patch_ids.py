@@ -26,7 +26,7 @@ def test_an_id_or_its_beginning_finds_the_patch_once(wanted: list[str], rows: li
 
 
 @pytest.mark.parametrize(
-    ("wanted", "says"),
+    ("wanted", "phrase"),
     [
         (["abcde"], r"'abcde' begins 2 ids, 'abcdef01' and 'abcdef99' among them; give more of the id"),
         (["fff"], r"1 of 1 ids that are not in the store, the first 'fff'; look in the id column of index"),
@@ -34,6 +34,6 @@ def test_an_id_or_its_beginning_finds_the_patch_once(wanted: list[str], rows: li
         ([""], r"the first ''"),
     ],
 )
-def test_what_no_patch_or_several_are_called_is_refused(wanted: list[str], says: str) -> None:
-    with pytest.raises(UsageError, match=says):
+def test_what_no_patch_or_several_are_called_is_refused(wanted: list[str], phrase: str) -> None:
+    with pytest.raises(UsageError, match=phrase):
         rows_by_id(IDS, wanted, "index")

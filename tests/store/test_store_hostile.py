@@ -89,9 +89,9 @@ def index(retype: Callable[[pa.Table], pa.Table] | None = None, **changes: Calla
     return forge
 
 
-def write_index(store: Path, table: pa.Table, **how: Any) -> None:
+def write_index(store: Path, table: pa.Table, **options: Any) -> None:
     """Write an index, and let the manifest have its hash, fingerprint and counts as far as there are any."""
-    pq.write_table(table, store / fmt.INDEX, compression="zstd", **how)
+    pq.write_table(table, store / fmt.INDEX, compression="zstd", **options)
     known = dict[str, Any](index_hash=fmt.hash_file(store / fmt.INDEX))
     try:
         labels = table["label"].to_pylist()

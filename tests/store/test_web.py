@@ -81,11 +81,13 @@ def failing(times: int, *, status: int = 0, cut: bool = False) -> Any:
 
 
 @pytest.mark.parametrize("file", [fmt.MANIFEST, fmt.INDEX, fmt.SPLIT, "shard-00003.npy"])
-@pytest.mark.parametrize("how", [{"status": 503}, {"status": 429}, {"cut": True}, {}], ids=str)
-def test_what_passes_is_tried_again(how: dict[str, Any], file: str, local: Path, server: Any, tmp_path: Path) -> None:
-    server.acts[file] = failing(2, **how)
+@pytest.mark.parametrize("failure", [{"status": 503}, {"status": 429}, {"cut": True}, {}], ids=str)
+def test_what_passes_is_tried_again(
+    failure: dict[str, Any], file: str, local: Path, server: Any, tmp_path: Path
+) -> None:
+    server.acts[file] = failing(2, **failure)
     np.testing.assert_array_equal(open_store(server.url).gather(ROWS), open_store(local).gather(ROWS))
-    server.acts[file] = failing(3, **how)
+    server.acts[file] = failing(3, **failure)
     remote._proven.clear()
     shutil.rmtree(tmp_path / "cache" / "stores")
     with pytest.raises(FastpathError, match=r"in 3 attempts over \d+ s"):

@@ -42,12 +42,12 @@ def root() -> Iterator[Heard]:
 
 def lines(folder: Path) -> list[tuple[str, str]]:
     """Return the level and text of each line that a log holds."""
-    found = []
+    levels_and_texts = []
     for line in (folder / run_log.NAME).read_text(encoding="utf-8").splitlines():
         match = LINE.fullmatch(line)
         assert match, line
-        found.append((match[1], match[2]))
-    return found
+        levels_and_texts.append((match[1], match[2]))
+    return levels_and_texts
 
 
 def test_a_run_keeps_what_is_said_and_leaves_other_loggers_as_they_were(tmp_path: Path, root: Heard) -> None:

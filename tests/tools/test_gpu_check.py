@@ -180,8 +180,8 @@ def test_all_stages_fit_the_budget_as_they_are_expected() -> None:
         tool.chosen("sweeps", "")
 
 
-def run_tool(*words: str, **how: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(TOOL), *words], capture_output=True, text=True, check=False, **how)
+def run_tool(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(TOOL), *words], capture_output=True, text=True, check=False, **options)
 
 
 def test_without_a_card_it_says_so_in_one_line_and_exits_2(tmp_path: Path) -> None:

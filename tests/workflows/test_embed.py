@@ -46,8 +46,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refused)
 
 
-def embedded(made: Path, output: Path, **how: Any) -> embed.EmbedResult:
-    return embed.embed_store(made / "store", output, f"local-dir:{made / 'vit'}", resolve("cpu"), **how)
+def embedded(made: Path, output: Path, **options: Any) -> embed.EmbedResult:
+    return embed.embed_store(made / "store", output, f"local-dir:{made / 'vit'}", resolve("cpu"), **options)
 
 
 def test_features_are_those_of_the_encoder_on_its_own_inputs(made: Path, tmp_path: Path) -> None:

@@ -86,8 +86,8 @@ def _words(measure: Measure, difference: Interval, standardised: float, outside:
     if size < SMALL or (open_question and size < MEDIUM):
         phrase = f"{measure.title} is like the training set's"
     else:
-        how = next(word for least, word in ((LARGE, "much "), (MEDIUM, ""), (0.0, "a little ")) if size >= least)
-        phrase = f"{how}{measure.more if standardised > 0 else measure.less} than the training set"
+        degree = next(word for least, word in ((LARGE, "much "), (MEDIUM, ""), (0.0, "a little ")) if size >= least)
+        phrase = f"{degree}{measure.more if standardised > 0 else measure.less} than the training set"
         phrase += ", as far as so few can tell" if open_question else ""
     phrase += "" if math.isfinite(difference.low) else ", no interval"
     return f"{phrase} ({standardised:+.2f} standard deviations; {outside:.0%} of patches outside its central 95 %)"

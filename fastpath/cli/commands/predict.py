@@ -110,6 +110,6 @@ def command(
         )
     for text in result.notices:
         render.notice(text)
-    judged = table is not None and {0, 1} <= set(patches.labels_N.tolist())
-    next_command = ("fastpath", "evaluate", table) if judged else ()
+    has_both_classes = table is not None and {0, 1} <= set(patches.labels_N.tolist())
+    next_command = ("fastpath", "evaluate", table) if has_both_classes else ()
     render.result(asdict(result), as_json=as_json, title="predicted", location=output, following=next_command)

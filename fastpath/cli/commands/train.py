@@ -100,7 +100,7 @@ def command(
     if runtime.rank > 0:
         verbosity = -1
         render.quieten()
-    heard = trackers if runtime.rank == 0 else ()
+    rank_trackers = trackers if runtime.rank == 0 else ()
     if folds:
         train_folds(
             store,
@@ -111,13 +111,16 @@ def command(
             resume=resume,
             split_file=split_file,
             residency=residency,
-            trackers=heard,
+            trackers=rank_trackers,
             as_json=as_json,
             verbosity=verbosity,
         )
         return
-    require(heard)
-    with TrainView(verbosity, runtime) as view, listening(heard, output, settings, view.show, render.notice) as tell:
+    require(rank_trackers)
+    with (
+        TrainView(verbosity, runtime) as view,
+        listening(rank_trackers, output, settings, view.show, render.notice) as tell,
+    ):
         result = train.train_run(
             store, output, settings, runtime, resume=resume, split_file=split_file, residency=residency, on_event=tell
         )

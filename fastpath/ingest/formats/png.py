@@ -42,22 +42,22 @@ def decode_png(data: bytes, notes: Counter[str]) -> np.ndarray:
     Raises:
         UnreadableError: It is damaged, or not 8-bit RGB.
     """
-    pixels, said = _parse(data)
+    pixels, chunks = _parse(data)
     colour = _check_header(pixels[0][8:-4])
     try:
         decoded = _pixels(pixels)
     except (OSError, ValueError, SyntaxError) as error:
         raise damaged(f"PNG: {reason(error)}") from None
-    if colour == 6 or b"tRNS" in said:
+    if colour == 6 or b"tRNS" in chunks:
         notes[ALPHA] += 1
-    if int.from_bytes(said.get(b"acTL", b"")[:4], "big") > 1:
+    if int.from_bytes(chunks.get(b"acTL", b"")[:4], "big") > 1:
         notes[PAGES] += 1
-    return upright(decoded[..., :3], orientation_of_exif(said[b"eXIf"]) if b"eXIf" in said else 1, notes)
+    return upright(decoded[..., :3], orientation_of_exif(chunks[b"eXIf"]) if b"eXIf" in chunks else 1, notes)
 
 
 def _parse(data: bytes) -> tuple[list[bytes], dict[bytes, bytes]]:
     """Return the chunks that make the pixels, as they are, and what the others hold, of each kind the first."""
-    at, kept, said = len(SIGNATURE), list[bytes](), dict[bytes, bytes]()
+    at, kept, chunks = len(SIGNATURE), list[bytes](), dict[bytes, bytes]()
     for _ in range(MAX_CHUNKS):
         if at + 12 > len(data):
             raise truncated(len(data), at + 12)
@@ -68,7 +68,7 @@ def _parse(data: bytes) -> tuple[list[bytes], dict[bytes, bytes]]:
         if kind not in _CRITICAL:
             if not kind[0] & 32:
                 raise unsupported(f"found PNG with a chunk {kind!r} that the format does not know, {WANTED}")
-            said.setdefault(kind, data[at + 8 : end - 4])
+            chunks.setdefault(kind, data[at + 8 : end - 4])
         else:
             if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
                 raise damaged(f"PNG: the checksum of a chunk {kind.decode()} is wrong")
@@ -76,7 +76,7 @@ def _parse(data: bytes) -> tuple[list[bytes], dict[bytes, bytes]]:
                 raise damaged("PNG: its header is not its first chunk, or not its only one")
             kept.append(data[at:end])
             if kind == b"IEND":
-                return kept, said
+                return kept, chunks
         at = end
     raise damaged(f"PNG: more than {MAX_CHUNKS} chunks")
 

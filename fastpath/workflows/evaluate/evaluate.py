@@ -104,7 +104,7 @@ def evaluate_run(
     )
     of_rows, facts = _told_by_history(history.of(table.judged_N), evaluation)
     leaks = leak_notice(store, split_table, split)
-    said = (foreign, *of_rows, untold, leaks, dealt, newly_told(decided, runtime))
+    notices = (foreign, *of_rows, untold, leaks, dealt, newly_told(decided, runtime))
     about = {
         "split": split,
         "checkpoint": checkpoint,
@@ -116,7 +116,7 @@ def evaluate_run(
         "split_kind": split_table.kind,
         "tta_views": options.tta,
         "history": facts,
-        "notices": [notice for notice in said if notice],
+        "notices": [notice for notice in notices if notice],
     }
     result = report_files.write(output, scored=table, evaluation=evaluation, about=about, cards=cards)
     if not foreign and not history.trained_N.any():
@@ -210,9 +210,11 @@ def _gallery(
 ) -> list[Card]:
     """Return the gallery of the patches that are judged."""
     own_N = table.judged_N
-    how: dict[str, Any] = {"num": GALLERY_NUM, "seed": options.seed}
+    gallery_options: dict[str, Any] = {"num": GALLERY_NUM, "seed": options.seed}
     calibrated_N = evaluation.calibrated_N[own_N]
-    return report_gallery.make(table.judged_part(), calibrated_N, store, rows_N[own_N], trained, runtime, **how)
+    return report_gallery.make(
+        table.judged_part(), calibrated_N, store, rows_N[own_N], trained, runtime, **gallery_options
+    )
 
 
 def _store_of_folds(run_dir: Path) -> Store | None:

@@ -106,7 +106,7 @@ def validate_externally(
     evaluation.facts.update(
         subgroup_facts.facts(table, logits_N, store, rows_N, by=options.by, seed=seed, measures=measures)
     )
-    said = (*history.notices(), unlabelled, *at_home.notices, newly_told(decided, runtime))
+    notices = (*history.notices(), unlabelled, *at_home.notices, newly_told(decided, runtime))
     about = {
         "split": split,
         "checkpoint": checkpoint,
@@ -118,7 +118,7 @@ def validate_externally(
         "split_kind": None,
         "tta_views": options.tta,
         "history": history.facts(),
-        "notices": [notice for notice in said if notice],
+        "notices": [notice for notice in notices if notice],
     }
     cards = report_gallery.make(table, logits_N, store, rows_N, trained, runtime, num=GALLERY_NUM, seed=seed)
     return report_files.write(output, scored=table, evaluation=evaluation, about=about, cards=cards)

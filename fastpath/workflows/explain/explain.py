@@ -218,7 +218,7 @@ def _write(
     ids, labels_N, probability_N = store.ids_N[rows_N], store.labels_N[rows_N], metrics.probabilities(logits_N)
     patches_NHWC = store.gather(rows_N)
     nothing = 0 * next(iter(maps.values()))
-    pictures = [attribution_overlay.overlay(patches_NHWC, one, ZOOM) for one in (nothing, *maps.values())]
+    pictures = [attribution_overlay.overlay(patches_NHWC, maps_NHW, ZOOM) for maps_NHW in (nothing, *maps.values())]
     for image_HWC in (image_HWC for images_NHWC in pictures for image_HWC in images_NHWC):
         patch_figures.frame_centre(image_HWC, ZOOM)
     strips = np.concatenate(pictures, axis=2)

@@ -73,8 +73,8 @@ def _model(card: Card) -> str:
 
 def _imbalance(card: Card) -> str:
     drawn = {"natural": "patches drawn as they occur", "weighted": "classes drawn equally often, with replacement"}
-    how = drawn.get(card["training"]["sampling"], "classes drawn equally often, in turn")
-    return f"{how}; calibration of the file: {card['artefact'].get('calibration', 'none')}"
+    sampling = drawn.get(card["training"]["sampling"], "classes drawn equally often, in turn")
+    return f"{sampling}; calibration of the file: {card['artefact'].get('calibration', 'none')}"
 
 
 def _clusters(card: Card) -> str | None:

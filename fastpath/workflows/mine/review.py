@@ -59,8 +59,8 @@ class Evidence:
     def source(self, name: str, kind: MinedKind) -> str:
         """Return who gave a patch's probability."""
         if kind == MinedKind.PSEUDO_LABEL:
-            how = "not calibrated" if self.calibration == "none" else f"calibrated ({self.calibration})"
-            return f"the run's network, {how}; the patch had no label"
+            calibration = "not calibrated" if self.calibration == "none" else f"calibrated ({self.calibration})"
+            return f"the run's network, {calibration}; the patch had no label"
         if self.losses == mined_table.TRAINING:
             return "the run's own network, which was trained on this very patch and label"
         if name in self.fold_of:

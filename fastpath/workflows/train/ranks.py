@@ -33,10 +33,10 @@ def together(runtime: Runtime, run_dir: Path) -> Iterator[None]:
         LostRankError: One of them ended within it.
     """
 
-    def lost(how: str) -> LostRankError:
+    def lost(reason: str) -> LostRankError:
         return LostRankError(
             f"rank {runtime.rank} of {runtime.world_size}",
-            f"lost contact with another rank ({' '.join(how.split())[:120]})",
+            f"lost contact with another rank ({' '.join(reason.split())[:120]})",
             f"see what that rank said; the run in {run_dir} goes on from its last checkpoint with --resume",
         )
 

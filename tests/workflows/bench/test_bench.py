@@ -22,7 +22,7 @@ CUDA_AMP = Runtime(torch.device("cuda", 0), "bfloat16")
 
 
 @pytest.mark.parametrize(
-    ("model", "train", "loader", "runtime", "says"),
+    ("model", "train", "loader", "runtime", "phrase"),
     [
         (100.0, 99.0, 2000.0, CPU, "model-bound: training runs at 99%"),
         (100.0, 93.0, 2000.0, CPU, "nearly model-bound: 93%"),
@@ -31,10 +31,10 @@ CUDA_AMP = Runtime(torch.device("cuda", 0), "bfloat16")
     ],
 )
 def test_the_verdict_names_what_limits_training(
-    model: float | None, train: float | None, loader: float | None, runtime: Runtime, says: str
+    model: float | None, train: float | None, loader: float | None, runtime: Runtime, phrase: str
 ) -> None:
     verdict = bench.verdict(model, train, loader, runtime)
-    assert verdict.startswith(says) or says in verdict
+    assert verdict.startswith(phrase) or phrase in verdict
 
 
 def test_a_store_that_reads_slowly_is_named_and_the_bound_is_told() -> None:
@@ -95,9 +95,9 @@ def test_it_measures_the_step_that_a_run_would_take(
     pack.pack_source(kaggle_folder, store)
     taken: list[tuple[int, Any]] = []
 
-    def made(network: nn.Module, *_: object, **how: Any) -> Callable[[Batch], None]:
+    def made(network: nn.Module, *_: object, **options: Any) -> Callable[[Batch], None]:
         norms = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
-        return lambda _batch: taken.append((norms, how))
+        return lambda _batch: taken.append((norms, options))
 
     monkeypatch.setattr(lone_step, "make_step", made)
     model = {"name": "test_resnet", "pretrained": False, "trainable": "head", "batchnorm": "folded"}

@@ -69,8 +69,8 @@ def test_the_command_measures_all_runs_on_the_same_patches(
         with pytest.raises(SystemExit) as ended:
             entry.main()
         assert not ended.value.code
-        outputs.append((said := capsys.readouterr()).out)
-    noted, values = said.err, json.loads(outputs[1])
+        outputs.append((printed := capsys.readouterr()).out)
+    noted, values = printed.err, json.loads(outputs[1])
     assert outputs[0].splitlines()[-1] == f"→ {tmp_path / 'compared' / 'comparison.png'}"
     table = pd.read_parquet(tmp_path / "compared" / "predictions.parquet")
     opened = open_store(store)

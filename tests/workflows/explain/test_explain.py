@@ -83,15 +83,15 @@ def test_patches_are_named_one_after_the_other(learned: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "phrase"),
     [
         (["--ids", "nobody"], "the first 'nobody'"),
         (["--errors", "2", "--sample", "3"], "wanted one of them"),
         (["astray"], "write --ids before ids"),
     ],
 )
-def test_a_wrong_choice_is_one_line(learned: Path, tmp_path: Path, arguments: list[str], says: str) -> None:
-    assert says in _refusal(_invoke(learned, *arguments, "--no-audit", "-o", tmp_path / "out"), UsageError)
+def test_a_wrong_choice_is_one_line(learned: Path, tmp_path: Path, arguments: list[str], phrase: str) -> None:
+    assert phrase in _refusal(_invoke(learned, *arguments, "--no-audit", "-o", tmp_path / "out"), UsageError)
     assert not (tmp_path / "out").exists()
 
 

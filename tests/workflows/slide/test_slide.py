@@ -177,7 +177,7 @@ def test_the_slides_of_a_set_are_judged_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "phrase"),
     [
         ({"lesions": None}, "found no lesions, wanted those of every slide"),
         ({"stride_px": 96}, "found stride_px 96, wanted 32"),
@@ -186,12 +186,12 @@ def test_the_slides_of_a_set_are_judged_together(tmp_path: Path) -> None:
         (None, "wanted a directory a slide"),
     ],
 )
-def test_slides_that_cannot_be_pooled_are_one_line(tmp_path: Path, changes: dict[str, Any] | None, says: str) -> None:
+def test_slides_that_cannot_be_pooled_are_one_line(tmp_path: Path, changes: dict[str, Any] | None, phrase: str) -> None:
     lesions = {"num_lesions": 1, "lesion_scores": [0.9], "false_alarms": []}
     if changes is not None:
         _pooled(tmp_path / "scored", "a", lesions=lesions)
         _pooled(tmp_path / "scored", "b", **({"lesions": lesions} | changes))
-    assert says in _refusal(_invoke("--pool", tmp_path / "scored", "-o", tmp_path / "all"), DataError)
+    assert phrase in _refusal(_invoke("--pool", tmp_path / "scored", "-o", tmp_path / "all"), DataError)
     assert not (tmp_path / "all").exists()
 
 
@@ -269,7 +269,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kind", "says"),
+    ("arguments", "kind", "phrase"),
     [
         (["--mpp", "3"], UsageError, "found 3 µm a pixel"),
         (["--stride", "97"], UsageError, "wanted at most the tile's 96"),
@@ -279,9 +279,9 @@ def test_an_interrupted_run_goes_on_where_it_was(
     ],
 )
 def test_a_wrong_request_is_one_line(
-    learned: Path, planted: Path, tmp_path: Path, arguments: list[str], kind: type[FastpathError], says: str
+    learned: Path, planted: Path, tmp_path: Path, arguments: list[str], kind: type[FastpathError], phrase: str
 ) -> None:
-    assert says in _refusal(_invoke(learned, planted, *arguments, "-o", tmp_path / "out"), kind)
+    assert phrase in _refusal(_invoke(learned, planted, *arguments, "-o", tmp_path / "out"), kind)
     assert not (tmp_path / "out").exists()
 
 

@@ -109,11 +109,11 @@ def test_each_slide_has_its_lesions_from_a_folder(learned: Path, images: list[Pa
 
 def test_what_is_wrong_with_all_is_told_before_any_is_scored(learned: Path, images: list[Path], tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(SQUARE)
-    for arguments, says in (
+    for arguments, phrase in (
         ([images[0], images[0]], "found 2 slides called 'first'"),
         ([images[0], images[2], "--lesions", tmp_path / "a.csv"], "found one file for 2 slides"),
     ):
         outcome = _invoke(learned, arguments[:2], *arguments[2:], "-o", tmp_path / "out")
         assert isinstance(outcome.exception, UsageError)
-        assert says in str(outcome.exception)
+        assert phrase in str(outcome.exception)
         assert not (tmp_path / "out").exists()

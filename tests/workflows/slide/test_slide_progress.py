@@ -62,7 +62,7 @@ def test_a_changed_byte_of_the_scores_is_never_taken_for_one(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "phrase"),
     [
         ({"slide": ["b.svs", 5, 7]}, r"another slide: found \['a.svs', 5, 7\], wanted \['b.svs', 5, 7\]"),
         ({"checkpoint": "1" * 32}, "another checkpoint"),
@@ -70,9 +70,9 @@ def test_a_changed_byte_of_the_scores_is_never_taken_for_one(tmp_path: Path) -> 
         ({"precision": "bfloat16"}, "another precision: found None"),
     ],
 )
-def test_scores_of_something_else_are_refused_and_kept(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+def test_scores_of_something_else_are_refused_and_kept(tmp_path: Path, changes: dict[str, Any], phrase: str) -> None:
     content = _write(tmp_path)
-    with pytest.raises(UsageError, match=says) as caught:
+    with pytest.raises(UsageError, match=phrase) as caught:
         _resume(tmp_path, ORIGIN | changes)
     assert "delete it" in caught.value.remedy
     assert (tmp_path / NAME).read_bytes() == content

@@ -178,14 +178,14 @@ def test_two_at_a_time_give_the_same_numbers(
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "phrase"),
     [
         (FastpathError("run", "found a loss that is NaN", "lower the rate"), "run: found a loss that is NaN; lower"),
         (MemoryError("no room\nfor it"), "MemoryError: no room for it"),
     ],
 )
 def test_a_run_that_fails_is_told_and_the_others_go_on(
-    error: Exception, said: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, phrase: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = train.train_run
 
@@ -199,7 +199,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(
     assert result.status == "failed"
     assert [row.verdict for row in result.settings] == ["best", "incomplete"]
     assert result.pairs == []
-    assert said in result.failures[0]
+    assert phrase in result.failures[0]
 
 
 def test_a_killed_process_is_told_by_the_option_that_began_it(

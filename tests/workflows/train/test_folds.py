@@ -73,14 +73,14 @@ def whole(store: Path) -> folds.FoldsResult:
 
 def interrupting(after: int) -> folds.Watch:
     """Interrupt after so many steps of all folds together."""
-    heard = 0
+    num_steps_seen = 0
 
     @contextmanager
     def watch(_name: str) -> Iterator[Callable[[Any], None]]:
         def listen(event: object) -> None:
-            nonlocal heard
-            heard += isinstance(event, StepEvent)
-            if heard == after and isinstance(event, StepEvent):
+            nonlocal num_steps_seen
+            num_steps_seen += isinstance(event, StepEvent)
+            if num_steps_seen == after and isinstance(event, StepEvent):
                 signal.raise_signal(signal.SIGINT)
 
         yield listen
@@ -141,14 +141,14 @@ def test_folds_are_extended(store: Path, whole: folds.FoldsResult, tmp_path: Pat
 
 
 def test_trackers_and_residency_reach_every_fold(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard: list[tuple[str, int, float]] = []
+    epochs_tracked: list[tuple[str, int, float]] = []
 
     class Listener:
         def __init__(self, name: str) -> None:
             self.name = name
 
         def tell(self, epoch: int, values: Mapping[str, float]) -> None:
-            heard.append((self.name, epoch, values["val_auc"]))
+            epochs_tracked.append((self.name, epoch, values["val_auc"]))
 
         def close(self, *, failed: bool) -> None:
             assert not failed
@@ -162,14 +162,14 @@ def test_trackers_and_residency_reach_every_fold(store: Path, tmp_path: Path, mo
             return Listener(run_dir.name)
 
     monkeypatch.setitem(trackers.TRACKERS, "tensorboard", Kind())
-    how: dict[str, Any] = {"trackers": ("tensorboard",), "residency": "device"}
-    trained = folds.train_folds(store, tmp_path / "run", config(), ONE_THREAD, 3, **how)
-    assert heard == [(f"fold-{fold}", 1, pytest.approx(auc)) for fold, auc in enumerate(trained.aucs)]
+    options: dict[str, Any] = {"trackers": ("tensorboard",), "residency": "device"}
+    trained = folds.train_folds(store, tmp_path / "run", config(), ONE_THREAD, 3, **options)
+    assert epochs_tracked == [(f"fold-{fold}", 1, pytest.approx(auc)) for fold, auc in enumerate(trained.aucs)]
     for fold in range(3):
         facts = json.loads((tmp_path / "run" / f"fold-{fold}" / "run.json").read_text())
         assert facts["memory"]["residency"] == "device"
-    folds.train_folds(store, tmp_path / "run", config(), ONE_THREAD, 3, resume=True, **how)
-    assert len(heard) == 3  # nothing is trained again, so nothing is told again
+    folds.train_folds(store, tmp_path / "run", config(), ONE_THREAD, 3, resume=True, **options)
+    assert len(epochs_tracked) == 3  # nothing is trained again, so nothing is told again
 
 
 def test_a_fold_that_fails_names_what_shows_its_own_samples(store: Path, tmp_path: Path) -> None:

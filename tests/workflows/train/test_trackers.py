@@ -62,10 +62,10 @@ def test_tensorboard_reads_back_what_it_was_told_and_a_resumed_run_supersedes(tm
 
 @pytest.mark.parametrize("events", [[StepEvent.__new__(StepEvent)], [start(done=3)]], ids=["refused", "finished"])
 def test_nothing_is_opened_for_a_run_that_does_not_train(tmp_path: Path, events: list[object]) -> None:
-    heard: list[object] = []
-    with trackers.listening(("tensorboard", "mlflow", "wandb"), tmp_path, Config(), heard.append) as listen:
+    received: list[object] = []
+    with trackers.listening(("tensorboard", "mlflow", "wandb"), tmp_path, Config(), received.append) as listen:
         listen(events[0])
-    assert heard == events
+    assert received == events
     assert list(tmp_path.iterdir()) == []
 
 

@@ -51,14 +51,14 @@ from fastpath.runtime import Runtime
 from fastpath.workflows.train import train
 store, run_dir, config, steps = sys.argv[1:]
 torch.set_num_threads(1)
-heard = 0
+num_seen = 0
 def listen(event):
-    global heard
-    heard += isinstance(event, StepEvent)
-    if heard == int(steps):
+    global num_seen
+    num_seen += isinstance(event, StepEvent)
+    if num_seen == int(steps):
         os.kill(os.getpid(), signal.SIGKILL)
 runtime = Runtime(torch.device("cpu"), num_threads=1)
-train.train_run(Path(store), Path(run_dir), load(Path(config)), runtime, on_event=listen, clock=lambda: 60.0 * heard)
+train.train_run(Path(store), Path(run_dir), load(Path(config)), runtime, on_event=listen, clock=lambda: 60.0 * num_seen)
 """
 
 
@@ -93,12 +93,12 @@ def assert_same_run(run_dir: Path, wanted: Path) -> None:
 
 
 def interrupt_after(steps: int) -> Callable[[object], None]:
-    heard = 0
+    num_steps_seen = 0
 
     def listen(event: object) -> None:
-        nonlocal heard
-        heard += isinstance(event, StepEvent)
-        if heard == steps and isinstance(event, StepEvent):
+        nonlocal num_steps_seen
+        num_steps_seen += isinstance(event, StepEvent)
+        if num_steps_seen == steps and isinstance(event, StepEvent):
             signal.raise_signal(signal.SIGINT)
 
     return listen
@@ -221,8 +221,10 @@ def test_a_run_is_extended_along_the_schedule_of_its_new_length(
     store: Path, tmp_path: Path, schedule: str, steps: int
 ) -> None:
     kind, _, t_max = schedule.partition(" to ")
-    how = {"kind": kind, "t_max_epochs": int(t_max or 0), "step_epochs": 1, "patience_epochs": 0}
-    short, long = (config(schedule=how, train={"epochs": epochs}) for epochs in (NUM_EPOCHS, NUM_EPOCHS + 1))
+    schedule_config = {"kind": kind, "t_max_epochs": int(t_max or 0), "step_epochs": 1, "patience_epochs": 0}
+    short, long = (
+        config(schedule=schedule_config, train={"epochs": epochs}) for epochs in (NUM_EPOCHS, NUM_EPOCHS + 1)
+    )
     train.train_run(store, tmp_path / "at_once", long, ONE_THREAD)
     train.train_run(store, tmp_path / "run", short, ONE_THREAD, on_event=interrupt_after(steps))
     events: list[Any] = []
