@@ -15,9 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("fastpath", "tests", "benchmarks", "tools", "examples")
 
 VAGUE = frozenset(
-    {"found", "told", "one", "where", "which", "judged", "opinion", "spoilt", "lent", "lenders", "course"}
+    {
+        *("found", "told", "said", "says", "tells", "heard", "judged", "spoilt", "lent", "lenders"),
+        *("one", "where", "which", "whose", "how", "kin", "thing", "things", "opinion", "course"),
+    }
 )
-"""Participles and pronouns: a value so called is a message, a path, a row, a patch, a verdict, a list of stages."""
+"""Participles, pronouns and a private dialect: what is so called is a message, a path, a row, options, or stages."""
 
 PUBLIC = {("fastpath/workflows/doctor.py", "found")}
 """Keys of outputs that programs read: the findings of `doctor --json` are `found` and `wanted`."""

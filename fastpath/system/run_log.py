@@ -208,8 +208,8 @@ def _failure(error: BaseException) -> logging.LogRecord | None:
         return _record(logging.WARNING, "interrupted", None)
     if isinstance(error, FastpathError):
         return _record(logging.ERROR, str(error), None)
-    said = memory_exhausted(error) or f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return _record(logging.ERROR, str(said), error)
+    message = memory_exhausted(error) or f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return _record(logging.ERROR, str(message), error)
 
 
 def _record(level: int, message: str, error: BaseException | None) -> logging.LogRecord:

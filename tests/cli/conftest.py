@@ -17,7 +17,7 @@ Say = Callable[[BaseException], tuple[object, str]]
 def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
     """What returns the exit status and what is printed on standard error where a command raises this."""
 
-    def said(error: BaseException) -> tuple[object, str]:
+    def status_and_line(error: BaseException) -> tuple[object, str]:
         def fail(**_: object) -> NoReturn:
             raise error
 
@@ -27,4 +27,4 @@ def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
             entry.main()
         return ended.value.code, capsys.readouterr().err
 
-    return said
+    return status_and_line

@@ -127,10 +127,10 @@ def test_nothing_large_is_loaded_before_a_path_is_refused(place: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
-    for words, kind, said, loaded in answers:
+    for words, kind, message, loaded in answers:
         assert not loaded, words
         assert kind.endswith("Error"), (words, kind)
-        assert "gone" in said or "folder" in said, (words, said)
+        assert "gone" in message or "folder" in message, (words, message)
     assert len(answers) == len(calls)
     assert {path.name for path in place.iterdir()} == {"folder", "patches", "run", "store"}
 

@@ -47,7 +47,7 @@ SMALLER: tuple[tuple[str, str], ...] = (
 """What is not run as it is printed: patterns of a command, and what stands in their place."""
 
 _EVALUATION = r"^\d+ patches, \d+ positive; intervals by \w+\n +AUC  [01]\.\d{4}  \["
-SAYS = {"README.md": _EVALUATION, "docs/api.md": _EVALUATION}
+PRINTED = {"README.md": _EVALUATION, "docs/api.md": _EVALUATION}
 """What the programs of a page print."""
 
 RUN_PAGES = sorted({block.page for block in BLOCKS if block.tag in ("sh", "python")})
@@ -145,7 +145,7 @@ def test_a_page_runs_as_it_is_printed(
                 problem = "" if command.reason else reader.types(command)
                 wrong += f"\n{command.place}: {problem}" if problem else ""
     assert not wrong, wrong
-    assert re.search(SAYS.get(page, ""), printed)
+    assert re.search(PRINTED.get(page, ""), printed)
 
 
 def test_every_block_says_what_it_holds_and_every_mark_is_of_one() -> None:
@@ -161,7 +161,7 @@ def test_every_block_says_what_it_holds_and_every_mark_is_of_one() -> None:
 
 
 def test_what_readers_have_is_of_pages_that_run() -> None:
-    assert set(GIVEN) | set(SAYS) | SLOW <= set(RUN_PAGES)
+    assert set(GIVEN) | set(PRINTED) | SLOW <= set(RUN_PAGES)
     for pattern, _ in SMALLER:
         assert any(re.search(pattern, command.text) for command in COMMANDS), f"nothing is like {pattern}"
 

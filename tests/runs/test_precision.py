@@ -29,7 +29,7 @@ def tiny(**model: object) -> Config:
     return parse({"data": {"image_size_px": 16, "batch_size": 4}, "model": settings})
 
 
-def says(gain: float, asked: list[float] | None = None) -> Callable[[Step, Step], float]:
+def measuring(gain: float, asked: list[float] | None = None) -> Callable[[Step, Step], float]:
     """A measurement with a known answer, which lists that it was asked."""
 
     def measure(_plain: Step, _mixed: Step) -> float:
@@ -44,7 +44,7 @@ def says(gain: float, asked: list[float] | None = None) -> Callable[[Step, Step]
     ("gain", "chosen"), [(0.58, "float32"), (1.0, "float32"), (1.02, "float32"), (1.04, "bfloat16"), (2.0, "bfloat16")]
 )
 def test_bfloat16_is_taken_only_where_it_is_clearly_faster(gain: float, chosen: str) -> None:
-    settled = settle(OPEN, tiny(), measure=says(gain))
+    settled = settle(OPEN, tiny(), measure=measuring(gain))
     assert (settled.precision, settled.tentative) == (chosen, False)
     assert f"{gain:.2f}" in settled.notice
     assert chosen in settled.notice
@@ -58,36 +58,38 @@ def test_what_is_decided_is_left_alone() -> None:
 
 def test_a_decision_is_remembered_for_the_same_network_on_the_same_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
-    assert settle(OPEN, tiny(), measure=says(2.0, asked)).precision == "bfloat16"
-    assert settle(OPEN, tiny(), measure=says(0.5, asked)).precision == "bfloat16"
+    assert settle(OPEN, tiny(), measure=measuring(2.0, asked)).precision == "bfloat16"
+    assert settle(OPEN, tiny(), measure=measuring(0.5, asked)).precision == "bfloat16"
     assert asked == [2.0]
     others = [tiny(trainable="head"), tiny(batchnorm="frozen"), tiny(name="resnet18")]
     for other in others:
-        settle(OPEN, other, measure=says(0.5, asked))
-    settle(OPEN, tiny(), training=False, measure=says(0.5, asked))
-    settle(Runtime(torch.device("cpu"), "bfloat16", num_threads=3, tentative=True), tiny(), measure=says(0.5, asked))
+        settle(OPEN, other, measure=measuring(0.5, asked))
+    settle(OPEN, tiny(), training=False, measure=measuring(0.5, asked))
+    settle(
+        Runtime(torch.device("cpu"), "bfloat16", num_threads=3, tentative=True), tiny(), measure=measuring(0.5, asked)
+    )
     monkeypatch.setattr(precision, "cpu_name", lambda: "another")
-    settle(OPEN, tiny(), measure=says(0.5, asked))
+    settle(OPEN, tiny(), measure=measuring(0.5, asked))
     assert asked == [2.0] + [0.5] * (len(others) + 3)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"decision": {"precision": "int8", "gain": 2}}', "\xff"])
 def test_a_record_that_cannot_be_read_is_measured_again(cache: Path, content: str) -> None:
-    settle(OPEN, tiny(), measure=says(2.0))
+    settle(OPEN, tiny(), measure=measuring(2.0))
     (record,) = cache.iterdir()
     record.write_bytes(content.encode("latin-1"))
-    assert settle(OPEN, tiny(), measure=says(0.5)).precision == "float32"
-    assert settle(OPEN, tiny(), measure=says(2.0)).precision == "float32"  # and was written anew
+    assert settle(OPEN, tiny(), measure=measuring(0.5)).precision == "float32"
+    assert settle(OPEN, tiny(), measure=measuring(2.0)).precision == "float32"  # and was written anew
 
 
 def test_where_nothing_can_be_written_the_decision_holds_for_this_process(cache: Path) -> None:
     cache.parent.write_text("a file in the way", encoding="utf-8")
-    assert settle(OPEN, tiny(), measure=says(2.0)).precision == "bfloat16"
+    assert settle(OPEN, tiny(), measure=measuring(2.0)).precision == "bfloat16"
 
 
 def test_of_two_processes_that_measure_the_first_one_decides(cache: Path) -> None:
     def overtaken(_plain: Step, _mixed: Step) -> float:
-        settle(OPEN, tiny(), measure=says(2.0))
+        settle(OPEN, tiny(), measure=measuring(2.0))
         return 0.5
 
     assert settle(OPEN, tiny(), measure=overtaken).precision == "bfloat16"
@@ -129,7 +131,7 @@ def test_the_stage_that_trains_on_most_pixels_is_measured(cache: Path) -> None:
         "data": {"image_size_px": 16},
         "model": {"name": "baseline_cnn", "pretrained": False, "trainable": "all"},
     }
-    settle(OPEN, parse({**settings, "stages": stages}), measure=says(2.0))
+    settle(OPEN, parse({**settings, "stages": stages}), measure=measuring(2.0))
     (record,) = cache.iterdir()
     assert json.loads(record.read_text())["of"]["image_size_px"] == 48
 

@@ -20,7 +20,7 @@ from fastpath.system import run_log
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00 (DEBUG|INFO|WARNING|ERROR) +(.*)")
 
 
-class Heard(logging.Handler):
+class Records(logging.Handler):
     """Keeps what it is told."""
 
     def __init__(self, level: int = logging.DEBUG) -> None:
@@ -32,12 +32,12 @@ class Heard(logging.Handler):
 
 
 @pytest.fixture
-def root() -> Iterator[Heard]:
+def root() -> Iterator[Records]:
     """Return what another program has attached to the root logger."""
-    heard = Heard()
-    logging.getLogger().addHandler(heard)
-    yield heard
-    logging.getLogger().removeHandler(heard)
+    handler = Records()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
 
 
 def lines(folder: Path) -> list[tuple[str, str]]:
@@ -50,7 +50,7 @@ def lines(folder: Path) -> list[tuple[str, str]]:
     return levels_and_texts
 
 
-def test_a_run_keeps_what_is_said_and_leaves_other_loggers_as_they_were(tmp_path: Path, root: Heard) -> None:
+def test_a_run_keeps_what_is_said_and_leaves_other_loggers_as_they_were(tmp_path: Path, root: Records) -> None:
     log, above = logging.getLogger("fastpath.engine"), logging.getLogger()
     before = [(each.level, each.propagate, list(each.handlers)) for each in (run_log.LOGGER, above)]
     with run_log.kept_in(tmp_path):
@@ -64,7 +64,7 @@ def test_a_run_keeps_what_is_said_and_leaves_other_loggers_as_they_were(tmp_path
 
 
 def test_a_program_that_asked_for_information_still_gets_it(
-    tmp_path: Path, root: Heard, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, root: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_log.LOGGER, "level", logging.INFO)
     run_log.LOGGER.manager._clear_cache()  # type: ignore[attr-defined]
@@ -75,8 +75,8 @@ def test_a_program_that_asked_for_information_still_gets_it(
     run_log.LOGGER.setLevel(logging.NOTSET)
 
 
-def test_the_first_directory_of_a_command_gets_all_and_others_their_part(tmp_path: Path, root: Heard) -> None:
-    shown = Heard(logging.WARNING)
+def test_the_first_directory_of_a_command_gets_all_and_others_their_part(tmp_path: Path, root: Records) -> None:
+    shown = Records(logging.WARNING)
     for name in ("all", "one", "two"):
         (tmp_path / name).mkdir()
     with run_log.of_command(shown):
@@ -94,7 +94,7 @@ def test_the_first_directory_of_a_command_gets_all_and_others_their_part(tmp_pat
     assert root.messages == []
 
 
-def test_what_is_said_aside_is_told_to_nobody_above(tmp_path: Path, root: Heard) -> None:
+def test_what_is_said_aside_is_told_to_nobody_above(tmp_path: Path, root: Records) -> None:
     with run_log.aside(), run_log.kept_in(tmp_path):
         run_log.LOGGER.warning("aside")
     assert lines(tmp_path) == [("WARNING", "aside")]
@@ -103,7 +103,7 @@ def test_what_is_said_aside_is_told_to_nobody_above(tmp_path: Path, root: Heard)
 
 
 def test_a_command_that_leaves_no_directory_leaves_no_log(tmp_path: Path) -> None:
-    with run_log.of_command(Heard()):
+    with run_log.of_command(Records()):
         run_log.LOGGER.info("something")
     with run_log.kept_in(tmp_path):
         pass  # nothing said
@@ -111,7 +111,7 @@ def test_a_command_that_leaves_no_directory_leaves_no_log(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("error", "level", "said", "traced"),
+    ("error", "level", "beginning", "traced"),
     [
         (FastpathError("run", "is wrong", "mend it"), "ERROR", "run: is wrong; mend it", False),
         (ZeroDivisionError("by nought"), "ERROR", "ZeroDivisionError: by nought", True),
@@ -121,9 +121,9 @@ def test_a_command_that_leaves_no_directory_leaves_no_log(tmp_path: Path) -> Non
 )
 @pytest.mark.parametrize("command", [False, True])
 def test_how_it_failed_is_kept_once(
-    error: BaseException, level: str, said: str, traced: bool, command: bool, tmp_path: Path, root: Heard
+    error: BaseException, level: str, beginning: str, traced: bool, command: bool, tmp_path: Path, root: Records
 ) -> None:
-    shown = Heard()
+    shown = Records()
 
     def fail() -> None:
         with run_log.of_command(shown) if command else nullcontext(), run_log.kept_in(tmp_path):
@@ -135,7 +135,7 @@ def test_how_it_failed_is_kept_once(
     match = LINE.fullmatch(first)
     assert match
     assert match[1] == level
-    assert match[2].startswith(said)
+    assert match[2].startswith(beginning)
     assert bool(trace) == traced
     assert all(line.startswith("    ") for line in trace)
     assert not traced or "raise error" in "".join(trace)
@@ -163,7 +163,7 @@ def test_it_is_added_to_and_a_line_that_was_cut_short_is_ended(tmp_path: Path) -
     assert LINE.fullmatch(second)
 
 
-def test_a_link_is_not_followed_and_the_work_goes_on(tmp_path: Path, root: Heard) -> None:
+def test_a_link_is_not_followed_and_the_work_goes_on(tmp_path: Path, root: Records) -> None:
     precious = tmp_path / "precious"
     precious.write_text("kept")
     (tmp_path / "run").mkdir()

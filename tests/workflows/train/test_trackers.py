@@ -131,7 +131,7 @@ class Flaky:
     """A tracker whose server is away while `away` says so, and the seconds that it takes to find out."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[int, float]] = []
+        self.epochs_logged: list[tuple[int, float]] = []
         self.asked = self.now = 0
         self.away = False
         self.closed: list[bool] = []
@@ -145,7 +145,7 @@ class Flaky:
 
     def tell(self, epoch: int, values: Mapping[str, float]) -> None:
         self._ask()
-        self.heard.append((epoch, values["val_auc"]))
+        self.epochs_logged.append((epoch, values["val_auc"]))
 
     def close(self, *, failed: bool) -> None:
         self._ask()
@@ -169,13 +169,13 @@ def test_a_tracker_that_stays_away_for_a_while_is_told_all_when_it_is_back(
         flaky.away = True
         listen(start())
         listen(event(1, 0.6))  # at once: not asked again yet
-        assert (flaky.asked, flaky.heard) == (1, [])
+        assert (flaky.asked, flaky.epochs_logged) == (1, [])
         flaky.now += 30  # ten times as long as it kept us waiting
         listen(event(2, 0.7))
-        assert (flaky.asked, flaky.heard) == (2, [])
+        assert (flaky.asked, flaky.epochs_logged) == (2, [])
         flaky.away, flaky.now = False, flaky.now + 30
         listen(event(3, 0.8))
-    assert flaky.heard == [(1, 0.6), (2, 0.7), (3, 0.8)]
+    assert flaky.epochs_logged == [(1, 0.6), (2, 0.7), (3, 0.8)]
     assert flaky.closed == [False]
     assert len(notices) == 2  # once that it is away, once that it is back
     assert notices[0].startswith("--mlflow: refused by ")
@@ -198,6 +198,6 @@ def test_a_tracker_that_never_comes_back_ends_no_training_and_hides_no_error(
 
     with pytest.raises(ValueError, match="of training"):
         train()
-    assert flaky.heard == [(1, 0.5)]
+    assert flaky.epochs_logged == [(1, 0.5)]
     assert "1 epoch could not be told; the run's journal holds them" in notices[1]
     assert "could not be told that the run has ended" in notices[2]
