@@ -172,8 +172,8 @@ def test_a_closed_tab_loses_nothing_and_undo_goes_back(visit: Callable[..., Any]
 
 
 def test_two_tabs_of_a_page_agree(visit: Callable[..., Any], mined: Mined) -> None:
-    one, other = visit(mined.page), visit(mined.page)
-    one.keyboard.press("d")
+    first, other = visit(mined.page), visit(mined.page)
+    first.keyboard.press("d")
     other.wait_for_function("document.querySelector('#count').textContent.startsWith('1 of')")
     assert other.locator("#all [data-decision=drop]").count() == 1
 
