@@ -21,11 +21,11 @@ from fastpath.config import Config
 from fastpath.errors import DataError
 from fastpath.ingest.stain import Normalise, normaliser
 from fastpath.runs import calibration_file, trained
-from fastpath.runs.score_views import Tta, score_views
+from fastpath.runs.score_views import score_views
 from fastpath.runs.trained import CheckpointName, TrainedRun
 from fastpath.runtime import Runtime, resolve
 from fastpath.store.reader import Store, open_store
-from fastpath.types import Samples
+from fastpath.types import Samples, Tta
 from fastpath.workflows.pack import PackOptions, pack_source
 from fastpath.workflows.train.train import train_run
 

@@ -20,11 +20,10 @@ from fastpath.analysis import calibration
 from fastpath.analysis.calibration import Calibrator, Method
 from fastpath.analysis.combine import Mean
 from fastpath.errors import DataError, FastpathError
-from fastpath.runs.score_views import Tta
 from fastpath.store.format import hash_file
 from fastpath.system.files import read_regular, write_durably
 from fastpath.text import brief
-from fastpath.types import Split
+from fastpath.types import Split, Tta
 
 NAME = "calibration.json"
 """Of the calibration of `best.pt` scored in one view; `name_of` tells the others'."""

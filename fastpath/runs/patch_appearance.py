@@ -6,10 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis.pixels import appearance
-from fastpath.errors import FastpathError
 from fastpath.ingest import stats
-from fastpath.runs.run_data import run_data_of
-from fastpath.runs.trained import TrainedRun
 from fastpath.store.reader import Store
 from fastpath.types import Patches
 
@@ -37,17 +34,6 @@ def measure_pixels(patches: Patches, rows_N: NDArray[np.int64]) -> dict[str, Flo
     """Return float64 [N] for each of `appearance.LOOKS`, from the pixels alone; NaN where a patch has none."""
     parts = [_of_pixels(patches.gather(rows_N[at : at + TOGETHER])) for at in range(0, len(rows_N), TOGETHER)]
     return {name: np.concatenate([part[name] for part in parts]) for name in appearance.LOOKS}
-
-
-def training_rows(trained: TrainedRun) -> tuple[Store, NDArray[np.int64]] | None:
-    """Return the run's own store and the rows it was trained on; None where it is gone or holds something else."""
-    try:
-        store = trained.open_store()
-        if trained.differs(store) is not None:
-            return None
-        return store, run_data_of(store, trained.config).train_rows_N
-    except FastpathError:
-        return None
 
 
 def _of_pixels(images_NHWC: NDArray[np.uint8]) -> dict[str, Floats]:

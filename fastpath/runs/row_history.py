@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.analysis import intervals, metrics, selection
-from fastpath.errors import FastpathError
-from fastpath.ingest.loose_patches import LoosePatches
-from fastpath.runs import run_choices
-from fastpath.runs.mined_training import with_extra
-from fastpath.runs.row_matching import Bools, among, of_slides, same_store
-from fastpath.runs.run_data import RunData, run_data_of
-from fastpath.runs.trained import TrainedRun
-from fastpath.store.reader import Store
-from fastpath.types import Split
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Bools = NDArray[np.bool_]
 
 HONEST = "judge patches kept apart ('fastpath split --test 0.1', then --split test), or the last epoch"
 """What to do where the judged patches chose the epoch."""
@@ -171,46 +167,31 @@ class RowHistory:
         )
 
 
-def history_of(
-    trained: TrainedRun, patches: Store | LoosePatches, rows_N: NDArray[np.int64], fitted_on: Split | None = None
-) -> RowHistory:
-    """Return what a run has done with these patches.
+def of_words(words_N: NDArray[np.object_]) -> RowHistory:
+    """Return what a table says of its patches by the words of its column `COLUMN`; any other word is none it knows."""
+    trained_N, slide_N, epoch_N = (np.asarray(words_N == word, bool) for word in (TRAINED, SLIDE, EPOCH))
+    num_unknown = int((~(trained_N | slide_N | epoch_N) & (words_N != HELD_OUT)).sum())
+    unknown = f"the table does not know it of {num_unknown:,} of them" if num_unknown else ""
+    nobody_N = np.zeros(len(words_N), bool)
+    return RowHistory(trained_N, slide_N, epoch_N, nobody_N, num_epochs=0, unknown=unknown)
 
-    The run's own store and division tell. Patches of another store are looked for by id and by pixels, those of files
-    by id.
 
-    Args:
-        trained: The run.
-        patches: What is scored.
-        rows_N: int64, its rows.
-        fitted_on: The part of the run's store that the calibration in use was fitted on (`calibration_file.Kept`).
-    """
-    nobody_N = np.zeros(len(rows_N), bool)
-    data, unknown = _data_of(trained, patches)
-    if data is None:
-        return RowHistory(nobody_N, nobody_N, nobody_N, nobody_N, unknown=unknown)
-    trained_N, slide_N = nobody_N.copy(), nobody_N.copy()
-    for store, of_N in _sources(data):
-        trained_N |= among(patches, rows_N, store, of_N)
-        slide_N |= of_slides(patches, rows_N, store, of_N)
-    num_epochs, stopped = run_choices.choice(trained)
-    chose_N, fitted_N = nobody_N, nobody_N
-    if num_epochs > 1:
-        chose_N = among(patches, rows_N, data.store, data.val_rows_N)
-    if fitted_on is not None:
-        fitted_N = among(patches, rows_N, data.store, data.split.rows(fitted_on))
-    return RowHistory(
-        trained_N=trained_N,
-        slide_N=slide_N & ~trained_N,
-        epoch_N=chose_N,
-        calibrated_N=fitted_N,
-        num_epochs=num_epochs,
-        stopped=stopped,
-        num_settings=run_choices.num_settings(trained.path.parent),
-        mined=data.extra_notice if among(patches, rows_N, data.store, data.split.rows(Split.VAL)).any() else "",
-        named=not same_store(patches, data.store),
-        unknown=unknown,
-    )
+def of_table(frame: pd.DataFrame) -> list[str]:
+    """Return what the reader of numbers on a table's patches must know, by its column `COLUMN`."""
+    if COLUMN not in frame:
+        return [
+            f"the table has no column '{COLUMN}', so nothing tells whether its patches were trained on or chosen by"
+        ]
+    return of_words(frame[COLUMN].fillna(UNKNOWN).astype(str).to_numpy(object)).notices()
+
+
+def worst(histories: Sequence[RowHistory]) -> NDArray[np.object_]:
+    """Return the worst word that is true of each patch for any of several runs: an average of them knows it too."""
+    found_N = np.full(len(histories[0].trained_N), HELD_OUT, object)
+    for word in (UNKNOWN, EPOCH, SLIDE, TRAINED):
+        for history in histories:
+            found_N[history.words_N == word] = word
+    return found_N
 
 
 def error_of(facts: Mapping[str, Any]) -> float | None:
@@ -235,56 +216,6 @@ def auc_error(auc: Mapping[str, float | None], num_units: int) -> float | None:
     ends = metrics.logits(np.array([low, high]))
     reach = 2 * stdtrit(num_units - 1, 0.5 + intervals.LEVEL / 2)
     return float(np.ptp(ends) / reach * value * (1 - value))
-
-
-def of_slide(trained: TrainedRun, name: str) -> str:
-    """Return what the reader of numbers on a slide must know: whether its patches were trained on; empty where not.
-
-    Args:
-        trained: The run.
-        name: The slide, as patches' groups are called.
-    """
-    data, unknown = _data_of(trained, None)
-    if data is None or data.store.groups_N is None:
-        unknown = unknown or "the slides of its patches are unknown"
-        return f"nothing tells whether patches of this slide were trained on: {unknown}"
-    if any(name in set(store.groups_N[of_N]) for store, of_N in _sources(data) if store.groups_N is not None):
-        return f"patches of slide {name} were trained on: no number on it says how the network does on new slides"
-    if run_choices.choice(trained)[0] > 1 and name in set(data.store.groups_N[data.val_rows_N]):
-        return f"patches of slide {name} chose the epoch, so numbers on it are optimistic"
-    return ""
-
-
-def _data_of(trained: TrainedRun, patches: Store | LoosePatches | None) -> tuple[RunData | None, str]:
-    """Return what the run was trained on; None, with the reason, where that cannot be told. The reason may be partial.
-
-    Where only the table of mined patches is gone, the rest is returned with it.
-    """
-    own = trained.checkpoint.store_fingerprint
-    try:
-        same = isinstance(patches, Store) and patches.fingerprint == own
-        store = patches if isinstance(patches, Store) and same else trained.open_store()
-        difference = trained.differs(store)
-        if difference is not None and same:  # scored by another split than the run's
-            store = store.with_split(trained.split_file)
-            difference = trained.differs(store)
-    except FastpathError as error:
-        return None, f"the run's own store is not at hand ({error.problem})"
-    if difference is not None:
-        what = difference[0]
-        return None, f"the run's own store was {'packed' if what == 'store' else 'divided'} anew since"
-    data = run_data_of(store, trained.config)
-    try:
-        return with_extra(data, trained.config), ""
-    except FastpathError as error:
-        return data, f"the run's table of mined patches is not at hand ({error.problem})"
-
-
-def _sources(data: RunData) -> list[tuple[Store, NDArray[np.int64]]]:
-    """Return each store that patches were trained on of, with their rows there."""
-    if data.joined is None:
-        return [(data.store, data.train_rows_N)]
-    return [(store, rows_N) for store, _, rows_N in data.joined.parts(data.train_rows_N)]
 
 
 def _count(of_N: Bools) -> str:

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.ingest.loose_patches import LoosePatches
+from fastpath.runs.row_history import Bools
 from fastpath.store.reader import Store
-
-Bools = NDArray[np.bool_]
 
 
 def same_store(patches: Store | LoosePatches, store: Store) -> bool:

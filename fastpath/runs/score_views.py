@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +14,7 @@ from fastpath.errors import DataError
 from fastpath.runs.precision import settle
 from fastpath.runs.trained import TrainedRun
 from fastpath.runtime import Runtime
-from fastpath.types import Patches, Samples
-
-Tta = Literal["none", "d4"]
+from fastpath.types import Patches, Samples, Tta
 
 
 def score(

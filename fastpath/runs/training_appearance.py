@@ -15,7 +15,8 @@ from fastpath.analysis import verdicts
 from fastpath.analysis.pixels.appearance import LOOKS
 from fastpath.analysis.verdicts import Outside, Verdict
 from fastpath.errors import FastpathError
-from fastpath.runs.patch_appearance import measure_pixels, training_rows
+from fastpath.runs.patch_appearance import measure_pixels
+from fastpath.runs.row_lookup import training_rows
 from fastpath.runs.trained import TrainedRun
 from fastpath.store.reader import Store
 from fastpath.system.files import read_regular, write_durably

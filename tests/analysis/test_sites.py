@@ -19,7 +19,7 @@ from fastpath.runs import out_of_fold
 from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
 from fastpath.workflows import pack
-from fastpath.workflows.evaluate import evaluate
+from fastpath.workflows.evaluate import evaluate_table
 from fastpath.workflows.train import folds
 
 
@@ -85,6 +85,6 @@ def test_folds_that_leave_one_site_out_tell_each_and_so_does_their_evaluation(
     )
     frame = pd.read_parquet(trained.table)
     assert (frame["site"] == frame["fold"].map({0: "A", 1: "B"})).all()
-    evaluation = evaluate.run_table(tmp_path / "folds", resolve("cpu"), output=tmp_path / "out")
+    evaluation = evaluate_table.evaluate_table(tmp_path / "folds", output=tmp_path / "out")
     assert {entry["site"] for entry in evaluation.facts["sites"]["sites"]} == {"A", "B"}
     assert "fold" in {entry["variable"] for entry in evaluation.facts["subgroups"]["groups"]}

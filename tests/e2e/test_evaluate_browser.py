@@ -13,10 +13,9 @@ import pytest
 
 from fastpath.analysis.operating_points import predictive_values
 from fastpath.figures.page import percent
-from fastpath.runtime import resolve
 from fastpath.store.reader import open_store
 from fastpath.workflows import pack
-from fastpath.workflows.evaluate import evaluate
+from fastpath.workflows.evaluate import evaluate_table
 from fastpath.workflows.evaluate.report_facts import EvaluateOptions
 
 pytestmark = pytest.mark.e2e
@@ -44,8 +43,8 @@ def evaluated(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     table = {"id": store.ids_N, "label": store.labels_N, "logit": 3.0 * store.labels_N - 1.5 + noise}
     pd.DataFrame({**table, "group": store.groups_N}).to_parquet(folder / "table.parquet")
     choices = EvaluateOptions(prevalence=0.02)
-    evaluate.run_table(
-        folder / "table.parquet", resolve("cpu"), output=folder / "out", store_path=folder / "store", options=choices
+    evaluate_table.evaluate_table(
+        folder / "table.parquet", output=folder / "out", store_path=folder / "store", options=choices
     )
     return folder / "out"
 

@@ -21,7 +21,7 @@ from fastpath.store.reader import open_store
 from fastpath.store.split_table import read_split
 from fastpath.types import Split
 from fastpath.workflows import pack
-from fastpath.workflows.evaluate import evaluate
+from fastpath.workflows.evaluate import evaluate, evaluate_table
 from fastpath.workflows.predict import predict
 from fastpath.workflows.train import train
 
@@ -132,17 +132,17 @@ def test_an_ensembles_table_carries_labels_and_what_was_done_with_them(run_dir: 
     assert f"{96 - num_val} of 96 patches were trained on" in " ".join(facts["notices"])
     assert " ".join(outcome.stderr.split()).count("were trained on") == 1
 
-    evaluation = evaluate.run_table(table, resolve("cpu"), output=tmp_path / "judged")
+    evaluation = evaluate_table.evaluate_table(table, output=tmp_path / "judged")
     assert f"{96 - num_val} of 96 patches were trained on" in evaluation.notices[0]
     assert evaluation.facts["calibration"]["method"] == "none"
     held = frame[frame.history != "trained on"]
     held.to_parquet(tmp_path / "held.parquet")
-    evaluation = evaluate.run_table(tmp_path / "held.parquet", resolve("cpu"), output=tmp_path / "judged")
+    evaluation = evaluate_table.evaluate_table(tmp_path / "held.parquet", output=tmp_path / "judged")
     assert evaluation.facts["history"]["num_chose_epoch"] == evaluation.num_patches == num_val
     assert "chose the epoch, the best by their AUC" in evaluation.notices[0]
     assert evaluation.facts["calibration"]["method"] != "none"
     held.drop(columns="history").to_parquet(tmp_path / "held.parquet")
-    evaluation = evaluate.run_table(tmp_path / "held.parquet", resolve("cpu"), output=tmp_path / "judged")
+    evaluation = evaluate_table.evaluate_table(tmp_path / "held.parquet", output=tmp_path / "judged")
     assert "nothing tells whether its patches were trained on" in evaluation.notices[0]
 
 

@@ -14,8 +14,8 @@ from fastpath.errors import UsageError
 if TYPE_CHECKING:
     from fastpath.analysis.calibration import Method
     from fastpath.analysis.combine import Mean
-    from fastpath.runs.score_views import Tta
     from fastpath.runtime import PrecisionChoice
+    from fastpath.types import Tta
     from fastpath.workflows.evaluate.report_files import EvaluateResult
 
 _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
@@ -107,10 +107,8 @@ def command(
     """  # noqa: D301 (\b is click's mark for a paragraph to keep as it is)
     from fastpath.runs import out_of_fold
     from fastpath.types import Split
-    from fastpath.workflows.evaluate import evaluate
     from fastpath.workflows.evaluate.report_facts import EvaluateOptions
 
-    runtime = machine.choose(device, precision)
     asked = EvaluateOptions(
         method=calibration, prevalence=prevalence, miss_cost=miss_cost, seed=seed, tta=tta, mean=mean, by=by
     )
@@ -119,8 +117,13 @@ def command(
             raise UsageError(
                 "--split-file", f"found {split_file} for predictions, which no split divides", "leave it out"
             )
-        result = evaluate.run_table(run, runtime, output=output, store_path=store, options=asked)
+        from fastpath.workflows.evaluate import evaluate_table
+
+        result = evaluate_table.evaluate_table(run, output=output, store_path=store, options=asked)
     else:
+        from fastpath.workflows.evaluate import evaluate
+
+        runtime = machine.choose(device, precision)
         with render.progress_bar("evaluating", verbosity) as advance:
             result = evaluate.evaluate_run(
                 run,

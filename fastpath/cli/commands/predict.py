@@ -12,8 +12,8 @@ from fastpath.cli import machine, options, render
 
 if TYPE_CHECKING:
     from fastpath.analysis.combine import Mean
-    from fastpath.runs.score_views import Tta
     from fastpath.runtime import PrecisionChoice
+    from fastpath.types import Tta
 
 _MEANS: dict[str, Mean] = {"mean": "logits", "probabilities": "probabilities", "rank": "ranks"}
 

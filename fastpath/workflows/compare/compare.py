@@ -17,7 +17,7 @@ from fastpath.figures import run_comparison
 from fastpath.ingest.split import leak_notice
 from fastpath.runs import best_epoch, output_place
 from fastpath.runs import run_directory as directory
-from fastpath.runs.row_history import history_of
+from fastpath.runs.row_lookup import history_of
 from fastpath.runs.score_views import score
 from fastpath.runs.trained import CheckpointName, TrainedRun, open_run
 from fastpath.runtime import Runtime

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastpath.errors import DataError, UsageError
-from fastpath.runs import out_of_fold, output_place, report_table, row_words
+from fastpath.runs import out_of_fold, output_place, report_table, row_history
 from fastpath.workflows.compare import compare, comparison
 from fastpath.workflows.compare.comparison import CompareResult
 
@@ -57,7 +57,7 @@ def compare_tables(paths: Sequence[Path], output: Path | None = None) -> Compare
     groups_N = first["group"].to_numpy(object) if "group" in first and first["group"].notna().all() else None
     names = comparison.short_names([path if path.is_dir() else path.with_suffix("") for path in paths])
     models, place = [("", 0)] * len(names), named[0].name
-    notices = left_out + list(dict.fromkeys(text for frame in frames for text in row_words.of_table(frame)))
+    notices = left_out + list(dict.fromkeys(text for frame in frames for text in row_history.of_table(frame)))
     result = comparison.compare_scores(
         models, names, labels_N, logits_RN, groups_N, store=place, kind="table's", output=output, notices=notices
     )

@@ -23,10 +23,11 @@ from fastpath.analysis.pixels import drift
 from fastpath.analysis.pixels.appearance import MEASURES
 from fastpath.errors import DataError, UsageError
 from fastpath.runs import report_table
-from fastpath.runs.patch_appearance import measure, training_rows
+from fastpath.runs.patch_appearance import measure
 from fastpath.runs.precision import newly_told, settle
 from fastpath.runs.report_table import Floats, ScoredTable
-from fastpath.runs.row_history import RowHistory, history_of
+from fastpath.runs.row_history import RowHistory
+from fastpath.runs.row_lookup import history_of, training_rows
 from fastpath.runs.score_views import score_views
 from fastpath.runs.trained import CheckpointName, TrainedRun
 from fastpath.runtime import Runtime
@@ -37,6 +38,8 @@ from fastpath.system.json_values import plain
 from fastpath.types import Split
 from fastpath.workflows.evaluate import frozen, report_files, report_gallery, subgroup_facts
 from fastpath.workflows.evaluate.frozen import Frozen
+from fastpath.workflows.evaluate.network_view import NetworkView
+from fastpath.workflows.evaluate.report_about import about_run
 from fastpath.workflows.evaluate.report_facts import EvaluateOptions, Evaluation, evaluate_scores
 from fastpath.workflows.evaluate.report_files import GALLERY_NUM, EvaluateResult
 
@@ -106,21 +109,18 @@ def validate_externally(
     evaluation.facts.update(
         subgroup_facts.facts(table, logits_N, store, rows_N, by=options.by, seed=seed, measures=measures)
     )
-    notices = (*history.notices(), unlabelled, *at_home.notices, newly_told(decided, runtime))
-    about = {
-        "split": split,
-        "checkpoint": checkpoint,
-        "epoch": trained.checkpoint.epoch,
-        "run": trained.path.parent.absolute().name,
-        "model": trained.config.model.name,
-        "store": store.name,
-        "store_fingerprint": store.fingerprint,
-        "split_kind": None,
-        "tta_views": options.tta,
-        "history": history.facts(),
-        "notices": [notice for notice in notices if notice],
-    }
-    cards = report_gallery.make(table, logits_N, store, rows_N, trained, runtime, num=GALLERY_NUM, seed=seed)
+    about = about_run(
+        trained,
+        store,
+        split=split,
+        split_kind=None,
+        checkpoint=checkpoint,
+        options=options,
+        history=history.facts(),
+        notices=(*history.notices(), unlabelled, *at_home.notices, newly_told(decided, runtime)),
+    )
+    network = NetworkView(trained, store, runtime)
+    cards = report_gallery.make(table, logits_N, store, rows_N, network, num=GALLERY_NUM, seed=seed)
     return report_files.write(output, scored=table, evaluation=evaluation, about=about, cards=cards)
 
 

@@ -16,8 +16,8 @@ from fastpath.analysis.operating_points import OperatingPoint
 from fastpath.errors import DataError
 from fastpath.runs import calibration_file
 from fastpath.runs.chosen import Chosen
-from fastpath.runs.score_views import Tta
 from fastpath.runs.trained import TrainedRun
+from fastpath.types import Tta
 
 KEPT = "judged"
 """Key of a kept calibration that tells how the run did on the patches that its calibration was not fitted on."""

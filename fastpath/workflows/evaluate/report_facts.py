@@ -26,8 +26,8 @@ from fastpath.analysis.verdicts import Verdict
 from fastpath.runs import report_calibration
 from fastpath.runs.chosen import Chosen, choose
 from fastpath.runs.report_table import Floats, ScoredTable
-from fastpath.runs.score_views import Tta
 from fastpath.system.json_values import plain
+from fastpath.types import Tta
 from fastpath.workflows.evaluate import report_verdicts
 
 THRESHOLD = 0.5

@@ -22,7 +22,7 @@ from fastpath.model import attribution
 from fastpath.model.attribution import METHODS, Method
 from fastpath.runs import output_place
 from fastpath.runs.inference import all_logits
-from fastpath.runs.row_history import history_of
+from fastpath.runs.row_lookup import history_of
 from fastpath.runs.trained import CheckpointName, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.patch_ids import rows_by_id

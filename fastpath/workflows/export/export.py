@@ -22,10 +22,10 @@ from fastpath.model.export_formats import READERS, WRITERS
 from fastpath.model.freeze import LogitNetwork
 from fastpath.runs import calibration_file as calibrations
 from fastpath.runs import output_place
-from fastpath.runs.score_views import Tta
 from fastpath.runs.trained import CheckpointName, TrainedRun, open_run
 from fastpath.runtime import Runtime
 from fastpath.system.file_sets import FileSet
+from fastpath.types import Tta
 from fastpath.workflows.export import model_card, model_card_page, model_facts, timm_folder
 from fastpath.workflows.export.proof import CHECKED, Advance, Reference, compare_with_reference
 

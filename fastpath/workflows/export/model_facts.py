@@ -12,8 +12,8 @@ from fastpath import __version__
 from fastpath.analysis import metrics
 from fastpath.analysis.calibration import Calibrator
 from fastpath.config import Config
-from fastpath.runs.score_views import Tta
 from fastpath.runs.trained import TrainedRun
+from fastpath.types import Tta
 from fastpath.workflows.export.model_card import INTENDED_USE
 
 

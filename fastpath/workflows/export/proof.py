@@ -13,12 +13,11 @@ from fastpath.engine.tta import predict_views
 from fastpath.errors import FastpathError, IntegrityError
 from fastpath.model.export_formats import Compute
 from fastpath.runs.inference import batches
-from fastpath.runs.score_views import Tta
 from fastpath.runs.trained import TrainedRun
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store
 from fastpath.store.split_table import read_split
-from fastpath.types import Split
+from fastpath.types import Split, Tta
 
 Advance = Callable[[int, int], None]
 

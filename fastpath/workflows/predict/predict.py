@@ -19,13 +19,14 @@ from fastpath.ingest.loose_patches import LoosePatches, open_source
 from fastpath.runs import calibration_file, output_place
 from fastpath.runs.calibration_file import Kept
 from fastpath.runs.precision import newly_told, settle
-from fastpath.runs.row_history import COLUMN, RowHistory, history_of
-from fastpath.runs.row_words import worst
-from fastpath.runs.score_views import Tta, score_views
+from fastpath.runs.row_history import COLUMN, RowHistory, worst
+from fastpath.runs.row_lookup import history_of
+from fastpath.runs.score_views import score_views
 from fastpath.runs.trained import CheckpointName, TrainedRun, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store, open_store
 from fastpath.system.files import durably, write_durably
+from fastpath.types import Tta
 from fastpath.workflows.predict import ensemble, submission
 
 Advance = Callable[[int, int], None]

@@ -15,8 +15,7 @@ from fastpath.errors import DataError
 from fastpath.ingest.split import leak_notice
 from fastpath.runs import output_place, report_table
 from fastpath.runs.report_table import ScoredTable
-from fastpath.runs.row_history import HELD_OUT, SLIDE
-from fastpath.runs.row_words import of_words
+from fastpath.runs.row_history import HELD_OUT, SLIDE, of_words
 from fastpath.runtime import Runtime
 from fastpath.store.features import Features, open_features
 from fastpath.store.reader import Store, locate, open_store
@@ -195,9 +194,7 @@ def _gallery(
     own_N = table.judged_N
     places_N, _ = locate(store.ids_N, table.ids_N[own_N])
     calibrated_N = evaluation.calibrated_N[own_N]
-    return report_gallery.make(
-        table.judged_part(), calibrated_N, store, places_N, None, runtime, num=GALLERY_NUM, seed=seed
-    )
+    return report_gallery.make(table.judged_part(), calibrated_N, store, places_N, None, num=GALLERY_NUM, seed=seed)
 
 
 def _facts(features: Features, head: LinearHead, train_N: NDArray[np.int64]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from fastpath.ingest.slide_reader import open_slide
 from fastpath.runs import calibration_file, output_place, training_appearance
 from fastpath.runs.inference import portions
 from fastpath.runs.precision import settle
-from fastpath.runs.row_history import of_slide
+from fastpath.runs.row_lookup import of_slide
 from fastpath.runs.trained import CheckpointName, TrainedRun, open_run
 from fastpath.runtime import Runtime
 from fastpath.system import run_log

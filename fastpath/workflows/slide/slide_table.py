@@ -11,7 +11,7 @@ import pandas as pd
 from fastpath.analysis import slides
 from fastpath.analysis.slides import AGGREGATIONS, SlideTable
 from fastpath.errors import DataError
-from fastpath.runs import output_place, report_table, row_words
+from fastpath.runs import output_place, report_table, row_history
 from fastpath.system import json_values, tables
 from fastpath.text import to_csv
 
@@ -61,7 +61,7 @@ def aggregate_table(table: Path, output: Path, *, top_k: int = slides.TOP_K) -> 
     labels_N = labels.fillna(-1).to_numpy().astype(np.int8)
     by_slide = slides.by_slide(frame[group].to_numpy(), labels_N, frame[score].to_numpy(), top_k)
     known_G = by_slide.labels_G >= 0
-    notices = row_words.of_table(frame)
+    notices = row_history.of_table(frame)
     aucs = by_slide.auc
     if aucs is None:
         kinds = "no slide is labelled" if not known_G.any() else "all labelled slides are of one kind"
