@@ -205,10 +205,10 @@ def observed_over_expected(labels_N: NDArray[Any], logits_N: NDArray[Any], weigh
     Returns:
         float64 [B]; NaN where a weighting leaves a class out.
     """
-    observed_B, total_B = _observed(labels_N, weights_BN), weights_BN.sum(axis=1)
+    observed_B, has_both_B = _observed(labels_N, weights_BN)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio_B = observed_B / (weights_BN @ metrics.probabilities(logits_N))
-    return np.where((observed_B > 0) & (observed_B < total_B), ratio_B, np.nan)
+    return np.where(has_both_B, ratio_B, np.nan)
 
 
 def calibration_intercept(labels_N: NDArray[Any], logits_N: NDArray[Any], weights_BN: NDArray[Any]) -> Floats:
@@ -225,14 +225,16 @@ def calibration_intercept(labels_N: NDArray[Any], logits_N: NDArray[Any], weight
         float64 [B]; NaN where a weighting leaves a class out.
     """
     logits_N, weights_BN = np.asarray(logits_N, np.float64), np.asarray(weights_BN, np.float64)
+    observed_B, has_both_B = _observed(labels_N, weights_BN)
     with np.errstate(invalid="ignore", divide="ignore"):
-        intercept_B = _intercept(_observed(labels_N, weights_BN), logits_N, weights_BN)
-    return np.where(np.isfinite(observed_over_expected(labels_N, logits_N, weights_BN)), intercept_B, np.nan)
+        intercept_B = _intercept(observed_B, logits_N, weights_BN)
+    return np.where(has_both_B, intercept_B, np.nan)
 
 
-def _observed(labels_N: NDArray[Any], weights_BN: NDArray[Any]) -> Floats:
+def _observed(labels_N: NDArray[Any], weights_BN: NDArray[Any]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return the weight of positives, and whether a weighting has both classes."""
     observed_B: Floats = weights_BN @ (np.asarray(labels_N) == 1).astype(np.float64)
-    return observed_B
+    return observed_B, (observed_B > 0) & (observed_B < weights_BN.sum(axis=1))
 
 
 def _intercept(observed_B: Floats, logits_N: Floats, weights_BN: Floats) -> Floats:
