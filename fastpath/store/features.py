@@ -3,16 +3,11 @@
 A directory of `features-NNNNN.npy` (C-order float32 [n, D]; `numpy.load` reads it with no help from here),
 `rows.parquet` (one row a patch, in the order of the store: id, label, group, part) and `features.json`, written last
 (what the features are of, a hash of every other file). While they are made, `.features.partial` says what of.
-docs/embed.md says the same in prose.
+docs/embed.md says the same in prose; `feature_writer` makes them.
 """
 
 from __future__ import annotations
 
-import fcntl
-import io
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fastpath.errors import DataError, IntegrityError, StoreError, UsageError
+from fastpath.errors import IntegrityError, StoreError, UsageError
 from fastpath.store import format as fmt
 from fastpath.system import files, tables
 
@@ -35,7 +30,8 @@ MANIFEST, ROWS, PARTIAL = "features.json", "rows.parquet", ".features.partial"
 SHARD_ROWS = 2048
 """Patches of a shard, of which a kill loses one at most: seconds of a large encoder on a card, minutes on a CPU."""
 FEATURES_MAX = 1 << 20  # numbers a patch
-_REMEDY = "choose another -o, or remove that directory"
+REMEDY = "choose another -o, or remove that directory"
+"""What to do about a directory that cannot be gone on with."""
 
 
 class Origin(fmt.Strict):
@@ -133,7 +129,7 @@ class Features:
         end = 0
         for number, entry in enumerate(self.manifest.shards):
             _check_hash(self.path / entry.file, entry.hash)
-            features_ND[end : end + entry.rows] = _load(self.path, number, entry.rows, self.manifest.num_features)
+            features_ND[end : end + entry.rows] = load_shard(self.path, number, entry.rows, self.manifest.num_features)
             end += entry.rows
         return features_ND
 
@@ -150,7 +146,7 @@ def open_features(path: Path) -> Features:
         state = "features whose making was stopped" if stopped else f"no {MANIFEST}"
         remedy = "run the same 'fastpath embed' again, which goes on" if stopped else "run 'fastpath embed' first"
         raise UsageError(path, f"found {state}, wanted a directory of features", remedy)
-    manifest = _document(path / MANIFEST, FeatureManifest)
+    manifest = read_document(path / MANIFEST, FeatureManifest)
     names = [shard_name(number) for number in range(len(manifest.shards))]
     counted = sum(entry.rows for entry in manifest.shards)
     if [entry.file for entry in manifest.shards] != names or counted != manifest.num_patches:
@@ -158,96 +154,7 @@ def open_features(path: Path) -> Features:
     return Features(path, manifest)
 
 
-class Unfinished:
-    """Features that are being made, in a directory that no other process writes to meanwhile.
-
-    Args:
-        path: The directory.
-        origin: What they are of.
-        num_patches: Rows in all.
-    """
-
-    def __init__(self, path: Path, origin: Origin, num_patches: int) -> None:
-        self.path, self.origin, self.num_patches = path, origin, num_patches
-
-    def known(self, num_features: int) -> int:
-        """Return the rows that an earlier run has left, all of shards that are whole; `num_features` a row."""
-        end = 0
-        while end < self.num_patches:
-            rows = min(SHARD_ROWS, self.num_patches - end)
-            try:
-                _load(self.path, end // SHARD_ROWS, rows, num_features)
-            except (IntegrityError, StoreError):
-                break
-            end += rows
-        return end
-
-    def write(self, number: int, features_ND: Floats) -> None:
-        """Put a shard in its place, whole.
-
-        Raises:
-            FastpathError: It cannot be written.
-        """
-        content = io.BytesIO()
-        np.save(content, np.ascontiguousarray(features_ND, "<f4"))
-        files.write_durably(self.path / shard_name(number), content.getvalue())
-
-    def finish(
-        self, rows: bytes, num_features: int, *, licence: str, split: Division | None, software: dict[str, str]
-    ) -> FeatureManifest:
-        """Write what makes the directory whole, `rows` being the content of rows.parquet."""
-        files.write_durably(self.path / ROWS, rows)
-        counts = [min(SHARD_ROWS, self.num_patches - start) for start in range(0, self.num_patches, SHARD_ROWS)]
-        names = [shard_name(number) for number in range(len(counts))]
-        manifest = FeatureManifest(
-            num_patches=self.num_patches,
-            num_features=num_features,
-            origin=self.origin,
-            licence=licence,
-            split=split,
-            rows_hash=fmt.hash_file(self.path / ROWS),
-            shards=[
-                fmt.ShardEntry(file=name, rows=count, hash=fmt.hash_file(self.path / name))
-                for name, count in zip(names, counts, strict=True)
-            ],
-            software=software,
-        )
-        files.write_durably(self.path / MANIFEST, fmt.dump_document(manifest))
-        (self.path / PARTIAL).unlink(missing_ok=True)
-        return manifest
-
-
-@contextmanager
-def unfinished(path: Path, origin: Origin, num_patches: int) -> Iterator[Unfinished | Features]:
-    """Hold the directory of features to be made; yields what is there, where all of it is.
-
-    Args:
-        path: The directory; made where it is missing.
-        origin: What they are of.
-        num_patches: Rows in all.
-
-    Raises:
-        UsageError: It holds features of another origin, or another process writes to it.
-    """
-    lock = _locked(path)
-    try:
-        if (path / MANIFEST).exists():
-            present = open_features(path)
-            _check_origin(path / MANIFEST, present.manifest.origin, origin)
-            (path / PARTIAL).unlink(missing_ok=True)  # of a run that was killed as it ended
-            yield present
-        else:
-            if (path / PARTIAL).exists():
-                _check_origin(path / PARTIAL, _document(path / PARTIAL, Origin), origin)
-            else:
-                _check_free(path)
-                files.write_durably(path / PARTIAL, fmt.dump_document(origin))
-            yield Unfinished(path, origin, num_patches)
-    finally:
-        os.close(lock)
-
-
-def _document(path: Path, kind: type[fmt.Document]) -> fmt.Document:
+def read_document(path: Path, kind: type[fmt.Document]) -> fmt.Document:
     """Read a manifest of features, or the origin of unfinished ones.
 
     Raises:
@@ -257,24 +164,10 @@ def _document(path: Path, kind: type[fmt.Document]) -> fmt.Document:
         return fmt.load_document(path, kind)
     except StoreError as error:
         problem = error.problem.replace("a packed store's", "what 'fastpath embed' writes,")
-        raise StoreError(path, problem, _REMEDY) from None
+        raise StoreError(path, problem, REMEDY) from None
 
 
-def _check_origin(path: Path, present: Origin, wanted: Origin) -> None:
-    """Refuse features of another origin, and say in what it differs."""
-    theirs, ours = present.model_dump(), wanted.model_dump()
-    for name, value in ours.items():
-        if theirs[name] != value and name != "store":  # which may have been renamed
-            raise UsageError(path, f"is of another {name}: found {theirs[name]}, wanted {value}", _REMEDY)
-
-
-def _check_free(path: Path) -> None:
-    """Refuse a directory that holds shards nobody knows the origin of."""
-    if (path / shard_name(0)).exists():
-        raise UsageError(path, f"holds {shard_name(0)} without {MANIFEST}", _REMEDY)
-
-
-def _load(path: Path, number: int, rows: int, num_features: int) -> Floats:
+def load_shard(path: Path, number: int, rows: int, num_features: int) -> Floats:
     """Return a shard.
 
     Raises:
@@ -299,31 +192,3 @@ def _check_hash(path: Path, wanted: str) -> None:
     actual = fmt.hash_file(path)
     if actual != wanted:
         raise IntegrityError(path, f"found hash {actual}, wanted {wanted}", "embed again into a free directory")
-
-
-def _locked(path: Path) -> int:
-    """Make a directory where it is missing and lock it; returns the descriptor that holds the lock."""
-    lock = -1
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        with suppress(PermissionError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        problem = "another process embeds into it"
-        raise UsageError(path, problem, "wait for it, or choose another -o") from None
-    except OSError as error:
-        if lock < 0:
-            raise files.as_failure(path, error) from error
-    return lock
-
-
-def check_finite(features_ND: Floats, model: str) -> None:
-    """Refuse features that are no numbers.
-
-    Raises:
-        DataError: Naming the encoder.
-    """
-    if not np.isfinite(features_ND).all():
-        raise DataError(model, "gives features that are not finite", "use --precision float32, or other weights")

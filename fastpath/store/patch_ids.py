@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpath.errors import UsageError
-from fastpath.store.reader import locate
+from fastpath.store.columns import locate
 
 LEAST = 4
 """Characters of a beginning, git's least too."""

@@ -6,16 +6,16 @@ import contextlib
 import copy
 import logging
 import os
-from collections.abc import Iterable
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastpath.errors import StoreError
 from fastpath.store import format as fmt
+from fastpath.store.columns import Columns
 from fastpath.store.index import Index
 from fastpath.store.open_shards import OpenShards
 from fastpath.store.remote import Remote, open_remote
@@ -24,13 +24,11 @@ from fastpath.store.split_table import samples_of
 from fastpath.types import Patch, Samples, Split
 from fastpath.urls import behind_url, located
 
-if TYPE_CHECKING:
-    import pandas as pd
 
 _LOGGER = logging.getLogger(__name__)
 
 
-class Store:
+class Store(Columns):
     """A packed store, opened for reading. Safe to use from several threads.
 
     Attributes:
@@ -48,9 +46,8 @@ class Store:
         seen: fmt.Stamp | None = None,
         split_file: Path | None = None,
     ) -> None:
-        self.path, self.manifest, self.remote, self._seen = path, manifest, remote, seen
-        self.split_file = split_file
-        self._index = Index(path / fmt.INDEX, manifest)
+        super().__init__(manifest, Index(path / fmt.INDEX, manifest))
+        self.path, self.remote, self._seen, self.split_file = path, remote, seen, split_file
         self._shards = OpenShards(path, manifest, remote, seen)
 
     def __reduce__(self) -> tuple[type[Store], tuple[Any, ...]]:
@@ -93,9 +90,6 @@ class Store:
         """
         return samples_of(self, part, fold)
 
-    def __len__(self) -> int:
-        return self.manifest.num_patches
-
     def __getitem__(self, row: int) -> Patch:
         """Return one patch; negative rows count from the end. Many at once come cheaper from `gather`.
 
@@ -132,7 +126,7 @@ class Store:
 
     @property
     def place(self) -> str:
-        """Where it lies, to be kept: its path in full, or its URL without secrets (`shards.recorded`)."""
+        """Where it lies, to be kept: its path in full, or its URL without secrets (`store.recorded`)."""
         return self.remote.place if self.remote else str(self.path.resolve())
 
     @property
@@ -155,39 +149,6 @@ class Store:
         """32 hex digits that name the content: ids, labels, groups, sites and pixels in row order."""
         return self.manifest.fingerprint
 
-    def check_index(self) -> None:
-        """Check that every row has a name of its own, a label and a place, as opening a store does.
-
-        Raises:
-            StoreError: The index is not the manifest's, or holds what no index may.
-        """
-        self._index.check()
-
-    @cached_property
-    def index(self) -> pd.DataFrame:
-        """The index, one row a patch, in row order; columns as docs/shard-format.md lists them."""
-        frame: pd.DataFrame = self._index.read().to_pandas()
-        return frame
-
-    def column(self, name: str) -> np.ndarray:
-        """Return one column of the index: an array of its type, or of str or bytes objects."""
-        return self._index.column(name)
-
-    @cached_property
-    def ids_N(self) -> np.ndarray:
-        """Names, an object array of str."""
-        return self.column("id")
-
-    @cached_property
-    def labels_N(self) -> np.ndarray:
-        """Labels, int8; -1 where unknown."""
-        return self.column("label")
-
-    @property
-    def packed_groups_N(self) -> np.ndarray | None:
-        """Slides that the index names, an object array of str, or None where it names none."""
-        return self.column("group") if self.manifest.num_groups else None
-
     @cached_property
     def groups_N(self) -> np.ndarray | None:
         """Slides, an object array of str: the index's, or those that came with the split; None where neither has any.
@@ -201,40 +162,6 @@ class Store:
         with contextlib.suppress(StoreError):
             return read_document(self).groups_N
         return None
-
-    @cached_property
-    def sites_N(self) -> np.ndarray | None:
-        """Sites, an object array of str, or None where they are unknown."""
-        return self.column("site") if self._index.has_sites else None
-
-    @property
-    def hash_halves_N2(self) -> np.ndarray:
-        """Each patch's pixel hash as two numbers, uint64 [N, 2]: a sixth of what bytes objects take."""
-        column = self._index.read(["hash"])["hash"].combine_chunks()
-        halves = np.frombuffer(column.buffers()[1], "<u8").reshape(-1, 2)
-        return halves[column.offset : column.offset + len(column)]
-
-    @cached_property
-    def sums_N3(self) -> np.ndarray:
-        """Each patch's exact sum of pixel values by channel, int64 [N, 3]."""
-        return self._by_channel("sum")
-
-    @cached_property
-    def squares_N3(self) -> np.ndarray:
-        """Each patch's exact sum of squared pixel values by channel, int64 [N, 3]."""
-        return self._by_channel("squares")
-
-    def _by_channel(self, kind: str) -> np.ndarray:
-        found_N3 = np.empty((len(self), 3), np.int64)
-        for channel, letter in enumerate("rgb"):
-            found_N3[:, channel] = self.column(f"{kind}_{letter}")
-        return found_N3
-
-    @cached_property
-    def mean_rgb_N3(self) -> np.ndarray:
-        """Each patch's channel means, float32 [N, 3], 0 to 255."""
-        mean: np.ndarray = self.sums_N3 / (self.manifest.patch_shape[0] * self.manifest.patch_shape[1])
-        return mean.astype(np.float32)
 
     @cached_property
     def _places(self) -> tuple[list[int], list[int]]:
@@ -313,29 +240,6 @@ class Store:
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(f"row {rows.min() if rows.min() < 0 else rows.max()} of a store of {len(self)}")
         return rows
-
-
-def locate(ids_N: np.ndarray, wanted: Iterable[str]) -> tuple[np.ndarray, list[str]]:
-    """Return the rows of patches by id, int64, in the order wanted, and the ids that none of them has.
-
-    Args:
-        ids_N: Ids by row.
-        wanted: Ids looked for.
-    """
-    row_of = {str(name): row for row, name in enumerate(ids_N)}
-    rows_of_ids = [(str(name), row_of.get(str(name))) for name in wanted]
-    rows = np.array([row for _, row in rows_of_ids if row is not None], np.int64)
-    return rows, [name for name, row in rows_of_ids if row is None]
-
-
-def rows_of(store: Store) -> np.ndarray:
-    """Return what a store's index says of its patches' pixels, `format.ROW` [N]."""
-    rows = np.zeros(len(store), fmt.ROW)
-    rows["hash"] = np.frombuffer(store.hash_halves_N2.tobytes(), "V16")
-    rows["sums"], rows["squares"] = store.sums_N3, store.squares_N3
-    for name in ("sharpness", "phash", "flags"):
-        rows[name] = store.column(name)
-    return rows
 
 
 def open_store(path: Path | str, *, checked: bool = True, split_file: Path | str | None = None) -> Store:

@@ -21,8 +21,9 @@ from fastpath.model.encoder import Encoder, load_encoder
 from fastpath.runs import output_place
 from fastpath.runs.precision import newly_told, settle_encoder
 from fastpath.runtime import Runtime
-from fastpath.store import features
-from fastpath.store.features import SHARD_ROWS, Division, Features, Floats, Origin, Unfinished
+from fastpath.store import feature_writer, features
+from fastpath.store.feature_writer import Unfinished
+from fastpath.store.features import SHARD_ROWS, Division, Features, Floats, Origin
 from fastpath.store.reader import Store, open_store
 from fastpath.store.split_table import SplitTable, read_split
 from fastpath.system import run_log, tables
@@ -98,7 +99,7 @@ def embed_store(
     store = open_store(store_path)
     encoder = load_encoder(model, weights)
     decided = settle_encoder(runtime, encoder.network, encoder.name, encoder.image_size_px)
-    unfinished = features.unfinished(output, _origin(store, encoder, decided), len(store))
+    unfinished = feature_writer.unfinished(output, _origin(store, encoder, decided), len(store))
     with unfinished as place, run_log.kept_in(output):
         if isinstance(place, Features):
             manifest, begin = place.manifest, len(store)
@@ -152,7 +153,7 @@ def _fill(
     if begin == len(store):
         return
     for shard_ND in shards(encoder, store, np.arange(begin, len(store)), runtime, advance):
-        features.check_finite(shard_ND, encoder.name)
+        feature_writer.check_finite(shard_ND, encoder.name)
         place.write(begin // SHARD_ROWS, shard_ND)
         begin += len(shard_ND)
 

@@ -19,7 +19,8 @@ from fastpath.ingest.sources.listing import check_ids
 from fastpath.runs import output_place
 from fastpath.store import format as fmt
 from fastpath.store import place
-from fastpath.store.reader import Store, open_store, rows_of
+from fastpath.store.columns import rows_of
+from fastpath.store.reader import Store, open_store
 from fastpath.store.staging import Staging, has_hash, settle, stage
 from fastpath.store.writer import Contents, write_index, write_manifest
 from fastpath.system.files import open_regular, temporary_name

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from fastpath.errors import FastpathError, IntegrityError, StoreError, UsageError
-from fastpath.store import features
-from fastpath.store.features import MANIFEST, PARTIAL, ROWS, SHARD_ROWS, Features, Origin, Unfinished
+from fastpath.store import feature_writer, features
+from fastpath.store.feature_writer import Unfinished
+from fastpath.store.features import MANIFEST, PARTIAL, ROWS, SHARD_ROWS, Features, Origin
 
 NUM, WIDTH = SHARD_ROWS + 5, 3
 ORIGIN = Origin(
@@ -26,7 +27,7 @@ VALUES_ND = np.random.default_rng(0).normal(size=(NUM, WIDTH)).astype(np.float32
 
 def write(path: Path, upto: int = 2) -> None:
     """Write the first shards, and the rest where that is all of them."""
-    with features.unfinished(path, ORIGIN, NUM) as place:
+    with feature_writer.unfinished(path, ORIGIN, NUM) as place:
         assert isinstance(place, Unfinished)
         for number in range(upto):
             place.write(number, VALUES_ND[number * SHARD_ROWS : (number + 1) * SHARD_ROWS])
@@ -40,7 +41,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert np.array_equal(opened.read(), VALUES_ND)
     assert np.array_equal(np.load(tmp_path / "out" / "features-00001.npy"), VALUES_ND[SHARD_ROWS:])
     assert not (tmp_path / "out" / PARTIAL).exists()
-    with features.unfinished(tmp_path / "out", ORIGIN, NUM) as place:
+    with feature_writer.unfinished(tmp_path / "out", ORIGIN, NUM) as place:
         assert isinstance(place, Features)
 
 
@@ -48,13 +49,13 @@ def test_unfinished_ones_are_gone_on_with_from_the_first_shard_that_is_not_whole
     write(tmp_path / "out", upto=1)
     with pytest.raises(UsageError, match="stopped"):
         features.open_features(tmp_path / "out")
-    with features.unfinished(tmp_path / "out", ORIGIN, NUM) as place:
+    with feature_writer.unfinished(tmp_path / "out", ORIGIN, NUM) as place:
         assert isinstance(place, Unfinished)
         assert place.known(WIDTH) == SHARD_ROWS
         assert place.known(WIDTH + 1) == 0
     content = (tmp_path / "out" / "features-00000.npy").read_bytes()
     (tmp_path / "out" / "features-00000.npy").write_bytes(content[:-4])
-    with features.unfinished(tmp_path / "out", ORIGIN, NUM) as place:
+    with feature_writer.unfinished(tmp_path / "out", ORIGIN, NUM) as place:
         assert isinstance(place, Unfinished)
         assert place.known(WIDTH) == 0
 
@@ -76,21 +77,24 @@ OTHER = {
 def test_features_of_another_origin_are_refused(name: str, upto: int, tmp_path: Path) -> None:
     write(tmp_path / "out", upto)
     other = ORIGIN.model_copy(update={name: OTHER[name]})
-    with pytest.raises(UsageError, match=f"is of another {name}"), features.unfinished(tmp_path / "out", other, NUM):
+    with (
+        pytest.raises(UsageError, match=f"is of another {name}"),
+        feature_writer.unfinished(tmp_path / "out", other, NUM),
+    ):
         pass
 
 
 def test_a_store_that_was_renamed_is_the_same(tmp_path: Path) -> None:
     write(tmp_path / "out")
-    with features.unfinished(tmp_path / "out", ORIGIN.model_copy(update={"store": "moved"}), NUM) as place:
+    with feature_writer.unfinished(tmp_path / "out", ORIGIN.model_copy(update={"store": "moved"}), NUM) as place:
         assert isinstance(place, Features)
 
 
 def test_only_one_process_writes(tmp_path: Path) -> None:
     with (
-        features.unfinished(tmp_path / "out", ORIGIN, NUM),
+        feature_writer.unfinished(tmp_path / "out", ORIGIN, NUM),
         pytest.raises(UsageError, match="another process"),
-        features.unfinished(tmp_path / "out", ORIGIN, NUM),
+        feature_writer.unfinished(tmp_path / "out", ORIGIN, NUM),
     ):
         pass
 
@@ -98,7 +102,7 @@ def test_only_one_process_writes(tmp_path: Path) -> None:
 def test_shards_of_unknown_origin_are_not_gone_on_with(tmp_path: Path) -> None:
     write(tmp_path / "out", upto=1)
     (tmp_path / "out" / PARTIAL).unlink()
-    with pytest.raises(UsageError, match="without features"), features.unfinished(tmp_path / "out", ORIGIN, NUM):
+    with pytest.raises(UsageError, match="without features"), feature_writer.unfinished(tmp_path / "out", ORIGIN, NUM):
         pass
 
 
@@ -121,7 +125,7 @@ def test_a_flipped_byte_is_caught(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [MANIFEST, PARTIAL])
 def test_a_damaged_document_is_one_line(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(FastpathError) as refused, features.unfinished(tmp_path, ORIGIN, NUM):
+    with pytest.raises(FastpathError) as refused, feature_writer.unfinished(tmp_path, ORIGIN, NUM):
         pass
     assert refused.value.exit_status == 2
     assert "packed store" not in str(refused.value)

@@ -12,7 +12,8 @@ from fastpath.errors import DataError, FastpathError, UsageError
 from fastpath.runs import out_of_fold, output_place, report_table
 from fastpath.runs.report_table import ScoredTable
 from fastpath.runs.row_history import HONEST, of_words
-from fastpath.store.reader import Store, locate, open_store
+from fastpath.store.columns import locate
+from fastpath.store.reader import Store, open_store
 from fastpath.workflows.evaluate import report_files, report_gallery, subgroup_facts
 from fastpath.workflows.evaluate.report_about import notices_and_facts, uncalibrated
 from fastpath.workflows.evaluate.report_facts import EvaluateOptions, evaluate_scores

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastpath.errors import DataError
 from fastpath.ingest.sources.columns import read_columns
 from fastpath.ingest.sources.mending import suggestion
-from fastpath.store.reader import locate
+from fastpath.store.columns import locate
 from fastpath.urls import behind_url
 
 SAMPLE = "sample_submission.csv"

@@ -17,8 +17,9 @@ from fastpath.runs import output_place, report_table
 from fastpath.runs.report_table import ScoredTable
 from fastpath.runs.row_history import HELD_OUT, SLIDE, of_words
 from fastpath.runtime import Runtime
+from fastpath.store.columns import locate
 from fastpath.store.features import Features, open_features
-from fastpath.store.reader import Store, locate, open_store
+from fastpath.store.reader import Store, open_store
 from fastpath.store.split_table import read_split
 from fastpath.system.json_values import plain
 from fastpath.types import Split

@@ -20,7 +20,8 @@ from fastpath.ingest.sources import list_source
 from fastpath.ingest.sources.listing import Listing, Read
 from fastpath.store import format as fmt
 from fastpath.store.check import Damage, check_index, check_strangers
-from fastpath.store.reader import Store, open_store, rows_of
+from fastpath.store.columns import rows_of
+from fastpath.store.reader import Store, open_store
 from fastpath.store.split_document import read_document
 from fastpath.system.process_pool import default_workers, run_jobs
 from fastpath.workflows.verify.verify_shards import check_shard, shard_checks

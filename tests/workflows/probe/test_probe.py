@@ -15,8 +15,9 @@ from fastpath.analysis.metrics import roc_auc
 from fastpath.cli.main import app
 from fastpath.errors import DataError, FastpathError
 from fastpath.runtime import resolve
-from fastpath.store import features
-from fastpath.store.features import SHARD_ROWS, Division, Origin, Unfinished
+from fastpath.store import feature_writer, features
+from fastpath.store.feature_writer import Unfinished
+from fastpath.store.features import SHARD_ROWS, Division, Origin
 from fastpath.system import tables
 from fastpath.types import Split
 from fastpath.workflows.probe import linear_head, probe, slide_labels
@@ -29,7 +30,7 @@ ORIGIN = {"model": "vit", "pooling": "mean", "image_size_px": 32, "mean_3": (0.5
 def write(path: Path, frame: pd.DataFrame, features_ND: np.ndarray, division: Division | None) -> Path:
     """Write features as `embed` does."""
     origin = Origin(store="store", store_fingerprint="0" * 32, weights_hash="1" * 32, precision="float32", **ORIGIN)  # type: ignore[arg-type]
-    with features.unfinished(path, origin, len(frame)) as place:
+    with feature_writer.unfinished(path, origin, len(frame)) as place:
         assert isinstance(place, Unfinished)
         for number, start in enumerate(range(0, len(frame), SHARD_ROWS)):
             place.write(number, features_ND[start : start + SHARD_ROWS])
