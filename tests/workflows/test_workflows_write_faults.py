@@ -33,7 +33,7 @@ from fastpath.store.reader import open_store
 from fastpath.system import run_log
 from fastpath.system.files import as_failure
 from fastpath.workflows import audit, embed
-from fastpath.workflows.compare import compare
+from fastpath.workflows.compare import compare, comparison_files
 from fastpath.workflows.evaluate import evaluate, report_gallery, report_pictures
 from fastpath.workflows.explain import explain
 from fastpath.workflows.export import export
@@ -70,7 +70,7 @@ SLOW = (
         (similar, "similar_rows"),
         (audit, "_pairs"),
         (compare, "compare_scores"),
-        (compare.run_comparison, "draw_comparison"),
+        (comparison_files.run_comparison, "draw_comparison"),
         (report_gallery, "make"),
     ),
     *((report_pictures, "draw_report"), (show.patch_figures, "contact_sheet")),

@@ -66,9 +66,8 @@ def command(
     from fastpath.cli.train_folds import measure_leak
 
     settings = config.load(config_path)  # told before seconds of imports
-    from fastpath.workflows.compare import compare, compare_tables
+    from fastpath.workflows.compare import compare_tables
 
-    runtime = machine.choose(device, precision)
     tables = compare_tables.are_tables(runs)
     if split_file is not None and (splits is not None or tables):
         problem = f"found {split_file} for {'tables' if tables else '--splits'}, wanted runs to compare"
@@ -77,7 +76,7 @@ def command(
         measure_leak(
             runs,
             output,
-            runtime,
+            machine.choose(device, precision),
             splits=splits,
             settings=settings,
             folds=folds,
@@ -88,6 +87,9 @@ def command(
     if tables:
         result = compare_tables.compare_tables(runs, output)
     else:
+        from fastpath.workflows.compare import compare
+
+        runtime = machine.choose(device, precision)
         with render.progress_bar("scoring", verbosity) as advance:
             result = compare.compare_runs(
                 runs,

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from fastpath.engine import journal
-from fastpath.errors import CheckpointError, DataError, UsageError
-from fastpath.figures import run_comparison
+from fastpath.errors import CheckpointError, UsageError
 from fastpath.ingest.split import leak_notice
 from fastpath.runs import best_epoch, output_place
 from fastpath.runs import run_directory as directory
@@ -23,17 +19,16 @@ from fastpath.runs.trained import CheckpointName, TrainedRun, open_run
 from fastpath.runtime import Runtime
 from fastpath.store.reader import Store
 from fastpath.store.split_table import read_split
-from fastpath.system import json_values
 from fastpath.types import Split
 from fastpath.workflows.compare.comparison import (
     RESULT,
     CompareResult,
+    check_labels,
     compare_scores,
     short_names,
     without_comparisons,
 )
-
-PICTURE, PREDICTIONS = "comparison.png", "predictions.parquet"
+from fastpath.workflows.compare.comparison_files import write
 
 
 def compare_runs(
@@ -102,18 +97,6 @@ def compare_runs(
     return result
 
 
-def check_labels(labels_N: NDArray[np.int8], location: object) -> None:
-    """Refuse patches that no AUC is defined for, before any is scored.
-
-    Raises:
-        DataError: They are of one class, or some are unlabelled.
-    """
-    num_positive, num_negative = int((labels_N == 1).sum()), int((labels_N == 0).sum())
-    if not num_positive or not num_negative or num_positive + num_negative < len(labels_N):
-        problem = f"found {num_positive} tumour and {num_negative} normal of {len(labels_N)} patches"
-        raise DataError(location, f"{problem}, wanted all labelled, and both classes", "compare on other patches")
-
-
 def _epochs(path: Path) -> list[dict[str, object]]:
     """Return the epochs to draw of a run; none where its journal is not one, which no number depends on."""
     try:
@@ -142,28 +125,3 @@ def check_same_split(run: TrainedRun, store: Store) -> None:
 
 def _part(advance: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
     return None if advance is None else lambda done, _total: advance(before + done, total)
-
-
-def write(
-    output: Path,
-    result: CompareResult,
-    labels_N: NDArray[np.int8],
-    logits_RN: NDArray[np.float32],
-    names: Sequence[str],
-    journals: Sequence[list[dict[str, object]]],
-    ids_N: NDArray[np.object_],
-) -> None:
-    """Write the three files as a set."""
-    table = io.BytesIO()
-    columns = {"id": ids_N.astype(str), "label": labels_N}
-    # A run called `label` would take the labels' place.
-    columns |= {f"run {name}" if name in columns else name: one_N for name, one_N in zip(names, logits_RN, strict=True)}
-    pd.DataFrame(columns).to_parquet(table, index=False)
-    title = f"{result.num_patches:,} validation patches of a {result.split_kind} split"
-    facts = {key: value for key, value in asdict(result).items() if key != "output"}
-    content = {
-        PREDICTIONS: table.getvalue(),
-        PICTURE: run_comparison.draw_comparison(names, labels_N, logits_RN, journals, title),
-        RESULT: (json_values.dumps(facts) + "\n").encode(),
-    }
-    output_place.write_set(output, RESULT, content)

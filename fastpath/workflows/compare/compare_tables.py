@@ -10,8 +10,9 @@ import numpy as np
 
 from fastpath.errors import DataError, UsageError
 from fastpath.runs import out_of_fold, output_place, report_table, row_history
-from fastpath.workflows.compare import compare, comparison
+from fastpath.workflows.compare import comparison
 from fastpath.workflows.compare.comparison import CompareResult
+from fastpath.workflows.compare.comparison_files import write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,7 @@ def compare_tables(paths: Sequence[Path], output: Path | None = None) -> Compare
     frames = [_labelled(table) for table in named]
     first = frames[0]
     labels_N = first["label"].to_numpy(np.int8)
-    compare.check_labels(labels_N, named[0])
+    comparison.check_labels(labels_N, named[0])
     aligned = [frame.set_index("id").reindex(first["id"]) for frame in frames]
     for table, frame, same in zip(named, frames, aligned, strict=True):
         if len(frame) != len(first) or not (same["label"].to_numpy(np.float64) == labels_N).all():
@@ -62,7 +63,7 @@ def compare_tables(paths: Sequence[Path], output: Path | None = None) -> Compare
         models, names, labels_N, logits_RN, groups_N, store=place, kind="table's", output=output, notices=notices
     )
     ids_N = first["id"].to_numpy(object)
-    compare.write(output, result, labels_N, logits_RN, names, [[] for _ in names], ids_N)
+    write(output, result, labels_N, logits_RN, names, [[] for _ in names], ids_N)
     return result
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fastpath.analysis import delong, intervals, metrics, paired
 from fastpath.analysis.paired import PairedDifference
 from fastpath.analysis.seed_comparison import SIGNIFICANT
+from fastpath.errors import DataError
 
 RESULT = "comparison.json"
 
@@ -94,6 +95,18 @@ class CompareResult:
     store: str
     split_kind: str
     output: str
+
+
+def check_labels(labels_N: NDArray[np.int8], location: object) -> None:
+    """Refuse patches that no AUC is defined for, before any is scored.
+
+    Raises:
+        DataError: They are of one class, or some are unlabelled.
+    """
+    num_positive, num_negative = int((labels_N == 1).sum()), int((labels_N == 0).sum())
+    if not num_positive or not num_negative or num_positive + num_negative < len(labels_N):
+        problem = f"found {num_positive} tumour and {num_negative} normal of {len(labels_N)} patches"
+        raise DataError(location, f"{problem}, wanted all labelled, and both classes", "compare on other patches")
 
 
 def compare_scores(

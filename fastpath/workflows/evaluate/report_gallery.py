@@ -64,10 +64,9 @@ def make(
     shown_K = rows_N[positions]
     patches_KHWC = store.gather(shown_K)
     maps_KHWC = None if network is None else network.attributed(shown_K, patches_KHWC)
-    if table.spread_N is not None:
-        spread_K = table.spread_N[positions]
-    else:
-        spread_K = None if network is None else network.spread(shown_K)
+    spread_K = None if table.spread_N is None else table.spread_N[positions]
+    if spread_K is None and network is not None:
+        spread_K = network.spread(shown_K)
     return [
         Card(
             facts=_facts(table, calibrated_N, pick, None if spread_K is None else float(spread_K[at])),
