@@ -24,7 +24,6 @@ from fastpath.store.split_table import samples_of
 from fastpath.types import Patch, Samples, Split
 from fastpath.urls import behind_url, located
 
-
 _LOGGER = logging.getLogger(__name__)
 
 
