@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Bools = NDArray[np.bool_]
 
-HONEST = "judge patches kept apart ('fastpath split --test 0.1', then --split test), or the last epoch"
+HONEST = "judge patches kept apart (--split test, once 'fastpath split --test 0.1' has kept some), or the last epoch"
 """What to do where the judged patches chose the epoch."""
 
 COLUMN = "history"
