@@ -204,6 +204,8 @@ def test_filters_show_what_they_say_and_typing_in_them_decides_nothing(visit: Ca
 def test_it_fits_the_window_and_everything_has_a_name(visit: Callable[..., Any], mined: Mined, width: int) -> None:
     tab = visit(mined.page, width)
     tab.wait_for_function("document.querySelector('#picture').naturalWidth > 0")
+    tab.evaluate("void (byId('kind').options[1].text = 'likely label error, 2,000')")
+    tab.evaluate("void (byId('count').textContent = '1,999 of 2,000 reviewed')")
     assert tab.evaluate(OVERFLOW) == 0
     assert tab.evaluate(NAMELESS) == []
     pixel = tab.evaluate(PIXEL)
