@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -44,6 +45,14 @@ def test_what_is_written_is_what_the_commands_write(run: fastpath.Run) -> None:
     assert facts["status"] == "finished"
     assert run.config == TINY
     assert fastpath.open_run(str(run.trained.path)).config == TINY
+
+
+def test_a_run_of_the_library_leaves_its_log_and_no_handler(run: fastpath.Run) -> None:
+    log = (run.trained.path.parent / "run.log").read_text(encoding="utf-8")
+    assert log.count(" val AUC ") == 1
+    assert log.count("parameters trained") == 1
+    assert not logging.getLogger("fastpath").handlers
+    assert logging.getLogger("fastpath").level == logging.NOTSET
 
 
 def test_scores_are_those_of_evaluate(run: fastpath.Run) -> None:

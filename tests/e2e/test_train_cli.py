@@ -55,6 +55,10 @@ def test_trains_and_says_where(
     assert status == 0
     assert out.splitlines()[-1] == f"→ {run_dir / 'curves.png'}"
     assert f"next: fastpath evaluate {run_dir}" in error
+    first = (run_dir / "run.log").read_text(encoding="utf-8")
+    for line in error.splitlines():  # all that the terminal showed
+        assert line.removeprefix("note: ").strip() in first
+    assert f"fastpath train {store} -o {run_dir}" in first.splitlines()[0]
     (session,) = json.loads((run_dir / "run.json").read_text())["sessions"]
     assert session["command"] == f"fastpath train {store} -o {run_dir} {' '.join(SMALL)} --epochs 2 --amp --seed 3"
     kept = json.loads((run_dir / "config.json").read_text())
@@ -71,6 +75,9 @@ def test_trains_and_says_where(
         assert (
             " ".join(error.split()).count(f"goes on with {threads}: its last digits will differ; --threads") == notices
         )
+    again = (run_dir / "run.log").read_text(encoding="utf-8")
+    assert again.startswith(first)
+    assert again.count("--resume") == 3
 
 
 ONE_THREAD = ("--threads", 1)  # as in SMALL: another number would be told of
