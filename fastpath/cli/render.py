@@ -64,6 +64,14 @@ def text_column(template: str) -> TextColumn:
     return TextColumn(template, markup=False)
 
 
+def bars_move(verbosity: int) -> bool:
+    """Whether bars are shown: on a terminal, and nowhere that is only made to look like one.
+
+    Jupyter sets FORCE_COLOR for what its kernels start: colours are welcome there, but a bar would be a line a tick.
+    """
+    return verbosity >= 0 and stderr.is_terminal and stderr.file.isatty()
+
+
 @contextmanager
 def progress_bar(what: str, verbosity: int) -> Iterator[Advance]:
     """Show a bar on standard error; yields what moves it. Silent with `-q` and where that is no terminal."""
@@ -74,7 +82,7 @@ def progress_bar(what: str, verbosity: int) -> Iterator[Advance]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=stderr, disable=verbosity < 0 or not stderr.is_terminal, transient=True) as bar:
+    with Progress(*columns, console=stderr, disable=not bars_move(verbosity), transient=True) as bar:
         task = bar.add_task(shown(what), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

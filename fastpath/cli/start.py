@@ -28,6 +28,7 @@ class StoppedError(KeyboardInterrupt):
 def main() -> NoReturn:
     """Run the command line, ready for signals before anything large is imported."""
     outlets.occupy()
+    os.environ["MPLBACKEND"] = "agg"  # no window is opened; a kernel of Jupyter names a backend that may not be here
     try:
         listen()
         from fastpath.cli.main import main as run

@@ -37,7 +37,7 @@ class TrainView:
             TimeRemainingColumn(),
         )
         self._quiet = verbosity < 0
-        self._bar = Progress(*columns, console=render.stderr, disable=self._quiet, transient=True)
+        self._bar = Progress(*columns, console=render.stderr, disable=not render.bars_move(verbosity), transient=True)
         self._task: TaskID | None = None
         self.start: StartEvent | None = None
         self._loss = LateScalar(runtime)

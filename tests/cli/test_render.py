@@ -163,15 +163,31 @@ def test_as_json_names_are_as_they_are(arguments: list[str], target: str, stand_
     assert "\x1b" not in done.output
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_a_bar_shows_names_as_they_are(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.StringIO()
+    stream = Terminal()
     console = Console(file=stream, force_terminal=True, markup=False, highlight=False, width=200, color_system=None)
     monkeypatch.setattr(render, "stderr", console)
     with render.progress_bar(name, 0) as advance:
         advance(1, 2)
     assert visible(name) in stream.getvalue()
     assert name == visible(name) or name not in stream.getvalue()
+
+
+def test_a_bar_is_shown_on_no_pipe_that_is_told_to_have_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of what a kernel of Jupyter starts."""
+    stream = io.StringIO()
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(render, "stderr", Console(file=stream, width=200))
+    assert render.stderr.is_terminal
+    with render.progress_bar("patches", 0) as advance:
+        advance(1, 2)
+    assert stream.getvalue() == ""
 
 
 def test_consoles_are_made_in_one_place() -> None:

@@ -46,6 +46,18 @@ start.main()
 """
 
 
+def test_pictures_are_drawn_whatever_backend_the_environment_names() -> None:
+    """A kernel of Jupyter names its own for all that it starts, and matplotlib refuses one that is not installed."""
+    code = "from fastpath.cli import main, start; main.main = lambda: __import__('matplotlib'); start.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "MPLBACKEND": "module://absent.backend"},
+        capture_output=True,
+        text=True,
+    )
+    assert "absent" not in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("number", STATUS)
 @pytest.mark.parametrize("while_it", ["imports", "works"])
 def test_a_signal_is_one_line(number: signal.Signals, while_it: str) -> None:

@@ -49,6 +49,16 @@ def shown(
     return stream.getvalue()
 
 
+def test_no_bar_is_drawn_where_colours_are_forced_on_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(render, "stderr", Console(file=stream, width=120, force_terminal=True, highlight=False))
+    with TrainView(0, CPU) as view:
+        view.show(START)
+        view.show(StepEvent(0, 1, 2000, torch.zeros(()), 0.1, 2))
+        view.show(EPOCH)
+    assert stream.getvalue() == ""
+
+
 def test_an_epoch_is_a_line_under_its_headings(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = shown(0, monkeypatch).splitlines()
     assert lines[0] == "4,000 training and 1,000 validation patches, 20 of 30 parameters trained"
