@@ -10,13 +10,13 @@ from pathlib import Path
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import options, param_types, render
 from fastpath.errors import FastpathError
 from fastpath.ingest.synth import write_kaggle_folder
 
 
 @click.command()
-@click.argument("folder", type=options.PATH)
+@click.argument("folder", type=param_types.PATH)
 @click.option("--train", "num_train", type=int, default=1000, show_default=True, help="Labelled patches.")
 @click.option("--test", "num_test", type=int, default=100, show_default=True, help="Patches without a label.")
 @click.option("--slides", "num_slides", type=int, default=8, show_default=True, help="Slides behind the labelled ones.")

@@ -22,7 +22,7 @@ import click
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from fastpath.cli import options
+from fastpath.cli import param_types
 from fastpath.errors import DataError, FastpathError, UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,11 +112,11 @@ def _run(*words: object) -> str:
 
 
 @click.command()
-@click.argument("folder", type=options.PATH)
+@click.argument("folder", type=param_types.PATH)
 @click.option("--python", default="3.12", show_default=True, help="Python of the machine to install on.")
 @click.option(
     "--image",
-    type=options.PATH,
+    type=param_types.PATH,
     help="Its 'pip freeze': what is there and new enough is left out. Default: torch, NumPy and such are there.",
 )
 def main(folder: Path, python: str, image: Path | None) -> None:

@@ -2,135 +2,20 @@
 
 from __future__ import annotations
 
-import errno
-import math
-import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
-import fastpath
-from fastpath.cli import inputs, render
+from fastpath.cli import inputs, param_types, render
 from fastpath.cli.help import Section, option_meant
 from fastpath.system import run_log
-from fastpath.urls import as_url, located
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-COUNT_MAX = 2**31 - 1
-THREADS = click.IntRange(1, 1024)
 _WORDS = "fastpath.words"  # of a context's `meta`: the command line
-_NAME_BYTES, _PATH_BYTES = 255, 4095  # Linux, of a name and of a path
-
-
-class UserPath(click.Path):
-    """A path that a file system can hold, whether or not it does, a `file:` URL of one, or any other URL.
-
-    Args:
-        urls: Whether another URL will do: only where something is read.
-
-    Attributes:
-        reads: Whether it has to be there before the command begins.
-    """
-
-    name = "path"
-
-    def __init__(self, *, urls: bool) -> None:
-        super().__init__()
-        self._urls = self.reads = urls
-
-    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return the path, unless no file system can hold it; a URL survives as one, see `urls.as_url`."""
-        text = str(value)
-        problem = _not_a_path(text)
-        if problem:
-            self.fail(problem, param, ctx)
-        path = located(text)
-        if not self._urls and as_url(path) is not None:
-            self.fail("is a URL, wanted a path on this machine: write here, then copy it there.", param, ctx)
-        return path
-
-
-class Recipe(UserPath):
-    """The name of a recipe that ships with fastpath, or the path of a file, or of a run whose settings are used again.
-
-    A recipe wins over a file of its name in the working directory: write `./NAME` for that.
-
-    Args:
-        folder: Of the package's recipes, in which names are looked up.
-    """
-
-    def __init__(self, folder: str = "") -> None:
-        super().__init__(urls=True)
-        self._folder, self.reads = folder, False  # `config.load` looks, and knows what else was meant
-
-    @property
-    def names(self) -> list[str]:
-        """The recipes that can be named."""
-        return sorted(path.stem for path in self._place.glob("*.toml"))
-
-    @property
-    def _place(self) -> Path:
-        return Path(fastpath.__file__).resolve().parent / "recipes" / self._folder
-
-    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return the file of the recipe named, or the path."""
-        if str(value) in self.names:
-            return self._place / f"{value}.toml"
-        return super().convert(value, param, ctx)
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Offer the recipes that begin so, and files."""
-        named = [CompletionItem(name) for name in self.names if name.startswith(incomplete)]
-        return [*named, *super().shell_complete(ctx, param, incomplete)]
-
-
-def _not_a_path(text: str) -> str:
-    """Return what is wrong with a path, whatever it is to be; empty where nothing is."""
-    if not text.strip():
-        return "found an empty path; give a name."
-    if "\0" in text:
-        return f"found a NUL in '{text}'; give a path without it."
-    if "://" in text:
-        return ""
-    size = len(os.fsencode(text))
-    if size > _PATH_BYTES or max(len(os.fsencode(part)) for part in text.split("/")) > _NAME_BYTES:
-        limits = f"wanted names of at most {_NAME_BYTES} and a path of at most {_PATH_BYTES} bytes"
-        return f"found a path of {size} bytes, {limits}; give a shorter one."
-    try:
-        Path(text).stat()
-    except OSError as error:
-        if error.errno == errno.ELOOP:  # which versions of pathlib answer in different ways
-            return f"found a loop of symbolic links at '{text}'; give the file itself."
-    return ""
-
-
-class Number(click.FloatRange):
-    """A finite number of a range: NaN is below and above nothing, so that a range alone lets it pass."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
-        """Return the number, unless it is NaN, infinite or out of range."""
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
-
-
-class Count(click.IntRange):
-    """A whole number of a range, which ends where 32 bits do unless it says otherwise."""
-
-    def __init__(self, min: int, max: int = COUNT_MAX) -> None:
-        super().__init__(min, max)
-
-    def _describe_range(self) -> str:
-        """Return how help tells it: an end that nobody comes near is not worth a word."""
-        return super()._describe_range() if self.max != COUNT_MAX else f"x>={self.min}"
 
 
 class Command(click.Command):
@@ -171,7 +56,7 @@ class Command(click.Command):
         Raises:
             UsageError: See `inputs.check_inputs`.
         """
-        reads = (each for each in self.params if isinstance(each.type, UserPath) and each.type.reads)
+        reads = (each for each in self.params if isinstance(each.type, param_types.UserPath) and each.type.reads)
         inputs.check_inputs(ctx.info_name, ctx.params, [each.name for each in reads if each.name])
         with run_log.of_command(render.Terminal(ctx.params.get("verbosity") or 0)):
             render.begin(ctx.meta.get(_WORDS, ()))
@@ -200,26 +85,8 @@ def command(name: str, section: Section = "use") -> Callable[[Callable[..., Any]
     return decorate
 
 
-PATH, OUTPUT = UserPath(urls=True), UserPath(urls=False)
-RECIPE, GRID = Recipe(), Recipe("sweeps")
 _AMP = f"{__name__}.amp"  # in a context's meta
 PRECISIONS = ("auto", "bfloat16", "float16", "float32")  # of runtime.PrecisionChoice, which help must not import
-
-
-class Device(click.ParamType):  # type: ignore[type-arg] # generic since click 8.2, and 8.1 will do
-    """The processor, the first card, or a card by its number."""
-
-    name = "auto|cpu|cuda|cuda:N"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text, unless it names no device."""
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
-            self.fail(f"'{value}' is not one of auto, cpu, cuda or, for one of several cards, cuda:N.", param, ctx)
-        return value
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return how help names it."""
-        return f"[{self.name}]"
 
 
 def _verbosity(value: int) -> dict[str, Any]:
@@ -250,7 +117,9 @@ def seed(default: int | None = None) -> Decorator:
 
 def device() -> Decorator:
     """Add `--device auto|cpu|cuda|cuda:N`."""
-    return click.option("--device", type=Device(), default="auto", show_default=True, help="Where to compute.")
+    return click.option(
+        "--device", type=param_types.Device(), default="auto", show_default=True, help="Where to compute."
+    )
 
 
 def precision(default: str | None = "float32", text: str = "no-amp") -> Decorator:
@@ -307,7 +176,7 @@ def config(
     help_text: str = "A recipe by name, a TOML file, or a run whose settings are used again. Default: the defaults.",
 ) -> Decorator:
     """Add `--config`: `config_path: Path | None`."""
-    return click.option("--config", "config_path", type=RECIPE, metavar="NAME|FILE|RUN", help=help_text)
+    return click.option("--config", "config_path", type=param_types.RECIPE, metavar="NAME|FILE|RUN", help=help_text)
 
 
 def overrides(help_text: str = "Change one setting; may be repeated.") -> Decorator:
@@ -317,13 +186,13 @@ def overrides(help_text: str = "Change one setting; may be repeated.") -> Decora
 
 def store_argument() -> Decorator:
     """Add the `STORE` argument: `store: Path`."""
-    return click.argument("store", type=PATH)
+    return click.argument("store", type=param_types.PATH)
 
 
 def split_file(default: str = "the store's own") -> Decorator:
     """Add `--split-file FILE`: `split_file: Path | None`."""
     help_text = f"The split to use, written by 'fastpath split -o'. Default: {default}."
-    return click.option("--split-file", type=PATH, metavar="FILE", help=help_text)
+    return click.option("--split-file", type=param_types.PATH, metavar="FILE", help=help_text)
 
 
 def follow_symlinks() -> Decorator:
@@ -331,9 +200,11 @@ def follow_symlinks() -> Decorator:
     help_text = (
         "Follow symbolic links of the source into this folder. May be repeated. Default: only within the source."
     )
-    return click.option("--follow-symlinks", "follow", type=PATH, metavar="DIR", multiple=True, help=help_text)
+    return click.option(
+        "--follow-symlinks", "follow", type=param_types.PATH, metavar="DIR", multiple=True, help=help_text
+    )
 
 
 def output(help_text: str, *, required: bool = True) -> Decorator:
     """Add `-o/--output`: `output: Path | None`."""
-    return click.option("-o", "--output", type=OUTPUT, required=required, help=help_text)
+    return click.option("-o", "--output", type=param_types.OUTPUT, required=required, help=help_text)

@@ -23,7 +23,7 @@ import pytest
 import tiny_encoder
 
 from fastpath.cli import main as entry
-from fastpath.cli.options import Device, UserPath
+from fastpath.cli.param_types import Device, UserPath
 
 CONTEXT = click.Context(entry.app)
 NAMES = entry.app.list_commands(CONTEXT)

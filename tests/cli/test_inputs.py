@@ -12,7 +12,7 @@ import pytest
 
 from fastpath.cli.inputs import check_inputs
 from fastpath.cli.main import app
-from fastpath.cli.options import Recipe, UserPath
+from fastpath.cli.param_types import Recipe, UserPath
 from fastpath.errors import FastpathError
 
 # A call of each command in which `?` stands for something to read; other options that read are tried one at a time.

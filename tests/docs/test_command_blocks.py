@@ -29,7 +29,7 @@ from reader_folder import GIVEN, MAKERS, TINY, prepare
 
 from fastpath import config
 from fastpath.cli.main import app
-from fastpath.cli.options import RECIPE
+from fastpath.cli.param_types import RECIPE
 
 SMALLER: tuple[tuple[str, str], ...] = (
     (r"^fastpath (train|sweep)\b.*", rf"\g<0> {shlex.join(TINY)}"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import following, machine, options, render
+from fastpath.cli import following, machine, options, param_types, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @options.store_argument()
 @options.output("Directory for neighbours.csv, neighbours.png and audit.json.")
 @options.split_file()
-@click.option("--run", "run_dir", type=options.PATH, help="Compare by this run's features.  [default: perceptual hash]")
+@click.option(
+    "--run", "run_dir", type=param_types.PATH, help="Compare by this run's features.  [default: perceptual hash]"
+)
 @options.checkpoint()
 @options.device()
 @options.precision()

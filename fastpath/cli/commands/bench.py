@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpath.cli import following, machine, options, render
+from fastpath.cli import following, machine, options, param_types, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 @options.store_argument()
 @options.config()
 @options.overrides()
-@click.option("--batches", type=options.Count(min=1), default=30, show_default=True, help="Batches on each clock.")
-@click.option("--threads", type=options.THREADS, help="CPU threads.  [default: all cores]")
-@click.option("--plot", type=options.OUTPUT, help="Also draw the rates as bars, into this PNG.")
+@click.option("--batches", type=param_types.Count(min=1), default=30, show_default=True, help="Batches on each clock.")
+@click.option("--threads", type=param_types.THREADS, help="CPU threads.  [default: all cores]")
+@click.option("--plot", type=param_types.OUTPUT, help="Also draw the rates as bars, into this PNG.")
 @options.precision()
 @options.device()
 @options.common

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import following, machine, options, render
+from fastpath.cli import following, machine, options, param_types, render
 from fastpath.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 
 @options.command("compare", "judge")
-@click.argument("runs", type=options.PATH, nargs=-1, required=True)
+@click.argument("runs", type=param_types.PATH, nargs=-1, required=True)
 @click.option("--splits", metavar="random,group", help="Leak meter: train a recipe on both splits of the STORE given.")
 @options.config("The recipe for --splits: a name, a TOML file, or a run. Default: the defaults.")
 @click.option("--folds", type=click.IntRange(2, 36), help="With --splits, train this many folds of each.")
-@click.option("--store", type=options.PATH, help="The packed store they were trained on. Default: the first run's own.")
+@click.option(
+    "--store", type=param_types.PATH, help="The packed store they were trained on. Default: the first run's own."
+)
 @options.split_file("where the first run had it")
 @options.output("Where to write. Default: comparison/ beside the first run.", required=False)
 @options.checkpoint()

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import options, param_types, render
 
 
 @options.command("config", "train")
@@ -45,7 +45,7 @@ def command(what: Literal["list", "show", "keys"], name: str | None, overrides: 
 
 def _source(name: str | None) -> Path | None:
     """Return the file that a name stands for, as `--config` takes it."""
-    return None if name is None else options.RECIPE.convert(name, None, click.get_current_context())
+    return None if name is None else param_types.RECIPE.convert(name, None, click.get_current_context())
 
 
 def _list(as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpath.cli import following, machine, options, render
+from fastpath.cli import following, machine, options, param_types, render
 from fastpath.text import command_line
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    type=options.OUTPUT,
+    type=param_types.OUTPUT,
     default=Path("fastpath-demo"),
     show_default=True,
     help="Where everything goes; what an earlier demo wrote there is replaced.",
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 @options.precision("auto", text="amp")
 @options.device()
 @options.seed()
-@click.option("--patches", "num_train", type=options.Count(min=200), help="Labelled patches to draw.  [default: 2000]")
+@click.option(
+    "--patches", "num_train", type=param_types.Count(min=200), help="Labelled patches to draw.  [default: 2000]"
+)
 @options.overrides()
 @options.common
 def command(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpath.cli import following, inputs, machine, options, render
+from fastpath.cli import following, inputs, machine, options, param_types, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
@@ -26,7 +26,7 @@ _LOCAL = "local-dir:"
 @click.option(
     "--weights",
     "weights_path",
-    type=options.PATH,
+    type=param_types.PATH,
     help="A .pth or .safetensors file of the encoder's own, in place of the published weights: nothing is fetched.",
 )
 @options.device()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from fastpath.cli import following, machine, options, render
+from fastpath.cli import following, machine, options, param_types, render
 from fastpath.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
 
 
 @options.command("evaluate", "judge")
-@click.argument("run", type=options.PATH)
+@click.argument("run", type=param_types.PATH)
 @click.option(
     "--store",
-    type=options.PATH,
+    type=param_types.PATH,
     help="The packed store. Default: the run's own, which must be unchanged. Another is an external validation.",
 )
 @options.split_file("where the run had it, or the store's own of another store")
@@ -49,11 +49,11 @@ _SHOWN = ("num_patches", "num_positive", "num_slides", "accuracy", "threshold")
     help="How probabilities are calibrated; all are compared.",
 )
 @click.option(
-    "--prevalence", type=options.Number(0, 1), help="Also tell PPV and NPV for this share of tumour, such as 0.02."
+    "--prevalence", type=param_types.Number(0, 1), help="Also tell PPV and NPV for this share of tumour, such as 0.02."
 )
 @click.option(
     "--miss-cost",
-    type=options.Number(0, 1e6, min_open=True),
+    type=param_types.Number(0, 1e6, min_open=True),
     default=10.0,
     show_default=True,
     help="Cost of a missed tumour in false alarms, for the point of least cost.",

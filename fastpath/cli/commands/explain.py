@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import following, machine, options, render
+from fastpath.cli import following, machine, options, param_types, render
 
 if TYPE_CHECKING:
     from fastpath.model.attribution import Method
@@ -17,14 +17,14 @@ METHODS: tuple[Method, ...] = ("gradcam", "hirescam", "integrated_gradients")
 
 
 @options.command("explain", "judge")
-@click.argument("run", type=options.PATH)
+@click.argument("run", type=param_types.PATH)
 @click.argument("more_ids", metavar="", nargs=-1)
 @click.option(
     "--ids", "first_ids", multiple=True, metavar="ID...", help="Patches by id or its beginning; several may follow."
 )
-@click.option("--errors", type=options.Count(1), metavar="N", help="The N most confident errors of the split.")
-@click.option("--sample", type=options.Count(1), metavar="N", help="N random patches of the split. Default: 64.")
-@click.option("--store", type=options.PATH, help="The packed store. Default: the run's own.")
+@click.option("--errors", type=param_types.Count(1), metavar="N", help="The N most confident errors of the split.")
+@click.option("--sample", type=param_types.Count(1), metavar="N", help="N random patches of the split. Default: 64.")
+@click.option("--store", type=param_types.PATH, help="The packed store. Default: the run's own.")
 @options.split_file("where the run had it")
 @click.option(
     "--split",

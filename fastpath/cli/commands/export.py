@@ -7,11 +7,11 @@ from typing import Literal
 
 import click
 
-from fastpath.cli import machine, options, render
+from fastpath.cli import machine, options, param_types, render
 
 
 @options.command("export")
-@click.argument("run", type=options.PATH)
+@click.argument("run", type=param_types.PATH)
 @options.output("The file to write: .onnx, .pt2 (torch.export), .ts (TorchScript) or .safetensors; a folder for timm.")
 @click.option(
     "--format",
@@ -23,10 +23,10 @@ from fastpath.cli import machine, options, render
 @click.option(
     "--calibrated/--raw", default=True, show_default=True, help="Include the calibration the run has, if any."
 )
-@click.option("--store", type=options.PATH, help="Patches to compare on. Default: the run's own store.")
+@click.option("--store", type=param_types.PATH, help="Patches to compare on. Default: the run's own store.")
 @options.split_file("where the run had it")
 @click.option(
-    "--check", type=options.Count(0), default=1000, show_default=True, help="Patches to compare; 0 compares none."
+    "--check", type=param_types.Count(0), default=1000, show_default=True, help="Patches to compare; 0 compares none."
 )
 @options.checkpoint()
 @options.common

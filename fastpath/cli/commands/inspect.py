@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fastpath.cli import following, options, render
+from fastpath.cli import following, options, param_types, render
 from fastpath.urls import as_url, without_secrets
 
 
@@ -16,7 +16,7 @@ from fastpath.urls import as_url, without_secrets
 @options.split_file()
 @click.option(
     "--sample",
-    type=options.Count(min=24),
+    type=param_types.Count(min=24),
     default=2500,
     show_default=True,
     help="The most patches of a class whose pixels are read. Counts and channel statistics are of all.",

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from fastpath.cli import following, options, render
+from fastpath.cli import following, options, param_types, render
 
 
 @options.command("merge", "data")
-@click.argument("stores", type=options.PATH, nargs=-1, required=True)
+@click.argument("stores", type=param_types.PATH, nargs=-1, required=True)
 @options.output("The store to write (a directory).")
 @options.common
 def command(stores: tuple[Path, ...], output: Path, as_json: bool, verbosity: int) -> None:

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import following, machine, options, render
+from fastpath.cli import following, machine, options, param_types, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
 
 
 @options.command("mine", "judge")
-@click.argument("run", type=options.PATH)
+@click.argument("run", type=param_types.PATH)
 @click.option(
     "--store",
     "stores",
-    type=options.PATH,
+    type=param_types.PATH,
     multiple=True,
     help="Where to look; may be repeated. Of a store other than the run's own, unlabelled patches are looked at.",
 )
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 @options.output("The table, .parquet or .csv.")
 @click.option(
     "--predictions",
-    type=options.PATH,
+    type=param_types.PATH,
     help="Out-of-fold predictions (id, logit). Default: those of RUN where it is of 'train --folds'.",
 )
 @click.option(
     "--hard",
-    type=options.Number(0, 1),
+    type=param_types.Number(0, 1),
     default=0.05,
     show_default=True,
     help="Share of each class's training patches that count as hard, by loss.",
 )
 @click.option(
     "--errors",
-    type=options.Count(min=0),
+    type=param_types.Count(min=0),
     help="List this many likely label errors, by loss. Default: as many as confident learning suspects.",
 )
 @click.option(
     "--confidence",
-    type=options.Number(0.5, 1),
+    type=param_types.Number(0.5, 1),
     default=0.95,
     show_default=True,
     help="Calibrated probability from which an unlabelled patch gets a label.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import following, options, render
+from fastpath.cli import following, options, param_types, render
 from fastpath.errors import UsageError
 from fastpath.ingest.sources import KINDS
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 
 @options.command("pack", "data")
-@click.argument("source", type=options.PATH)
+@click.argument("source", type=param_types.PATH)
 @options.output("The store to write (a directory).")
 @click.option("--source-kind", help=f"What SOURCE is: {_KINDS}. Default: look.")
 @options.follow_symlinks()
 @click.option(
     "--labels",
-    type=options.PATH,
+    type=param_types.PATH,
     help="CSV or Parquet of id,label. Default: SOURCE/train_labels.csv, plain, .gz or .zip, if any.",
 )
 @click.option(
-    "--groups", type=options.PATH, help="CSV or Parquet of id,wsi[,site]. Default: SOURCE/groups.csv, if any."
+    "--groups", type=param_types.PATH, help="CSV or Parquet of id,wsi[,site]. Default: SOURCE/groups.csv, if any."
 )
 @click.option(
     "--orphans",
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     help="Leave out patches flagged duplicate, conflict, constant, black, white, blurred, palette, near-duplicate "
     "or id-mismatch. May be repeated.",
 )
-@click.option("--only", type=options.PATH, help="CSV with a column id: pack those patches only.")
+@click.option("--only", type=param_types.PATH, help="CSV with a column id: pack those patches only.")
 @click.option("--resize", type=click.IntRange(8, 1024), help="Bring every patch to this side, in pixels.")
 @click.option(
     "--stain",
@@ -68,7 +68,9 @@ if TYPE_CHECKING:
 @click.option("--part", metavar="I/N", help="Pack the I-th of N parts, for 'fastpath merge'.")
 @click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: up to one a core.")
 @click.option("--dask", metavar="ADDRESS", help="Fill shards on this Dask cluster, which sees the same files.")
-@click.option("--shard-mb", type=options.Count(1), help="Size of a shard. Default: 4 to 64, by the number of patches.")
+@click.option(
+    "--shard-mb", type=param_types.Count(1), help="Size of a shard. Default: 4 to 64, by the number of patches."
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted pack; refuse if it was of something else.")
 @click.option("--overwrite", is_flag=True, help="Replace the store at --output.")
 @options.common

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import machine, options, render
+from fastpath.cli import machine, options, param_types, render
 
 if TYPE_CHECKING:
     from fastpath.analysis.combine import Mean
@@ -33,14 +33,14 @@ def _number(text: str) -> float:
 
 
 @options.command("predict")
-@click.argument("runs", metavar="RUN...", type=options.PATH, nargs=-1, required=True)
-@click.option("--store", type=options.PATH, help="Packed patches.")
-@click.option("--source", type=options.PATH, help="A folder of patches, or one with test/; read as it is scored.")
+@click.argument("runs", metavar="RUN...", type=param_types.PATH, nargs=-1, required=True)
+@click.option("--store", type=param_types.PATH, help="Packed patches.")
+@click.option("--source", type=param_types.PATH, help="A folder of patches, or one with test/; read as it is scored.")
 @options.follow_symlinks()
 @options.output("The table to write, a CSV of id,label, label being a probability.")
 @click.option(
     "--sample",
-    type=options.PATH,
+    type=param_types.PATH,
     help="A sample submission: its ids, in its order. Default: the sample_submission.csv in or beside --source.",
 )
 @options.tta("Score each patch in its eight turns and mirror images.")
@@ -56,7 +56,7 @@ def _number(text: str) -> float:
 @click.option("--raw", is_flag=True, help="Probabilities as networks give them, without the runs' calibration.")
 @click.option(
     "--table",
-    type=options.OUTPUT,
+    type=param_types.OUTPUT,
     help="Also write id, logit, probability, what is known of slide, label and spread, and what the runs did with each "
     "patch, to this Parquet file, for 'fastpath evaluate'.",
 )

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import following, machine, options, render
+from fastpath.cli import following, machine, options, param_types, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import Runtime
 
 
 @options.command("probe")
-@click.argument("features", type=options.PATH)
+@click.argument("features", type=param_types.PATH)
 @options.output("Directory for report.html, metrics.json, predictions.parquet, head.safetensors and probe.json.")
-@click.option("--store", type=options.PATH, help="The store that was embedded: for its patches and its present split.")
+@click.option(
+    "--store", type=param_types.PATH, help="The store that was embedded: for its patches and its present split."
+)
 @options.split_file("the store's own, with --store")
 @click.option(
     "--split", type=click.Choice(["val", "test"]), help="The part to judge. Default: test where there is one, else val."
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--slides", is_flag=True, help="Judge labels of slides instead: attention, means and maxima, by folds.")
 @click.option(
     "--slide-labels",
-    type=options.PATH,
+    type=param_types.PATH,
     help="With --slides: a table of slide,label. Default: a slide has tumour where any of its patches has.",
 )
 @options.device()

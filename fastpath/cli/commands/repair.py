@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from fastpath.cli import following, options, render
+from fastpath.cli import following, options, param_types, render
 from fastpath.cli.commands.verify import report_damages
 
 
 @options.command("repair", "data")
 @options.store_argument()
-@click.option("--source", type=options.PATH, required=True, help="What the store was packed from.")
+@click.option("--source", type=param_types.PATH, required=True, help="What the store was packed from.")
 @click.option("--source-kind", help="What --source is. Default: look.")
 @options.follow_symlinks()
 @click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: up to one a core.")

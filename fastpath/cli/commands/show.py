@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fastpath.cli import following, machine, options, render
+from fastpath.cli import following, machine, options, param_types, render
 from fastpath.errors import UsageError
 
 
@@ -20,10 +20,12 @@ from fastpath.errors import UsageError
     metavar="ID...",
     help="Show these patches as they are stored; the beginning of an id will do.",
 )
-@click.option("--epoch", type=options.Count(min=0), help="Show samples as training sees them in this epoch, from 0 …")
-@click.option("--position", type=options.Count(min=0), help="… at this position of it, from 0.")
+@click.option(
+    "--epoch", type=param_types.Count(min=0), help="Show samples as training sees them in this epoch, from 0 …"
+)
+@click.option("--position", type=param_types.Count(min=0), help="… at this position of it, from 0.")
 @click.option("--count", type=click.IntRange(1, 1024), default=1, show_default=True, help="Consecutive positions.")
-@click.option("--fold", type=options.Count(min=0), help="Held out; default: the one the split was written with.")
+@click.option("--fold", type=param_types.Count(min=0), help="Held out; default: the one the split was written with.")
 @options.split_file()
 @options.config()
 @options.seed()

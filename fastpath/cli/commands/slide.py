@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from fastpath.cli import following, machine, options, render
+from fastpath.cli import following, machine, options, param_types, render
 from fastpath.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,44 +22,46 @@ if TYPE_CHECKING:
 
 
 @options.command("slide")
-@click.argument("run", type=options.PATH, required=False)
-@click.argument("images", metavar="[IMAGE]...", type=options.PATH, nargs=-1)
+@click.argument("run", type=param_types.PATH, required=False)
+@click.argument("images", metavar="[IMAGE]...", type=param_types.PATH, nargs=-1)
 @click.option(
     "--table",
-    type=options.PATH,
+    type=param_types.PATH,
     help="In place of RUN and IMAGE: predictions with a slide for each patch, to be aggregated.",
 )
 @click.option(
     "--pool",
-    type=options.PATH,
+    type=param_types.PATH,
     help="In place of RUN and IMAGE: a folder of slides scored with --lesions; their free-response ROC together.",
 )
 @click.option(
     "--lesions",
-    type=options.PATH,
+    type=param_types.PATH,
     help="Where tumour is: QuPath's GeoJSON, ASAP's XML, a CSV of lesion,x,y, or a mask; a folder of such, named "
     "as the slides are; or 'none' where there is none.",
 )
-@click.option("--mpp", type=options.Number(0.01, 100), help="Micrometres a pixel, where IMAGE does not tell.")
+@click.option("--mpp", type=param_types.Number(0.01, 100), help="Micrometres a pixel, where IMAGE does not tell.")
 @click.option(
     "--tile-mpp",
-    type=options.Number(0.01, 100),
+    type=param_types.Number(0.01, 100),
     default=0.97,
     show_default=True,
     help="Micrometres a pixel that the run was trained at.",
 )
-@click.option("--stride", type=options.Count(1), metavar="PX", help="Pixels between tiles. Default: a third of a tile.")
+@click.option(
+    "--stride", type=param_types.Count(1), metavar="PX", help="Pixels between tiles. Default: a third of a tile."
+)
 @click.option(
     "--min-tissue",
-    type=options.Number(0, 1),
+    type=param_types.Number(0, 1),
     default=0.1,
     show_default=True,
     help="Least share of tissue of a place that is scored.",
 )
-@click.option("--top-k", type=options.Count(1), default=10, show_default=True, help="Tiles that top_k averages.")
+@click.option("--top-k", type=param_types.Count(1), default=10, show_default=True, help="Tiles that top_k averages.")
 @click.option(
     "--threshold",
-    type=options.Number(0, 1),
+    type=param_types.Number(0, 1),
     default=0.5,
     show_default=True,
     help="Probability from which a place is called tumour; 'fastpath evaluate' lists thresholds.",

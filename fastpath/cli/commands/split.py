@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from fastpath.cli import following, options, render
+from fastpath.cli import following, options, param_types, render
 from fastpath.errors import UsageError
 
 
@@ -20,18 +20,18 @@ from fastpath.errors import UsageError
     help="By patch, stratified; by whole slides; leave one site out, a fold for each; as a table says; or "
     "PatchCamelyon's own. Default: group where slides are known.",
 )
-@click.option("--val", type=options.Number(0, 1, min_open=True, max_open=True), default=0.2, show_default=True)
+@click.option("--val", type=param_types.Number(0, 1, min_open=True, max_open=True), default=0.2, show_default=True)
 @click.option(
     "--test",
-    type=options.Number(0, 1, min_open=True, max_open=True),
+    type=param_types.Number(0, 1, min_open=True, max_open=True),
     help="Keep this share apart, whole slides where they are known, for 'evaluate --split test'. Default: none.",
 )
 @click.option("--folds", type=click.IntRange(2, 36), help="Deal this many folds in place of one division.")
 @click.option("--fold", type=click.IntRange(0, 35), default=0, show_default=True, help="The fold that is validation.")
-@click.option("--from", "table", type=options.PATH, help="CSV of id,split (train, val, test) for --kind csv.")
+@click.option("--from", "table", type=param_types.PATH, help="CSV of id,split (train, val, test) for --kind csv.")
 @click.option(
     "--groups",
-    type=options.PATH,
+    type=param_types.PATH,
     help="Table of id,wsi: the slides of a store that was packed without. The split keeps them; the index stays.",
 )
 @options.output(

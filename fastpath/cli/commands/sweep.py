@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpath.cli import following, machine, options, render
+from fastpath.cli import following, machine, options, param_types, render
 
 if TYPE_CHECKING:
     from fastpath.runtime import PrecisionChoice
@@ -23,16 +23,18 @@ if TYPE_CHECKING:
 @click.option("--grid", "grid", multiple=True, metavar="KEY=V1,V2", help="Values of one key to try; may be repeated.")
 @click.option(
     "--grid-file",
-    type=options.GRID,
+    type=param_types.GRID,
     metavar="NAME|FILE",
     help="A grid by name (scheduler, weight_decay) or in TOML.",
 )
-@click.option("--repeats", type=options.Count(min=1), help="Seeds of each setting.  [default: 1, or the grid file's]")
-@click.option("--jobs", type=options.THREADS, default=1, show_default=True, help="Runs at the same time.")
+@click.option(
+    "--repeats", type=param_types.Count(min=1), help="Seeds of each setting.  [default: 1, or the grid file's]"
+)
+@click.option("--jobs", type=param_types.THREADS, default=1, show_default=True, help="Runs at the same time.")
 @options.split_file()
 @options.precision()
 @options.device()
-@click.option("--threads", type=options.THREADS, help="CPU threads of a run.  [default: the cores shared]")
+@click.option("--threads", type=param_types.THREADS, help="CPU threads of a run.  [default: the cores shared]")
 @options.overrides("Change one setting of all runs; may be repeated.")
 @options.common
 def command(

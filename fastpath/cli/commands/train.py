@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpath.cli import following, machine, options, render
+from fastpath.cli import following, machine, options, param_types, render
 from fastpath.text import command_line
 
 if TYPE_CHECKING:
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 @options.output("Directory of the run; it must not hold one yet, unless resuming.")
 @options.config()
 @options.precision(None, text="no-amp; with --resume, as the run did")
-@click.option("--epochs", type=options.Count(min=1), help="Short for --set train.epochs=N.")
-@click.option("--limit", type=options.Count(min=0), help="Short for --set data.limit=N: train on a draw of N patches.")
-@click.option("--val-limit", type=options.Count(min=0), help="Short for --set data.val_limit=N.")
+@click.option("--epochs", type=param_types.Count(min=1), help="Short for --set train.epochs=N.")
+@click.option(
+    "--limit", type=param_types.Count(min=0), help="Short for --set data.limit=N: train on a draw of N patches."
+)
+@click.option("--val-limit", type=param_types.Count(min=0), help="Short for --set data.val_limit=N.")
 @options.seed()
 @options.device()
-@click.option("--threads", type=options.THREADS, help="CPU threads.  [default: all cores]")
+@click.option("--threads", type=param_types.THREADS, help="CPU threads.  [default: all cores]")
 @click.option(
     "--residency",
     type=click.Choice(["auto", "device", "host"]),

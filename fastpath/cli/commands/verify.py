@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpath.cli import options, render
+from fastpath.cli import options, param_types, render
 
 if TYPE_CHECKING:
     from fastpath.store.check import Damage
@@ -27,7 +27,7 @@ def report_damages(damages: list[Damage]) -> list[dict[str, object]]:
 
 @options.command("verify", "data")
 @options.store_argument()
-@click.option("--source", type=options.PATH, help="Compare every pixel with the files it was packed from.")
+@click.option("--source", type=param_types.PATH, help="Compare every pixel with the files it was packed from.")
 @click.option("--source-kind", help="What --source is. Default: look.")
 @options.follow_symlinks()
 @click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes. Default: up to one a core.")
