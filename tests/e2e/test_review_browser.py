@@ -106,8 +106,8 @@ def text(tab: Any, selector: str) -> str:
 
 
 def test_what_keys_decide_is_trained_on(visit: Callable[..., Any], mined: Mined, tmp_path: Path) -> None:
-    before = mined_table.read(mined.table).frame.set_index("id")
-    assert {"label_error", "hard_negative", "hard_positive"} == set(before["kind"])
+    before = {str(row["id"]): row for row in mined_table.read(mined.table).frame.to_dict("records")}
+    assert {"label_error", "hard_negative", "hard_positive"} == {row["kind"] for row in before.values()}
     tab, decided = visit(mined.page), {}
     for number, key in enumerate(KEYS, start=1):
         decided[text(tab, "#id")] = {"k": "keep", "f": "flip", "d": "drop"}[key]
@@ -120,24 +120,24 @@ def test_what_keys_decide_is_trained_on(visit: Callable[..., Any], mined: Mined,
     assert len(decided) == 9
     path = download(tab, tmp_path / "mined-reviewed.csv")
 
-    after = mined_table.read(path).frame.set_index("id")
-    assert after.index.tolist() == before.index.tolist()
+    after = {str(row["id"]): row for row in mined_table.read(path).frame.to_dict("records")}
+    assert list(after) == list(before)
     settings = parse({**SETTINGS, "data": {**SETTINGS["data"], "extra": str(path)}})
     plain = open_run_data(mined.store, settings)
     data = mined_training.with_extra(plain, settings)
     assert data.weights_N is not None
     weight_of = dict(zip(data.patches.ids_N[data.train_rows_N], data.weights_N, strict=True))
     label_of = dict(zip(data.patches.ids_N, data.patches.labels_N, strict=True))
-    for name, row in before.iterrows():
-        decision = decided.get(str(name))
-        assert (after["decision"][name] if decision else None) == decision
+    for name, row in before.items():
+        decision = decided.get(name)
+        assert (after[name]["decision"] if decision else None) == decision
         assert label_of[name] == (1 - row["label"] if decision == "flip" else row["label"])
         kept = 1.0 if row["kind"] == "label_error" else 2.0
         weight = {"keep": kept, "flip": 1.0, "drop": None}.get(str(decision), row["weight"] or None)
         assert weight_of.get(name) == weight
-        assert all(after[column][name] == row[column] for column in ("kind", "store_fingerprint", "split_fingerprint"))
-        assert after["loss"][name] == pytest.approx(row["loss"], rel=1e-8)
-    untouched = set(plain.store.ids_N[plain.train_rows_N]) - set(before.index)
+        assert all(after[name][column] == row[column] for column in ("kind", "store_fingerprint", "split_fingerprint"))
+        assert after[name]["loss"] == pytest.approx(row["loss"], rel=1e-8)
+    untouched = set(plain.store.ids_N[plain.train_rows_N]) - set(before)
     assert {weight_of[name] for name in untouched} == {1.0}
 
     events: list[Any] = []
