@@ -78,7 +78,6 @@ CASES: dict[str, Arguments] = FAST | {
     "leak": ("compare", "--splits", "random,group", "@other", "-o", "@leak", *TRAIN),
     "embed": ("embed", "@store", "-o", "@features", "--model", "local-dir:@vit", "--device", "cpu"),
     "probe": ("probe", "@features", "-o", "@probed", "--device", "cpu"),
-    "probe slides": ("probe", "@features", "-o", "@together", "--slides", "--device", "cpu"),
     "no store": ("train", "@nowhere", "-o", "@never"),
     "no such option": ("train", "--wrong"),
 }
