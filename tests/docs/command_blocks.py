@@ -21,7 +21,7 @@ PAGES = [
     *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
 ]
 TAGS = {"sh", "python", "toml", "text"}
-REASONS = {"internet", "several cards", "docker", "conda", "minutes"}
+REASONS = {"internet", "several cards", "docker", "conda", "kaggle", "minutes"}
 """Why a block may not run: it downloads or uploads, wants what most machines lack, or takes minutes by its nature."""
 
 FENCED = re.compile(r"^ *```.*?^ *```", re.M | re.S)
