@@ -7,46 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from fastpath.analysis.operating_points import predictive_values
 from fastpath.figures.page import percent
-from fastpath.store.reader import open_store
-from fastpath.workflows import pack
-from fastpath.workflows.evaluate import evaluate_table
-from fastpath.workflows.evaluate.report_facts import EvaluateOptions
 
 pytestmark = pytest.mark.e2e
-
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-A4_PX = 702  # 210 mm less margins of 12 mm, at 96 pixels an inch
-BEYOND = """[...document.querySelectorAll('table, td, th')]
-  .filter(one => one.getBoundingClientRect().right > innerWidth + 1).map(one => one.innerText.slice(0, 40))"""
-BROKEN = """[...document.querySelectorAll('.points td:not(:first-child)')].filter(one => {
-  const text = one.firstChild, range = document.createRange();
-  range.selectNodeContents(text);
-  return text.nodeType === 3 && !text.data.includes(" ") && range.getClientRects().length > 1;
-}).map(one => one.innerText)"""
-CUT = """[...document.querySelectorAll('.mover *, .tiles *, figure img, .card img')]
-  .filter(one => one.getBoundingClientRect().right > innerWidth).length"""
-
-
-@pytest.fixture(scope="module")
-def evaluated(kaggle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of made-up scores of the synthetic patches, with slides and a gallery."""
-    folder = tmp_path_factory.mktemp("evaluated")
-    pack.pack_source(kaggle_folder, folder / "store", workers=1)
-    store = open_store(folder / "store")
-    noise = np.random.default_rng(0).normal(0, 2, len(store))
-    table = {"id": store.ids_N, "label": store.labels_N, "logit": 3.0 * store.labels_N - 1.5 + noise}
-    pd.DataFrame({**table, "group": store.groups_N}).to_parquet(folder / "table.parquet")
-    choices = EvaluateOptions(prevalence=0.02)
-    evaluate_table.evaluate_table(
-        folder / "table.parquet", output=folder / "out", store_path=folder / "store", options=choices
-    )
-    return folder / "out"
 
 
 @pytest.fixture(params=[1280, 390])
@@ -143,26 +109,6 @@ def test_the_slider_moves_by_keyboard_and_counts_every_patch(page: Any, evaluate
         assert sum(counts) == facts["parts"]["held"]["num_patches"]
         stop = facts["slider"][int(slider.input_value())]
         assert [int(_text_of(page, name)) for name in ("tp", "fp")] == stop[1:]
-
-
-def test_nothing_is_lost_on_paper(page: Any) -> None:
-    """As wide as A4 between its margins: no table goes on beyond its edge, no word is broken within a number."""
-    page.emulate_media(media="print")
-    page.set_viewport_size({"width": A4_PX, "height": 1000})
-    assert page.evaluate(OVERFLOW) == 0
-    assert page.evaluate(BEYOND) == []
-    assert page.evaluate("document.querySelectorAll('.points td').length") > 50
-    assert page.evaluate(BROKEN) == []
-    assert not page.locator("#threshold").is_visible()  # what only a screen can move
-
-
-def test_the_page_fits_and_every_picture_has_loaded(page: Any) -> None:
-    assert page.evaluate(OVERFLOW) == 0
-    assert page.evaluate(CUT) == 0
-    loaded = page.evaluate("[...document.images].map(image => image.complete && image.naturalWidth > 0)")
-    assert len(loaded) > 20
-    assert all(loaded)
-    assert page.evaluate("[...document.images].every(image => image.alt.length > 3)")
 
 
 def test_a_patch_is_shown_four_times_as_large(page: Any) -> None:
