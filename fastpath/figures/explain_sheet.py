@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from fastpath.figures import png, style
 
+NAMES = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM"}
+"""Of methods, as their authors write them."""
+
 
 def sheet(
     strips_NHWC: NDArray[np.uint8],
@@ -40,7 +43,7 @@ def sheet(
             panel.set(xticks=[], yticks=[])
             panel.spines[:].set_visible(False)
             if row == 0:
-                panel.set_title(name.replace("_", " "), fontsize=10)
+                panel.set_title(NAMES.get(name, name.replace("_", " ")), fontsize=10)
             if name in masses:
                 value = masses[name][row]
                 panel.set_xlabel(f"centre {value:.0%}" if np.isfinite(value) else "no map", fontsize=9)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fastpath.analysis.pixels import neighbours
+from fastpath.analysis.pixels.eda import CLASS_WORDS
 from fastpath.errors import DataError
 from fastpath.figures import patch_figures
 from fastpath.figures.patch_figures import Row
@@ -170,9 +171,9 @@ def _write(output: Path, store: Store, pairs: _Pairs, result: AuditResult) -> No
         text
         for at in top_N
         for text in (
-            f"val {ids_N[pairs.val_rows_N[at]][:10]} label {labels_N[pairs.val_rows_N[at]]}",
-            f"train {ids_N[pairs.train_rows_N[at]][:10]} label {labels_N[pairs.train_rows_N[at]]}, "
-            f"r {pairs.correlation_N[at]:.2f}",
+            f"val {ids_N[pairs.val_rows_N[at]][:10]} {CLASS_WORDS[int(labels_N[pairs.val_rows_N[at]])]}",
+            f"train {ids_N[pairs.train_rows_N[at]][:10]} {CLASS_WORDS[int(labels_N[pairs.train_rows_N[at]])]}, "
+            f"r = {pairs.correlation_N[at]:.2f}",
         )
     ]
     sheet = Row("", store.gather(rows_N), captions)

@@ -230,7 +230,7 @@ def _write(
     content = {TABLE: to_csv(header, table)}  # first: it tells whose the pictures are
     content |= {name: png.of_image(strip) for name, strip in zip(_pictures(ids.tolist()), strips, strict=True)}
     captions = [
-        f"{png.literal(name, 12)}\n{CLASS_WORDS[int(label)]}\nprobability {probability:.3f}"
+        f"{png.literal(name, 12)}\nlabel {CLASS_WORDS[int(label)]}\nprobability {probability:.3f}"
         for name, label, probability in zip(ids, labels_N, probability_N, strict=True)
     ]
     columns = {str(method): mass_N for method, mass_N in masses.items()}

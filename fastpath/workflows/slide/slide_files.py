@@ -105,7 +105,7 @@ def _viewer(
 
 def _gallery(image: str, grid: Grid, top: Sequence[TopTile], images_NHWC: NDArray[np.uint8], mpp: float) -> bytes:
     captions = [
-        f"{rank}:  {tile.probability:.3f}   at {tile.x:,}, {tile.y:,}" for rank, tile in enumerate(top, start=1)
+        f"{rank}:  {tile.probability:.3f}   at {tile.x:,}, {tile.y:,} px" for rank, tile in enumerate(top, start=1)
     ]
     title = f"{image}: the surest tiles, with the place that each probability speaks of"
     return slide_tiles.sheet(images_NHWC, captions, grid.stride_px / grid.tile_px, mpp, title)
