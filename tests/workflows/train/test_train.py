@@ -108,7 +108,7 @@ def test_a_run_leaves_all_it_should(whole: Path, store: Path) -> None:
     names = {path.name for path in whole.iterdir()}
     assert names == {
         *("config.json", "run.json", "journal.jsonl", "timings.jsonl", "history.csv"),
-        *("best.pt", "last.pt", "curves.png", "appearance.json"),
+        *("best.pt", "last.pt", "curves.png", "appearance.json", "run.log"),
     }
     document = json.loads((whole / "run.json").read_text())
     assert document["status"] == "finished"
