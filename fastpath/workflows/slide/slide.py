@@ -15,6 +15,7 @@ from fastpath.analysis import metrics, slides
 from fastpath.analysis.verdicts import Outside, Verdict
 from fastpath.ingest.slide_reader import open_slide
 from fastpath.runs import calibration_file, output_place, training_appearance
+from fastpath.runs.calibration_file import Kept
 from fastpath.runs.inference import portions
 from fastpath.runs.precision import settle
 from fastpath.runs.row_lookup import of_slide
@@ -23,7 +24,7 @@ from fastpath.runtime import Runtime
 from fastpath.system import run_log
 from fastpath.workflows.slide import slide_files, slide_origin, slide_top
 from fastpath.workflows.slide.slide_grid import Grid, Tiles, lay_grid
-from fastpath.workflows.slide.slide_lesions import LesionMatch, known_tumour, lesions_of, match_lesions
+from fastpath.workflows.slide.slide_lesions import KnownTumour, LesionMatch, known_tumour, lesions_of, match_lesions
 from fastpath.workflows.slide.slide_progress import Progress
 from fastpath.workflows.slide.slide_top import TopTile
 
@@ -143,54 +144,63 @@ def score_slide(
     output_place.check_directory(output, slide_files.FACTS, (run_dir, image, options.lesions))
     trained = open_run(run_dir, checkpoint)
     kept = calibration_file.load(trained.path, "none", "logits")
-    calibrator = kept.calibrator
+    with closing(open_slide(image)) as slide:
+        grid = lay_grid(slide, trained.checkpoint.patch_size_px, options.tile_mpp, options.mpp, options.stride_px)
+        lesions = None if options.lesions is None else known_tumour(options.lesions, grid)
+        places_N2 = grid.places(options.min_tissue)
+        with _scores(trained, grid, places_N2, output, runtime, advance) as logits_N:
+            probability_N = metrics.probabilities(kept.calibrator.apply(logits_N))
+            outlines = lesions.outlines if lesions else []
+            scored = slide_files.Scored(grid, places_N2, logits_N, probability_N, outlines)
+            result = _result(trained, kept, image, scored, lesions, output, runtime, options)
+            facts = {key: value for key, value in asdict(result).items() if key != "output"}
+            slide_files.write(output, facts, scored, result.top_tiles)
+    return result
+
+
+def _result(
+    trained: TrainedRun,
+    kept: Kept,
+    image: Path,
+    scored: slide_files.Scored,
+    lesions: KnownTumour | None,
+    output: Path,
+    runtime: Runtime,
+    options: SlideOptions,
+) -> SlideResult:
+    """Return what the scores of an open slide come to."""
+    grid, places_N2, probability_N = scored.grid, scored.places_N2, scored.probability_N
+    with ThreadPoolExecutor(runtime.num_threads) as pool:
+        tiles = Tiles(grid, places_N2, pool, trained.checkpoint.stain)
+        outside, verdict = training_appearance.appearance_verdict(trained, tiles)
+    num_called = int((probability_N >= options.threshold).sum())
+    width, height = grid.slide.size_px
     # It is kept beside the scores, which may go elsewhere.
     notice = "; ".join(filter(None, (*kept.notices, of_slide(trained, image.stem)))).replace(
         f"{trained.path.parent}/", ""
     )
-    with closing(open_slide(image)) as slide:
-        tile_px = trained.checkpoint.patch_size_px
-        grid = lay_grid(slide, tile_px, options.tile_mpp, options.mpp, options.stride_px)
-        known = None if options.lesions is None else known_tumour(options.lesions, grid)
-        places_N2 = grid.places(options.min_tissue)
-        with _scores(trained, grid, places_N2, output, runtime, advance) as logits_N:
-            probability_N = metrics.probabilities(calibrator.apply(logits_N))
-            num_called = int((probability_N >= options.threshold).sum())
-            width, height = slide.size_px
-            with ThreadPoolExecutor(runtime.num_threads) as pool:
-                outside, verdict = training_appearance.appearance_verdict(
-                    trained, Tiles(grid, places_N2, pool, trained.checkpoint.stain)
-                )
-            result = SlideResult(
-                image=image.name,
-                width_px=width,
-                height_px=height,
-                mpp=grid.mpp,
-                tile_px=tile_px,
-                stride_px=grid.stride_px,
-                num_cells=grid.shape[0] * grid.shape[1],
-                num_tiles=len(places_N2),
-                threshold=options.threshold,
-                num_called=num_called,
-                called_mm2=num_called * (grid.stride_px * grid.tile_mpp / 1000) ** 2,
-                top_tiles=slide_top.choose(grid, places_N2, probability_N),
-                scores=slides.slide_scores(probability_N, options.top_k),
-                calibration=calibrator.method,
-                notice="; ".join(filter(None, (notice, known.left_out if known else ""))),
-                lesions=None if known is None else match_lesions(grid, places_N2, probability_N, known.mask_HW),
-                appearance=outside,
-                verdicts=[verdict],
-                fingerprint=slide_origin.of_files(trained, image, runtime, asdict(options)),
-                output=str(output),
-            )
-            facts = {key: value for key, value in asdict(result).items() if key != "output"}
-            slide_files.write(
-                output,
-                facts,
-                slide_files.Scored(grid, places_N2, logits_N, probability_N, known.outlines if known else []),
-                result.top_tiles,
-            )
-    return result
+    return SlideResult(
+        image=image.name,
+        width_px=width,
+        height_px=height,
+        mpp=grid.mpp,
+        tile_px=trained.checkpoint.patch_size_px,
+        stride_px=grid.stride_px,
+        num_cells=grid.shape[0] * grid.shape[1],
+        num_tiles=len(places_N2),
+        threshold=options.threshold,
+        num_called=num_called,
+        called_mm2=num_called * (grid.stride_px * grid.tile_mpp / 1000) ** 2,
+        top_tiles=slide_top.choose(grid, places_N2, probability_N),
+        scores=slides.slide_scores(probability_N, options.top_k),
+        calibration=kept.calibrator.method,
+        notice="; ".join(filter(None, (notice, lesions.left_out if lesions else ""))),
+        lesions=None if lesions is None else match_lesions(grid, places_N2, probability_N, lesions.mask_HW),
+        appearance=outside,
+        verdicts=[verdict],
+        fingerprint=slide_origin.of_files(trained, image, runtime, asdict(options)),
+        output=str(output),
+    )
 
 
 @contextmanager
