@@ -186,4 +186,4 @@ class LogitTable:
 
 def _in_turn(batches_of_ranks: list[list[np.ndarray]]) -> list[np.ndarray]:
     """Return each step's shares, one rank's after the other's."""
-    return [positions for step in zip(*batches_of_ranks, strict=True) for positions in step]
+    return [part for step in zip(*batches_of_ranks, strict=True) for part in step]

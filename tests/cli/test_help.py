@@ -56,26 +56,42 @@ def test_what_is_mistyped_is_told_with_the_nearest(words: list[str], phrase: str
     assert phrase in " ".join(done.stderr.split())
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a packed store: paths are looked at before settings are."""
+    import numpy as np
+    from PIL import Image
+
+    from fastpath.workflows.pack import pack_source
+
+    folder = tmp_path_factory.mktemp("patches")
+    Image.fromarray(np.full((32, 32, 3), 200, np.uint8)).save(folder / "a.png")
+    pack_source(folder, folder.parent / "store", workers=1)
+    return folder.parent / "store"
+
+
 @pytest.mark.parametrize(
     ("words", "phrase"),
     [
-        (["train", "{folder}", "-o", "r", "--set", "optim.lr=1"], "did you mean 'optim.lr_head' or 'optim.lr_trunk'?"),
-        (["train", "{folder}", "-o", "r", "--config", "fast_lit0"], "did you mean 'fast_lite0'?"),
+        (["train", "{store}", "-o", "r", "--set", "optim.lr=1"], "did you mean 'optim.lr_head' or 'optim.lr_trunk'?"),
+        (["train", "{store}", "-o", "r", "--config", "fast_lit0"], "did you mean 'fast_lite0'?"),
         (["train", "nowhere", "-o", "r"], "nowhere: found nothing, wanted the directory of a packed store"),
-        (["bench", "loader", "{folder}", "--set", "sede=1"], "did you mean 'seed'?"),
-        (["sweep", "{folder}", "-o", "s", "--grid", "optim.lr=1,2"], "did you mean 'optim.lr_head'"),
+        (["bench", "loader", "{store}", "--set", "sede=1"], "did you mean 'seed'?"),
+        (["sweep", "{store}", "-o", "s", "--grid", "optim.lr=1,2"], "did you mean 'optim.lr_head'"),
         (["evaluate", "nowhere"], "nowhere: found nothing, wanted the directory of a run"),
         (["explain", "nowhere", "-o", "e"], "nowhere: found nothing, wanted the directory of a run"),
         (["verify", "nowhere"], "nowhere: found nothing, wanted the directory of a packed store"),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_large_is_imported(words: list[str], phrase: str, tmp_path: Path) -> None:
+def test_what_is_wrong_is_told_before_anything_large_is_imported(
+    words: list[str], phrase: str, store: Path, tmp_path: Path
+) -> None:
     code = (
         "import sys\nfrom fastpath.cli.main import main\n"
         "try:\n    main()\n"
         f"except SystemExit as ended:\n    print(ended.code, sorted({HEAVY!r} & set(sys.modules)))\n"
     )
-    words = [word.format(folder=tmp_path) for word in words]
+    words = [word.format(store=store) for word in words]
     done = subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True, timeout=120, cwd=tmp_path
     )

@@ -76,6 +76,8 @@ def cases(place: Path) -> list[list[str]]:
         words = [name, *call.split()]
         is_store = name in ("audit", "bench", "embed", "inspect", "merge", "repair", "show", "split", "sweep", "train")
         good = there["store"] if is_store or name == "verify" else there["run"]
+        if name == "probe":
+            good = str(place / "folder" / "notes.txt")  # what is within a file is looked at later
         made.append([str(place / "gone") if word == "?" else word for word in words])
         if name not in {"pack", "probe", *IN_PLACE}:
             made.append([str(place / "folder") if word == "?" else word for word in words])

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
+from fastpath.model import attention_pool
 from fastpath.model.attention_pool import GatedAttention, fit_attention
 
 
@@ -37,7 +39,11 @@ def test_attention_finds_the_patches_that_make_a_slide_positive() -> None:
     assert all(float(weights[:2].sum()) > 0.5 for weights in attention[::2])
 
 
-def test_the_same_seed_gives_the_same_network_and_leaves_the_global_generator_alone() -> None:
+def test_the_same_seed_gives_the_same_network_and_leaves_the_global_generator_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(attention_pool, "EPOCHS_MIN", 5)
+    monkeypatch.setattr(attention_pool, "STEPS_MIN", 20)
     before = torch.random.get_rng_state()
     first, second, other = (fit_attention(*bags(4, seed=0), seed=seed).state_dict() for seed in (3, 3, 4))
     assert torch.equal(torch.random.get_rng_state(), before)

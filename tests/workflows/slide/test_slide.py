@@ -188,6 +188,7 @@ def test_the_slides_of_a_set_are_judged_together(tmp_path: Path) -> None:
 )
 def test_slides_that_cannot_be_pooled_are_one_line(tmp_path: Path, changes: dict[str, Any] | None, phrase: str) -> None:
     lesions = {"num_lesions": 1, "lesion_scores": [0.9], "false_alarms": []}
+    (tmp_path / "scored").mkdir()
     if changes is not None:
         _pooled(tmp_path / "scored", "a", lesions=lesions)
         _pooled(tmp_path / "scored", "b", **({"lesions": lesions} | changes))
@@ -273,9 +274,9 @@ def test_an_interrupted_run_goes_on_where_it_was(
     [
         (["--mpp", "3"], UsageError, "found 3 µm a pixel"),
         (["--stride", "97"], UsageError, "wanted at most the tile's 96"),
-        (["--lesions", "none.csv"], DataError, "none.csv"),
-        (["--table", "x.csv"], UsageError, "found RUN beside it"),
-        (["--pool", "x"], UsageError, "found RUN beside it"),
+        (["--lesions", "none.csv"], UsageError, "none.csv: found nothing"),
+        (["--table", "."], UsageError, "found RUN beside it"),
+        (["--pool", "."], UsageError, "found RUN beside it"),
     ],
 )
 def test_a_wrong_request_is_one_line(
