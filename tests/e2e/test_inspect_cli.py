@@ -99,7 +99,7 @@ def test_the_page_holds_its_pictures_and_fetches_nothing(inspected: Path) -> Non
     page = (inspected / "report.html").read_text(encoding="utf-8")
     facts = json.loads((inspected / "inspect.json").read_text())
     written = {path.name for path in inspected.iterdir()}
-    assert written == {*facts["pictures"], "report.html", "inspect.json"}
+    assert written == {*facts["pictures"], "report.html", "inspect.json", "run.log"}
     expected = {"balance", "samples", "samples_negative", "samples_positive", "histogram_red", "histogram_green"}
     expected |= {
         "histogram_blue",

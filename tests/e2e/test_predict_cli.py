@@ -289,7 +289,7 @@ def test_a_folder_without_patches_is_one_line(run_dir: Path, tmp_path: Path) -> 
 
 def test_exactly_one_of_store_and_source_is_wanted(run_dir: Path, tmp_path: Path) -> None:
     assert "found neither" in _refusal(_invoke(run_dir, "-o", tmp_path / "out.csv"), UsageError)
-    both = ("--store", tmp_path, "--source", tmp_path)
+    both = ("--store", json.loads((run_dir / "run.json").read_text())["store"], "--source", tmp_path)
     assert "found both" in _refusal(_invoke(run_dir, *both, "-o", tmp_path / "out.csv"), UsageError)
 
 
