@@ -18,7 +18,7 @@ from fastpath.errors import UsageError
 from fastpath.ingest.split import write_split
 from fastpath.ingest.synth import write_kaggle_folder
 from fastpath.runtime import resolve
-from fastpath.store import features
+from fastpath.store import feature_writer, features
 from fastpath.store.reader import open_store
 from fastpath.workflows import embed, pack
 
@@ -83,7 +83,7 @@ def test_embedding_again_asks_the_encoder_for_nothing(
 def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (features, embed):
+    for module in (feature_writer, embed):
         monkeypatch.setattr(module, "SHARD_ROWS", embed.BATCH)
     embedded(made, tmp_path / "whole")
 
