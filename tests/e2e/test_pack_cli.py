@@ -162,7 +162,7 @@ def test_parts_merge_and_damage_is_repaired(kaggle_folder: Path, tmp_path: Path)
         (["--drop", "foggy"], "found 'foggy', wanted one of duplicate"),
         (["--source-kind", "zip"], "found 'zip', wanted one of kaggle"),
         (["--dask", "nonsense://address"], "--dask: found no"),
-        (["--labels", "absent.csv"], "absent.csv: cannot be read"),
+        (["--labels", "absent.csv"], "absent.csv: found nothing"),
     ],
 )
 def test_a_wrong_option_is_one_line(options: list[str], message: str, kaggle_folder: Path, tmp_path: Path) -> None:
