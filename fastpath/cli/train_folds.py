@@ -72,7 +72,7 @@ def train_folds(
         render.notice(text)
     values = asdict(result)
     if not as_json:
-        del values["sites"]  # a table of its own, in folds.json; what it next_command to is among the notices
+        del values["sites"]  # a table of its own, in folds.json; what it comes to is among the notices
         values["aucs"] = ", ".join(f"{auc:.4f}" for auc in result.aucs)
     next_command = ("fastpath", "evaluate", output)
     render.result(values, as_json=as_json, title=f"{num_folds} folds", location=output, following=next_command)

@@ -21,9 +21,6 @@ from fastpath.types import CENTRE
 if TYPE_CHECKING:
     from matplotlib.ticker import Locator
 
-if TYPE_CHECKING:
-    pass
-
 _GAP_PX, _HEADING_PX, _CAPTION_PX = 6, 26, 18
 SMOOTHED_LEVELS = 3  # grey levels that a histogram's curve averages over: stored values favour some levels
 _BLOCK_PX = 4

@@ -199,7 +199,7 @@ def _score(
 
 
 def _show_slide(result: SlideResult, *, as_json: bool) -> None:
-    """Print what one slide next_command to."""
+    """Print what one slide comes to."""
     from dataclasses import asdict
 
     if result.notice:
@@ -215,7 +215,7 @@ def _show_slide(result: SlideResult, *, as_json: bool) -> None:
 
 
 def _show_slides(result: BatchResult, *, as_json: bool) -> None:
-    """Print what each slide next_command to; exit 1 where one has no score."""
+    """Print what each slide comes to; exit 1 where one has no score."""
     from dataclasses import asdict
 
     for row in result.slides:
