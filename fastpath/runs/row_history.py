@@ -21,6 +21,7 @@ HONEST = "judge patches kept apart (--split test, once 'fastpath split --test 0.
 
 COLUMN = "history"
 """Of a table of predictions: one of the words below for each patch."""
+UNTOLD = f"the table has no column '{COLUMN}', so nothing tells whether its patches were trained on or chosen by"
 TRAINED, SLIDE, EPOCH, UNKNOWN, HELD_OUT = (
     "trained on",
     "of a slide trained on",
@@ -179,9 +180,7 @@ def of_words(words_N: NDArray[np.object_]) -> RowHistory:
 def of_table(frame: pd.DataFrame) -> list[str]:
     """Return what the reader of numbers on a table's patches must know, by its column `COLUMN`."""
     if COLUMN not in frame:
-        return [
-            f"the table has no column '{COLUMN}', so nothing tells whether its patches were trained on or chosen by"
-        ]
+        return [UNTOLD]
     return of_words(frame[COLUMN].fillna(UNKNOWN).astype(str).to_numpy(object)).notices()
 
 

@@ -70,9 +70,7 @@ def command(
     from fastpath.workflows.probe import probe
 
     part = None if split is None else Split(split)
-    result = probe.probe_features(
-        features, output, runtime, store_path=store, split_file=split_file, split=part, seed=seed
-    )
+    result = probe.probe_features(features, output, store_path=store, split_file=split_file, split=part, seed=seed)
     for text in result.notices:
         render.notice(text)
     render.verdicts(result.verdicts)

@@ -132,9 +132,8 @@ def _validate(
     views_NV = score_views(trained, store, part.rows_N, decided, options.tta, advance)
     table, dealt = _divided(report_table.scored(store, part.rows_N, views_NV, options.mean), part, store, options.seed)
     evaluation = evaluate_scores(table, options)
-    shown = table.judged_part(), evaluation.calibrated_N[table.judged_N], store, part.rows_N[table.judged_N]
-    cards = report_gallery.make(*shown, NetworkView(trained, store, runtime), num=GALLERY_NUM, seed=options.seed)
-    logits_N, seed = evaluation.calibrated_N, options.seed
+    logits_N, seed, network = evaluation.calibrated_N, options.seed, NetworkView(trained, store, runtime)
+    cards = report_gallery.make(table, logits_N, store, part.rows_N, network, num=GALLERY_NUM, seed=seed)
     evaluation.facts.update(subgroup_facts.facts(table, logits_N, store, part.rows_N, by=options.by, seed=seed))
     of_rows, facts = notices_and_facts(part.history.of(table.judged_N), evaluation)
     leaks = leak_notice(store, split_table, split)

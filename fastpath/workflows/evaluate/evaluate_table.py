@@ -55,14 +55,13 @@ def evaluate_table(
     evaluation = evaluate_scores(table, options)
     of_rows, facts = notices_and_facts(history, evaluation)
     store, rows_N = folds_store if store_path is None else open_store(store_path), None
+    logits_N, seed = evaluation.calibrated_N, options.seed
     cards: list[Card] = []
     if store is not None:
         rows_N = _rows(table, store, path)
-        judged_N = table.judged_N
-        shown = table.judged_part(), evaluation.calibrated_N[judged_N], store, rows_N[judged_N]
-        cards = report_gallery.make(*shown, None, num=GALLERY_NUM, seed=options.seed)
-    by, seed = (*options.by, str(path)), options.seed
-    evaluation.facts.update(subgroup_facts.facts(table, evaluation.calibrated_N, store, rows_N, by=by, seed=seed))
+        cards = report_gallery.make(table, logits_N, store, rows_N, None, num=GALLERY_NUM, seed=seed)
+    by = (*options.by, str(path))
+    evaluation.facts.update(subgroup_facts.facts(table, logits_N, store, rows_N, by=by, seed=seed))
     unknown = "" if table.groups_N is not None else "the table has no column 'group', so slides are unknown"
     if any(HONEST in text for text in by_folds):  # folds said it of themselves, with the size
         of_rows = [text for text in of_rows if HONEST not in text]

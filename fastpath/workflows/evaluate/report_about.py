@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fastpath.runs.row_history import COLUMN, RowHistory, error_of
+from fastpath.runs.row_history import UNTOLD, RowHistory, error_of
 from fastpath.store.reader import Store
 from fastpath.types import Split
 from fastpath.workflows.evaluate.report_facts import EvaluateOptions, Evaluation
@@ -61,7 +61,6 @@ def uncalibrated(options: EvaluateOptions, history: RowHistory | None) -> Evalua
 def notices_and_facts(history: RowHistory | None, evaluation: Evaluation) -> tuple[list[str], dict[str, Any] | None]:
     """Return what is to be said of the patches that are judged, and the facts; None where nothing tells."""
     if history is None:
-        text = f"the table has no column '{COLUMN}', so nothing tells whether its patches were trained on or chosen by"
-        return [text], None
+        return [UNTOLD], None
     error = error_of(evaluation.facts)
     return history.notices(auc_error=error), history.facts() | {"auc_optimism": history.optimism(error)}

@@ -48,17 +48,19 @@ def make(
     num: int,
     seed: int,
 ) -> list[Card]:
-    """Choose patches and fetch their pixels.
+    """Choose among the patches that are judged, and fetch their pixels.
 
     Args:
         table: The predictions.
-        calibrated_N: Calibrated logits.
+        calibrated_N: Calibrated logits of the table's patches.
         store: Where the patches lie.
         rows_N: Row of the store of each patch of the table.
         network: Of the scores, for D4 spread and HiResCAM; None leaves them out.
         num: Patches a category.
         seed: Decides the random draw.
     """
+    judged_N = table.judged_N
+    table, calibrated_N, rows_N = table.part(judged_N), calibrated_N[judged_N], rows_N[judged_N]
     picks = gallery.choose(table.labels_N, metrics.probabilities(calibrated_N), threshold=THRESHOLD, num=num, seed=seed)
     positions = [pick.position for pick in picks]
     shown_K = rows_N[positions]

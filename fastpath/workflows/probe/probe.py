@@ -16,7 +16,6 @@ from fastpath.ingest.split import leak_notice
 from fastpath.runs import output_place, report_table
 from fastpath.runs.report_table import ScoredTable
 from fastpath.runs.row_history import HELD_OUT, SLIDE, of_words
-from fastpath.runtime import Runtime
 from fastpath.store.columns import locate
 from fastpath.store.features import Features, open_features
 from fastpath.store.reader import Store, open_store
@@ -62,7 +61,6 @@ class Division:
 def probe_features(
     path: Path,
     output: Path,
-    runtime: Runtime,
     *,
     store_path: Path | None = None,
     split_file: Path | None = None,
@@ -78,7 +76,6 @@ def probe_features(
     Args:
         path: From `fastpath embed`.
         output: The directory.
-        runtime: Of the gallery.
         store_path: The store, for the gallery, and for its split in place of the one that it had when it was embedded.
         split_file: Where that split lies; None is in the store.
         split: `val` or `test`; None is `test` where there is one.
@@ -97,9 +94,10 @@ def probe_features(
         report_table.check_labels(labels_N[division.rows(part)], path, f"the {part} split")
     features_ND, train_N, groups_N = features.read(), division.rows(Split.TRAIN), division.groups_N
     head = fit_head(features_ND[train_N], labels_N[train_N], None if groups_N is None else groups_N[train_N], seed)
-    rows_N, table, dealt = _table(features, features_ND, head, division, evaluated, path, seed)
+    table, dealt = _table(features, features_ND, head, division, evaluated, path, seed)
+    assert table.history_N is not None
     evaluation = evaluate_scores(table, EvaluateOptions(seed=seed))
-    cards = _gallery(table, evaluation, division.store, rows_N, runtime, seed)
+    cards = _gallery(table, evaluation, division.store, seed)
     val_N = division.rows(Split.VAL)
     facts = _facts(features, head, train_N) | {
         "validation_auc": metrics.roc_auc(labels_N[val_N], head.logits(features_ND[val_N]))
@@ -112,7 +110,7 @@ def probe_features(
         "split_kind": division.kind,
         "tta_views": "none",
         "encoder": features.manifest.origin.model,
-        "history": of_words(_words(division, rows_N)[table.judged_N]).facts() | {"auc_optimism": None},
+        "history": of_words(table.history_N[table.judged_N]).facts() | {"auc_optimism": None},
         "notices": [notice for notice in notices if notice],
         "probe": facts,
     }
@@ -156,8 +154,8 @@ def _table(
     evaluated: Split,
     path: Path,
     seed: int,
-) -> tuple[NDArray[np.int64], ScoredTable, str]:
-    """Return the rows that are scored, their divided table, and a notice of how it was divided."""
+) -> tuple[ScoredTable, str]:
+    """Return the divided table of the patches that are scored, and a notice of how it was divided."""
     val_N, frame = division.rows(Split.VAL), features.rows
     rows_N = val_N if evaluated is Split.VAL else np.concatenate([val_N, division.rows(evaluated)])
     table = ScoredTable(
@@ -169,8 +167,8 @@ def _table(
     )
     report_table.check(table, path)
     if evaluated is Split.VAL:
-        return rows_N, *report_table.divide(table, seed)
-    return rows_N, replace(table, is_calibration_N=np.arange(len(rows_N)) < len(val_N), apart=True), ""
+        return report_table.divide(table, seed)
+    return replace(table, is_calibration_N=np.arange(len(rows_N)) < len(val_N), apart=True), ""
 
 
 def _words(division: Division, rows_N: NDArray[np.int64]) -> NDArray[np.object_]:
@@ -182,20 +180,11 @@ def _words(division: Division, rows_N: NDArray[np.int64]) -> NDArray[np.object_]
     return words_N
 
 
-def _gallery(
-    table: ScoredTable,
-    evaluation: Evaluation,
-    store: Store | None,
-    rows_N: NDArray[np.int64],
-    runtime: Runtime,
-    seed: int,
-) -> list[Card]:
+def _gallery(table: ScoredTable, evaluation: Evaluation, store: Store | None, seed: int) -> list[Card]:
     if store is None:
         return []
-    own_N = table.judged_N
-    places_N, _ = locate(store.ids_N, table.ids_N[own_N])
-    calibrated_N = evaluation.calibrated_N[own_N]
-    return report_gallery.make(table.judged_part(), calibrated_N, store, places_N, None, num=GALLERY_NUM, seed=seed)
+    places_N, _ = locate(store.ids_N, table.ids_N)
+    return report_gallery.make(table, evaluation.calibrated_N, store, places_N, None, num=GALLERY_NUM, seed=seed)
 
 
 def _facts(features: Features, head: LinearHead, train_N: NDArray[np.int64]) -> dict[str, Any]:

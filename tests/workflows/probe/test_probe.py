@@ -88,7 +88,7 @@ def test_noise_is_answered_with_a_strong_penalty() -> None:
 
 @pytest.mark.parametrize("part", ["val", "test"])
 def test_a_probe_is_judged_on_patches_that_chose_nothing(part: str, made: Path, tmp_path: Path) -> None:
-    result = probe.probe_features(made, tmp_path / "out", resolve("cpu"), split=Split(part))
+    result = probe.probe_features(made, tmp_path / "out", split=Split(part))
     frame, features_ND = table()
     state = load_file(tmp_path / "out" / "head.safetensors")
     logits_N = features_ND @ state["weight"][0] + state["bias"][0]
@@ -115,7 +115,7 @@ def test_validation_labels_do_not_reach_the_head(made: Path, tmp_path: Path) -> 
     flipped = frame.assign(label=np.where(frame["part"] == "train", frame["label"], 1 - frame["label"]).astype(np.int8))
     write(tmp_path / "features", flipped, features_ND, Division(kind="group", leaks={}))
     for name, path in (("a", made), ("b", tmp_path / "features")):
-        probe.probe_features(path, tmp_path / name, resolve("cpu"))
+        probe.probe_features(path, tmp_path / name)
     heads = [(tmp_path / name / "head.safetensors").read_bytes() for name in "ab"]
     assert heads[0] == heads[1]
 
@@ -124,7 +124,7 @@ def test_leaks_and_seen_slides_are_told(tmp_path: Path) -> None:
     frame, features_ND = table()
     frame["part"] = np.where(np.arange(len(frame)) % 2, "train", "val")
     write(tmp_path / "features", frame, features_ND, Division(kind="random", leaks={"val": "this split leaks: so"}))
-    result = probe.probe_features(tmp_path / "features", tmp_path / "out", resolve("cpu"))
+    result = probe.probe_features(tmp_path / "features", tmp_path / "out")
     assert result.notices[0] == "this split leaks: so"
     assert set(pd.read_parquet(tmp_path / "out" / "predictions.parquet")["history"]) == {"of a slide trained on"}
 
@@ -138,7 +138,7 @@ def test_what_cannot_be_judged_is_one_line(change: str, problem: str, tmp_path: 
         tmp_path / "features", frame, features_ND, None if change == "undivided" else Division(kind="group", leaks={})
     )
     with pytest.raises(DataError, match=problem):
-        probe.probe_features(tmp_path / "features", tmp_path / "out", resolve("cpu"))
+        probe.probe_features(tmp_path / "features", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
