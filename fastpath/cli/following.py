@@ -9,7 +9,6 @@ from pathlib import Path
 from fastpath.cli.render import Words
 from fastpath.urls import as_url
 
-_SPLIT = "split.json"  # of a store; `store.format` would bring NumPy into commands that need none
 _ERRORS_MAX = 16  # a page of them
 
 
@@ -47,7 +46,9 @@ def probe(features: Path) -> Words:
 
 def is_divided(store: Path) -> bool:
     """Return whether a store has a split of its own; of one behind a URL it is taken for granted."""
-    return as_url(store) is not None or os.path.lexists(store / _SPLIT)
+    from fastpath.store import format as fmt
+
+    return as_url(store) is not None or os.path.lexists(store / fmt.SPLIT)
 
 
 def train_or_split(store: Path, split_file: Path | None) -> Words:

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -195,8 +194,15 @@ def fit(
     """
     network = runtime.distribute(state.network)
     chance = Chance(seed, runtime)
-    options: dict[str, Any] = {"label_smoothing": label_smoothing, "accumulate": accumulate, "cuda_graph": cuda_graph}
-    learn = make_step(network, state.optimizer, state.scaler, runtime, **options)
+    learn = make_step(
+        network,
+        state.optimizer,
+        state.scaler,
+        runtime,
+        label_smoothing=label_smoothing,
+        accumulate=accumulate,
+        cuda_graph=cuda_graph,
+    )
 
     def step(batch: Batch) -> Tensor:
         with chance.at(state.epoch, state.step, num_images=len(batch.labels_N)):

@@ -13,6 +13,9 @@ from torch.optim import lr_scheduler
 
 from fastpath.config import OptimConfig, ScheduleConfig
 
+MOVING_EACH_STEP = ("onecycle", "warmup_cosine")
+"""Schedules whose rate moves at each step, over all steps of the run; with the others it moves between epochs."""
+
 
 def make_optimizer(
     head: list[nn.Parameter], trunk: list[nn.Parameter], config: OptimConfig, batch_size: int = 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fastpath.config import ScheduleConfig, TrainConfig
-from fastpath.engine.optim import batch_scale, warmup_cosine
+from fastpath.engine.optim import MOVING_EACH_STEP, batch_scale, warmup_cosine
 from fastpath.engine.stages import Stage, phase_of
 
 NOTHING = 1e-6
@@ -61,7 +61,7 @@ def lint(stages: Sequence[Stage], train: TrainConfig) -> tuple[str, ...]:
         still = [rate.epoch for rate in rates if rate.highest < NOTHING * highest]
         if still:
             warnings.append(f"the learning rate is 0 throughout epoch {_listed(still)}: nothing is learnt there")
-        if 0 < train.early_stop_epochs < epochs and schedule.kind in {"onecycle", "warmup_cosine"}:
+        if 0 < train.early_stop_epochs < epochs and schedule.kind in MOVING_EACH_STEP:
             warnings.append(
                 f"{schedule.kind} is at its best at its end, but train.early_stop_epochs={train.early_stop_epochs} can "
                 f"end the run while the rate is high; 0 lets it finish"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastpath.config import ScheduleConfig
-from fastpath.engine.optim import batch_scale
+from fastpath.engine.optim import MOVING_EACH_STEP, batch_scale
 from fastpath.engine.schedule_lint import rate_share, telling_steps
 from fastpath.engine.stages import Stage, phase_of, stage_at
 
@@ -39,7 +39,7 @@ def step_rates(stages: Sequence[Stage], records: Sequence[Mapping[str, Any]]) ->
             if rate is None:
                 continue
             points: Points = [(end - 1, rate), (end, rate)]
-            if stage.config.schedule.kind in ("onecycle", "warmup_cosine"):
+            if stage.config.schedule.kind in MOVING_EACH_STEP:
                 points = list(_moving(stages, stage, record["epoch"] - 1, _highest(stages, stage, name)))
                 if not math.isclose(points[-1][1], rate, rel_tol=1e-3, abs_tol=1e-12):
                     points = [(end, rate)]

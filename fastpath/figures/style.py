@@ -20,7 +20,7 @@ CLASSES = {0: NORMAL, 1: TUMOUR, -1: UNLABELLED}
 MODEL, BEFORE, CHANCE = NORMAL, TUMOUR, UNLABELLED
 """What is judged; what it is held against, such as scores before calibration; what chance or nobody's help gives."""
 OPERATING_POINT = "#000000"
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f858d")
+SERIES = (NORMAL, TUMOUR, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", UNLABELLED)
 """Runs, folds and whatever else is many and has no colour of its own, in this order."""
 DASHES = ("-", "--", ":", "-.")
 """Of many lines, in this order: 28 differ in colour or dashes, and neighbours in both."""

@@ -167,13 +167,16 @@ def threads_of(path: Path) -> int:
 
 def store_of(path: Path) -> Path | None:
     """Return where the store lay of the run in this directory, or the first of its folds; None where nothing tells."""
-    place = _run_document(path).get("store")
-    return Path(place) if isinstance(place, str) and place else None
+    return _place_in(path, "store")
 
 
 def split_file_of(path: Path) -> Path | None:
     """Return where the split lay of the run in this directory, or the first of its folds; None where in the store."""
-    place = _run_document(path).get("split_file")
+    return _place_in(path, "split_file")
+
+
+def _place_in(path: Path, key: str) -> Path | None:
+    place = _run_document(path).get(key)
     return Path(place) if isinstance(place, str) and place else None
 
 

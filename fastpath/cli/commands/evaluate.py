@@ -112,7 +112,8 @@ def command(
     asked = EvaluateOptions(
         method=calibration, prevalence=prevalence, miss_cost=miss_cost, seed=seed, tta=tta, mean=mean, by=by
     )
-    if out_of_fold.table_of(run) is not None:
+    is_table = out_of_fold.table_of(run) is not None
+    if is_table:
         if split_file is not None:
             raise UsageError(
                 "--split-file", f"found {split_file} for predictions, which no split divides", "leave it out"
@@ -144,16 +145,19 @@ def command(
     else:
         page = following.to_open(result.output, "report.html")
         more = {"--split-file": split_file, "--split": split, "--checkpoint": checkpoint}
-        next_command = () if store is not None else _next(run, result, more)
+        next_command: render.Words = ()
+        if store is None:
+            next_command = _after_table(run) if is_table else _after_run(run, result, more)
         render.result(_shown(result), as_json=False, title="evaluated", location=page, following=next_command)
 
 
-def _next(run: Path, evaluation: EvaluateResult, asked: Mapping[str, object]) -> render.Words:
-    """Return what comes after a run was judged on its own store: a look at its errors, of folds the mining of them."""
-    from fastpath.runs import out_of_fold
+def _after_table(run: Path) -> render.Words:
+    """Return what comes after a table was judged: of folds the mining of their errors."""
+    return ("fastpath", "mine", run, "-o", following.beside(run, "mined.parquet")) if run.is_dir() else ()
 
-    if out_of_fold.table_of(run) is not None:
-        return ("fastpath", "mine", run, "-o", following.beside(run, "mined.parquet")) if run.is_dir() else ()
+
+def _after_run(run: Path, evaluation: EvaluateResult, asked: Mapping[str, object]) -> render.Words:
+    """Return what comes after a run was judged on its own store: a look at its errors."""
     counts = evaluation.facts["confusion"]
     usual = (None, "val", "best")
     more = [word for name, value in asked.items() if value not in usual for word in (name, value)]

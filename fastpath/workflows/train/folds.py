@@ -125,8 +125,19 @@ def train_folds(
     splits = [read_split(store, fold) for fold in range(num_folds)]
     stood = directory.standing(run_dir)
     directory.check_vacancy(run_dir, resume=resume)
-    shared_options: dict[str, Any] = {"residency": residency, "trackers": trackers, "watch": watch, "notice": notice}
-    frame = train_all(store, run_dir, config, runtime, splits, stood=stood, may_change=MAY_CHANGE, **shared_options)
+    frame = train_all(
+        store,
+        run_dir,
+        config,
+        runtime,
+        splits,
+        residency=residency,
+        trackers=trackers,
+        watch=watch,
+        notice=notice,
+        stood=stood,
+        may_change=MAY_CHANGE,
+    )
     result = _result(run_dir, num_folds, frame, leak_notice(store, splits[0]), config.train.epochs)
     if frame is not None:
         facts = {key: value for key, value in asdict(result).items() if key != "run_dir"}

@@ -19,6 +19,7 @@ from fastpath.data.step_parameters import training_frame
 from fastpath.engine.checkpoint import MAY_CHANGE, Checkpoint, Provenance, check_provenance, load_checkpoint, snapshot
 from fastpath.engine.guard import NonFiniteLossError
 from fastpath.engine.loop import EpochEvent, Event, Timing, TrainState
+from fastpath.engine.optim import MOVING_EACH_STEP
 from fastpath.engine.schedule_lint import lint, planned_rates
 from fastpath.engine.stages import Stage, build_stages, stage_at
 from fastpath.errors import CheckpointError
@@ -243,7 +244,7 @@ def _stretched(checkpoint: Checkpoint | None, config: Config) -> str:
     num, schedule = config.train.epochs, config.schedule
     if began in (None, num):
         return ""
-    spans = schedule.kind in ("onecycle", "warmup_cosine") or (schedule.kind == "cosine" and not schedule.t_max_epochs)
+    spans = schedule.kind in MOVING_EACH_STEP or (schedule.kind == "cosine" and not schedule.t_max_epochs)
     text = f"; from here on the {schedule.kind} schedule is that of {num} epochs" if spans else ""
     return f"the run goes on to {num} epochs, in place of {began}{text}"
 
