@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from sklearn.metrics import roc_auc_score
+from tiny_recipe import tiny_recipe
 
 from fastpath.cli.main import app
 from fastpath.errors import DataError, StoreError, UsageError
@@ -19,18 +20,7 @@ from fastpath.workflows import pack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 
-TINY = """
-[data]
-image_size_px = 16
-batch_size = 16
-sampling = "natural"
-[model]
-name = "baseline_cnn"
-pretrained = false
-trainable = "all"
-[train]
-epochs = 1
-"""
+TINY = tiny_recipe(1, "natural")
 
 
 def fastpath(*arguments: str | Path) -> Result:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tiny_encoder
 from click.testing import CliRunner, Result
+from tiny_recipe import tiny_recipe
 
 from fastpath.cli import following
 from fastpath.cli.main import app
@@ -16,17 +17,7 @@ from fastpath.ingest.synth import write_kaggle_folder
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 
-RECIPE = """
-[data]
-image_size_px = 16
-batch_size = 16
-[model]
-name = "baseline_cnn"
-pretrained = false
-trainable = "all"
-[train]
-epochs = 1
-"""
+RECIPE = tiny_recipe(1)
 TINY = ("--config", "recipe.toml", "--device", "cpu")  # the defaults' network would be fetched
 GRID = ("--grid", "optim.lr_head=0.001,0.01")
 SINGLE = ("runs/first", "runs/second")

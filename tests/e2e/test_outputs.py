@@ -27,17 +27,6 @@ from fastpath.cli.main import app
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 
 KNOWN = Path(__file__).with_name("outputs.json")
-RECIPE = """
-[data]
-image_size_px = 16
-batch_size = 16
-[model]
-name = "baseline_cnn"
-pretrained = false
-trainable = "all"
-[train]
-epochs = 2
-"""
 TRAIN = ("--config", "@recipe.toml", "--device", "cpu")
 FIRST, SECOND = (f"@sweep/runs/0{at}-optim.lr_head={rate}/seed-42" for at, rate in enumerate(("0.001", "0.01")))
 DAMAGE = "damage"
@@ -129,11 +118,12 @@ def files(place: Path) -> set[str]:
 
 def prepare(place: Path) -> None:
     import tiny_encoder  # of tests/writers
+    import tiny_recipe
 
     from fastpath.ingest.synth import write_kaggle_folder
 
     tiny_encoder.write_encoder(place / "vit")
-    (place / "recipe.toml").write_text(RECIPE)
+    (place / "recipe.toml").write_text(tiny_recipe.tiny_recipe(2))
     write_kaggle_folder(place / "source", num_train=96, num_test=8, num_slides=6, seed=1)
     write_kaggle_folder(place / "second", num_train=64, num_test=0, num_slides=6, seed=2)
     assert CliRunner().invoke(app, ["pack", str(place / "second"), "-o", str(place / "other")]).exit_code == 0

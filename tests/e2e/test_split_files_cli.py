@@ -16,6 +16,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from tiny_recipe import tiny_recipe
 
 from fastpath.cli.main import app
 from fastpath.errors import CheckpointError, DataError, StoreError, UsageError
@@ -31,18 +32,7 @@ from fastpath.workflows.verify import verify
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 
-TINY = """
-[data]
-image_size_px = 16
-batch_size = 16
-sampling = "natural"
-[model]
-name = "baseline_cnn"
-pretrained = false
-trainable = "all"
-[train]
-epochs = 1
-"""
+TINY = tiny_recipe(1, "natural")
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from tiny_recipe import tiny_recipe
 
 from fastpath.cli.main import app
 from fastpath.ingest.split import write_split
@@ -28,18 +29,7 @@ from fastpath.types import Split
 
 pytestmark = [pytest.mark.e2e, pytest.mark.dali]
 
-RECIPE = """
-[data]
-image_size_px = 16
-batch_size = 16
-sampling = "natural"
-[model]
-name = "baseline_cnn"
-pretrained = false
-trainable = "all"
-[train]
-epochs = 2
-"""
+RECIPE = tiny_recipe(2, "natural")
 
 TRAINED, CHOSE = "were trained on", "chose the epoch"
 INCLUDE_VAL = "validation patches are trained on too"
